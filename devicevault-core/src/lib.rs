@@ -1,0 +1,43 @@
+//! Data, traits and the pipeline engine of DeviceVault.
+//!
+//! DeviceVault keeps safe copies of what network devices hold. A [`Collector`] takes artefacts out of a device as bytes;
+//! the engine hashes them, makes the views of a text, compares them with the last backup and hands what is new to
+//! every [`StorageBackend`]; a [`Catalog`] knows every run, every backup and every copy.
+//!
+//! This crate holds the traits, their data and the engine. It opens no socket, file or database, reads no environment,
+//! and starts no runtime: of tokio it uses `sync`, `time` and `rt`.
+
+mod artefact;
+pub mod body;
+pub mod catalog;
+pub mod clock;
+mod collector;
+mod device;
+mod error;
+pub mod event;
+mod id;
+pub mod inventory;
+mod manifest;
+pub mod run;
+pub mod spool;
+pub mod storage;
+pub mod text;
+
+pub use artefact::{ArtifactInfo, Kind, View};
+pub use body::{Body, ByteStream};
+pub use catalog::Catalog;
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use collector::{Collector, CollectorInfo, Item, Note, NoteLevel, Sink, stream};
+pub use device::{Device, Login, LoginRef, SecretRef, StepLimits, Target};
+pub use error::{Error, ErrorKind, ErrorRecord, Result, Retry};
+pub use event::{Event, EventSink};
+pub use id::{
+    BackupId, DestinationId, DeviceId, MAX_DEVICE_NAME, RunId, TaskId, check_artefact_name, check_device_name,
+};
+pub use inventory::Inventory;
+pub use manifest::{Digest, MANIFEST_FORMAT, Manifest, ManifestSeed, Source, Transform};
+pub use spool::Spool;
+pub use storage::{Entry, StorageBackend, StorageBackendExt, StorageRef};
+
+/// Text that `Debug` and `Display` do not show, wiped from memory when it is dropped.
+pub use secrecy::{ExposeSecret, SecretString};

@@ -1,0 +1,60 @@
+//! Masks for secrets.
+
+use std::fmt;
+
+use crate::{DeviceId, Digest};
+
+/// The key of this instance under which contents are tied and secrets are masked.
+///
+/// Whoever has it can test guesses at masked secrets, so it is kept like a password: `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct InstanceKey([u8; 32]);
+
+impl InstanceKey {
+    /// From 32 random bytes.
+    #[must_use]
+    pub fn new(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+
+    /// Ties views of one content together; see [`Manifest::content`](crate::Manifest::content).
+    #[must_use]
+    pub fn content(&self, clean: &Digest) -> Digest {
+        Digest::keyed(&self.0, &[b"devicevault content v1", &clean.0])
+    }
+
+    /// The mask of a secret: `<secret:…>` with 12 hexadecimal digits, which change with the secret, differ between
+    /// devices that share it, and say nothing to whoever lacks this key.
+    #[must_use]
+    pub fn mask(&self, device: &DeviceId, secret: &[u8]) -> String {
+        let digest = Digest::keyed(&self.0, &[b"devicevault mask v1", device.0.as_bytes(), secret]);
+        let mut mask = digest.to_string();
+        mask.truncate(12);
+        format!("<secret:{mask}>")
+    }
+}
+
+/// The mask of a secret that the device shows differently each time.
+pub(crate) const RESALTED: &str = "<secret>";
+
+impl fmt::Debug for InstanceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InstanceKey(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_follows_device_and_secret_and_hides_both() {
+        let key = InstanceKey::new([7; 32]);
+        let (a, b) = (DeviceId::from("a"), DeviceId::from("b"));
+        assert_eq!(key.mask(&a, b"s3cret"), key.mask(&a, b"s3cret"));
+        assert_ne!(key.mask(&a, b"s3cret"), key.mask(&a, b"s3cres"));
+        assert_ne!(key.mask(&a, b"s3cret"), key.mask(&b, b"s3cret"));
+        assert_ne!(key.mask(&a, b"s3cret"), InstanceKey::new([8; 32]).mask(&a, b"s3cret"));
+        assert_eq!(format!("{key:?}"), "InstanceKey(…)");
+    }
+}

@@ -1,0 +1,11 @@
+//! Texts of devices: line ends, volatile lines, secrets, and when a text is suspect.
+
+mod mask;
+mod rules;
+mod suspect;
+mod views;
+
+pub use mask::InstanceKey;
+pub use rules::{BlockRule, LineRule, SecretRule, SuspectRules, TextRules};
+pub use suspect::SuspectCheck;
+pub use views::{LineEnds, ViewMaker};
