@@ -1,1 +1,21 @@
-//! x
+//! How DeviceVault keeps bytes and records.
+//!
+//! Two layers keep backups. *Where* bytes live is an [`object_store::ObjectStore`](https://docs.rs/object_store): a
+//! folder ([`local`]), or any other store that implements it. *How* they are laid out there is a
+//! [`StorageBackend`](devicevault_core::StorageBackend): [`plain`] is a tree that a person can browse, with a JSON
+//! manifest beside every backup; `git` keeps texts as commits in a bare repository and stands alone. `catalog` is the
+//! index of runs, backups and copies in one SQLite file.
+//!
+//! Everything is off by default; the features `plain`, `git` and `sqlite` turn on what their names say.
+
+#[cfg(feature = "sqlite")]
+pub mod catalog;
+#[cfg(feature = "plain")]
+pub mod codec;
+#[cfg(feature = "git")]
+pub mod git;
+#[cfg(feature = "plain")]
+pub mod local;
+pub mod names;
+#[cfg(feature = "plain")]
+pub mod plain;

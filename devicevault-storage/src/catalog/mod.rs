@@ -1,0 +1,1 @@
+//! The catalog and the inventory in one SQLite file.

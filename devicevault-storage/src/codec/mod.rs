@@ -1,0 +1,1 @@
+//! Streaming compression and decompression.

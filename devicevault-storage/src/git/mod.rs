@@ -1,0 +1,1 @@
+//! Text backups as commits in a bare repository.

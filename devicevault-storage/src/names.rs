@@ -1,0 +1,1 @@
+//! Device names, sites and artefact names as components of a path.
