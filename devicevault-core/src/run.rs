@@ -385,6 +385,36 @@ pub struct Backup {
     pub copies: Vec<Copy>,
 }
 
+impl Backup {
+    /// A text without copies, seen once; the rest is set on the fields.
+    pub fn new(
+        id: BackupId,
+        run: RunId,
+        device: DeviceId,
+        artefact: impl Into<String>,
+        content: Digest,
+        seen: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            run,
+            device_name: device.0.clone(),
+            device,
+            artefact: artefact.into(),
+            kind: Kind::Text,
+            extension: "txt".to_owned(),
+            size: 0,
+            content,
+            first_seen: seen,
+            last_seen: seen,
+            suspect: Vec::new(),
+            pinned: false,
+            metadata: BTreeMap::new(),
+            copies: Vec::new(),
+        }
+    }
+}
+
 /// A backup at one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -411,6 +441,26 @@ pub struct Copy {
     pub verified_at: Option<Timestamp>,
     /// Why it failed or is damaged.
     pub error: Option<ErrorRecord>,
+}
+
+impl Copy {
+    /// A copy that waits for its destination; the rest is set on the fields.
+    #[must_use]
+    pub fn new(destination: DestinationId, view: View, size: u64, sha256: Digest, now: Timestamp) -> Self {
+        Self {
+            destination,
+            view,
+            status: CopyStatus::Pending,
+            storage_ref: None,
+            size,
+            sha256,
+            attempts: 0,
+            stored_at: now,
+            last_seen: now,
+            verified_at: None,
+            error: None,
+        }
+    }
 }
 
 /// One thing that a run has to tell the catalog.

@@ -248,8 +248,9 @@ pub struct Probe {
 ///   to one copy and makes no second one.
 /// - **Bodies** are streamed; no whole body is held in memory unless it is small. A body that yields another length
 ///   or hash than the manifest says is refused as [`ErrorKind::Incomplete`].
-/// - **Reading** returns exactly the bytes of the view. Damage is [`ErrorKind::Corrupt`], absence
-///   [`ErrorKind::NotFound`]; a truncated object never reads as a shorter one without an error.
+/// - **Reading** returns exactly the bytes of the view; a range beyond its end is cut to its length. Damage is
+///   [`ErrorKind::Corrupt`], absence [`ErrorKind::NotFound`]; a truncated object never reads as a shorter one without
+///   an error.
 /// - **Cancellation.** Dropping a future leaves each entry either stored or absent; leavings that nothing names are
 ///   found by [`maintain`](StorageBackend::maintain).
 /// - **Deletion** of what is missing is `Ok`. A backend that cannot delete says so by [`Capability::delete`] and
