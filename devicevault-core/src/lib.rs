@@ -13,6 +13,7 @@ pub mod catalog;
 pub mod clock;
 mod collector;
 mod device;
+pub mod engine;
 mod error;
 pub mod event;
 mod id;
@@ -29,6 +30,7 @@ pub use catalog::Catalog;
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use collector::{Collector, CollectorInfo, Item, Note, NoteLevel, Sink, stream};
 pub use device::{Device, Login, LoginRef, SecretRef, StepLimits, Target};
+pub use engine::Engine;
 pub use error::{Error, ErrorKind, ErrorRecord, Result, Retry};
 pub use event::{Event, EventSink};
 pub use id::{

@@ -2,7 +2,9 @@
 //!
 //! All expressions are matched against one line without its line end, as bytes: a text need not be UTF-8.
 
-use regex::bytes::Regex;
+use std::sync::OnceLock;
+
+use regex::bytes::{Regex, RegexSet, RegexSetBuilder};
 
 /// How the views of a text are made, and when it is suspect. The default has no rules of its own.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +20,29 @@ pub struct TextRules {
     pub secret_blocks: Vec<BlockRule>,
     /// When the text is suspect.
     pub suspect: SuspectRules,
+    prefilter: OnceLock<Option<RegexSet>>,
+}
+
+/// Bound of the automaton that looks for all rules at once, in bytes.
+const PREFILTER_SIZE: usize = 64 << 20;
+
+impl TextRules {
+    /// Whether any rule has something to say of a line that stands outside of every block. Most lines pass no rule at
+    /// all, and one automaton for all of them tells so in one pass. Compiled at first use; the rules do not change after.
+    pub(crate) fn concern(&self, line: &[u8]) -> bool {
+        // Without the automaton every rule is asked in turn.
+        self.prefilter.get_or_init(|| self.compile()).as_ref().is_none_or(|set| set.is_match(line))
+    }
+
+    fn compile(&self) -> Option<RegexSet> {
+        let lines = self.volatile.iter().map(|r| &r.line);
+        let blocks = self.volatile_blocks.iter().chain(&self.secret_blocks).map(|b| &b.start);
+        let secrets = self.secrets.iter().map(|s| &s.line);
+        let all = lines.chain(blocks).chain(secrets).chain(&self.suspect.failure).map(Regex::as_str);
+        let all = all.chain(std::iter::once("PRIVATE KEY-----"));
+        let mut builder = RegexSetBuilder::new(all);
+        builder.size_limit(PREFILTER_SIZE).dfa_size_limit(PREFILTER_SIZE).unicode(true).build().ok()
+    }
 }
 
 /// A line that is volatile.

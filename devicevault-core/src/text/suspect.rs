@@ -18,12 +18,17 @@ impl SuspectCheck {
         Self { failure: None, last: Vec::new() }
     }
 
-    /// A line, without its line end.
-    pub fn line(&mut self, line: &[u8], rules: &SuspectRules) {
+    /// A line that no rule matches.
+    pub(crate) fn plain(&mut self, line: &[u8]) {
         if !line.trim_ascii().is_empty() {
             self.last.clear();
             self.last.extend_from_slice(line);
         }
+    }
+
+    /// A line, without its line end.
+    pub fn line(&mut self, line: &[u8], rules: &SuspectRules) {
+        self.plain(line);
         if self.failure.is_none() && rules.failure.iter().any(|r| r.is_match(line)) {
             self.failure = Some(shown(line));
         }

@@ -1,0 +1,207 @@
+//! A destination as runs use it: a backend, the view it keeps, and a queue that turns what arrives into batches.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::retry::RetryPolicy;
+use crate::clock::Clock;
+use crate::storage::{Entry, StorageBackend, StorageRef};
+use crate::{Body, DestinationId, Error, ErrorKind, Result, View};
+
+/// How a destination is used.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct DestinationOptions {
+    /// Which view it keeps. One that does not keep originals takes no binaries.
+    pub view: View,
+    /// At most so many entries in one batch; the backend's own bound holds too.
+    pub max_batch: usize,
+    /// How long a batch waits for more once its first entry is there.
+    pub max_wait: Duration,
+    /// How often storing is tried.
+    pub retry: RetryPolicy,
+}
+
+impl Default for DestinationOptions {
+    /// Originals, in batches of up to 256 that wait 5 ms, tried three times.
+    fn default() -> Self {
+        Self { view: View::Original, max_batch: 256, max_wait: Duration::from_millis(5), retry: RetryPolicy::default() }
+    }
+}
+
+impl DestinationOptions {
+    /// Sets the view.
+    #[must_use]
+    pub fn with_view(mut self, view: View) -> Self {
+        self.view = view;
+        self
+    }
+
+    /// Sets how long a batch waits for more.
+    #[must_use]
+    pub fn with_max_wait(mut self, wait: Duration) -> Self {
+        self.max_wait = wait;
+        self
+    }
+
+    /// Sets the largest batch.
+    #[must_use]
+    pub fn with_max_batch(mut self, entries: usize) -> Self {
+        self.max_batch = entries;
+        self
+    }
+
+    /// Sets how often storing is tried.
+    #[must_use]
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+}
+
+/// A place where runs store: share one between all the jobs that use it, so that they share its batches.
+#[derive(Debug)]
+pub struct Destination {
+    id: DestinationId,
+    backend: Arc<dyn StorageBackend>,
+    options: DestinationOptions,
+    clock: Arc<dyn Clock>,
+    queue: OnceLock<mpsc::Sender<Order>>,
+}
+
+/// How storing one entry went.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) result: Result<StorageRef>,
+    pub(super) attempts: u32,
+}
+
+#[derive(Debug)]
+struct Order {
+    entry: Entry,
+    body: Arc<dyn Body>,
+    reply: oneshot::Sender<Stored>,
+}
+
+impl Destination {
+    /// A destination. Batches are formed by a task that is started at first use and ends with the destination.
+    #[must_use]
+    pub fn new(
+        id: impl Into<DestinationId>,
+        backend: Arc<dyn StorageBackend>,
+        options: DestinationOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self { id: id.into(), backend, options, clock, queue: OnceLock::new() })
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub fn id(&self) -> &DestinationId {
+        &self.id
+    }
+
+    /// Which view it keeps.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.options.view
+    }
+
+    /// The backend behind it.
+    #[must_use]
+    pub fn backend(&self) -> &Arc<dyn StorageBackend> {
+        &self.backend
+    }
+
+    /// Stores one entry, in a batch with others that come at the same time.
+    pub(super) async fn store(&self, entry: Entry, body: Arc<dyn Body>) -> Stored {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Stored {
+            result: Err(Error::new(ErrorKind::Internal, "store backup", "the destination's batch task is gone")
+                .with("destination", &self.id)),
+            attempts: 0,
+        };
+        if self.queue().send(Order { entry, body, reply }).await.is_err() {
+            return gone();
+        }
+        answer.await.unwrap_or_else(|_| gone())
+    }
+
+    fn queue(&self) -> &mpsc::Sender<Order> {
+        self.queue.get_or_init(|| {
+            let largest = self.options.max_batch.min(self.backend.capability().max_batch).max(1);
+            let (tx, rx) = mpsc::channel(2 * largest);
+            let batches = Batches {
+                id: self.id.clone(),
+                backend: self.backend.clone(),
+                options: self.options.clone(),
+                clock: self.clock.clone(),
+                largest,
+            };
+            tokio::spawn(batches.run(rx));
+            tx
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Batches {
+    id: DestinationId,
+    backend: Arc<dyn StorageBackend>,
+    options: DestinationOptions,
+    clock: Arc<dyn Clock>,
+    largest: usize,
+}
+
+impl Batches {
+    async fn run(self, mut orders: mpsc::Receiver<Order>) {
+        while let Some(first) = orders.recv().await {
+            let mut batch = vec![first];
+            let mut patience = std::pin::pin!(self.clock.sleep(self.options.max_wait));
+            while batch.len() < self.largest {
+                tokio::select! {
+                    biased;
+                    more = orders.recv() => match more {
+                        Some(order) => batch.push(order),
+                        None => break,
+                    },
+                    () = &mut patience => break,
+                }
+            }
+            self.store(batch).await;
+        }
+    }
+
+    /// Stores a batch, and again what of it may pass. Whoever no longer waits is served all the same.
+    async fn store(&self, mut batch: Vec<Order>) {
+        let mut attempt = 0;
+        while !batch.is_empty() {
+            attempt += 1;
+            let entries = batch.iter().map(|o| (o.entry.clone(), o.body.clone())).collect();
+            let mut verdicts = self.backend.store(entries).await.into_iter();
+            let mut again = Vec::new();
+            let mut wait = Duration::ZERO;
+            for order in batch {
+                let silent = || {
+                    Err(Error::new(ErrorKind::Internal, "store backup", "the backend returned no verdict for an entry"))
+                };
+                let result = verdicts.next().unwrap_or_else(silent).map_err(|e| e.with("destination", &self.id));
+                match result.as_ref().err().and_then(|e| self.options.retry.wait(attempt, e)) {
+                    Some(pause) => {
+                        wait = wait.max(pause);
+                        again.push(order);
+                    }
+                    None => drop(order.reply.send(Stored { result, attempts: attempt })),
+                }
+            }
+            if !again.is_empty() {
+                tracing::warn!(event = "store_retry", storage_backend = %self.id, attempt, entries = again.len(),
+                    wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "destination failed, trying again");
+                self.clock.sleep(wait).await;
+            }
+            batch = again;
+        }
+    }
+}

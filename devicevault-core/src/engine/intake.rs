@@ -1,0 +1,271 @@
+//! Stage 1: what a collector writes to. Bounds, line ends, views and hashes, as the bytes arrive.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+
+use super::Inner;
+use super::bodies::{ViewBody, ViewWriter};
+use super::job::Selection;
+use crate::collector::{Note, NoteLevel, Sink};
+use crate::text::{LineEnds, ViewMaker};
+use crate::{ArtifactInfo, DeviceId, Digest, Error, ErrorKind, Event, Kind, Result, RunId, View};
+
+/// Notes beyond so many are counted and dropped: a device must not fill the log.
+const MAX_NOTES: usize = 500;
+/// A note is cut to so many bytes.
+const MAX_NOTE: usize = 2000;
+/// The longest line of a text.
+const MAX_LINE: usize = 16 << 20;
+/// Progress is told every so many bytes.
+const PROGRESS: u64 = 256 << 10;
+
+/// An artefact that is whole, in the views that somebody wants.
+#[derive(Debug)]
+pub(super) struct Collected {
+    pub(super) info: ArtifactInfo,
+    pub(super) original: ViewBody,
+    pub(super) clean: Option<ViewBody>,
+    pub(super) redacted: Option<ViewBody>,
+    /// Ties the views together; what comparison looks at.
+    pub(super) content: Digest,
+    pub(super) suspect: Vec<String>,
+}
+
+impl Collected {
+    pub(super) fn view(&self, view: View) -> Option<&ViewBody> {
+        match view {
+            View::Original => Some(&self.original),
+            View::Clean => self.clean.as_ref(),
+            View::Redacted => self.redacted.as_ref(),
+        }
+    }
+}
+
+/// The engine's sink: one conversation with one device.
+pub(super) struct Intake<'a> {
+    engine: &'a Inner,
+    run: RunId,
+    device: DeviceId,
+    selection: &'a Selection,
+    views: BTreeSet<View>,
+    current: Option<Current>,
+    pub(super) collected: Vec<Collected>,
+    pub(super) failed: Vec<(ArtifactInfo, Error)>,
+    pub(super) log: Vec<Note>,
+    dropped_notes: usize,
+    names: BTreeSet<String>,
+}
+
+struct Current {
+    info: ArtifactInfo,
+    received: u64,
+    told: u64,
+    original: ViewWriter,
+    text: Option<TextViews>,
+    suspect: Vec<String>,
+}
+
+struct TextViews {
+    ends: LineEnds,
+    maker: ViewMaker,
+    clean: ViewWriter,
+    redacted: ViewWriter,
+    /// Reused between chunks.
+    buffers: [BytesMut; 3],
+}
+
+impl<'a> Intake<'a> {
+    pub(super) fn new(
+        engine: &'a Inner,
+        run: RunId,
+        device: DeviceId,
+        selection: &'a Selection,
+        views: BTreeSet<View>,
+    ) -> Self {
+        Self {
+            engine,
+            run,
+            device,
+            selection,
+            views,
+            current: None,
+            collected: Vec::new(),
+            failed: Vec::new(),
+            log: Vec::new(),
+            dropped_notes: 0,
+            names: BTreeSet::new(),
+        }
+    }
+
+    /// The conversation is over. What was begun and not ended is incomplete.
+    pub(super) fn close(&mut self, because: Option<&Error>) {
+        if let Some(current) = self.current.take() {
+            let cut = Error::new(
+                ErrorKind::Incomplete,
+                "collect artefact",
+                "the conversation ended before the artefact was whole",
+            )
+            .with("artefact", &current.info.name)
+            .with("bytes so far", current.received);
+            let cut = match because {
+                Some(e) => cut.because(e.clone()).retry_advice(e.retry()),
+                None => cut,
+            };
+            self.failed.push((current.info, cut));
+        }
+        if self.dropped_notes > 0 {
+            let text = format!("{} more notes were dropped", self.dropped_notes);
+            self.log.push(Note::warning(text));
+        }
+    }
+
+    fn current(&mut self, call: &'static str) -> Result<&mut Current> {
+        let out_of_order = || Error::new(ErrorKind::Internal, call, "no artefact has begun");
+        self.current.as_mut().ok_or_else(out_of_order)
+    }
+
+    fn limit(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Text => self.engine.limits.max_text,
+            Kind::Binary => self.engine.limits.max_binary,
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for Intake<'_> {
+    fn wants(&self, artefact: &str) -> bool {
+        self.selection.contains(artefact)
+    }
+
+    async fn begin(&mut self, info: ArtifactInfo) -> Result<()> {
+        let refuse = |why| {
+            Err(Error::new(ErrorKind::Internal, "begin artefact", why).with("artefact", info.name.escape_debug()))
+        };
+        crate::check_artefact_name(&info.name)?;
+        if self.current.is_some() {
+            return refuse("another artefact has not ended");
+        }
+        if !self.names.insert(info.name.clone()) {
+            return refuse("the artefact was collected already in this run");
+        }
+        let text = (info.kind == Kind::Text).then(|| TextViews {
+            ends: LineEnds::default(),
+            maker: ViewMaker::new(info.rules.clone(), self.engine.key.clone(), self.device.clone(), MAX_LINE),
+            clean: ViewWriter::new(self.views.contains(&View::Clean)),
+            redacted: ViewWriter::new(self.views.contains(&View::Redacted)),
+            buffers: Default::default(),
+        });
+        let original = ViewWriter::new(self.views.contains(&View::Original));
+        self.current = Some(Current { info, received: 0, told: 0, original, text, suspect: Vec::new() });
+        Ok(())
+    }
+
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        let engine = self.engine;
+        let kind = self.current("write artefact")?.info.kind;
+        let limit = self.limit(kind);
+        let run = self.run;
+        let current = self.current("write artefact")?;
+        current.received += chunk.len() as u64;
+        if current.received > limit {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                "collect artefact",
+                format!("it is larger than {limit} bytes"),
+            )
+            .with("artefact", &current.info.name)
+            .hint("raise the limit on the size of an artefact"));
+        }
+        if current.received >= current.told + PROGRESS {
+            current.told = current.received;
+            engine.events.emit(&Event::Progress { run, artefact: current.info.name.clone(), bytes: current.received });
+        }
+        current.push(chunk, engine).await
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.current("end artefact")?;
+        let Some(current) = self.current.take() else { return Ok(()) };
+        let collected = current.finish(self.engine).await?;
+        self.collected.push(collected);
+        Ok(())
+    }
+
+    async fn fail(&mut self, error: Error) -> Result<()> {
+        self.current("fail artefact")?;
+        if let Some(current) = self.current.take() {
+            let error = error.with("artefact", &current.info.name);
+            self.failed.push((current.info, error));
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, mut note: Note) {
+        if note.text.len() > MAX_NOTE {
+            let cut = (0..=MAX_NOTE).rev().find(|i| note.text.is_char_boundary(*i)).unwrap_or(0);
+            note.text.truncate(cut);
+        }
+        if note.level == NoteLevel::Suspect
+            && let Some(current) = &mut self.current
+        {
+            current.suspect.push(note.text.clone());
+        }
+        if self.log.len() < MAX_NOTES {
+            self.log.push(note);
+        } else {
+            self.dropped_notes += 1;
+        }
+    }
+}
+
+impl Current {
+    async fn push(&mut self, chunk: Bytes, engine: &Inner) -> Result<()> {
+        let (memory, spool) = (&engine.memory, engine.spool.as_ref());
+        let Some(text) = &mut self.text else {
+            return self.original.write(chunk, memory, spool).await;
+        };
+        let [plain, clean, redacted] = &mut text.buffers;
+        text.ends.push(&chunk, plain);
+        text.maker.push(plain, clean, redacted)?;
+        self.original.write(plain.split().freeze(), memory, spool).await?;
+        text.clean.write(clean.split().freeze(), memory, spool).await?;
+        text.redacted.write(redacted.split().freeze(), memory, spool).await
+    }
+
+    async fn finish(mut self, engine: &Inner) -> Result<Collected> {
+        let (memory, spool) = (&engine.memory, engine.spool.as_ref());
+        let mut suspect = self.suspect;
+        let (clean, redacted) = match self.text {
+            None => (None, None),
+            Some(mut text) => {
+                let [plain, clean, redacted] = &mut text.buffers;
+                text.ends.finish(plain);
+                text.maker.push(plain, clean, redacted)?;
+                self.original.write(plain.split().freeze(), memory, spool).await?;
+                suspect.extend(text.maker.finish(clean, redacted));
+                text.clean.write(clean.split().freeze(), memory, spool).await?;
+                text.redacted.write(redacted.split().freeze(), memory, spool).await?;
+                (Some(text.clean.finish().await?), Some(text.redacted.finish().await?))
+            }
+        };
+        if self.original.len() < self.info.min_size {
+            suspect.push(format!(
+                "it has {} bytes, fewer than the {} expected",
+                self.original.len(),
+                self.info.min_size
+            ));
+        }
+        let original = self.original.finish().await?;
+        let content = engine.key.content(clean.as_ref().map_or(&original.sha256, |c| &c.sha256));
+        Ok(Collected { info: self.info, original, clean, redacted, content, suspect })
+    }
+}
+
+/// The views that destinations keep, and so have to be held until they are stored.
+pub(super) fn wanted_views(destinations: &[Arc<super::Destination>]) -> BTreeSet<View> {
+    destinations.iter().map(|d| d.view()).collect()
+}

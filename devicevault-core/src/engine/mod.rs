@@ -1,0 +1,289 @@
+//! The pipeline engine: takes jobs, talks to devices through collectors, stores what is new, records what happened.
+//!
+//! An artefact's way is [one file](self) read top to bottom: `pipeline.rs`. Stage 1 (per device) fills bodies as the bytes
+//! arrive; stage 2 (per destination) stores them in batches. No permit of one stage is held while waiting for the
+//! other, so a slow destination delays nobody's session and a slow device nobody's store.
+
+mod bodies;
+mod destination;
+mod intake;
+mod job;
+mod limits;
+mod pipeline;
+mod retry;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, Stream, StreamExt};
+use tokio::task::JoinSet;
+
+pub use destination::{Destination, DestinationOptions};
+pub use job::{Job, Selection};
+pub use limits::Limits;
+pub use retry::RetryPolicy;
+
+use limits::SessionPermit;
+
+use crate::catalog::Lease;
+use crate::clock::{Clock, SystemClock};
+use crate::event::NoEvents;
+use crate::run::{NewRun, Run};
+use crate::spool::MemorySpool;
+use crate::text::InstanceKey;
+use crate::{Catalog, Error, ErrorKind, EventSink, Result, Spool};
+
+/// Runs jobs. Cheap to clone; clones share limits and memory.
+///
+/// Dropping the future of a call cancels it: the conversation with the device is closed, what a destination was storing
+/// is stored or absent, the lease on the device expires by itself (or is given back at once where the catalog can tell).
+#[derive(Debug, Clone)]
+pub struct Engine(Arc<Inner>);
+
+/// What all runs share.
+#[derive(Debug)]
+struct Inner {
+    catalog: Arc<dyn Catalog>,
+    clock: Arc<dyn Clock>,
+    spool: Arc<dyn Spool>,
+    events: Arc<dyn EventSink>,
+    key: InstanceKey,
+    instance: String,
+    program: String,
+    limits: Limits,
+    permits: limits::Permits,
+    memory: bodies::Memory,
+}
+
+/// Sets up an [`Engine`].
+#[derive(Debug)]
+pub struct EngineBuilder {
+    catalog: Arc<dyn Catalog>,
+    key: InstanceKey,
+    clock: Arc<dyn Clock>,
+    spool: Option<Arc<dyn Spool>>,
+    events: Arc<dyn EventSink>,
+    instance: String,
+    program: String,
+    limits: Limits,
+}
+
+impl EngineBuilder {
+    /// Another clock than the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Another spool than 256 MiB of memory.
+    #[must_use]
+    pub fn spool(mut self, spool: Arc<dyn Spool>) -> Self {
+        self.spool = Some(spool);
+        self
+    }
+
+    /// Who is told what happens.
+    #[must_use]
+    pub fn events(mut self, events: Arc<dyn EventSink>) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// Name of this instance, kept in every manifest.
+    #[must_use]
+    pub fn instance(mut self, name: impl Into<String>) -> Self {
+        self.instance = name.into();
+        self
+    }
+
+    /// Name and version of the program, kept in every manifest.
+    #[must_use]
+    pub fn program(mut self, name: impl Into<String>) -> Self {
+        self.program = name.into();
+        self
+    }
+
+    /// Bounds.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn build(self) -> Engine {
+        let limits = self.limits;
+        Engine(Arc::new(Inner {
+            catalog: self.catalog,
+            clock: self.clock,
+            spool: self.spool.unwrap_or_else(|| Arc::new(MemorySpool::new(256 << 20))),
+            events: self.events,
+            key: self.key,
+            instance: self.instance,
+            program: self.program,
+            permits: limits::Permits::new(&limits),
+            memory: bodies::Memory::new(limits.memory, limits.small_body),
+            limits,
+        }))
+    }
+}
+
+/// How often somebody who waits for a device asks whether it is free.
+const LEASE_POLL: Duration = Duration::from_millis(250);
+/// Runs that are under way at a time in a round, waiting ones included.
+const MAX_UNDER_WAY: usize = 2048;
+
+impl Engine {
+    /// Sets up an engine over a catalog. The key ties views together and masks secrets: keep it as long as the catalog.
+    #[must_use]
+    pub fn builder(catalog: Arc<dyn Catalog>, key: InstanceKey) -> EngineBuilder {
+        EngineBuilder {
+            catalog,
+            key,
+            clock: Arc::new(SystemClock),
+            spool: None,
+            events: Arc::new(NoEvents),
+            instance: "default".to_owned(),
+            program: format!("devicevault {}", env!("CARGO_PKG_VERSION")),
+            limits: Limits::default(),
+        }
+    }
+
+    /// The catalog.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.0.catalog
+    }
+
+    /// Backs up one device, again where that may help, and returns the record of the last attempt.
+    ///
+    /// # Errors
+    /// `Config` for a job that would not be a backup, and what the catalog answers. Everything that goes wrong with the
+    /// device or a destination is in the [`Run`].
+    pub async fn back_up(&self, job: &Job) -> Result<Run> {
+        job.check()?;
+        let queued_at = self.0.clock.now();
+        let (lease, permit) = match self.device(job).await {
+            Ok(both) => both,
+            Err(e) if e.kind() == ErrorKind::Conflict => {
+                let start = NewRun { queued_at, ..self.start(job, 1) };
+                return Ok(pipeline::never_begun(&self.0, start, &e));
+            }
+            Err(e) => return Err(e),
+        };
+        let outcome = tokio::select! {
+            outcome = self.attempts(job, queued_at, permit) => outcome,
+            lost = self.keep(lease.clone()) => Err(lost),
+        };
+        // Best effort: a lease that cannot be given back expires.
+        let _ = self.0.catalog.release(&lease).await;
+        outcome
+    }
+
+    /// Backs up many devices at once, within the limits; yields each run as it ends, in no order.
+    ///
+    /// A job that could not even begin yields its error beside its device's name. Dropping the stream cancels what is
+    /// under way.
+    pub fn back_up_all<J>(&self, jobs: J) -> impl Stream<Item = (String, Result<Run>)> + Send + use<J>
+    where
+        J: Stream<Item = Job> + Send + 'static,
+    {
+        let engine = self.clone();
+        let state = (engine, Box::pin(jobs), JoinSet::new(), false);
+        stream::unfold(state, |(engine, mut jobs, mut running, mut drained)| async move {
+            loop {
+                let room = !drained && running.len() < MAX_UNDER_WAY;
+                tokio::select! {
+                    biased;
+                    Some(ended) = running.join_next(), if !running.is_empty() => {
+                        let item = ended.unwrap_or_else(|e: tokio::task::JoinError| {
+                            let what = Error::new(ErrorKind::Internal, "back up device", "the run ended in a panic").because(e);
+                            (String::new(), Err(what))
+                        });
+                        return Some((item, (engine, jobs, running, drained)));
+                    }
+                    job = jobs.next(), if room => match job {
+                        Some(job) => {
+                            let engine = engine.clone();
+                            running.spawn(async move {
+                                let run = engine.back_up(&job).await;
+                                (job.target.device.name, run)
+                            });
+                        }
+                        None => drained = true,
+                    },
+                    else => return None,
+                }
+            }
+        })
+    }
+
+    fn start(&self, job: &Job, attempt: u32) -> NewRun {
+        let device = &job.target.device;
+        let mut start = NewRun::new(device.id.clone(), &device.name, job.triggered_by, self.0.clock.now());
+        start.attempt = attempt;
+        if let Some(identifier) = &job.task_identifier {
+            start.task_identifier.clone_from(identifier);
+        }
+        start
+    }
+
+    async fn attempts(&self, job: &Job, queued_at: crate::Timestamp, permit: SessionPermit) -> Result<Run> {
+        let mut identifier = None;
+        let mut permit = Some(permit);
+        let mut number = 1;
+        loop {
+            let mut start = self.start(job, number);
+            start.queued_at = queued_at;
+            start.task_identifier = identifier.get_or_insert(start.task_identifier).clone();
+            let permit = match permit.take() {
+                Some(permit) => permit,
+                None => self.0.permits.session(job.target.device.site.as_deref()).await,
+            };
+            let attempt = pipeline::attempt(&self.0, job, start, permit).await?;
+            let wait = attempt.error.as_ref().and_then(|e| job.retry.wait(number, e));
+            let Some(wait) = wait.filter(|_| !attempt.run.state.is_good()) else { return Ok(attempt.run) };
+            tracing::warn!(event = "run_retry", task_identifier = %attempt.run.start.task_identifier,
+                device = %job.target.device.name, attempt = number, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            self.0.clock.sleep(wait).await;
+            number += 1;
+        }
+    }
+
+    /// Waits for a permit and for the right to talk to the device. While another run has the device, no permit is held.
+    async fn device(&self, job: &Job) -> Result<(Lease, SessionPermit)> {
+        let device = &job.target.device;
+        let begun = self.0.clock.monotonic();
+        loop {
+            let permit = self.0.permits.session(device.site.as_deref()).await;
+            if let Some(lease) = self.0.catalog.lease(&device.id, self.0.limits.lease).await? {
+                return Ok((lease, permit));
+            }
+            drop(permit);
+            if self.0.clock.monotonic().saturating_sub(begun) >= self.0.limits.device_wait {
+                return Err(Error::new(ErrorKind::Conflict, "wait for device", "another run holds the device")
+                    .with("device", &device.name)
+                    .hint("see `run list` for what is under way"));
+            }
+            self.0.clock.sleep(LEASE_POLL).await;
+        }
+    }
+
+    /// Keeps the lease while the run goes on; ends only when it is lost.
+    async fn keep(&self, mut lease: Lease) -> Error {
+        loop {
+            self.0.clock.sleep(self.0.limits.lease / 3).await;
+            match self.0.catalog.renew(&lease, self.0.limits.lease).await {
+                Ok(Some(renewed)) => lease = renewed,
+                Ok(None) => {
+                    return Error::new(ErrorKind::Conflict, "keep device", "another run took the device over")
+                        .with("device", &lease.device);
+                }
+                // The lease holds for two thirds of its length still; the next renewal may succeed.
+                Err(e) => tracing::warn!(event = "lease_renewal_failed", device = %lease.device, error = %e),
+            }
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The way of one device's artefacts through the house, top to bottom:
+//!
+//! collect (limit, normalise, views, hash) → compare → store at each destination → record → tell.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use super::destination::{Destination, Stored};
+use super::intake::{Collected, Intake, wanted_views};
+use super::limits::SessionPermit;
+use super::{Inner, Job};
+use crate::catalog::Latest;
+use crate::collector::{Note, NoteLevel};
+use crate::manifest::{Manifest, ManifestSeed, Source, Transform};
+use crate::run::{
+    ArtefactResult, ArtefactStatus, Backup, Copy, CopyResult, CopyStatus, NewRun, Outcome, Run, RunState,
+};
+use crate::{BackupId, Entry, Error, ErrorKind, Event, Kind, Result, RunId, Timestamp, View};
+
+/// How an attempt ended: its record, and the error that a retry is decided on.
+pub(super) struct Attempt {
+    pub(super) run: Run,
+    pub(super) error: Option<Error>,
+}
+
+/// One attempt to back up one device, from its beginning in the catalog to its end there. The session's permit is held
+/// for the length of stage 1 and no longer.
+pub(super) async fn attempt(engine: &Inner, job: &Job, start: NewRun, permit: SessionPermit) -> Result<Attempt> {
+    let id = engine.catalog.begin(&start).await?;
+    let mut run = Run::begun(id, start);
+    tell_start(engine, &run);
+
+    let (collected, failed, error) = collect(engine, job, &mut run).await;
+    drop(permit);
+    run.collected_at = Some(engine.clock.now());
+    run.size_before = collected.iter().map(|c| c.original.size).sum();
+    engine.events.emit(&Event::Collected { run: id });
+
+    let mut outcomes = Vec::new();
+    if !collected.is_empty() {
+        engine.catalog.advance(id, RunState::Storing).await?;
+        let stored = join_all(collected.iter().map(|c| artefact(engine, job, &run, c))).await;
+        for one in stored {
+            let (result, outcome) = one?;
+            run.size_after += stored_bytes(&outcome);
+            run.artefacts.push(result);
+            outcomes.extend(outcome);
+        }
+    }
+    for (info, e) in &failed {
+        let mut result = ArtefactResult::new(&info.name, info.kind, info.mandatory);
+        result.error = Some(e.to_record());
+        run.artefacts.push(result);
+    }
+    let missing = if error.is_none() { not_collected(job, &mut run) } else { None };
+
+    run.error = error.as_ref().map(Error::to_record);
+    run.finished_at = Some(engine.clock.now());
+    run.state = verdict(&run);
+    outcomes.push(Outcome::End(run.clone()));
+    engine.catalog.record(id, outcomes).await?;
+    tell_end(engine, &run);
+
+    let first_failed = || failed.into_iter().find(|(info, _)| info.mandatory).map(|(_, e)| e);
+    Ok(Attempt { error: error.or_else(first_failed).or(missing), run })
+}
+
+/// Stage 1.
+async fn collect(
+    engine: &Inner,
+    job: &Job,
+    run: &mut Run,
+) -> (Vec<Collected>, Vec<(crate::ArtifactInfo, Error)>, Option<Error>) {
+    let device = &job.target.device;
+    let mut intake = Intake::new(engine, run.id, device.id.clone(), &job.selection, wanted_views(&job.destinations));
+    let verdict = {
+        let conversation = job.collector.collect(&job.target, &mut intake);
+        let deadline = engine.clock.sleep(engine.limits.collect);
+        tokio::select! {
+            verdict = conversation => verdict,
+            () = deadline => Err(Error::new(ErrorKind::Timeout, "collect", "the conversation took longer than it may")
+                .with("limit in seconds", engine.limits.collect.as_secs())),
+        }
+    };
+    let error = verdict.err().map(|e| e.with("device", &device.name));
+    intake.close(error.as_ref());
+    run.log.append(&mut intake.log);
+    (intake.collected, intake.failed, error)
+}
+
+/// Stage 2 for one artefact: what is new goes to each destination that lacks it; the rest is extended.
+async fn artefact(engine: &Inner, job: &Job, run: &Run, it: &Collected) -> Result<(ArtefactResult, Vec<Outcome>)> {
+    let device = &job.target.device.id;
+    let latest = engine.catalog.latest(device, &it.info.name).await?;
+    let suspect = reasons(it, &latest);
+    let known = if suspect.is_empty() { &latest.reference } else { &latest.suspect };
+    let known = known.as_ref().filter(|b| b.content == it.content);
+    let backup = known.map_or_else(BackupId::generate, |b| b.id);
+    let now = engine.clock.now();
+
+    let (mut extended, mut missing) = (Vec::new(), Vec::new());
+    for destination in &job.destinations {
+        if it.info.kind == Kind::Binary && destination.view() != View::Original {
+            continue;
+        }
+        match known.and_then(|b| b.copies.iter().find(|c| is_good_at(c, destination))) {
+            Some(copy) => extended.push((destination, copy)),
+            None => missing.push(destination),
+        }
+    }
+
+    let first = latest.reference.is_none() && latest.suspect.is_none();
+    let what = Plan { engine, job, run, it, backup, taken_at: run.start.started_at, suspect: &suspect, first };
+    let copies = join_all(missing.iter().map(|d| what.store(d))).await;
+
+    let mut result = ArtefactResult::new(&it.info.name, it.info.kind, it.info.mandatory);
+    result.size = it.original.size;
+    result.sha256 = Some(it.original.sha256);
+    result.first = first;
+    result.copies = extended.iter().map(|(d, copy)| relied_on(d, copy)).collect();
+    result.copies.extend(copies.iter().map(|(result, _)| result.clone()));
+    let kept = result.copies.iter().any(|c| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended));
+    result.backup = kept.then_some(backup);
+    result.status = match (kept, suspect.is_empty(), known.is_some()) {
+        (false, _, _) => ArtefactStatus::Failed,
+        (true, false, _) => ArtefactStatus::Suspect,
+        (true, true, true) => ArtefactStatus::Unchanged,
+        (true, true, false) => ArtefactStatus::Stored,
+    };
+    if !kept {
+        result.error = copies.iter().find_map(|(r, _)| r.error.clone());
+    }
+    result.suspect.clone_from(&suspect);
+
+    let mut outcomes = Vec::new();
+    if !copies.is_empty() {
+        let copies: Vec<_> = copies.into_iter().filter_map(|(_, copy)| copy).collect();
+        // A backup that no destination has is no backup; its failed copies are told by the run.
+        if kept || known.is_some() {
+            outcomes.push(Outcome::Backup(what.record(known, copies, now)));
+        }
+    }
+    if known.is_some() {
+        let destinations = extended.iter().map(|(d, _)| d.id().clone()).collect();
+        outcomes.push(Outcome::Extended { backup, destinations, seen: now });
+    }
+    Ok((result, outcomes))
+}
+
+/// What all copies of one artefact have in common.
+struct Plan<'a> {
+    engine: &'a Inner,
+    job: &'a Job,
+    run: &'a Run,
+    it: &'a Collected,
+    backup: BackupId,
+    taken_at: Timestamp,
+    suspect: &'a [String],
+    first: bool,
+}
+
+impl Plan<'_> {
+    async fn store(&self, destination: &Arc<Destination>) -> (CopyResult, Option<Copy>) {
+        let view = if self.it.info.kind == Kind::Binary { View::Original } else { destination.view() };
+        let mut result = CopyResult::new(destination.id().clone(), view);
+        let Some((body, size, sha256)) = self.it.view(view).and_then(|v| Some((v.body.clone()?, v.size, v.sha256)))
+        else {
+            let e = Error::new(ErrorKind::Internal, "store backup", "the view was not kept").with("view", view);
+            result.status = CopyStatus::Failed;
+            result.error = Some(e.to_record());
+            return (result, None);
+        };
+        let mut entry = Entry::new(self.manifest(view, size, sha256));
+        entry.summary = self.summary();
+        let begun = self.engine.clock.monotonic();
+        let Stored { result: verdict, attempts } = destination.store(entry, body).await;
+        result.duration = self.engine.clock.monotonic().saturating_sub(begun);
+        result.attempts = attempts;
+        let now = self.engine.clock.now();
+        match verdict {
+            Ok(at) => {
+                result.status = CopyStatus::Stored;
+                result.storage_ref = Some(at);
+            }
+            Err(e) => {
+                tracing::error!(event = "store_failed", task_id = %self.run.start.task_id, task_identifier = %self.run.start.task_identifier,
+                    device = %self.run.start.device_name, stage = "storing", storage_backend = %destination.id(),
+                    artefact = %self.it.info.name, error = %e.to_record().message);
+                result.status = CopyStatus::Failed;
+                result.error = Some(e.to_record());
+            }
+        }
+        let copy = Copy {
+            destination: destination.id().clone(),
+            view,
+            status: result.status,
+            storage_ref: result.storage_ref.clone(),
+            size,
+            sha256,
+            attempts,
+            stored_at: now,
+            last_seen: now,
+            verified_at: None,
+            error: result.error.clone(),
+        };
+        (result, Some(copy))
+    }
+
+    fn manifest(&self, view: View, size: u64, sha256: crate::Digest) -> Manifest {
+        let mut manifest = Manifest::from(ManifestSeed {
+            backup: self.backup,
+            run: self.run.id,
+            source: Source::of(&self.job.target.device, &self.job.collector.info().key),
+            artefact: self.it.info.name.clone(),
+            kind: self.it.info.kind,
+            view,
+            taken_at: self.taken_at,
+            size,
+            sha256,
+            content: self.it.content,
+        });
+        manifest.task_id = self.run.start.task_id;
+        manifest.task_identifier.clone_from(&self.run.start.task_identifier);
+        manifest.extension.clone_from(&self.it.info.extension);
+        manifest.triggered_by = self.run.start.triggered_by;
+        manifest.instance.clone_from(&self.engine.instance);
+        manifest.program.clone_from(&self.engine.program);
+        manifest.suspect = self.suspect.to_vec();
+        manifest.metadata.clone_from(&self.job.metadata);
+        if self.it.info.kind == Kind::Text {
+            manifest.transforms.push(Transform::LineEnds);
+            if view != View::Original {
+                manifest.transforms.push(Transform::Volatile);
+            }
+            if view == View::Redacted {
+                manifest.transforms.push(Transform::Masked);
+            }
+        }
+        manifest
+    }
+
+    fn summary(&self) -> String {
+        let what = match (self.suspect.is_empty(), self.first) {
+            (false, _) => "suspect",
+            (true, true) => "first backup",
+            (true, false) => "changed",
+        };
+        let why = match self.run.start.triggered_by {
+            crate::run::Trigger::Manual => "asked for by hand",
+            crate::run::Trigger::Schedule => "by schedule",
+            crate::run::Trigger::Event => "after a change on the device",
+            crate::run::Trigger::Api => "asked for by the API",
+        };
+        format!("{}: {} {what}, {why}", self.job.target.device.name, self.it.info.name)
+    }
+
+    fn record(&self, known: Option<&Backup>, copies: Vec<Copy>, now: Timestamp) -> Backup {
+        if let Some(known) = known {
+            return Backup { copies, last_seen: now, ..known.clone() };
+        }
+        let device = &self.job.target.device;
+        Backup {
+            id: self.backup,
+            run: self.run.id,
+            device: device.id.clone(),
+            device_name: device.name.clone(),
+            artefact: self.it.info.name.clone(),
+            kind: self.it.info.kind,
+            extension: self.it.info.extension.clone(),
+            size: self.it.original.size,
+            content: self.it.content,
+            first_seen: self.taken_at,
+            last_seen: now,
+            suspect: self.suspect.to_vec(),
+            pinned: false,
+            metadata: self.job.metadata.clone(),
+            copies,
+        }
+    }
+}
+
+/// Why an artefact is suspect: what the text itself shows, and a size that collapsed.
+fn reasons(it: &Collected, latest: &Latest) -> Vec<String> {
+    let mut why = it.suspect.clone();
+    if let Some(last) = &latest.reference
+        && it.original.size < last.size / 2
+    {
+        why.push(format!("it has {} bytes, under half of the {} of the last backup", it.original.size, last.size));
+    }
+    why
+}
+
+fn is_good_at(copy: &Copy, destination: &Destination) -> bool {
+    copy.destination == *destination.id()
+        && (copy.view == destination.view())
+        && matches!(copy.status, CopyStatus::Stored | CopyStatus::Extended)
+}
+
+fn relied_on(destination: &Destination, copy: &Copy) -> CopyResult {
+    let mut result = CopyResult::new(destination.id().clone(), copy.view);
+    result.status = CopyStatus::Extended;
+    result.storage_ref.clone_from(&copy.storage_ref);
+    result
+}
+
+fn stored_bytes(outcomes: &[Outcome]) -> u64 {
+    let copies = outcomes.iter().filter_map(|o| match o {
+        Outcome::Backup(b) => Some(&b.copies),
+        _ => None,
+    });
+    copies.flatten().filter(|c| c.status == CopyStatus::Stored).map(|c| c.size).sum()
+}
+
+/// Mandatory artefacts that the collector never began.
+fn not_collected(job: &Job, run: &mut Run) -> Option<Error> {
+    let expected = match job.collector.artefacts(&job.target) {
+        Ok(expected) => expected,
+        Err(e) => return Some(e),
+    };
+    let mut first = None;
+    for info in expected.into_iter().filter(|i| i.mandatory && job.selection.contains(&i.name)) {
+        if run.artefacts.iter().any(|a| a.artefact == info.name) {
+            continue;
+        }
+        let e = Error::new(ErrorKind::Incomplete, "collect artefact", "the collector did not deliver it")
+            .with("artefact", &info.name);
+        let mut result = ArtefactResult::new(&info.name, info.kind, true);
+        result.error = Some(e.to_record());
+        run.artefacts.push(result);
+        first.get_or_insert(e);
+    }
+    first
+}
+
+fn verdict(run: &Run) -> RunState {
+    let kept = run.artefacts.iter().any(|a| a.status != ArtefactStatus::Failed);
+    if !kept {
+        let asked_for_nothing = run.artefacts.is_empty() && run.error.is_none();
+        return if asked_for_nothing { RunState::Unchanged } else { RunState::Failed };
+    }
+    let whole = run.error.is_none()
+        && run.artefacts.iter().all(|a| match a.status {
+            ArtefactStatus::Failed => !a.mandatory,
+            ArtefactStatus::Suspect => false,
+            ArtefactStatus::Stored | ArtefactStatus::Unchanged => {
+                a.copies.iter().all(|c| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended))
+            }
+        });
+    let copies = || run.artefacts.iter().flat_map(|a| &a.copies);
+    match (whole, copies().any(|c| c.status == CopyStatus::Stored)) {
+        (false, _) => RunState::Partial,
+        (true, true) => RunState::Succeeded,
+        (true, false) => RunState::Unchanged,
+    }
+}
+
+fn tell_start(engine: &Inner, run: &Run) {
+    tracing::info!(event = "run_started", task_id = %run.start.task_id, task_identifier = %run.start.task_identifier,
+        device = %run.start.device_name, stage = "collecting", attempt = run.start.attempt);
+    engine.events.emit(&Event::RunStarted {
+        run: run.id,
+        task_id: run.start.task_id,
+        task_identifier: run.start.task_identifier.clone(),
+        device: run.start.device.clone(),
+        device_name: run.start.device_name.clone(),
+        attempt: run.start.attempt,
+    });
+}
+
+fn tell_end(engine: &Inner, run: &Run) {
+    let millis = run.duration().map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+    tracing::info!(event = "run_finished", task_id = %run.start.task_id, task_identifier = %run.start.task_identifier,
+        device = %run.start.device_name, stage = "finished", state = %run.state, duration_ms = millis,
+        size = run.size_before, error = run.error.as_ref().map(|e| e.message.as_str()));
+    for result in &run.artefacts {
+        engine.events.emit(&Event::Artefact {
+            run: run.id,
+            device_name: run.start.device_name.clone(),
+            result: Box::new(result.clone()),
+        });
+    }
+    engine.events.emit(&Event::RunFinished { run: Box::new(run.clone()) });
+}
+
+/// A run that never talked to its device, for the record.
+pub(super) fn never_begun(engine: &Inner, start: NewRun, error: &Error) -> Run {
+    let mut run = Run::begun(RunId(start.task_id.0), start);
+    run.state = RunState::Failed;
+    run.finished_at = Some(engine.clock.now());
+    run.log.push(Note { level: NoteLevel::Warning, text: error.to_string() });
+    run.error = Some(error.to_record());
+    run
+}
