@@ -13,6 +13,7 @@ pub mod catalog;
 pub mod clock;
 mod collector;
 mod device;
+pub mod diff;
 pub mod engine;
 mod error;
 pub mod event;
