@@ -1,0 +1,5 @@
+//! Implementations that keep everything in memory.
+
+mod backend;
+
+pub use backend::MemoryBackend;
