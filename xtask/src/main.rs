@@ -1,2 +1,77 @@
-//! x
-fn main() {}
+//! What maintainers run. `cargo xtask help` lists it.
+#![allow(clippy::print_stdout, reason = "a program that talks to whoever started it")]
+
+mod command;
+mod ignored;
+mod peers;
+mod rules;
+mod steps;
+mod summary;
+mod workspace;
+
+use std::process::ExitCode;
+
+use summary::Summary;
+use workspace::Workspace;
+
+const HELP: &str = "\
+cargo xtask test [--no-install]   everything that CI does:
+                                  format, rules, licences, clippy, tests, documentation, doc tests and the
+                                  tests against real servers. As root on Debian it installs the servers'
+                                  packages that are missing; --no-install leaves the machine as it is
+cargo xtask ci                    the same
+cargo xtask rules                 only the rules: dependencies, sources, licences
+cargo xtask help                  this text";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (install, rules_only) = match args[..] {
+        ["test" | "ci"] => (true, false),
+        ["test" | "ci", "--no-install"] => (false, false),
+        ["rules"] => (false, true),
+        ["help" | "--help" | "-h"] => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            println!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut summary = Summary::default();
+    match Workspace::load() {
+        Ok(workspace) if rules_only => rules(&mut summary, &workspace),
+        Ok(workspace) => everything(&mut summary, &workspace, install),
+        Err(why) => summary.fail("workspace", vec![why]),
+    }
+    summary.print();
+    if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What fails soonest comes first; a failure does not keep the rest from being looked at.
+fn everything(summary: &mut Summary, workspace: &Workspace, install: bool) {
+    // Packages are fetched while the workspace builds.
+    let ignored = ignored::find(workspace);
+    let installing = std::thread::spawn({
+        let reasons: Vec<String> = ignored.iter().map(|t| t.reason.clone()).collect();
+        move || if install { peers::install(&reasons) } else { Vec::new() }
+    });
+    steps::format(summary);
+    rules(summary, workspace);
+    steps::clippy(summary);
+    steps::tests(summary);
+    steps::documentation(summary);
+    steps::doc_tests(summary);
+    let remarks = installing.join().unwrap_or_else(|_| vec!["installing packages ended in a panic".to_owned()]);
+    steps::real_servers(summary, &ignored, remarks);
+}
+
+fn rules(summary: &mut Summary, workspace: &Workspace) {
+    for (name, look) in rules::ALL {
+        summary.time(|| match look(workspace) {
+            broken if broken.is_empty() => summary::Check::passed(name),
+            broken => summary::Check::failed(name, broken),
+        });
+    }
+}

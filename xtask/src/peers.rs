@@ -1,0 +1,120 @@
+//! The programs that tests talk to: where they are found, and which Debian package brings them.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::command;
+
+/// Something that an ignored test may say that it needs.
+struct Peer {
+    /// As in `#[ignore = "needs sshd and frr"]`.
+    word: &'static str,
+    /// All of them must be there.
+    programs: &'static [&'static str],
+    /// Debian's name.
+    package: &'static str,
+}
+
+/// In order of the alphabet. A new one is a new line.
+const PEERS: [Peer; 6] = [
+    Peer { word: "dropbear", programs: &["dropbear"], package: "dropbear-bin" },
+    Peer { word: "frr", programs: &["vtysh", "bgpd"], package: "frr" },
+    Peer { word: "git", programs: &["git"], package: "git" },
+    Peer { word: "python3", programs: &["python3"], package: "python3" },
+    Peer { word: "ssh-keygen", programs: &["ssh-keygen"], package: "openssh-client" },
+    Peer { word: "sshd", programs: &["sshd"], package: "openssh-server" },
+];
+/// Not a program: the test makes users and opens their sessions.
+const ROOT: &str = "root";
+
+/// Where Debian puts them, beside `PATH`.
+const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/lib/frr", "/usr/local/sbin"];
+
+/// Why a test with this reason to be ignored cannot be run here; `None`: it can.
+pub(crate) fn missing(reason: &str) -> Option<String> {
+    let lacks: Vec<String> = needs(reason).filter_map(lack).collect();
+    (!lacks.is_empty()).then(|| lacks.join(" and "))
+}
+
+/// What a reason names that is not known here.
+pub(crate) fn unknown(reason: &str) -> Vec<&str> {
+    needs(reason).filter(|word| *word != ROOT && peer(word).is_none()).collect()
+}
+
+/// Installs the packages that tests with these reasons lack, where that can be done. Returns what a person should know.
+pub(crate) fn install(reasons: &[String]) -> Vec<String> {
+    let lacking = |word: &&str| *word != ROOT && lack(word).is_some();
+    let mut packages: Vec<&str> =
+        reasons.iter().flat_map(|r| needs(r)).filter(lacking).filter_map(|w| Some(peer(w)?.package)).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    if packages.is_empty() {
+        return Vec::new();
+    }
+    let names = packages.join(" ");
+    if !is_root() || find("apt-get").is_none() {
+        return vec![format!("not installed: {names} (apt-get as root would install them)")];
+    }
+    let apt = |args: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o", "DPkg::Lock::Timeout=900"]).args(args);
+        command.output().is_ok_and(|o| o.status.success())
+    };
+    let add: Vec<&str> = ["install", "-y", "--no-install-recommends"].into_iter().chain(packages).collect();
+    // A fresh machine has no package lists yet.
+    if apt(&add) || (apt(&["update"]) && apt(&add)) {
+        vec![format!("installed: {names}")]
+    } else {
+        vec![format!("apt-get could not install {names}")]
+    }
+}
+
+/// The words of `needs a, b and c`; none for any other reason.
+fn needs(reason: &str) -> impl Iterator<Item = &str> {
+    let list = reason.strip_prefix("needs ").unwrap_or_default();
+    list.split([',', ' ']).filter(|word| !word.is_empty() && *word != "and")
+}
+
+fn lack(word: &str) -> Option<String> {
+    if word == ROOT {
+        return (!is_root()).then(|| "root, which we are not".to_owned());
+    }
+    let peer = peer(word)?;
+    let program = peer.programs.iter().find(|p| find(p).is_none())?;
+    Some(format!("{program}, which is not installed (package {})", peer.package))
+}
+
+fn peer(word: &str) -> Option<&'static Peer> {
+    PEERS.iter().find(|p| p.word == word)
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(FOLDERS.iter().map(PathBuf::from));
+    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn is_root() -> bool {
+    Path::new("/proc/self").metadata().is_ok_and(|m| m.uid() == 0)
+}
+
+/// Whether cargo-nextest is there.
+pub(crate) fn has_nextest() -> bool {
+    command::has_cargo("nextest")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_read_as_lists() {
+        let words = |reason| needs(reason).collect::<Vec<_>>();
+        assert_eq!(words("needs sshd"), ["sshd"]);
+        assert_eq!(words("needs sshd, frr and root"), ["sshd", "frr", "root"]);
+        assert!(words("builds a crate of its own").is_empty());
+        assert_eq!(unknown("needs sshd and a miracle"), ["a", "miracle"]);
+        assert!(unknown("builds a crate of its own").is_empty());
+    }
+}
