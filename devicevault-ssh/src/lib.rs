@@ -1,1 +1,31 @@
-//! x
+//! SSH for network devices: connect, authenticate, check host keys, open channels.
+//!
+//! - [`connect`] keeps a bound on each step, offers each credential once, and explains what failed: a refused login,
+//!   a changed host key with both fingerprints, a negotiation without common algorithm with both lists and the
+//!   [`Profile`] that would work.
+//! - Host keys are remembered by a [`HostKeyStore`]: a [`KnownHostsFile`] that OpenSSH can share, or memory.
+//!   [`HostKeyPolicy`] says how an unknown one is met; a changed one is always an error.
+//! - A [`Connection`] opens a [`Shell`] on a terminal, or runs a command by [`Exec`]; both move bytes as they come.
+//!
+//! This crate is the only one that names russh. It knows nothing of prompts, vendors or backups, and no type of russh
+//! stands in its interface.
+
+mod auth;
+mod channel;
+mod connection;
+mod credentials;
+mod error;
+mod host_key;
+mod kexinit;
+mod overhear;
+mod profile;
+
+pub use channel::{Exec, Output, PtySize, Shell};
+pub use connection::{Connection, Endpoint, Options, connect, connect_over};
+pub use credentials::Credentials;
+pub use error::{HostKeyFault, Result, SshError};
+pub use host_key::{HostKey, HostKeyPolicy, HostKeyStore, HostKeysInMemory, KnownHostsFile, Recorded};
+pub use profile::Profile;
+
+/// The port of SSH where none is named (RFC 4251).
+pub const SSH_PORT: u16 = 22;

@@ -1,0 +1,290 @@
+//! From an address to an open, authenticated connection.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use russh::client::{self, DisconnectReason, GexParams, Handle};
+use russh::{Disconnect, SshId};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::channel::{Exec, PtySize, Shell};
+use crate::error::shown;
+use crate::host_key::{HostKey, HostKeyPolicy, HostKeyStore, judge};
+use crate::overhear::{Overhear, Overheard};
+use crate::{Credentials, Profile, Result, SshError, auth};
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// Both.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// How to connect.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Which algorithms are offered.
+    pub profile: Profile,
+    /// How unknown host keys are met.
+    pub host_key: HostKeyPolicy,
+    /// Longest time to a TCP connection, the look-up of the name included.
+    pub connect_timeout: Duration,
+    /// Longest time for key exchange and authentication together.
+    pub login_timeout: Duration,
+    /// How many bytes a server may send ahead on a channel. RouterOS stalls above 2 MiB.
+    pub window: u32,
+}
+
+impl Default for Options {
+    /// Modern algorithms, keys recorded at first use, 15 s to connect, 30 s to log in, a window of 2 MiB.
+    fn default() -> Self {
+        Self {
+            profile: Profile::default(),
+            host_key: HostKeyPolicy::default(),
+            connect_timeout: Duration::from_secs(15),
+            login_timeout: Duration::from_secs(30),
+            window: 2 << 20,
+        }
+    }
+}
+
+impl Options {
+    /// Sets the algorithms.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Sets how host keys are checked.
+    #[must_use]
+    pub fn with_host_key(mut self, policy: HostKeyPolicy) -> Self {
+        self.host_key = policy;
+        self
+    }
+
+    /// Sets the bounds of the two steps.
+    #[must_use]
+    pub fn with_timeouts(mut self, connect: Duration, login: Duration) -> Self {
+        self.connect_timeout = connect;
+        self.login_timeout = login;
+        self
+    }
+
+    /// Sets the window in bytes.
+    #[must_use]
+    pub fn with_window(mut self, bytes: u32) -> Self {
+        self.window = bytes;
+        self
+    }
+}
+
+/// Connects over TCP, checks the host key and logs in.
+///
+/// # Errors
+/// `Unreachable`, `Timeout` with the step, `Unsupported` without a common algorithm, `HostKeyRejected`,
+/// `AuthRejected` (nothing was offered twice), `Closed`, `Config` for a private key that cannot be read.
+///
+/// Dropping the future closes the connection.
+pub async fn connect(
+    server: &Endpoint,
+    credentials: &Credentials,
+    options: &Options,
+    host_keys: Arc<dyn HostKeyStore>,
+) -> Result<Connection> {
+    let dial = TcpStream::connect((server.host.as_str(), server.port));
+    let stream = within(options.connect_timeout, "connect", dial)
+        .await?
+        .map_err(|source| SshError::Unreachable { endpoint: server.to_string(), source })?;
+    // Keystrokes are small; without this each would wait for the acknowledgement of the one before.
+    stream.set_nodelay(true).map_err(|e| SshError::closed("connect", e))?;
+    connect_over(stream, server, credentials, options, host_keys).await
+}
+
+/// The same over a stream that is open already: a forwarded channel of a jump host, a proxy command.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_over<S>(
+    stream: S,
+    server: &Endpoint,
+    credentials: &Credentials,
+    options: &Options,
+    host_keys: Arc<dyn HostKeyStore>,
+) -> Result<Connection>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let key = auth::private_key(credentials)?;
+    let recorded = host_keys.recorded(server).await?;
+    let config = Arc::new(client::Config {
+        client_id: SshId::Standard(concat!("SSH-2.0-DeviceVault_", env!("CARGO_PKG_VERSION")).into()),
+        preferred: options.profile.preferred(&recorded.keys),
+        // Equipment that asks for no more than 2048 bits fails when the client insists on more.
+        gex: GexParams::new(2048, 2048, 4096).map_err(|e| SshError::closed("negotiate", e))?,
+        window_size: options.window,
+        nodelay: true,
+        ..client::Config::default()
+    });
+    let farewell = Farewell::default();
+    let guard = Guard {
+        policy: options.host_key.clone(),
+        store: host_keys,
+        server: server.clone(),
+        farewell: farewell.clone(),
+    };
+    let (stream, heard) = Overhear::new(stream);
+    let negotiate = client::connect_stream(config, stream, guard);
+    // One bound for both halves; which of them was slow is told by its name.
+    let started = tokio::time::Instant::now();
+    let mut handle = within(options.login_timeout, "negotiate", negotiate)
+        .await?
+        .map_err(|fault| explain(fault, options.profile, &heard, &farewell))?;
+    let left = options.login_timeout.saturating_sub(started.elapsed());
+    let log_in = auth::log_in(&mut handle, credentials, key, options.profile, &farewell);
+    match timeout(left, log_in).await {
+        Ok(done) => done?,
+        Err(_) => return Err(SshError::Timeout { step: "log in", after: options.login_timeout }),
+    }
+    Ok(Connection { handle, farewell })
+}
+
+async fn within<F: Future>(limit: Duration, step: &'static str, work: F) -> Result<F::Output> {
+    timeout(limit, work).await.map_err(|_| SshError::Timeout { step, after: limit })
+}
+
+/// Turns a failed negotiation into what a person can act on.
+fn explain(fault: Fault, profile: Profile, heard: &Overheard, farewell: &Farewell) -> SshError {
+    let e = match fault {
+        Fault::Refused(e) => return e,
+        Fault::Ssh(e) => e,
+    };
+    if let Some(offer) = heard.offer()
+        && let Some((what, ours, theirs)) = profile.first_gap(&offer)
+    {
+        return SshError::Unsupported { what, ours, theirs, profile: Profile::that_works_with(&offer) };
+    }
+    if let russh::Error::NoCommonAlgo { ours, theirs, .. } = e {
+        return SshError::Unsupported { what: "algorithm", ours, theirs, profile: None };
+    }
+    let said = farewell.said().or_else(|| heard.is_empty().then(|| "before a word was said".to_owned()));
+    SshError::Closed { step: "negotiate", said, source: Some(e.into()) }
+}
+
+/// An authenticated connection. Dropping it closes it.
+pub struct Connection {
+    handle: Handle<Guard>,
+    farewell: Farewell,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Opens a shell on a terminal.
+    ///
+    /// # Errors
+    /// `Refused` or `Closed`.
+    pub async fn shell(&self, size: PtySize) -> Result<Shell> {
+        Shell::open(self.session().await?, size, self.farewell.clone()).await
+    }
+
+    /// Runs one command without a terminal.
+    ///
+    /// # Errors
+    /// `Refused` or `Closed`.
+    pub async fn exec(&self, command: &str) -> Result<Exec> {
+        Exec::open(self.session().await?, command, self.farewell.clone()).await
+    }
+
+    async fn session(&self) -> Result<russh::Channel<client::Msg>> {
+        self.handle.channel_open_session().await.map_err(|e| match e {
+            russh::Error::ChannelOpenFailure(_) => SshError::Refused { what: "a session channel" },
+            e => SshError::Closed { step: "open a channel", said: self.farewell.said(), source: Some(e.into()) },
+        })
+    }
+
+    /// Says good-bye. Not needed: a connection that is dropped is closed too, without the message.
+    pub async fn close(self) {
+        let _ = self.handle.disconnect(Disconnect::ByApplication, "", "").await;
+    }
+}
+
+/// The server's last words, where it said any.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Farewell(Arc<Mutex<Option<String>>>);
+
+impl Farewell {
+    pub(crate) fn said(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What russh calls back while a connection lives.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    policy: HostKeyPolicy,
+    store: Arc<dyn HostKeyStore>,
+    server: Endpoint,
+    farewell: Farewell,
+}
+
+/// russh's error, or the reason why the host key was refused.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    Ssh(russh::Error),
+    Refused(SshError),
+}
+
+impl From<russh::Error> for Fault {
+    fn from(e: russh::Error) -> Self {
+        Self::Ssh(e)
+    }
+}
+
+impl client::Handler for Guard {
+    type Error = Fault;
+
+    async fn check_server_key(&mut self, key: &russh::keys::PublicKeyOrCertificate) -> Result<bool, Fault> {
+        let offered = HostKey::new(&key.public_key());
+        judge(&self.policy, self.store.as_ref(), &self.server, &offered).await.map_err(Fault::Refused)?;
+        Ok(true)
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Fault>) -> Result<(), Fault> {
+        match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                *self.farewell.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown(&info.message));
+                Ok(())
+            }
+            DisconnectReason::Error(e) => Err(e),
+        }
+    }
+}
