@@ -12,10 +12,14 @@
 pub mod catalog;
 #[cfg(feature = "plain")]
 pub mod codec;
+#[cfg(feature = "plain")]
+mod fault;
 #[cfg(feature = "git")]
 pub mod git;
-#[cfg(feature = "plain")]
+#[cfg(all(feature = "plain", unix))]
 pub mod local;
 pub mod names;
 #[cfg(feature = "plain")]
 pub mod plain;
+#[cfg(feature = "seal")]
+pub mod seal;
