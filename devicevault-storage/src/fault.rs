@@ -1,0 +1,120 @@
+//! What errors of file systems and object stores mean to a person.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use devicevault_core::{Error, ErrorKind, Retry};
+
+/// A symbolic link stood where a folder or a file should be; it was not followed.
+#[derive(Debug)]
+pub(crate) struct SymbolicLink;
+
+impl fmt::Display for SymbolicLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("symbolic links are not followed beneath a destination")
+    }
+}
+
+impl StdError for SymbolicLink {}
+
+/// The error for a symbolic link.
+pub(crate) fn symbolic_link() -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, SymbolicLink)
+}
+
+/// The error of a file operation on `path`, as a person and a retry need it.
+pub(crate) fn of_io(operation: impl Into<Cow<'static, str>>, path: impl fmt::Display, e: io::Error) -> Error {
+    let make = |kind, message: &str| Error::new(kind, operation, message).with("path", path);
+    let link = e.get_ref().is_some_and(<dyn StdError + Send + Sync>::is::<SymbolicLink>);
+    let error = match e.kind() {
+        io::ErrorKind::StorageFull => make(ErrorKind::QuotaExceeded, "the disk is full")
+            .hint("free some space, or move the destination")
+            .retry_advice(Retry::After(Duration::from_secs(60))),
+        io::ErrorKind::QuotaExceeded => make(ErrorKind::QuotaExceeded, "the user's disk quota is used up")
+            .hint("free some space, or have the quota raised")
+            .retry_advice(Retry::After(Duration::from_secs(60))),
+        io::ErrorKind::ReadOnlyFilesystem => make(ErrorKind::PermissionDenied, "the file system is mounted read-only")
+            .hint("mount it for writing; a file system that became read-only by itself has met a disk error"),
+        io::ErrorKind::PermissionDenied if link => {
+            make(ErrorKind::PermissionDenied, "a symbolic link stands in the way")
+                .hint("remove the link, or name the real folder as the destination")
+        }
+        io::ErrorKind::PermissionDenied => make(ErrorKind::PermissionDenied, "the permissions of the folder forbid it")
+            .hint("give the folder to the user that runs this program"),
+        io::ErrorKind::NotFound => make(ErrorKind::NotFound, "it is not there"),
+        io::ErrorKind::AlreadyExists => make(ErrorKind::AlreadyExists, "it is there already"),
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+            make(ErrorKind::Conflict, "a file stands where a folder should be, or a folder where a file should be")
+                .hint("move it out of the way")
+        }
+        io::ErrorKind::CrossesDevices => make(ErrorKind::Config, "a part of the folder lies on another file system")
+            .hint("mount other file systems above the destination's folder, not beneath it"),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => {
+            make(ErrorKind::Config, "the path cannot be one of this destination")
+        }
+        io::ErrorKind::UnexpectedEof => make(ErrorKind::Corrupt, "the file ends early"),
+        _ => make(ErrorKind::Unavailable, "the file system answered with an error"),
+    };
+    error.because(e)
+}
+
+/// The error of an object store, as a person and a retry need it.
+pub(crate) fn of_store(operation: &'static str, path: impl fmt::Display, e: object_store::Error) -> Error {
+    use object_store::Error as E;
+    if let Some(io) = io_cause(&e) {
+        return of_io(operation, path, io);
+    }
+    let (kind, message) = match &e {
+        E::NotFound { .. } => (ErrorKind::NotFound, "it is not there"),
+        E::AlreadyExists { .. } => (ErrorKind::AlreadyExists, "it is there already"),
+        E::Precondition { .. } | E::NotModified { .. } => (ErrorKind::Conflict, "somebody else changed it"),
+        E::PermissionDenied { .. } => (ErrorKind::PermissionDenied, "the credentials do not allow it"),
+        E::Unauthenticated { .. } => (ErrorKind::AuthRejected, "the credentials were not accepted"),
+        E::NotSupported { .. } | E::NotImplemented { .. } => (ErrorKind::Unsupported, "the store cannot do that"),
+        E::InvalidPath { .. } | E::UnknownConfigurationKey { .. } => (ErrorKind::Config, "the store refuses the path"),
+        _ => (ErrorKind::Unavailable, "the store answered with an error"),
+    };
+    Error::new(kind, operation, message).with("path", path).because(e)
+}
+
+/// The error of the operating system behind an error of a store, where there is one.
+fn io_cause(e: &object_store::Error) -> Option<io::Error> {
+    let mut cause = e.source();
+    while let Some(c) = cause {
+        if let Some(io) = c.downcast_ref::<io::Error>() {
+            return Some(match io.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None if io.get_ref().is_some_and(<dyn StdError + Send + Sync>::is::<SymbolicLink>) => symbolic_link(),
+                None => io::Error::new(io.kind(), io.to_string()),
+            });
+        }
+        cause = c.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_say_what_to_do() {
+        // ENOSPC, EROFS, EACCES, EDQUOT of Linux.
+        for (code, kind, word) in [
+            (28, ErrorKind::QuotaExceeded, "full"),
+            (30, ErrorKind::PermissionDenied, "read-only"),
+            (13, ErrorKind::PermissionDenied, "permissions"),
+            (122, ErrorKind::QuotaExceeded, "quota"),
+        ] {
+            let source: Box<dyn StdError + Send + Sync> = Box::new(io::Error::from_raw_os_error(code));
+            let e = of_store("write object", "a/b", object_store::Error::Generic { store: "folder", source });
+            assert_eq!(e.kind(), kind);
+            assert!(e.message().contains(word) && e.hint_text().is_some(), "{e:?}");
+        }
+        let e = of_io("read object", "x", symbolic_link());
+        assert_eq!((e.kind(), e.message()), (ErrorKind::PermissionDenied, "a symbolic link stands in the way"));
+    }
+}
