@@ -11,6 +11,7 @@
 
 pub mod bodies;
 pub mod cancel;
+pub mod clock;
 pub mod conformance;
 pub mod memory;
 pub mod samples;

@@ -24,11 +24,13 @@
 
 mod backend;
 mod case;
-
+mod catalog;
+mod inventory;
 mod place;
 mod report;
 
 pub use backend::{BackendSuite, Damage, Damager, backend};
-
+pub use catalog::{CatalogSuite, catalog};
+pub use inventory::{InventorySuite, inventory};
 pub use place::Opener;
 pub use report::{CaseReport, Finding, Report};

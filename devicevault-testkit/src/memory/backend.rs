@@ -16,7 +16,7 @@ use crate::conformance::Damage;
 /// Keeps backups in memory. Clones share what is kept, so that a clone stands for the same store opened again.
 ///
 /// ```
-/// use devicevault_core::{StorageBackendExt as _};
+/// use devicevault_core::StorageBackendExt as _;
 /// use devicevault_testkit::{memory::MemoryBackend, samples};
 ///
 /// # futures::executor::block_on(async {
@@ -24,7 +24,7 @@ use crate::conformance::Damage;
 /// let (entry, body) = samples::entry("sw1", "hostname sw1\n");
 /// let at = backend.store_one(entry, body).await?;
 /// assert_eq!(backend.read_all(&at, 100).await?, b"hostname sw1\n");
-/// # devicevault_core::Result::Ok(()) }).unwrap();
+/// # Ok::<(), devicevault_core::Error>(()) }).unwrap();
 /// ```
 #[derive(Debug, Clone)]
 pub struct MemoryBackend {

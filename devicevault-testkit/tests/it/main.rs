@@ -1,3 +1,4 @@
 //! The testkit's own tests.
 
 mod memory_backend;
+mod memory_catalog;

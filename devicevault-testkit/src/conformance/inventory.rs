@@ -1,0 +1,241 @@
+//! What an [`Inventory`] promises.
+
+use std::sync::Arc;
+
+use devicevault_core::inventory::{DestinationConfig, Selector};
+use devicevault_core::{Device, ErrorKind, Inventory, Result, SecretRef, View};
+
+use super::case::{Case, Checked, Selection, Stop, cases, ensure, ensure_eq, ensure_kind, run};
+use super::place::{Opener, Places};
+use super::report::Report;
+use crate::samples;
+
+/// Runs every case against the inventory that `make` opens; see [the module](super) for what a place is.
+pub async fn inventory<M>(make: M) -> Report
+where
+    M: AsyncFn(&str) -> Result<Arc<dyn Inventory>>,
+{
+    InventorySuite::new(&make).run().await
+}
+
+/// The suite with its settings.
+pub struct InventorySuite<'a> {
+    opener: &'a dyn Opener<dyn Inventory>,
+    selection: Selection,
+}
+
+impl std::fmt::Debug for InventorySuite<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InventorySuite").field("selection", &self.selection).finish_non_exhaustive()
+    }
+}
+
+impl<'a> InventorySuite<'a> {
+    /// All cases against what is opened there.
+    #[must_use]
+    pub fn new(opener: &'a dyn Opener<dyn Inventory>) -> Self {
+        Self { opener, selection: Selection::default() }
+    }
+
+    /// Only this case.
+    #[must_use]
+    pub fn only(mut self, case: &str) -> Self {
+        self.selection.only = Some(case.to_owned());
+        self
+    }
+
+    /// Not this case; the reason stands in the report.
+    #[must_use]
+    pub fn skip(mut self, case: &str, why: &str) -> Self {
+        self.selection.skip.push((case.to_owned(), why.to_owned()));
+        self
+    }
+
+    /// Runs the cases.
+    pub async fn run(&self) -> Report {
+        run("Inventory", list(), &self.selection, |case| Stage(Places { opener: self.opener, case })).await
+    }
+}
+
+struct Stage<'a>(Places<'a, dyn Inventory>);
+
+fn list<'a>() -> Vec<Case<Stage<'a>>> {
+    cases![
+        "devices": "devices are kept with all their fields, and listed by name" => devices,
+        "devices-changed": "a device is changed by its id, its name too" => devices_changed,
+        "device-names": "a name that another device holds is AlreadyExists, and nothing is stored" => device_names,
+        "remove-device": "a device that is removed is gone; one that was not there is told" => remove_device,
+        "selector": "a selector finds exactly what it means" => selector,
+        "destinations": "destinations are kept with all their fields, and listed by name" => destinations,
+        "destination-names": "a name that another destination holds is AlreadyExists" => destination_names,
+        "reopen": "what was stored is there after a restart" => reopen,
+    ]
+}
+
+async fn all(inventory: &dyn Inventory) -> Result<Vec<Device>, Stop> {
+    let mut everything = Selector::default();
+    everything.disabled = true;
+    Ok(inventory.devices(&everything).await?)
+}
+
+/// A device with everything in it.
+fn full(name: &str) -> Device {
+    let mut device = samples::device(name);
+    device.host = "2001:db8::1".to_owned();
+    device.port = Some(u16::MAX);
+    device.collector = "custom".to_owned();
+    device.site = Some("zürich 'one'".to_owned());
+    device.group = Some("\"core\"".to_owned());
+    device.tags = ["a", "b c"].map(str::to_owned).into();
+    device.login.credential = Some("shared".to_owned());
+    device.login.username = Some("admin".to_owned());
+    device.login.password = Some(SecretRef::Env("PASSWORD".to_owned()));
+    device.login.enable = Some(SecretRef::Command("print-secret --of 'x'".to_owned()));
+    device.options = [("ssh.profile", "legacy"), ("", "x")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    device.enabled = false;
+    device
+}
+
+async fn devices(stage: &Stage<'_>) -> Checked {
+    let inventory = stage.0.main().await?;
+    ensure_eq!(all(&*inventory).await?, Vec::new(), "an empty inventory has devices");
+    inventory.put_devices(&[]).await?;
+    let names = ["sw10", "sw2", "SW2", "\u{e9}toile", "a b", "core-sw1.example.net"];
+    let mut given: Vec<_> = names.into_iter().map(samples::device).collect();
+    given.push(full("full"));
+    inventory.put_devices(&given).await?;
+    given.sort_by(|a, b| a.name.cmp(&b.name));
+    ensure_eq!(all(&*inventory).await?, given, "the devices are not those that were stored, by name");
+    let enabled: Vec<_> = given.into_iter().filter(|d| d.enabled).collect();
+    ensure_eq!(
+        inventory.devices(&Selector::default()).await?,
+        enabled,
+        "an empty selector means those that are enabled"
+    );
+    Ok(())
+}
+
+async fn devices_changed(stage: &Stage<'_>) -> Checked {
+    let inventory = stage.0.main().await?;
+    let (mut first, mut second) = (samples::device("sw1"), samples::device("sw2"));
+    inventory.put_devices(&[first.clone(), second.clone()]).await?;
+    first.name = "renamed".to_owned();
+    first.site = Some("here".to_owned());
+    inventory.put_devices(&[first.clone()]).await?;
+    ensure_eq!(all(&*inventory).await?, vec![first.clone(), second.clone()], "the devices after a change");
+    // Two devices change their names for each other's in one step.
+    std::mem::swap(&mut first.name, &mut second.name);
+    inventory.put_devices(&[first.clone(), second.clone()]).await?;
+    ensure_eq!(all(&*inventory).await?, vec![second, first], "the devices after their names were exchanged");
+    Ok(())
+}
+
+async fn device_names(stage: &Stage<'_>) -> Checked {
+    let inventory = stage.0.main().await?;
+    let first = samples::device("sw1");
+    inventory.put_devices(std::slice::from_ref(&first)).await?;
+    let mut thief = samples::device("other");
+    thief.name = "sw1".to_owned();
+    let batch = [samples::device("a"), thief.clone(), samples::device("b")];
+    ensure_kind(inventory.put_devices(&batch).await, ErrorKind::AlreadyExists, "a name that another device holds")?;
+    let mut twin = samples::device("twin");
+    twin.name = "a".to_owned();
+    let batch = [samples::device("a"), twin];
+    ensure_kind(inventory.put_devices(&batch).await, ErrorKind::AlreadyExists, "one name twice in a batch")?;
+    ensure_eq!(all(&*inventory).await?, vec![first.clone()], "something was stored of a batch that was refused");
+    inventory.remove_device(&first.id).await?;
+    inventory.put_devices(&[thief.clone()]).await?;
+    ensure_eq!(all(&*inventory).await?, vec![thief], "a name is not free after its device was removed");
+    Ok(())
+}
+
+async fn remove_device(stage: &Stage<'_>) -> Checked {
+    let inventory = stage.0.main().await?;
+    let (first, second) = (samples::device("sw1"), samples::device("sw2"));
+    inventory.put_devices(&[first.clone(), second.clone()]).await?;
+    ensure!(inventory.remove_device(&first.id).await?, "a device that was there is said not to have been");
+    ensure!(!inventory.remove_device(&first.id).await?, "a device that was gone is said to have been there");
+    ensure!(!inventory.remove_device(&"nobody".into()).await?, "a device that never was is said to have been there");
+    ensure_eq!(all(&*inventory).await?, vec![second], "the devices after one was removed");
+    Ok(())
+}
+
+async fn selector(stage: &Stage<'_>) -> Checked {
+    let inventory = stage.0.main().await?;
+    let mut devices = Vec::new();
+    for i in 0..24_usize {
+        let mut device = samples::device(&format!("sw{i:02}"));
+        device.site = [None, Some("zh"), Some("ZH")][i % 3].map(str::to_owned);
+        device.group = [None, Some("core")][i % 2].map(str::to_owned);
+        device.tags = [&[][..], &["a"], &["a", "b"]][i % 3].iter().map(|t| (*t).to_owned()).collect();
+        device.platform = ["cisco_ios", "frr"][i % 2].to_owned();
+        device.enabled = i % 5 != 0;
+        devices.push(device);
+    }
+    inventory.put_devices(&devices).await?;
+    let edits: [fn(&mut Selector); 10] = [
+        |_| {},
+        |s| s.site = Some("zh".to_owned()),
+        |s| s.group = Some("core".to_owned()),
+        |s| s.platform = Some("frr".to_owned()),
+        |s| s.tags = ["a".to_owned()].into(),
+        |s| s.tags = ["a", "b"].map(str::to_owned).into(),
+        |s| s.names = ["sw00", "sw01", "nobody"].map(str::to_owned).into(),
+        |s| s.disabled = true,
+        |s| s.site = Some("nowhere".to_owned()),
+        |s| s.platform = Some("frr%".to_owned()),
+    ];
+    for first in edits {
+        for second in edits {
+            let mut selector = Selector::default();
+            first(&mut selector);
+            second(&mut selector);
+            let want: Vec<_> = devices.iter().filter(|d| selector.matches(d)).cloned().collect();
+            ensure_eq!(inventory.devices(&selector).await?, want, "the devices under {selector:?}");
+        }
+    }
+    Ok(())
+}
+
+async fn destinations(stage: &Stage<'_>) -> Checked {
+    let inventory = stage.0.main().await?;
+    ensure_eq!(inventory.destinations().await?, Vec::new(), "an empty inventory has destinations");
+    let mut git = DestinationConfig::new("git", "git", View::Redacted).with_option("path", "/srv/'x' \u{1f512}");
+    let mut archive = DestinationConfig::new("archive", "plain", View::Original);
+    archive.enabled = false;
+    inventory.put_destination(&git).await?;
+    inventory.put_destination(&archive).await?;
+    ensure_eq!(inventory.destinations().await?, vec![archive.clone(), git.clone()], "the destinations, by name");
+    git.name = "a new name".to_owned();
+    git.enabled = false;
+    inventory.put_destination(&git).await?;
+    ensure_eq!(inventory.destinations().await?, vec![git.clone(), archive.clone()], "the destinations after a change");
+    ensure!(inventory.remove_destination(&git.id).await?, "a destination that was there is said not to have been");
+    ensure!(!inventory.remove_destination(&git.id).await?, "a destination that was gone is said to have been there");
+    ensure_eq!(inventory.destinations().await?, vec![archive], "the destinations after one was removed");
+    Ok(())
+}
+
+async fn destination_names(stage: &Stage<'_>) -> Checked {
+    let inventory = stage.0.main().await?;
+    let first = DestinationConfig::new("main", "plain", View::Original);
+    inventory.put_destination(&first).await?;
+    let mut thief = DestinationConfig::new("other", "git", View::Clean);
+    thief.name = "main".to_owned();
+    ensure_kind(inventory.put_destination(&thief).await, ErrorKind::AlreadyExists, "a name that another holds")?;
+    ensure_eq!(inventory.destinations().await?, vec![first], "something was stored that was refused");
+    Ok(())
+}
+
+async fn reopen(stage: &Stage<'_>) -> Checked {
+    let (device, destination) = (full("sw1"), DestinationConfig::new("main", "plain", View::Original));
+    {
+        let inventory = stage.0.main().await?;
+        inventory.put_devices(std::slice::from_ref(&device)).await?;
+        inventory.put_destination(&destination).await?;
+    }
+    let inventory = stage.0.main().await?;
+    ensure_eq!(all(&*inventory).await?, vec![device], "the devices after a restart");
+    ensure_eq!(inventory.destinations().await?, vec![destination], "the destinations after a restart");
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! Devices and destinations in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use devicevault_core::inventory::{DestinationConfig, Selector};
+use devicevault_core::{DestinationId, Device, DeviceId, Error, ErrorKind, Inventory, Result};
+
+/// Keeps devices and destinations in memory. Clones share what is kept.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryInventory(Arc<Mutex<Lists>>);
+
+#[derive(Debug, Default)]
+struct Lists {
+    devices: BTreeMap<DeviceId, Device>,
+    destinations: BTreeMap<DestinationId, DestinationConfig>,
+}
+
+impl MemoryInventory {
+    /// Nothing in it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lists(&self) -> MutexGuard<'_, Lists> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn taken(what: &'static str, name: &str) -> Error {
+    Error::new(ErrorKind::AlreadyExists, what, "another one has this name").with("name", name.escape_debug())
+}
+
+#[async_trait]
+impl Inventory for MemoryInventory {
+    async fn devices(&self, selector: &Selector) -> Result<Vec<Device>> {
+        let mut found: Vec<_> = self.lists().devices.values().filter(|d| selector.matches(d)).cloned().collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    async fn put_devices(&self, devices: &[Device]) -> Result<()> {
+        let mut lists = self.lists();
+        let mut after = lists.devices.clone();
+        after.extend(devices.iter().map(|d| (d.id.clone(), d.clone())));
+        let mut names = BTreeMap::new();
+        for device in after.values() {
+            if names.insert(&device.name, &device.id).is_some() {
+                return Err(taken("store device", &device.name));
+            }
+        }
+        lists.devices = after;
+        Ok(())
+    }
+
+    async fn remove_device(&self, id: &DeviceId) -> Result<bool> {
+        Ok(self.lists().devices.remove(id).is_some())
+    }
+
+    async fn destinations(&self) -> Result<Vec<DestinationConfig>> {
+        let mut all: Vec<_> = self.lists().destinations.values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    async fn put_destination(&self, destination: &DestinationConfig) -> Result<()> {
+        let mut lists = self.lists();
+        if lists.destinations.values().any(|d| d.name == destination.name && d.id != destination.id) {
+            return Err(taken("store destination", &destination.name));
+        }
+        lists.destinations.insert(destination.id.clone(), destination.clone());
+        Ok(())
+    }
+
+    async fn remove_destination(&self, id: &DestinationId) -> Result<bool> {
+        Ok(self.lists().destinations.remove(id).is_some())
+    }
+}
