@@ -15,6 +15,8 @@ mod segments;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 pub use container::{SealOptions, Sealed, seal, sealed_length};
 pub use crypto::Key;
