@@ -1,0 +1,151 @@
+//! Builds the queries whose conditions vary.
+
+use devicevault_core::catalog::{Query, RunQuery};
+use devicevault_core::inventory::Selector;
+use sqlx::QueryBuilder;
+
+use super::db::Db;
+use super::paging::Cursor;
+use super::rows::micros;
+use super::statements::{BACKUP_COLUMNS, COPY_COLUMNS, RUN_COLUMNS};
+
+/// Puts ` WHERE ` before the first condition and ` AND ` before the others.
+struct Conditions<'q> {
+    sql: &'q mut QueryBuilder<Db>,
+    any: bool,
+}
+
+impl<'q> Conditions<'q> {
+    fn of(sql: &'q mut QueryBuilder<Db>) -> Self {
+        Self { sql, any: false }
+    }
+
+    fn and(&mut self, condition: &'static str) -> &mut QueryBuilder<Db> {
+        self.sql.push(if self.any { " AND " } else { " WHERE " });
+        self.any = true;
+        self.sql.push(condition)
+    }
+}
+
+/// The backups of a page with their copies, newest first: a row for each copy, and one for a backup without any.
+pub(super) fn backups(query: &Query, after: Option<Cursor>, limit: i64) -> QueryBuilder<Db> {
+    let mut sql = QueryBuilder::new("WITH page AS (");
+    push_page(&mut sql, query, after, limit);
+    push_copies(&mut sql);
+    sql
+}
+
+/// The reference and the newest suspect backup of an artefact, with their copies.
+pub(super) fn latest(device: &str, artefact: &str) -> QueryBuilder<Db> {
+    let mut sql = QueryBuilder::new("WITH page AS (");
+    for (i, condition) in ["NULL", "NOT NULL"].into_iter().enumerate() {
+        sql.push(if i == 0 { "" } else { " UNION ALL " });
+        sql.push(format_args!("SELECT * FROM (SELECT {BACKUP_COLUMNS} FROM backups b WHERE b.device = "));
+        sql.push_bind(device.to_owned()).push(" AND b.artefact = ").push_bind(artefact.to_owned());
+        sql.push(format_args!(" AND b.suspect IS {condition} ORDER BY b.first_seen DESC, b.id DESC LIMIT 1)"));
+        sql.push(if i == 0 { " AS reference" } else { " AS suspected" });
+    }
+    push_copies(&mut sql);
+    sql
+}
+
+fn push_copies(sql: &mut QueryBuilder<Db>) {
+    sql.push(format_args!(
+        ") SELECT page.*, {COPY_COLUMNS} FROM page LEFT JOIN copies c ON c.backup = page.id \
+         ORDER BY page.first_seen DESC, page.id DESC, c.destination"
+    ));
+}
+
+fn push_page(sql: &mut QueryBuilder<Db>, query: &Query, after: Option<Cursor>, limit: i64) {
+    // Where nothing but the destination narrows, its copies are walked in order; else the backups are, and each is
+    // asked for a copy there.
+    let narrow = query.id.is_some() || query.run.is_some() || query.device.is_some() || query.artefact.is_some();
+    let by_copies = query.destination.is_some() && !narrow;
+    let (source, seen, id) = if by_copies {
+        ("copies k CROSS JOIN backups b", "k.first_seen", "k.backup")
+    } else {
+        ("backups b", "b.first_seen", "b.id")
+    };
+    sql.push(format_args!("SELECT {BACKUP_COLUMNS} FROM {source}"));
+    let mut conditions = Conditions::of(sql);
+    if let Some(destination) = &query.destination {
+        let destination = destination.0.clone();
+        if by_copies {
+            conditions.and("b.id = k.backup AND k.destination = ").push_bind(destination);
+        } else {
+            let exists = "EXISTS (SELECT 1 FROM copies k WHERE k.backup = b.id AND k.destination = ";
+            conditions.and(exists).push_bind(destination).push(")");
+        }
+    }
+    if let Some(id) = query.id {
+        conditions.and("b.id = ").push_bind(id.0);
+    }
+    if let Some(device) = &query.device {
+        conditions.and("b.device = ").push_bind(device.0.clone());
+    }
+    if let Some(artefact) = &query.artefact {
+        conditions.and("b.artefact = ").push_bind(artefact.clone());
+    }
+    if let Some(run) = query.run {
+        conditions.and("b.run = ").push_bind(run.0);
+    }
+    let seen_at = |conditions: &mut Conditions<'_>, compare: &'static str, at: i64| {
+        conditions.and(seen).push(compare).push_bind(at);
+    };
+    if let Some(at) = query.at.map(micros) {
+        seen_at(&mut conditions, " <= ", at);
+        let replaced = "NOT EXISTS (SELECT 1 FROM backups n WHERE n.device = b.device AND n.artefact = b.artefact \
+                        AND n.suspect IS NULL AND (n.first_seen, n.id) > (b.first_seen, b.id) AND n.first_seen <= ";
+        conditions.and(replaced).push_bind(at).push(")");
+    }
+    if let Some(since) = query.since {
+        seen_at(&mut conditions, " >= ", micros(since));
+    }
+    if let Some(until) = query.until {
+        seen_at(&mut conditions, " < ", micros(until));
+    }
+    if let Some(cursor) = after {
+        conditions.and("(").push(format_args!("{seen}, {id}) < ("));
+        conditions.sql.push_bind(cursor.micros).push(", ").push_bind(cursor.id).push(")");
+    }
+    sql.push(format_args!(" ORDER BY {seen} DESC, {id} DESC LIMIT ")).push_bind(limit);
+}
+
+/// The runs of a page, newest first.
+pub(super) fn runs(query: &RunQuery, after: Option<Cursor>, limit: i64) -> QueryBuilder<Db> {
+    let mut sql = QueryBuilder::new(format!("SELECT {RUN_COLUMNS} FROM runs"));
+    let mut conditions = Conditions::of(&mut sql);
+    if let Some(id) = query.id {
+        conditions.and("id = ").push_bind(id.0);
+    }
+    if let Some(device) = &query.device {
+        conditions.and("device = ").push_bind(device.0.clone());
+    }
+    if let Some(state) = query.state {
+        conditions.and("state = ").push_bind(state.as_str());
+    }
+    if let Some(job) = &query.task_identifier {
+        conditions.and("task_identifier = ").push_bind(job.clone());
+    }
+    if let Some(cursor) = after {
+        conditions.and("(started_at, id) < (").push_bind(cursor.micros).push(", ").push_bind(cursor.id).push(")");
+    }
+    sql.push(" ORDER BY started_at DESC, id DESC LIMIT ").push_bind(limit);
+    sql
+}
+
+/// The devices that may be meant, for [`Selector::matches`] to have the last word.
+pub(super) fn devices(selector: &Selector) -> QueryBuilder<Db> {
+    let mut sql = QueryBuilder::new("SELECT detail FROM devices");
+    let mut conditions = Conditions::of(&mut sql);
+    if let Some(site) = &selector.site {
+        conditions.and("site = ").push_bind(site.clone());
+    }
+    if let Some(group) = &selector.group {
+        conditions.and("grp = ").push_bind(group.clone());
+    }
+    if let Some(platform) = &selector.platform {
+        conditions.and("platform = ").push_bind(platform.clone());
+    }
+    sql
+}

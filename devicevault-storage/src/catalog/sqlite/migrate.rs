@@ -1,0 +1,156 @@
+//! The schema, and how an older one becomes it.
+//!
+//! Two numbers stand in the file. `schema` counts the migrations it has had; `readable_by` is the oldest schema whose
+//! programs still read and write it rightly. A migration expands first; what the release before needs is taken away
+//! a release later, by a migration that raises `readable_by`.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::PathBuf;
+
+use devicevault_core::{Clock, Error, ErrorKind, Timestamp};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
+
+use super::fault::Fault;
+use super::file::{APPLICATION_ID, Place, at_path, create_private, flush_folder, private_folder};
+use crate::catalog::rows::micros;
+use crate::catalog::statements;
+
+/// One step of the schema.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Migration {
+    pub(super) schema: i64,
+    pub(super) readable_by: i64,
+    pub(super) sql: &'static str,
+}
+
+/// Every step, oldest first. Steps that were released are never changed.
+pub(super) const MIGRATIONS: &[Migration] =
+    &[Migration { schema: 1, readable_by: 1, sql: include_str!("../migrations/sqlite/0001_catalog.sql") }];
+
+/// What a catalog says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Schema {
+    pub(super) schema: i64,
+    pub(super) readable_by: i64,
+}
+
+/// The schema that a list of migrations leads to.
+pub(super) fn newest(migrations: &[Migration]) -> i64 {
+    migrations.last().map_or(0, |m| m.schema)
+}
+
+/// Reads the schema, and refuses another program's database.
+pub(super) async fn read(db: &mut SqliteConnection, operation: &'static str) -> Result<Schema, Fault> {
+    let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *db).await?;
+    if id != APPLICATION_ID {
+        let e = Error::new(ErrorKind::Config, operation, "the file is a database of another program");
+        return Err(e.with("application id", format!("{id:#x}")).hint("check the path").into());
+    }
+    current(db).await
+}
+
+/// The schema now: another process may have migrated it while this one had it open.
+pub(super) async fn current(db: &mut SqliteConnection) -> Result<Schema, Fault> {
+    let row = sqlx::query(statements::SCHEMA).fetch_one(db).await?;
+    Ok(Schema { schema: row.try_get("schema")?, readable_by: row.try_get("readable_by")? })
+}
+
+/// Refuses a catalog that is for newer programs only.
+pub(super) fn readable(found: Schema, ours: i64, operation: &'static str) -> Result<(), Fault> {
+    if found.readable_by <= ours {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        operation,
+        "a newer release wrote this catalog, and this one cannot read it",
+    )
+    .with("schema", found.schema)
+    .with("readable by", found.readable_by)
+    .with("this release", ours)
+    .hint("upgrade this program")
+    .into())
+}
+
+/// Makes the migrations that are missing, all in one transaction, after a copy of the file. A new file has no copy.
+///
+/// Returns where the copy is, when one was made.
+pub(super) async fn migrate(
+    db: &mut SqliteConnection,
+    place: &Place,
+    migrations: &[Migration],
+    clock: &dyn Clock,
+) -> Result<Option<PathBuf>, Fault> {
+    const OPERATION: &str = "migrate catalog";
+    // Holds the write lock from before the copy to the end: the copy is what the migration began with.
+    let mut tx = db.begin_with("BEGIN IMMEDIATE").await?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *tx).await?;
+    let from = if tables == 0 { 0 } else { current(&mut tx).await?.schema };
+    let missing: Vec<_> = migrations.iter().filter(|m| m.schema > from).collect();
+    if missing.is_empty() {
+        tx.rollback().await?;
+        return Ok(None);
+    }
+    let now = clock.now();
+    let copy = if from == 0 { None } else { Some(safety_copy(place, from, now).await?) };
+    for step in missing {
+        sqlx::raw_sql(step.sql).execute(&mut *tx).await?;
+        sqlx::query(statements::SCHEMA_APPLIED)
+            .bind(step.schema)
+            .bind(step.readable_by)
+            .bind(concat!("devicevault ", env!("CARGO_PKG_VERSION")))
+            .bind(micros(now))
+            .execute(&mut *tx)
+            .await?;
+    }
+    if from == 0 {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}")))
+            .execute(&mut *tx)
+            .await?;
+    }
+    let user_version = format!("PRAGMA user_version = {}", newest(migrations));
+    sqlx::raw_sql(sqlx::AssertSqlSafe(user_version)).execute(&mut *tx).await?;
+    let broken = sqlx::query("PRAGMA foreign_key_check").fetch_optional(&mut *tx).await?;
+    if broken.is_some() {
+        return Err(
+            Error::new(ErrorKind::Corrupt, OPERATION, "records would refer to others that are not there").into()
+        );
+    }
+    tx.commit().await?;
+    if let Some(copy) = &copy {
+        tracing::info!(from, to = newest(migrations), copy = %copy.display(), "catalog migrated");
+    }
+    Ok(copy)
+}
+
+/// Copies the catalog as it is for readers now, durably, under a name that says from when it is.
+async fn safety_copy(place: &Place, schema: i64, now: Timestamp) -> Result<PathBuf, Fault> {
+    const OPERATION: &str = "copy catalog before its migration";
+    let folder = place.copies();
+    let told = |e: io::Error| Fault::from(at_path(OPERATION, &folder, e));
+    private_folder(&folder).map_err(told)?;
+    let name = format!("schema-{schema}-{}.db", now.strftime("%Y%m%dT%H%M%S%6fZ"));
+    let (unfinished, finished) = (folder.join(format!("{name}.tmp")), folder.join(name));
+    // SQLite writes into an empty file that is there, and so keeps its mode.
+    create_private(&unfinished).map_err(told)?;
+    let target = unfinished.to_str().ok_or_else(|| {
+        Error::new(ErrorKind::Config, OPERATION, "the path is not UTF-8").with("path", unfinished.display())
+    })?;
+    let mut reader = super::open::reader_options(place).connect().await?;
+    let copied = sqlx::query("VACUUM INTO $1").bind(target.to_owned()).execute(&mut reader).await;
+    let closed = reader.close().await;
+    let kept = copied.map(drop).and(closed).map_err(Fault::from).and_then(|()| {
+        OpenOptions::new().write(true).open(&unfinished).and_then(|f| f.sync_all()).map_err(told)?;
+        std::fs::rename(&unfinished, &finished).map_err(told)?;
+        flush_folder(&folder).map_err(told)
+    });
+    match kept {
+        Ok(()) => Ok(finished),
+        Err(e) => {
+            // What is left of a copy that failed is of no use; that it stays is not worth a second error.
+            let _ = std::fs::remove_file(&unfinished);
+            Err(e)
+        }
+    }
+}
