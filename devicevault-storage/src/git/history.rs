@@ -1,0 +1,102 @@
+//! From commits to records: what keeps an [`Index`] true to the branch.
+
+use devicevault_core::{Manifest, Result, StorageRef};
+use git2::{Oid, Repository, Sort};
+
+use super::fault;
+use super::index::{Index, Record};
+use super::message;
+use super::path::Version;
+
+/// Brings an index up to a branch's tip.
+///
+/// What was added since is read by walking back to the commit that the index ends at. Where that is not found (history
+/// was rewritten), or a merge is met on the way (history is no line), the whole is read again.
+pub(super) fn catch_up(repo: &Repository, index: &mut Index, tip: Option<Oid>) -> Result<()> {
+    let known = index.tip();
+    let Some(tip) = tip else {
+        if known.is_some() {
+            index.clear();
+        }
+        return Ok(());
+    };
+    if known == Some(tip) {
+        return Ok(());
+    }
+    let mut new = Vec::new();
+    let mut at = Some(tip);
+    let mut linear = true;
+    while let Some(oid) = at.filter(|oid| Some(*oid) != known) {
+        let commit = repo.find_commit(oid).map_err(|e| unreadable(e, oid))?;
+        linear &= commit.parent_count() < 2;
+        if !linear {
+            break;
+        }
+        new.push(oid);
+        at = commit.parent_id(0).ok();
+    }
+    if !linear || (at.is_none() && known.is_some()) {
+        tracing::info!("the branch was merged or rewritten: reading all of its history");
+        index.clear();
+        new = whole(repo, tip)?;
+    }
+    for oid in new.into_iter().rev() {
+        push(repo, index, oid)?;
+    }
+    Ok(())
+}
+
+/// Every commit, newest first.
+fn whole(repo: &Repository, tip: Oid) -> Result<Vec<Oid>> {
+    let walk = || {
+        let mut walk = repo.revwalk()?;
+        walk.set_sorting(Sort::TOPOLOGICAL)?;
+        walk.push(tip)?;
+        walk.collect::<std::result::Result<Vec<_>, _>>()
+    };
+    walk().map_err(|e| fault::git("read history", e))
+}
+
+fn push(repo: &Repository, index: &mut Index, oid: Oid) -> Result<()> {
+    let commit = repo.find_commit(oid).map_err(|e| unreadable(e, oid))?;
+    let mut any = false;
+    for trailer in message::trailers(commit.message_raw_bytes()) {
+        // A manifest for newer readers only is not listed; it stays readable by a newer release.
+        match trailer.manifest() {
+            Ok(m) => {
+                index.push(Record::of(&m, oid));
+                any = true;
+            }
+            Err(e) => tracing::warn!(commit = %oid, error = %e, "a commit holds a manifest that cannot be read"),
+        }
+    }
+    if !any {
+        index.push(Record::foreign(oid));
+    }
+    Ok(())
+}
+
+fn unreadable(e: git2::Error, oid: Oid) -> devicevault_core::Error {
+    let missing = e.code() == git2::ErrorCode::NotFound;
+    let error = fault::git("read history", e).with("commit", oid);
+    // A commit that the branch leads to is not "not there": it is lost.
+    if missing {
+        return devicevault_core::Error::new(
+            devicevault_core::ErrorKind::Corrupt,
+            "read history",
+            "the repository lacks a commit that the branch leads to",
+        )
+        .with("commit", oid)
+        .because(error);
+    }
+    error
+}
+
+/// The manifests of a commit, each with its reference.
+pub(super) fn manifests(repo: &Repository, branch: &str, oid: Oid) -> Result<Vec<(StorageRef, Manifest)>> {
+    let commit = repo.find_commit(oid).map_err(|e| unreadable(e, oid))?;
+    message::trailers(commit.message_raw_bytes())
+        .into_iter()
+        .map(|t| Ok((Version::new(branch, t.path, oid).to_ref(), t.manifest()?)))
+        .collect()
+}

@@ -1,0 +1,199 @@
+//! What lies where in a repository's folder, and how a new one is made.
+
+use std::fs;
+use std::io::{ErrorKind as Io, Write as _};
+use std::path::{Path, PathBuf};
+
+use devicevault_core::{Digest, Error, ErrorKind, Result};
+use git2::{Config, ConfigLevel, ErrorCode, Repository, RepositoryInitOptions};
+
+use super::fault;
+use super::lock::FileLock;
+
+/// What libgit2 is told for our writes. It stands in a file of our own: `core.fsyncObjectFiles` in the repository's
+/// configuration would make every `git` command print that it is deprecated. The limits bound the memory of a repack;
+/// libgit2 leaves objects larger than `deltaCacheSize` whole.
+const LIBGIT2: &str = "\
+[core]
+\tfsyncObjectFiles = true
+[pack]
+\tdeltaCacheSize = 33554432
+\tdeltaCacheLimit = 65536
+\twindowMemory = 67108864
+";
+
+/// Paths in a bare repository. Ours are below `devicevault/`, which Git leaves alone.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    dir: PathBuf,
+}
+
+impl Layout {
+    /// Opens a repository, or makes one where there is nothing.
+    ///
+    /// # Errors
+    /// `Config` when something else is there.
+    pub(super) fn open(dir: &Path, branch: &str) -> Result<Self> {
+        let operation = "open repository";
+        let at = |e| fault::io(operation, dir, e);
+        let (exists, empty) = match fs::read_dir(dir) {
+            Ok(mut entries) => (true, entries.next().is_none()),
+            Err(e) if e.kind() == Io::NotFound => (false, true),
+            Err(e) => return Err(at(e)),
+        };
+        let this = Self { dir: dir.to_owned() };
+        let ours = this.own().is_dir();
+        if exists && !empty && !ours {
+            let not_bare = || {
+                Error::new(ErrorKind::Config, operation, "the folder holds something that is not a bare repository")
+                    .with("path", dir.display())
+                    .hint("name an empty folder, or a repository made by `git init --bare`")
+            };
+            Repository::open_bare(dir).map_err(|e| match e.code() {
+                ErrorCode::NotFound => not_bare(),
+                _ => fault::git(operation, e).with("path", dir.display()),
+            })?;
+        }
+        make_folder(dir).map_err(at)?;
+        make_folder(&this.own()).map_err(at)?;
+        if !this.config_file().is_file() {
+            this.initialise(branch, !exists || empty || ours)?;
+        }
+        this.repository()?;
+        Ok(this)
+    }
+
+    /// Whoever has the lock makes what is missing; what a killed process left half is made again.
+    fn initialise(&self, branch: &str, new: bool) -> Result<()> {
+        let operation = "create repository";
+        let lock = self.lock();
+        let at = |e| fault::io(operation, &lock, e);
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock).map_err(at)?;
+        file.lock().map_err(at)?;
+        if self.config_file().is_file() {
+            return Ok(());
+        }
+        if new {
+            let mut options = RepositoryInitOptions::new();
+            options.bare(true).mkpath(true).external_template(false).initial_head(branch);
+            Repository::init_opts(&self.dir, &options).map_err(|e| fault::git(operation, e))?;
+        }
+        let staged = self.own().join("libgit2.config.new");
+        fs::write(&staged, LIBGIT2).map_err(|e| fault::io(operation, &staged, e))?;
+        if new {
+            sync_tree(&self.dir)?;
+            if let Some(parent) = self.dir.parent().filter(|p| !p.as_os_str().is_empty()) {
+                sync_folder(parent)?;
+            }
+        }
+        // Last: what this file stands for is complete.
+        fs::rename(&staged, self.config_file()).map_err(|e| fault::io(operation, &staged, e))?;
+        sync_folder(&self.own())
+    }
+
+    /// A handle of libgit2's that flushes what it writes.
+    pub(super) fn repository(&self) -> Result<Repository> {
+        let failed = |e| fault::git("open repository", e).with("path", self.dir.display());
+        let repo = Repository::open_bare(&self.dir).map_err(failed)?;
+        let mut config = repo.config().map_err(failed)?;
+        config.add_file(&self.config_file(), ConfigLevel::App, true).map_err(failed)?;
+        Ok(repo)
+    }
+
+    /// Our settings and no others, for a repository in memory.
+    pub(super) fn config(&self) -> Result<Config> {
+        let failed = |e| fault::git("open repository", e).with("path", self.dir.display());
+        let mut config = Config::new().map_err(failed)?;
+        config.add_file(&self.config_file(), ConfigLevel::App, true).map_err(failed)?;
+        Ok(config)
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn own(&self) -> PathBuf {
+        self.dir.join("devicevault")
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.own().join("libgit2.config")
+    }
+
+    /// Held by whoever writes commits.
+    pub(super) fn lock(&self) -> PathBuf {
+        self.own().join("lock")
+    }
+
+    /// Held by whoever rewrites packs.
+    pub(super) fn repack_lock(&self) -> PathBuf {
+        self.own().join("repack.lock")
+    }
+
+    /// The branch's next value, before it becomes Git's own lock.
+    pub(super) fn staged_ref(&self) -> PathBuf {
+        self.own().join("ref.new")
+    }
+
+    /// The index of a branch.
+    pub(super) fn index(&self, branch: &str) -> PathBuf {
+        let name: String = Digest::of(branch.as_bytes()).to_string().chars().take(16).collect();
+        self.own().join(format!("index-{name}"))
+    }
+
+    pub(super) fn objects(&self) -> PathBuf {
+        self.dir.join("objects")
+    }
+
+    pub(super) fn packs(&self) -> PathBuf {
+        self.dir.join("objects").join("pack")
+    }
+
+    /// Takes the writers' lock if nobody has it.
+    pub(super) fn try_lock(&self) -> Result<Option<FileLock>> {
+        FileLock::try_acquire(&self.lock())
+    }
+}
+
+/// Makes a folder that its owner alone can enter, with its parents; one that is there stays as it is.
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Flushes a folder's names.
+pub(super) fn sync_folder(path: &Path) -> Result<()> {
+    // Only Unix can open a folder to flush it; elsewhere the file system does it with the file.
+    if cfg!(unix) {
+        let failed = |e| fault::io("flush folder", path, e);
+        fs::File::open(path).map_err(failed)?.sync_all().map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn sync_tree(path: &Path) -> Result<()> {
+    let failed = |e| fault::io("flush folder", path, e);
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            sync_tree(&entry.path())?;
+        } else {
+            fs::File::open(entry.path()).map_err(failed)?.sync_all().map_err(failed)?;
+        }
+    }
+    sync_folder(path)
+}
+
+/// Writes a file that is not there yet, and flushes it.
+pub(super) fn write_new(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}

@@ -1,0 +1,167 @@
+//! Git's tree objects as they are on disk, so that a commit rewrites only what it changes.
+//!
+//! An entry is `mode SP name NUL id`; entries are ordered by name, a folder's as if it ended in `/`
+//! (Git's `Documentation/gitformat-*`, and `base_name_compare` in its `tree.c`).
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
+
+use devicevault_core::{Error, ErrorKind, Result};
+use git2::Oid;
+
+const FILE: &[u8] = b"100644";
+const FOLDER: &[u8] = b"40000";
+
+/// One line of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Item {
+    mode: Vec<u8>,
+    pub(super) name: Vec<u8>,
+    pub(super) id: Oid,
+}
+
+impl Item {
+    pub(super) fn is_folder(&self) -> bool {
+        self.mode == FOLDER
+    }
+
+    /// Files and symbolic links are blobs; a submodule's commit is in another repository.
+    pub(super) fn is_blob(&self) -> bool {
+        self.mode.starts_with(b"10") || self.mode == b"120000"
+    }
+
+    fn key(&self) -> impl Iterator<Item = u8> + '_ {
+        self.name.iter().copied().chain(self.is_folder().then_some(b'/'))
+    }
+}
+
+/// A tree, in Git's order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Tree {
+    items: Vec<Item>,
+}
+
+impl Tree {
+    /// Reads a tree object.
+    pub(super) fn parse(mut data: &[u8]) -> Result<Self> {
+        let mut items = Vec::with_capacity(data.len() / 36);
+        while !data.is_empty() {
+            let (item, rest) = item(data)
+                .ok_or_else(|| Error::new(ErrorKind::Corrupt, "read tree", "a tree object is not what Git writes"))?;
+            items.push(item);
+            data = rest;
+        }
+        Ok(Self { items })
+    }
+
+    /// The tree object.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.items.len() * 48);
+        for item in &self.items {
+            out.extend_from_slice(&item.mode);
+            out.push(b' ');
+            out.extend_from_slice(&item.name);
+            out.push(0);
+            out.extend_from_slice(item.id.as_bytes());
+        }
+        out
+    }
+
+    /// Its lines.
+    pub(super) fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// The line of this name.
+    pub(super) fn get(&self, name: &str) -> Option<&Item> {
+        self.items.iter().find(|i| i.name == name.as_bytes())
+    }
+
+    /// Sets a file.
+    pub(super) fn set_file(&mut self, name: &str, id: Oid) -> Result<()> {
+        self.set(name, FILE, id)
+    }
+
+    /// Sets a folder.
+    pub(super) fn set_folder(&mut self, name: &str, id: Oid) -> Result<()> {
+        self.set(name, FOLDER, id)
+    }
+
+    /// A file never takes the place of a folder, nor a folder that of a file: that would take a device's history out
+    /// of sight because another one has an unlucky name.
+    fn set(&mut self, name: &str, mode: &[u8], id: Oid) -> Result<()> {
+        if let Some(found) = self.items.iter_mut().find(|i| i.name == name.as_bytes()) {
+            if found.is_folder() != (mode == FOLDER) {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "store backup",
+                    "a file and a folder of the repository would have the same name",
+                )
+                .with("name", name)
+                .hint("a device without a site has the name of a site: rename one of them"));
+            }
+            found.id = id;
+            return Ok(());
+        }
+        let new = Item { mode: mode.to_vec(), name: name.as_bytes().to_vec(), id };
+        let at = self.items.partition_point(|i| i.key().lt(new.key()));
+        self.items.insert(at, new);
+        Ok(())
+    }
+}
+
+fn item(data: &[u8]) -> Option<(Item, &[u8])> {
+    let space = data.iter().take(8).position(|b| *b == b' ')?;
+    let (mode, rest) = (data.get(..space)?, data.get(space + 1..)?);
+    let nul = rest.iter().position(|b| *b == 0)?;
+    let (name, rest) = (rest.get(..nul)?, rest.get(nul + 1..)?);
+    if mode.is_empty() || name.is_empty() {
+        return None;
+    }
+    let id = Oid::from_bytes(rest.get(..20)?).ok()?;
+    Some((Item { mode: mode.to_vec(), name: name.to_vec(), id }, rest.get(20..)?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use super::*;
+    use git2::{ObjectType, Repository};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn trees_are_those_of_libgit2(names in prop::collection::btree_map("[a-c.+-]{1,3}", any::<bool>(), 0..20)) {
+            let dir = tempfile::tempdir().unwrap();
+            let repo = Repository::init_bare(dir.path()).unwrap();
+            let blob = repo.blob(b"x").unwrap();
+            let empty = repo.treebuilder(None).unwrap().write().unwrap();
+            let (mut ours, mut theirs) = (Tree::default(), repo.treebuilder(None).unwrap());
+            for (name, folder) in names.iter().filter(|(n, _)| !matches!(n.as_str(), "." | "..")) {
+                if *folder {
+                    ours.set_folder(name, empty).unwrap();
+                    theirs.insert(name.as_str(), empty, 0o040_000).unwrap();
+                } else {
+                    ours.set_file(name, blob).unwrap();
+                    theirs.insert(name.as_str(), blob, 0o100_644).unwrap();
+                }
+            }
+            let want = theirs.write().unwrap();
+            prop_assert_eq!(Oid::hash_object(ObjectType::Tree, &ours.to_bytes()).unwrap(), want);
+            prop_assert_eq!(Tree::parse(repo.odb().unwrap().read(want).unwrap().data()).unwrap(), ours);
+        }
+
+        #[test]
+        fn hostile_trees_are_read_without_harm(data in any::<Vec<u8>>()) {
+            if let Ok(tree) = Tree::parse(&data) {
+                prop_assert_eq!(tree.to_bytes(), data);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_never_replaces_a_folder() {
+        let mut t = Tree::default();
+        t.set_folder("a", Oid::ZERO_SHA1).unwrap();
+        assert_eq!(t.set_file("a", Oid::ZERO_SHA1).unwrap_err().kind(), ErrorKind::Conflict);
+        assert!(t.set_folder("a", Oid::ZERO_SHA1).is_ok());
+    }
+}

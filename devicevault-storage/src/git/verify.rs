@@ -1,0 +1,164 @@
+//! Whether a version is what was stored, and where exactly it is not.
+
+use devicevault_core::storage::{Verdict, VerifyDepth};
+use devicevault_core::{Digest, Error, ErrorKind, Manifest, Result};
+use git2::{ErrorCode, ObjectType, Oid, Repository};
+
+use super::fault;
+use super::layout::Layout;
+use super::message;
+use super::pack;
+use super::path::Version;
+
+/// The manifest of a version.
+///
+/// # Errors
+/// `NotFound` when the repository has no such commit, or the commit did not store that path.
+pub(super) fn manifest(repo: &Repository, at: &Version) -> Result<Manifest> {
+    let operation = "read manifest";
+    let commit = repo.find_commit(at.commit).map_err(|e| fault::git(operation, e).with("commit", at.commit))?;
+    let trailers = message::trailers(commit.message_raw_bytes());
+    match trailers.iter().find(|t| t.path == at.path) {
+        Some(t) => t.manifest().map_err(|e| e.with("commit", at.commit)),
+        None => Err(Error::new(ErrorKind::NotFound, operation, "the commit did not store this file")
+            .with("commit", at.commit)
+            .with("path", &at.path)),
+    }
+}
+
+/// The blob of a version.
+///
+/// # Errors
+/// `NotFound` when there is no such commit; `Corrupt` when the commit is there and what it leads to is not.
+pub(super) fn blob(repo: &Repository, at: &Version) -> Result<Oid> {
+    let operation = "read backup";
+    let commit = repo.find_commit(at.commit).map_err(|e| fault::git(operation, e).with("commit", at.commit))?;
+    let within = |e: git2::Error, what: &'static str, id: Oid| -> Error {
+        if e.code() == ErrorCode::NotFound {
+            lost(operation, what, id)
+        } else {
+            fault::git(operation, e).with(what, id)
+        }
+    };
+    let mut tree = commit.tree().map_err(|e| within(e, "tree", commit.tree_id()))?;
+    let mut parts = at.path.split('/').peekable();
+    while let Some(part) = parts.next() {
+        let entry = tree.get_name(part).map(|e| (e.id(), e.kind()));
+        let absent = || {
+            Error::new(ErrorKind::NotFound, operation, "the commit holds no such file")
+                .with("commit", at.commit)
+                .with("path", &at.path)
+        };
+        match (entry, parts.peek().is_some()) {
+            (Some((id, Some(ObjectType::Tree))), true) => {
+                tree = repo.find_tree(id).map_err(|e| within(e, "tree", id))?;
+            }
+            (Some((id, Some(ObjectType::Blob))), false) => return Ok(id),
+            _ => return Err(absent()),
+        }
+    }
+    Err(lost(operation, "tree", commit.tree_id()))
+}
+
+fn lost(operation: &'static str, what: &'static str, id: Oid) -> Error {
+    Error::new(ErrorKind::Corrupt, operation, "the repository lacks an object that the backup needs").with(what, id)
+}
+
+/// The bytes of a blob. libgit2 compares them with the blob's id.
+pub(super) fn content(repo: &Repository, id: Oid) -> Result<Vec<u8>> {
+    let operation = "read backup";
+    let odb = repo.odb().map_err(|e| fault::git(operation, e))?;
+    match odb.read(id) {
+        Ok(object) => Ok(object.data().to_vec()),
+        Err(e) if e.code() == ErrorCode::NotFound => Err(lost(operation, "blob", id)),
+        Err(e) => Err(fault::git(operation, e).with("blob", id)),
+    }
+}
+
+/// Compares a version with its manifest, and with what the catalog thinks of it. `repo` was opened for this: one that
+/// was used before may answer from memory.
+///
+/// # Errors
+/// What keeps it from being looked at; damage and absence are verdicts.
+pub(super) fn verify(
+    layout: &Layout,
+    repo: &Repository,
+    at: &Version,
+    expect: Option<&Manifest>,
+    depth: VerifyDepth,
+) -> Result<Verdict> {
+    match differences(repo, at, expect, depth) {
+        Ok(found) if found.is_empty() => Ok(Verdict::Good(depth)),
+        Ok(found) => Ok(Verdict::Damaged(found)),
+        Err(e) if e.kind() == ErrorKind::Corrupt => {
+            let mut lines = vec![e.to_record().message];
+            lines.extend(suspects(layout, &e)?);
+            Ok(Verdict::Damaged(lines))
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            // Not there, unless a pack that lists the commit can no longer be opened.
+            let lines = holders(layout, at.commit)?;
+            if lines.is_empty() { Ok(Verdict::Missing) } else { Ok(Verdict::Damaged(lines)) }
+        }
+        Err(e) => Err(e),
+    }
+}
+
+fn differences(repo: &Repository, at: &Version, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let own = manifest(repo, at)?;
+    for (what, m) in [("its manifest", Some(&own)), ("the catalog", expect)] {
+        let Some(m) = m else { continue };
+        if (m.run, &m.artefact, m.view) != (own.run, &own.artefact, own.view) {
+            found.push(format!("{at}: the repository holds another backup than {what} says", at = at.to_ref()));
+        } else if (m.size, m.sha256) != (own.size, own.sha256) {
+            found.push(format!("{at}: its manifest and {what} differ in size or hash", at = at.to_ref()));
+        }
+    }
+    let id = blob(repo, at)?;
+    let size = if depth == VerifyDepth::Size {
+        let odb = repo.odb().map_err(|e| fault::git("verify backup", e))?;
+        match odb.read_header(id) {
+            Ok((size, _)) => size as u64,
+            Err(e) if e.code() == ErrorCode::NotFound => return Err(lost("verify backup", "blob", id)),
+            Err(e) => return Err(fault::git("verify backup", e).with("blob", id)),
+        }
+    } else {
+        let data = content(repo, id)?;
+        let hash = Digest::of(&data);
+        if hash != own.sha256 {
+            found.push(format!("blob {id}: SHA-256 is {hash}, the manifest says {}", own.sha256));
+        }
+        data.len() as u64
+    };
+    if size != own.size {
+        found.push(format!("blob {id}: {size} bytes, the manifest says {}", own.size));
+    }
+    Ok(found)
+}
+
+/// Which files the object that an error names is in.
+fn suspects(layout: &Layout, e: &Error) -> Result<Vec<String>> {
+    let named = e.context().filter(|(name, _)| matches!(*name, "commit" | "tree" | "blob"));
+    let mut lines = Vec::new();
+    for oid in named.filter_map(|(_, value)| Oid::from_str(value).ok()) {
+        lines.extend(holders(layout, oid)?);
+    }
+    Ok(lines)
+}
+
+fn holders(layout: &Layout, oid: Oid) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for pack in pack::packs(layout)? {
+        if pack::objects(&pack.path).is_ok_and(|ids| ids.binary_search(&oid).is_ok()) {
+            let state = if pack::plausible(&pack) { "holds it" } else { "should hold it, and is not a whole pack" };
+            lines.push(format!("{}: {state} ({oid})", pack.path.display()));
+        }
+    }
+    for (id, path, _) in pack::loose(layout)? {
+        if id == oid {
+            lines.push(format!("{}: holds it ({oid})", path.display()));
+        }
+    }
+    Ok(lines)
+}
