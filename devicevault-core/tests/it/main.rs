@@ -1,0 +1,9 @@
+//! The engine, from outside: in-memory catalog and backends, collectors that do as they are told.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod doubles;
+mod failures;
+mod limits;
+mod storing;
+mod suspect;

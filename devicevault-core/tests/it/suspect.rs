@@ -1,0 +1,63 @@
+//! Texts that may not be what the device holds.
+
+use std::sync::Arc;
+
+use devicevault_core::run::{ArtefactStatus, RunState};
+use devicevault_core::{Catalog, View};
+use devicevault_testkit::memory::MemoryBackend;
+
+use crate::doubles::*;
+
+const LONG: &str = "hostname a\ninterface 1\ninterface 2\ninterface 3\nend\n";
+
+#[tokio::test]
+async fn a_text_without_its_end_is_stored_shown_and_not_the_reference() {
+    let house = house();
+    let backend = Arc::new(MemoryBackend::new());
+    let cut = "hostname a\ninterface 1\ninterface 2\ninter";
+    let script = Script::new(vec![config(LONG), config(cut), config(cut), config(LONG)]);
+    let job = job(script, vec![destination("d", backend.clone(), View::Original)]);
+
+    let good = house.engine.back_up(&job).await.unwrap();
+    let bad = house.engine.back_up(&job).await.unwrap();
+    assert_eq!((bad.state, bad.artefacts[0].status), (RunState::Partial, ArtefactStatus::Suspect));
+    assert!(bad.artefacts[0].suspect[0].contains("end marker is missing"), "{:?}", bad.artefacts[0].suspect);
+    assert_eq!(backend.len(), 2);
+    assert!(
+        !stored(&backend).iter().find(|(m, _)| Some(m.backup) == bad.artefacts[0].backup).unwrap().0.suspect.is_empty()
+    );
+
+    let again = house.engine.back_up(&job).await.unwrap();
+    assert_eq!((again.state, again.artefacts[0].backup), (RunState::Partial, bad.artefacts[0].backup));
+    assert_eq!(backend.len(), 2, "seen again, not stored again");
+
+    let back = house.engine.back_up(&job).await.unwrap();
+    assert_eq!((back.state, back.artefacts[0].backup), (RunState::Unchanged, good.artefacts[0].backup));
+    let latest = house.catalog.latest(&"sw1".into(), "running-config").await.unwrap();
+    assert_eq!(latest.reference.map(|b| b.id), good.artefacts[0].backup);
+}
+
+#[tokio::test]
+async fn a_size_that_collapsed_and_a_doubt_of_the_collector_are_suspect() {
+    let house = house();
+    let script = Script::new(vec![
+        config(LONG),
+        config("hostname a\nend\n"),
+        vec![Step::Begin(config_info()), Step::Write(LONG), Step::Suspect("the prompt stood in the text"), Step::End],
+    ]);
+    let job = job(script, vec![destination("d", Arc::new(MemoryBackend::new()), View::Original)]);
+    house.engine.back_up(&job).await.unwrap();
+    let small = house.engine.back_up(&job).await.unwrap();
+    assert!(small.artefacts[0].suspect[0].contains("under half"), "{:?}", small.artefacts[0].suspect);
+    let doubt = house.engine.back_up(&job).await.unwrap();
+    assert_eq!(doubt.artefacts[0].suspect, ["the prompt stood in the text"]);
+}
+
+#[tokio::test]
+async fn an_empty_text_is_suspect() {
+    let house = house();
+    let job =
+        job(Script::new(vec![config("")]), vec![destination("d", Arc::new(MemoryBackend::new()), View::Original)]);
+    let run = house.engine.back_up(&job).await.unwrap();
+    assert_eq!((run.state, run.artefacts[0].status), (RunState::Partial, ArtefactStatus::Suspect));
+}
