@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::peers;
 use crate::rules::ignored_tests;
 use crate::workspace::Workspace;
 
@@ -52,9 +53,11 @@ pub(crate) fn part(
     for test in listed {
         let function = test.name.rsplit("::").next().unwrap_or_default();
         let same = |f: &&Found| f.function == function && test.package.as_ref().is_none_or(|p| *p == f.package);
-        match found.iter().filter(same).find_map(|f| missing(&f.reason)) {
+        let reasons: Vec<_> = found.iter().filter(same).map(|f| f.reason.as_str()).collect();
+        match reasons.iter().find_map(|reason| missing(reason)) {
             Some(what) => skipped.push(format!("ignored: {} needs {what}", test.name)),
-            None => run.push(test),
+            None if reasons.iter().all(|reason| peers::is_test(reason)) => run.push(test),
+            None => {}
         }
     }
     (run, skipped)
@@ -76,8 +79,13 @@ mod tests {
             binary: None,
             name: name.to_owned(),
         };
-        let sources = [found("a", "one", "needs frr"), found("a", "two", "needs sshd"), found("b", "one", "slow")];
-        let tests = vec![listed("a", "m::one"), listed("a", "two"), listed("b", "m::one")];
+        let sources = [
+            found("a", "one", "needs frr"),
+            found("a", "two", "needs sshd"),
+            found("b", "one", "builds"),
+            found("b", "two", "is started by one"),
+        ];
+        let tests = vec![listed("a", "m::one"), listed("a", "two"), listed("b", "m::one"), listed("b", "two")];
         let missing = |reason: &str| (reason == "needs frr").then(|| "vtysh, which is not installed".to_owned());
         let (run, skipped) = part(tests, &sources, missing);
         assert_eq!(run, [listed("a", "two"), listed("b", "m::one")]);

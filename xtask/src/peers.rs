@@ -4,32 +4,56 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::command;
-
 /// Something that an ignored test may say that it needs.
 struct Peer {
     /// As in `#[ignore = "needs sshd and frr"]`.
     word: &'static str,
-    /// All of them must be there.
-    programs: &'static [&'static str],
+    what: What,
     /// Debian's name.
     package: &'static str,
 }
 
-/// In order of the alphabet. A new one is a new line.
-const PEERS: [Peer; 6] = [
-    Peer { word: "dropbear", programs: &["dropbear"], package: "dropbear-bin" },
-    Peer { word: "frr", programs: &["vtysh", "bgpd"], package: "frr" },
-    Peer { word: "git", programs: &["git"], package: "git" },
-    Peer { word: "python3", programs: &["python3"], package: "python3" },
-    Peer { word: "ssh-keygen", programs: &["ssh-keygen"], package: "openssh-client" },
-    Peer { word: "sshd", programs: &["sshd"], package: "openssh-server" },
+/// How it is seen to be there.
+enum What {
+    /// All of these programs are.
+    Programs(&'static [&'static str]),
+    /// `python3` can import it.
+    PythonModule(&'static str),
+}
+use What::{Programs, PythonModule};
+
+/// A new one is a new line.
+const PEERS: [Peer; 9] = [
+    Peer { word: "dropbear", what: Programs(&["dropbear"]), package: "dropbear-bin" },
+    Peer { word: "frr", what: Programs(&["vtysh", "bgpd"]), package: "frr" },
+    Peer { word: "git", what: Programs(&["git"]), package: "git" },
+    Peer { word: "ssh-keygen", what: Programs(&["ssh-keygen"]), package: "openssh-client" },
+    Peer { word: "sshd", what: Programs(&["sshd"]), package: "openssh-server" },
+    Peer { word: "python3", what: Programs(&["python3"]), package: "python3" },
+    Peer { word: "argon2-cffi", what: PythonModule("argon2"), package: "python3-argon2" },
+    Peer { word: "cryptography", what: PythonModule("cryptography"), package: "python3-cryptography" },
+    Peer { word: "zstandard", what: PythonModule("zstandard"), package: "python3-zstandard" },
 ];
 /// Not a program: the test makes users and opens their sessions.
 const ROOT: &str = "root";
 
 /// Where Debian puts them, beside `PATH`.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/lib/frr", "/usr/local/sbin"];
+
+/// What begins the reason of a test that is run here.
+const RUN: [&str; 2] = ["needs ", "builds "];
+/// What begins the reason of what only looks like a test: a part of another test, or a tool.
+const NOT_RUN: [&str; 2] = ["is started by ", "writes "];
+
+/// Whether a test that is ignored for this reason is one to run.
+pub(crate) fn is_test(reason: &str) -> bool {
+    !NOT_RUN.iter().any(|start| reason.starts_with(start))
+}
+
+/// Whether the reason has one of the known forms.
+pub(crate) fn is_reason(reason: &str) -> bool {
+    RUN.iter().chain(&NOT_RUN).any(|start| reason.starts_with(start))
+}
 
 /// Why a test with this reason to be ignored cannot be run here; `None`: it can.
 pub(crate) fn missing(reason: &str) -> Option<String> {
@@ -70,10 +94,10 @@ pub(crate) fn install(reasons: &[String]) -> Vec<String> {
     }
 }
 
-/// The words of `needs a, b and c`; none for any other reason.
+/// The words of `needs a, b and c with d`; none for any other reason.
 fn needs(reason: &str) -> impl Iterator<Item = &str> {
     let list = reason.strip_prefix("needs ").unwrap_or_default();
-    list.split([',', ' ']).filter(|word| !word.is_empty() && *word != "and")
+    list.split([',', ' ']).filter(|word| !["", "and", "with"].contains(word))
 }
 
 fn lack(word: &str) -> Option<String> {
@@ -81,8 +105,11 @@ fn lack(word: &str) -> Option<String> {
         return (!is_root()).then(|| "root, which we are not".to_owned());
     }
     let peer = peer(word)?;
-    let program = peer.programs.iter().find(|p| find(p).is_none())?;
-    Some(format!("{program}, which is not installed (package {})", peer.package))
+    let absent = match peer.what {
+        Programs(programs) => *programs.iter().find(|p| find(p).is_none())?,
+        PythonModule(module) => (!imports(module)).then_some(word)?,
+    };
+    Some(format!("{absent}, which is not installed (package {})", peer.package))
 }
 
 fn peer(word: &str) -> Option<&'static Peer> {
@@ -95,13 +122,13 @@ fn find(program: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-fn is_root() -> bool {
-    Path::new("/proc/self").metadata().is_ok_and(|m| m.uid() == 0)
+fn imports(module: &str) -> bool {
+    let import = format!("import {module}");
+    Command::new("python3").args(["-c", &import]).output().is_ok_and(|o| o.status.success())
 }
 
-/// Whether cargo-nextest is there.
-pub(crate) fn has_nextest() -> bool {
-    command::has_cargo("nextest")
+fn is_root() -> bool {
+    Path::new("/proc/self").metadata().is_ok_and(|m| m.uid() == 0)
 }
 
 #[cfg(test)]
@@ -113,8 +140,16 @@ mod tests {
         let words = |reason| needs(reason).collect::<Vec<_>>();
         assert_eq!(words("needs sshd"), ["sshd"]);
         assert_eq!(words("needs sshd, frr and root"), ["sshd", "frr", "root"]);
+        assert_eq!(words("needs python3 with zstandard"), ["python3", "zstandard"]);
         assert!(words("builds a crate of its own").is_empty());
         assert_eq!(unknown("needs sshd and a miracle"), ["a", "miracle"]);
         assert!(unknown("builds a crate of its own").is_empty());
+    }
+
+    #[test]
+    fn helpers_are_told_from_tests() {
+        assert!(is_test("needs sshd") && is_test("builds a crate of its own"));
+        assert!(!is_test("is started by another") && !is_test("writes vectors"));
+        assert!(is_reason("is started by another") && !is_reason("is slow") && !is_reason(""));
     }
 }

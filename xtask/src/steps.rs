@@ -45,7 +45,7 @@ pub(crate) fn documentation(summary: &mut Summary) {
 
 pub(crate) fn tests(summary: &mut Summary) {
     begin(summary, "tests", |name| {
-        if peers::has_nextest() {
+        if command::has_cargo("nextest") {
             let mut run = command::cargo(&["nextest", "run"]);
             run.args(EVERYTHING).args(QUIET);
             of_nextest(name, command::run_and_keep(run))
@@ -69,7 +69,7 @@ pub(crate) fn doc_tests(summary: &mut Summary) {
 /// The ignored tests: those whose servers are here are run, the others are named.
 pub(crate) fn real_servers(summary: &mut Summary, found: &[Found], remarks: Vec<String>) {
     begin(summary, "tests with real servers", |name| {
-        let nextest = peers::has_nextest();
+        let nextest = command::has_cargo("nextest");
         let listed = match if nextest { list_by_nextest() } else { list_by_libtest() } {
             Ok(listed) => listed,
             Err(why) => return Check::of_tests(name, false, Counts::default()).with_remarks(vec![why]),

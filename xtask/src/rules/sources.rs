@@ -57,8 +57,9 @@ fn of_file(path: &Path, text: &str) -> Vec<String> {
     }
     for test in ignored_tests(path, text) {
         let (line, reason) = (test.line, &test.reason);
-        if reason.is_empty() {
-            out.push(format!("{name}:{line}: an ignored test says why: #[ignore = \"needs …\"]"));
+        if !peers::is_reason(reason) {
+            let forms = "needs …, builds …, is started by …, writes …";
+            out.push(format!("{name}:{line}: an ignored test says why, in one of these forms: {forms}"));
         }
         for word in peers::unknown(reason) {
             out.push(format!("{name}:{line}: needs {word}, which xtask/src/peers.rs does not know"));
