@@ -14,4 +14,6 @@ pub mod cancel;
 pub mod clock;
 pub mod conformance;
 pub mod memory;
+pub mod recording;
 pub mod samples;
+pub mod scripted;

@@ -25,12 +25,14 @@
 mod backend;
 mod case;
 mod catalog;
+mod collector;
 mod inventory;
 mod place;
 mod report;
 
 pub use backend::{BackendSuite, Damage, Damager, backend};
 pub use catalog::{CatalogSuite, catalog};
+pub use collector::{CollectorSuite, Scene, Situation, Subject, collector};
 pub use inventory::{InventorySuite, inventory};
 pub use place::Opener;
 pub use report::{CaseReport, Finding, Report};

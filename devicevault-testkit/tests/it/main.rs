@@ -2,3 +2,4 @@
 
 mod memory_backend;
 mod memory_catalog;
+mod scripted_collector;
