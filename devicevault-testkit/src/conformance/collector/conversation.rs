@@ -92,7 +92,6 @@ pub(super) async fn sink_error(stage: &Stage<'_>) -> Checked {
                 Err(e) => {
                     ensure_eq!((e.kind(), e.message()), (error.kind(), error.message()), "another error came back");
                 }
-                }
                 Ok(()) => return broken(format!("the error of call {call} was not returned")),
             }
             ensure_eq!(sink.calls(), call + 1, "the sink was called after its error at call {call}");
