@@ -1,0 +1,17 @@
+//! The `devicevault` program against real servers: OpenSSH, Dropbear, FRRouting.
+//!
+//! Every test here is ignored by name and run by `cargo xtask test`. Asked to run without its server, a test fails. The
+//! servers listen on 127.0.0.1 at ports that the system hands out, keep their files in folders of their own and end with
+//! the test.
+
+mod devicevault;
+mod dropbear;
+mod frr;
+mod logins;
+mod place;
+mod plugin_crate;
+mod process;
+mod refusals;
+mod routers;
+mod sshd;
+mod user;
