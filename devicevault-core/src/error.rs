@@ -95,7 +95,7 @@ impl ErrorKind {
     fn default_retry(self) -> Retry {
         match self {
             Self::Unreachable | Self::Timeout | Self::Unavailable | Self::PromptLost | Self::Incomplete => {
-                Retry::After(Duration::from_secs(1))
+                Retry::After(Duration::ZERO)
             }
             Self::RateLimited => Retry::After(Duration::from_secs(10)),
             _ => Retry::Never,
@@ -114,7 +114,7 @@ impl fmt::Display for ErrorKind {
 pub enum Retry {
     /// It will fail in the same way.
     Never,
-    /// It may pass; wait at least this long.
+    /// It may pass; wait at least this long, where that is longer than the policy's own first wait.
     After(Duration),
 }
 

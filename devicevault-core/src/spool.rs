@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::body::{Body, ByteStream};
-use crate::{DestinationId, Entry, Error, ErrorKind, Result};
+use crate::{DestinationId, DeviceId, Entry, Error, ErrorKind, Result};
 
 /// Names a parked item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,6 +31,29 @@ pub struct Parked {
     pub attempts: u32,
 }
 
+/// Versions of one artefact of one device on their way to one destination: they arrive in the order of their taking.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParkedLine {
+    /// Where to.
+    pub destination: DestinationId,
+    /// The device.
+    pub device: DeviceId,
+    /// The artefact.
+    pub artefact: String,
+}
+
+impl Parked {
+    /// Which line it waits in.
+    #[must_use]
+    pub fn line(&self) -> ParkedLine {
+        ParkedLine {
+            destination: self.destination.clone(),
+            device: self.entry.manifest.source.device.clone(),
+            artefact: self.entry.manifest.artefact.clone(),
+        }
+    }
+}
+
 /// Holds bodies that are too large for memory, and what a destination could not take at once.
 ///
 /// # Contract
@@ -39,12 +62,21 @@ pub struct Parked {
 /// - What [`park`](Spool::park) returned from survives a restart, where the spool is durable.
 #[async_trait]
 pub trait Spool: Debug + Send + Sync {
+    /// Whether what is parked survives the process. The engine parks only where it does: elsewhere a destination that was
+    /// down is caught up by the next run.
+    fn is_durable(&self) -> bool {
+        false
+    }
     /// Begins a body.
     async fn create(&self) -> Result<Box<dyn SpoolWriter>>;
     /// Keeps an item and its body until it is removed.
     async fn park(&self, item: &Parked, body: Arc<dyn Body>) -> Result<ParkId>;
     /// What is parked, oldest first.
     async fn pending(&self) -> Result<Vec<(ParkId, Parked)>>;
+    /// What is parked of one artefact of a device for a destination, oldest first.
+    async fn pending_of(&self, line: &ParkedLine) -> Result<Vec<(ParkId, Parked)>> {
+        Ok(self.pending().await?.into_iter().filter(|(_, item)| item.line() == *line).collect())
+    }
     /// The body of a parked item.
     async fn open(&self, id: ParkId) -> Result<Arc<dyn Body>>;
     /// Lets go of a parked item; missing is `Ok`.

@@ -9,6 +9,7 @@ mod destination;
 mod intake;
 mod job;
 mod limits;
+mod parking;
 mod pipeline;
 mod retry;
 
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 pub use destination::{Destination, DestinationOptions};
 pub use job::{Job, Selection};
 pub use limits::Limits;
+pub use parking::Delivery;
 pub use retry::RetryPolicy;
 
 use limits::SessionPermit;
@@ -53,6 +55,7 @@ struct Inner {
     limits: Limits,
     permits: limits::Permits,
     memory: bodies::Memory,
+    lines: parking::Lines,
 }
 
 /// Sets up an [`Engine`].
@@ -125,6 +128,7 @@ impl EngineBuilder {
             program: self.program,
             permits: limits::Permits::new(&limits),
             memory: bodies::Memory::new(limits.memory, limits.small_body),
+            lines: parking::Lines::default(),
             limits,
         }))
     }
@@ -218,6 +222,15 @@ impl Engine {
                 }
             }
         })
+    }
+
+    /// Stores what is parked for these destinations, each artefact's versions in order, and records it. No device is
+    /// asked. A destination that still fails keeps what is left; that is told, not an error.
+    ///
+    /// # Errors
+    /// What the spool and the catalog answer.
+    pub async fn deliver(&self, destinations: &[Arc<Destination>]) -> Result<Delivery> {
+        parking::deliver(&self.0, destinations).await
     }
 
     fn start(&self, job: &Job, attempt: u32) -> NewRun {

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use super::destination::{Destination, Stored};
 use super::intake::{Collected, Intake, wanted_views};
 use super::limits::SessionPermit;
-use super::{Inner, Job};
+use super::{Inner, Job, parking};
 use crate::catalog::Latest;
 use crate::collector::{Note, NoteLevel};
 use crate::manifest::{Manifest, ManifestSeed, Source, Transform};
@@ -120,7 +120,11 @@ async fn artefact(engine: &Inner, job: &Job, run: &Run, it: &Collected) -> Resul
     result.first = first;
     result.copies = extended.iter().map(|(d, copy)| relied_on(d, copy)).collect();
     result.copies.extend(copies.iter().map(|(result, _)| result.clone()));
-    let kept = result.copies.iter().any(|c| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended));
+    // What is parked durably is kept, if not yet where it belongs.
+    let kept = result
+        .copies
+        .iter()
+        .any(|c| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended | CopyStatus::Pending));
     result.backup = kept.then_some(backup);
     result.status = match (kept, suspect.is_empty(), known.is_some()) {
         (false, _, _) => ArtefactStatus::Failed,
@@ -174,7 +178,8 @@ impl Plan<'_> {
         let mut entry = Entry::new(self.manifest(view, size, sha256));
         entry.summary = self.summary();
         let begun = self.engine.clock.monotonic();
-        let Stored { result: verdict, attempts } = destination.store(entry, body).await;
+        let way = parking::store(self.engine, destination, entry, body).await;
+        let Stored { result: verdict, attempts } = way.stored;
         result.duration = self.engine.clock.monotonic().saturating_sub(begun);
         result.attempts = attempts;
         let now = self.engine.clock.now();
@@ -182,6 +187,13 @@ impl Plan<'_> {
             Ok(at) => {
                 result.status = CopyStatus::Stored;
                 result.storage_ref = Some(at);
+            }
+            Err(e) if way.parked => {
+                tracing::warn!(event = "store_parked", task_id = %self.run.start.task_id, task_identifier = %self.run.start.task_identifier,
+                    device = %self.run.start.device_name, stage = "storing", storage_backend = %destination.id(),
+                    artefact = %self.it.info.name, error = %e.to_record().message);
+                result.status = CopyStatus::Pending;
+                result.error = Some(e.to_record());
             }
             Err(e) => {
                 tracing::error!(event = "store_failed", task_id = %self.run.start.task_id, task_identifier = %self.run.start.task_identifier,

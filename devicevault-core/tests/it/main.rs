@@ -5,5 +5,6 @@
 mod doubles;
 mod failures;
 mod limits;
+mod parking;
 mod storing;
 mod suspect;

@@ -17,7 +17,7 @@ const SEGMENT_LOG: u8 = 16;
 
 /// How a payload is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Codec {
+pub(crate) enum Codec {
     None,
     Zstd,
 }
@@ -31,7 +31,7 @@ pub struct Header {
 
 /// What opens and makes the segments of one container.
 #[derive(Debug)]
-pub(super) struct SegmentKey {
+pub(crate) struct SegmentKey {
     pub(super) key: Key,
     pub(super) prefix: [u8; 7],
     pub(super) aad: [u8; 32],
@@ -39,7 +39,7 @@ pub(super) struct SegmentKey {
 
 impl Header {
     /// A header for a new container, and the key of its segments.
-    pub(super) fn create(epoch: EpochId, epoch_key: &Key, codec: Codec) -> Result<(Self, SegmentKey)> {
+    pub(crate) fn create(epoch: EpochId, epoch_key: &Key, codec: Codec) -> Result<(Self, SegmentKey)> {
         let salt: [u8; 16] = random()?;
         let prefix: [u8; 7] = random()?;
         Self::assemble(epoch, epoch_key, codec, salt, prefix, &Key::generate()?)

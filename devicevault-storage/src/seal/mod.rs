@@ -18,6 +18,9 @@ mod tests;
 #[cfg(test)]
 mod vectors;
 
+pub(crate) use header::Codec;
+pub(crate) use segments::Sealer;
+
 pub use container::{SealOptions, Sealed, seal, sealed_length};
 pub use crypto::Key;
 pub use header::{HEADER_LEN, Header};

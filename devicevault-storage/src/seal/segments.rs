@@ -13,7 +13,7 @@ pub(super) const SEALED: usize = SEGMENT + TAG;
 
 /// Encrypts a payload as it comes.
 #[derive(Debug)]
-pub(super) struct Sealer {
+pub(crate) struct Sealer {
     cipher: Cipher,
     key: SegmentKey,
     index: u32,
@@ -34,12 +34,12 @@ fn nonce(key: &SegmentKey, index: u32, last: bool) -> [u8; 12] {
 }
 
 impl Sealer {
-    pub(super) fn new(key: SegmentKey) -> Result<Self> {
+    pub(crate) fn new(key: SegmentKey) -> Result<Self> {
         Ok(Self { cipher: key.key.cipher()?, key, index: 0, pending: Vec::with_capacity(SEALED) })
     }
 
     /// Takes payload; appends every segment that is full and surely not the last.
-    pub(super) fn push(&mut self, mut payload: &[u8], out: &mut BytesMut) -> Result<()> {
+    pub(crate) fn push(&mut self, mut payload: &[u8], out: &mut BytesMut) -> Result<()> {
         while !payload.is_empty() {
             if self.pending.len() == SEGMENT {
                 self.segment(false, out)?;
@@ -52,7 +52,7 @@ impl Sealer {
     }
 
     /// Appends the last segment.
-    pub(super) fn finish(mut self, out: &mut BytesMut) -> Result<()> {
+    pub(crate) fn finish(mut self, out: &mut BytesMut) -> Result<()> {
         self.segment(true, out)
     }
 

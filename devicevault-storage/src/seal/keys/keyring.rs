@@ -27,6 +27,14 @@ impl Keyring {
         Self(Arc::new(RwLock::new(State { keks, ..State::default() })))
     }
 
+    /// With one epoch key that is kept somewhere else than in an epoch key object.
+    #[must_use]
+    pub fn of_one(id: EpochId, key: Key) -> Self {
+        let ring = Self::default();
+        ring.write().open.insert(id, key);
+        ring
+    }
+
     /// Makes an epoch key, wrapped by every key-encryption key at hand; from now on it seals.
     ///
     /// The object has to be stored, durably and at every destination, before anything is sealed with it.

@@ -1,0 +1,208 @@
+//! What a destination could not take waits in the spool, and is stored later without asking the device again.
+//!
+//! Versions of one artefact reach a destination in the order of their taking: whatever is new waits behind what is parked
+//! already, so that an old version never arrives last and passes for the present one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::stream::{self, StreamExt};
+
+use super::Inner;
+use super::destination::{Destination, Stored};
+use crate::catalog::{Page, Query};
+use crate::run::{Backup, Copy, CopyStatus, Outcome};
+use crate::spool::{ParkId, Parked, ParkedLine};
+use crate::{Body, Entry, Error, Manifest, Result, Retry, StorageRef};
+
+/// What [`Engine::deliver`](super::Engine::deliver) did.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// Copies that reached their destination.
+    pub delivered: usize,
+    /// Copies that still wait.
+    pub waiting: usize,
+    /// Copies that were given up, with the error that cannot pass.
+    pub failed: Vec<(Parked, Error)>,
+}
+
+/// One at a time may store in a line of versions.
+#[derive(Debug, Default)]
+pub(super) struct Lines(Mutex<HashMap<ParkedLine, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Lines {
+    async fn enter(&self, line: &ParkedLine) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Lines that nobody stands in are forgotten, so that the map stays as small as what goes on.
+            if lines.len() > 4096 {
+                lines.retain(|_, lock| Arc::strong_count(lock) > 1);
+            }
+            lines.entry(line.clone()).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+}
+
+/// How storing ended, and whether what failed is parked.
+pub(super) struct Way {
+    pub(super) stored: Stored,
+    pub(super) parked: bool,
+}
+
+/// Lines that are delivered at the same time.
+const ABREAST: usize = 256;
+
+/// Stores an entry, behind what is parked of its line; parks it where the destination fails for now.
+pub(super) async fn store(engine: &Inner, destination: &Arc<Destination>, entry: Entry, body: Arc<dyn Body>) -> Way {
+    if !engine.spool.is_durable() {
+        return Way { stored: destination.store(entry, body).await, parked: false };
+    }
+    let item = Parked { destination: destination.id().clone(), entry, attempts: 0 };
+    let line = item.line();
+    let _turn = engine.lines.enter(&line).await;
+    let this = item.entry.manifest.backup;
+    let stored = match clear(engine, destination, &line).await {
+        Err(e) => Stored { result: Err(e), attempts: 0 },
+        Ok(cleared) => match (cleared.blocked, cleared.stored.into_iter().find(|(m, _)| m.backup == this)) {
+            (Some(error), _) => {
+                let stored = Stored { result: Err(error), attempts: 0 };
+                // The same backup waits already: this run only came by.
+                if cleared.waiting.iter().any(|p| p.entry.manifest.backup == this) {
+                    return Way { stored, parked: true };
+                }
+                stored
+            }
+            (None, Some((_, at))) => Stored { result: Ok(at), attempts: 1 },
+            (None, None) => destination.store(item.entry.clone(), body.clone()).await,
+        },
+    };
+    let passing = stored.result.as_ref().err().is_some_and(|e| e.retry() != Retry::Never);
+    if !passing {
+        return Way { stored, parked: false };
+    }
+    let item = Parked { attempts: stored.attempts, ..item };
+    match engine.spool.park(&item, body).await {
+        Ok(_) => Way { stored, parked: true },
+        Err(e) => {
+            tracing::error!(event = "park_failed", storage_backend = %item.destination, error = %e.to_record().message);
+            Way { stored, parked: false }
+        }
+    }
+}
+
+/// How far a line was cleared.
+#[derive(Default)]
+struct Cleared {
+    /// What was stored just now.
+    stored: Vec<(Manifest, StorageRef)>,
+    /// What was given up, since its error cannot pass.
+    failed: Vec<(Parked, Error)>,
+    /// Why the rest still waits.
+    blocked: Option<Error>,
+    waiting: Vec<Parked>,
+}
+
+/// Stores what waits in a line, oldest first, up to the first that the destination cannot take now. The caller has its turn.
+async fn clear(engine: &Inner, destination: &Arc<Destination>, line: &ParkedLine) -> Result<Cleared> {
+    let mut cleared = Cleared::default();
+    for (id, item) in engine.spool.pending_of(line).await? {
+        if cleared.blocked.is_some() {
+            cleared.waiting.push(item);
+            continue;
+        }
+        match one(engine, destination, id, &item).await? {
+            Ok(at) => cleared.stored.push((item.entry.manifest, at)),
+            Err(error) if error.retry() != Retry::Never => {
+                cleared.blocked = Some(error);
+                cleared.waiting.push(item);
+            }
+            // What can never be stored must not hold up what comes after it.
+            Err(error) => cleared.failed.push((item, error)),
+        }
+    }
+    Ok(cleared)
+}
+
+/// Stores one parked item and records it. The outer result is ours, the inner one the destination's.
+async fn one(engine: &Inner, destination: &Arc<Destination>, id: ParkId, item: &Parked) -> Result<Result<StorageRef>> {
+    let body = engine.spool.open(id).await?;
+    let stored = destination.store(item.entry.clone(), body).await;
+    let verdict = match stored.result {
+        Ok(at) => Ok(at),
+        Err(e) if e.retry() != Retry::Never => return Ok(Err(e)),
+        Err(e) => Err(e),
+    };
+    let now = engine.clock.now();
+    let manifest = &item.entry.manifest;
+    let copy = Copy {
+        destination: item.destination.clone(),
+        view: manifest.view,
+        status: if verdict.is_ok() { CopyStatus::Stored } else { CopyStatus::Failed },
+        storage_ref: verdict.as_ref().ok().cloned(),
+        size: manifest.size,
+        sha256: manifest.sha256,
+        attempts: item.attempts + stored.attempts,
+        stored_at: now,
+        last_seen: manifest.taken_at,
+        verified_at: None,
+        error: verdict.as_ref().err().map(Error::to_record),
+    };
+    let backup = Backup { copies: vec![copy], ..known(engine, manifest).await? };
+    engine.catalog.record(manifest.run, vec![Outcome::Backup(backup)]).await?;
+    engine.spool.remove(id).await?;
+    tracing::info!(event = "parked_delivered", task_id = %manifest.task_id, task_identifier = %manifest.task_identifier,
+        device = %manifest.source.device_name, storage_backend = %item.destination, artefact = %manifest.artefact,
+        good = verdict.is_ok());
+    Ok(verdict)
+}
+
+/// The catalog's record of a backup; made from the manifest where a crash came before it.
+async fn known(engine: &Inner, m: &Manifest) -> Result<Backup> {
+    let query = Query { id: Some(m.backup), ..Query::default() };
+    if let Some(known) = engine.catalog.find(&query, Page::first(1)).await?.items.pop() {
+        return Ok(known);
+    }
+    Ok(Backup {
+        id: m.backup,
+        run: m.run,
+        device: m.source.device.clone(),
+        device_name: m.source.device_name.clone(),
+        artefact: m.artefact.clone(),
+        kind: m.kind,
+        extension: m.extension.clone(),
+        size: m.size,
+        content: m.content,
+        first_seen: m.taken_at,
+        last_seen: m.taken_at,
+        suspect: m.suspect.clone(),
+        pinned: false,
+        metadata: m.metadata.clone(),
+        copies: Vec::new(),
+    })
+}
+
+/// Stores all that is parked for some destinations.
+pub(super) async fn deliver(engine: &Inner, destinations: &[Arc<Destination>]) -> Result<Delivery> {
+    let mut lines: BTreeMap<ParkedLine, Arc<Destination>> = BTreeMap::new();
+    for (_, item) in engine.spool.pending().await? {
+        if let Some(destination) = destinations.iter().find(|d| *d.id() == item.destination) {
+            lines.insert(item.line(), destination.clone());
+        }
+    }
+    let mut work = stream::iter(lines)
+        .map(|(line, destination)| async move {
+            let _turn = engine.lines.enter(&line).await;
+            clear(engine, &destination, &line).await
+        })
+        .buffer_unordered(ABREAST);
+    let mut delivery = Delivery::default();
+    while let Some(cleared) = work.next().await {
+        let cleared = cleared?;
+        delivery.delivered += cleared.stored.len();
+        delivery.waiting += cleared.waiting.len();
+        delivery.failed.extend(cleared.failed);
+    }
+    Ok(delivery)
+}

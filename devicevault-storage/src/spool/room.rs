@@ -1,0 +1,48 @@
+//! How many bytes are left.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use devicevault_core::{Error, ErrorKind, Result};
+use tokio::sync::Notify;
+
+/// Counts bytes and lets writers wait for some.
+#[derive(Debug)]
+pub(super) struct Room {
+    capacity: u64,
+    used: AtomicU64,
+    freed: Notify,
+}
+
+impl Room {
+    pub(super) fn new(capacity: u64, used: u64) -> Self {
+        Self { capacity, used: AtomicU64::new(used), freed: Notify::new() }
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Acquire)
+    }
+
+    /// Takes `bytes`, of which the caller holds `held` already; waits until they are there.
+    pub(super) async fn take(&self, bytes: u64, held: u64) -> Result<()> {
+        if held + bytes > self.capacity {
+            return Err(Error::new(ErrorKind::TooLarge, "spool artefact", "it is larger than the spool")
+                .with("spool bytes", self.capacity)
+                .hint("raise the spool's bound"));
+        }
+        loop {
+            let freed = self.freed.notified();
+            let fits = |used: u64| Some(used + bytes).filter(|sum| *sum <= self.capacity);
+            if self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok() {
+                return Ok(());
+            }
+            freed.await;
+        }
+    }
+
+    pub(super) fn give_back(&self, bytes: u64) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        // The closure always answers, so the update always happens.
+        let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        self.freed.notify_waiters();
+    }
+}

@@ -1,0 +1,137 @@
+//! What must hold of the spool: what goes in comes out, what is parked survives, nothing is readable, nothing is left.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use devicevault_core::body::read_to_vec;
+use devicevault_core::{Entry, SystemClock};
+
+use super::*;
+
+async fn spool(folder: &Path, options: SpoolOptions) -> DiskSpool {
+    DiskSpool::open(folder.join("spool"), Key::new([3; 32]), options, &SystemClock).await.unwrap()
+}
+
+async fn body(spool: &DiskSpool, content: &[u8]) -> Arc<dyn Body> {
+    let mut writer = spool.create().await.unwrap();
+    for chunk in content.chunks(100_000) {
+        writer.write(Bytes::copy_from_slice(chunk)).await.unwrap();
+    }
+    writer.finish().await.unwrap()
+}
+
+async fn content(body: &dyn Body) -> Vec<u8> {
+    read_to_vec(body.read(None), u64::MAX).await.unwrap()
+}
+
+fn item(taken_at: devicevault_core::Timestamp) -> Parked {
+    let mut manifest = devicevault_testkit::samples::manifest(&devicevault_testkit::samples::device("sw1"), "running-config", b"x");
+    manifest.taken_at = taken_at;
+    Parked { destination: "offsite".into(), entry: Entry::new(manifest), attempts: 3 }
+}
+
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut all: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let inner: Vec<_> = all.iter().filter(|p| p.is_dir()).flat_map(|p| files(p)).collect();
+    all.extend(inner);
+    all
+}
+
+#[tokio::test]
+async fn bodies_come_back_are_private_and_go_with_their_last_handle() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), SpoolOptions::default()).await;
+    let secret = b"enable secret hunter2\n".repeat(100_000);
+    let one = body(&spool, &secret).await;
+    let two = body(&spool, b"").await;
+    assert_eq!((one.len(), two.len()), (secret.len() as u64, 0));
+    assert!(content(&*one).await == secret);
+    assert_eq!(read_to_vec(one.read(Some(65_530..65_540)), 100).await.unwrap(), secret[65_530..65_540]);
+    for path in files(&folder.path().join("spool")) {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 });
+        assert!(path.is_dir() || !String::from_utf8_lossy(&std::fs::read(&path).unwrap()).contains("hunter2"));
+    }
+    assert!(spool.bytes() > secret.len() as u64);
+    // A reader that is under way outlives the body.
+    let late = one.read(None);
+    drop((one, two));
+    assert!(read_to_vec(late, u64::MAX).await.unwrap() == secret);
+    assert_eq!(spool.bytes(), 0);
+    assert!(files(&folder.path().join("spool")).iter().all(|p| p.is_dir() || p.ends_with("lock")));
+}
+
+#[tokio::test]
+async fn what_is_parked_outlives_its_process_and_what_is_not_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = spool(folder.path(), SpoolOptions::default()).await;
+    let kept = body(&first, b"hostname a\n").await;
+    let now = SystemClock.now();
+    let id = first.park(&item(now), kept.clone()).await.unwrap();
+    let lost = first.create().await.unwrap();
+    // While it lives, another process leaves it alone.
+    let neighbour = spool(folder.path(), SpoolOptions::default()).await;
+    assert!(neighbour.pending().await.unwrap().is_empty());
+    // As a crash would leave it: nothing is cleaned up but the lock.
+    drop(kept);
+    std::mem::drop(lost);
+    drop(first);
+    let second = spool(folder.path(), SpoolOptions::default()).await;
+    let pending = second.pending().await.unwrap();
+    assert_eq!(pending, [(id, item(now))]);
+    assert!(second.bytes() > 0);
+    assert_eq!(content(&*second.open(id).await.unwrap()).await, b"hostname a\n");
+    second.remove(id).await.unwrap();
+    second.remove(id).await.unwrap();
+    assert_eq!(second.bytes(), 0);
+    assert_eq!(second.open(id).await.unwrap_err().kind(), ErrorKind::NotFound);
+    drop((second, neighbour));
+    assert!(spool(folder.path(), SpoolOptions::default()).await.pending().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_parked_too_long_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SpoolOptions::default().with_keep(Duration::from_secs(3600));
+    let first = spool(folder.path(), options.clone()).await;
+    let old = SystemClock.now().checked_sub(Duration::from_secs(7200)).unwrap();
+    first.park(&item(old), Arc::new(Bytes::from_static(b"x"))).await.unwrap();
+    drop(first);
+    let second = spool(folder.path(), options).await;
+    assert!(second.pending().await.unwrap().is_empty());
+    assert_eq!(second.bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_full_spool_waits_and_what_can_never_fit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), SpoolOptions::default().with_capacity(1 << 20)).await;
+    let first = body(&spool, &[1; 600_000]).await;
+    let second = body(&spool, &[2; 600_000]);
+    tokio::pin!(second);
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut second).await.is_err());
+    drop(first);
+    assert!(content(&*second.await).await == [2; 600_000]);
+    let mut huge = spool.create().await.unwrap();
+    let refused = async {
+        loop {
+            huge.write(vec![0; 300_000].into()).await?;
+        }
+        #[allow(unreachable_code)]
+        Ok::<(), Error>(())
+    };
+    assert_eq!(refused.await.unwrap_err().kind(), ErrorKind::TooLarge);
+}
+
+#[tokio::test]
+async fn another_key_and_a_damaged_item_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = spool(folder.path(), SpoolOptions::default()).await;
+    first.park(&item(SystemClock.now()), Arc::new(Bytes::from_static(b"x"))).await.unwrap();
+    drop(first);
+    let root = folder.path().join("spool");
+    let other = DiskSpool::open(&root, Key::new([4; 32]), SpoolOptions::default(), &SystemClock).await.unwrap_err();
+    assert_eq!(other.kind(), ErrorKind::Corrupt);
+}
