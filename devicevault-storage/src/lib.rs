@@ -23,3 +23,5 @@ pub mod names;
 pub mod plain;
 #[cfg(feature = "seal")]
 pub mod seal;
+#[cfg(feature = "spool")]
+pub mod spool;
