@@ -13,6 +13,7 @@ pub mod bodies;
 pub mod cancel;
 pub mod clock;
 pub mod conformance;
+pub mod faulty;
 pub mod memory;
 pub mod recording;
 pub mod samples;
