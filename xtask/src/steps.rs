@@ -29,7 +29,7 @@ pub(crate) fn clippy(summary: &mut Summary) {
         if !command::has_cargo("clippy") {
             return Check::skipped(name, "clippy is not installed (rustup component add clippy)");
         }
-        let mut clippy = command::cargo(&["clippy", "--quiet", "--all-targets"]);
+        let mut clippy = command::cargo(&["clippy", "--quiet", "--keep-going", "--all-targets"]);
         clippy.args(EVERYTHING).args(["--", "-D", "warnings"]);
         Check::of(name, command::run(clippy))
     });
@@ -37,7 +37,7 @@ pub(crate) fn clippy(summary: &mut Summary) {
 
 pub(crate) fn documentation(summary: &mut Summary) {
     begin(summary, "documentation", |name| {
-        let mut doc = command::cargo(&["doc", "--quiet", "--no-deps"]);
+        let mut doc = command::cargo(&["doc", "--quiet", "--keep-going", "--no-deps"]);
         doc.args(EVERYTHING).env("RUSTDOCFLAGS", "-D warnings");
         Check::of(name, command::run(doc))
     });
