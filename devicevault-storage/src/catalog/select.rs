@@ -149,3 +149,140 @@ pub(super) fn devices(selector: &Selector) -> QueryBuilder<Db> {
     }
     sql
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devicevault_core::{BackupId, DestinationId, DeviceId, RunId, Timestamp, run::RunState};
+    use sqlx::{AssertSqlSafe, Connection as _, Execute as _, Row as _, SqliteConnection};
+    use uuid::Uuid;
+
+    const CURSOR: Cursor = Cursor { micros: 1, id: Uuid::nil() };
+
+    /// Every step of the plan of a query, in an empty catalog: what the planner decides without statistics is what it
+    /// decides in every catalog.
+    async fn plan(mut query: QueryBuilder<Db>) -> Vec<String> {
+        let mut db = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        sqlx::raw_sql(include_str!("migrations/sqlite/0001_catalog.sql")).execute(&mut db).await.unwrap();
+        let sql = format!("EXPLAIN QUERY PLAN {}", query.build().sql().as_str());
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut db).await.unwrap();
+        rows.iter().map(|row| row.get("detail")).collect()
+    }
+
+    /// The plan of the page alone, without its copies and the last sort of a page's rows.
+    async fn page_plan(query: &Query, after: Option<Cursor>) -> Vec<String> {
+        let mut sql = QueryBuilder::new("");
+        push_page(&mut sql, query, after, 100);
+        plan(sql).await
+    }
+
+    fn walks_an_index(steps: &[String]) -> bool {
+        let scans =
+            |s: &String| s.starts_with("SCAN") && !s.contains("USING INDEX") && !s.contains("USING COVERING INDEX");
+        !steps.iter().any(|s| scans(s) || s.contains("TEMP B-TREE"))
+    }
+
+    #[tokio::test]
+    async fn every_page_of_backups_walks_an_index_in_its_order() {
+        let at = Timestamp::UNIX_EPOCH;
+        type Narrow = fn(&mut Query, Timestamp);
+        let fields: [(&str, Narrow); 8] = [
+            ("id", |q, _| q.id = Some(BackupId::generate())),
+            ("device", |q, _| q.device = Some(DeviceId::from("a"))),
+            ("artefact", |q, _| q.artefact = Some("b".to_owned())),
+            ("run", |q, _| q.run = Some(RunId::generate())),
+            ("destination", |q, _| q.destination = Some(DestinationId::from("c"))),
+            ("at", |q, at| q.at = Some(at)),
+            ("since", |q, at| q.since = Some(at)),
+            ("until", |q, at| q.until = Some(at)),
+        ];
+        for choice in 0..1_u32 << fields.len() {
+            let chosen: Vec<_> =
+                fields.iter().enumerate().filter(|(i, _)| choice >> i & 1 == 1).map(|(_, f)| f).collect();
+            let mut query = Query::default();
+            chosen.iter().for_each(|(_, narrow)| narrow(&mut query, at));
+            for after in [None, Some(CURSOR)] {
+                let steps = page_plan(&query, after).await;
+                let names: Vec<_> = chosen.iter().map(|(name, _)| name).collect();
+                assert!(walks_an_index(&steps), "{names:?} after {after:?}: {steps:#?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_devices_history_is_searched_and_not_scanned() {
+        let mut query = Query::default();
+        query.device = Some(DeviceId::from("a"));
+        assert!(page_plan(&query, None).await[0].starts_with("SEARCH b USING INDEX backups_by_device (device=?)"));
+        query.artefact = Some("running-config".to_owned());
+        let steps = page_plan(&query, Some(CURSOR)).await;
+        assert!(
+            steps[0].starts_with("SEARCH b USING INDEX backups_history (device=? AND artefact=? AND (first_seen"),
+            "{steps:?}"
+        );
+        let mut query = Query::default();
+        query.destination = Some(DestinationId::from("main"));
+        let steps = page_plan(&query, Some(CURSOR)).await;
+        assert!(
+            steps[0].starts_with("SEARCH k USING COVERING INDEX copies_by_destination (destination=?"),
+            "{steps:?}"
+        );
+        let steps = plan(latest("a", "running-config")).await;
+        let searched = |index: &str| {
+            let step = format!("SEARCH b USING INDEX {index} (device=? AND artefact=?)");
+            steps.iter().filter(|s| s.starts_with(&step)).count()
+        };
+        assert_eq!([searched("backups_history"), searched("backups_suspect")], [1, 1], "{steps:#?}");
+        let copies = plan(backups(&Query::default(), None, 100)).await;
+        assert!(copies.iter().any(|s| s.starts_with("SEARCH c USING PRIMARY KEY (backup=?)")), "{copies:#?}");
+    }
+
+    #[tokio::test]
+    async fn every_page_of_runs_walks_an_index_in_its_order() {
+        let narrow: [fn(&mut RunQuery); 5] = [
+            |_| (),
+            |q| q.id = Some(RunId::generate()),
+            |q| q.device = Some(DeviceId::from("a")),
+            |q| q.state = Some(RunState::Failed),
+            |q| q.task_identifier = Some("job".to_owned()),
+        ];
+        for (i, first) in narrow.iter().enumerate() {
+            for second in &narrow {
+                let mut query = RunQuery::default();
+                first(&mut query);
+                second(&mut query);
+                let steps = plan(runs(&query, Some(CURSOR), 100)).await;
+                assert!(walks_an_index(&steps), "{i}: {steps:#?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn statements_by_key_use_one() {
+        use super::super::statements as s;
+        for sql in [
+            s::RUN_OF_TASK,
+            s::RUN_ADVANCE,
+            s::RUN_EXISTS,
+            s::RUNS_INTERRUPTED,
+            s::OWNERS,
+            s::LEASE_OWNER,
+            s::LEASE_RENEW,
+            s::BACKUP_SEEN,
+            s::COPY_SEEN,
+            s::COPY_GOOD,
+            s::COPIES_MARK,
+            s::COPIES_FORGET,
+            s::BACKUP_WITHOUT_COPIES,
+            s::PENDING,
+            s::DEVICE_NAMED,
+            s::DEVICE_REMOVE,
+        ] {
+            let steps = plan(QueryBuilder::new(sql)).await;
+            // Leases are few; all of them are looked at to find the dead.
+            let few = |s: &String| s == "SCAN leases" || s.starts_with("UNION") || s.starts_with("USE TEMP B-TREE");
+            let steps: Vec<_> = steps.into_iter().filter(|s| !few(s)).collect();
+            assert!(walks_an_index(&steps), "{sql}: {steps:#?}");
+        }
+    }
+}

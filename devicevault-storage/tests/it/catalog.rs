@@ -1,5 +1,10 @@
 //! The catalog in SQLite.
 
+mod conformance;
+mod faults;
+mod measure;
+mod model;
+mod processes;
 mod records;
 
 use std::path::Path;

@@ -154,3 +154,106 @@ async fn safety_copy(place: &Place, schema: i64, now: Timestamp) -> Result<PathB
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::sqlite::open::reader_options;
+    use devicevault_core::SystemClock;
+    use std::fs;
+
+    const NEXT: Migration = Migration {
+        schema: 2,
+        readable_by: 1,
+        sql: "ALTER TABLE leases ADD COLUMN note TEXT; CREATE INDEX notes ON leases (note);",
+    };
+    const BROKEN: Migration = Migration {
+        schema: 3,
+        readable_by: 3,
+        sql: "CREATE TABLE half (x INTEGER) STRICT; ALTER TABLE nowhere ADD COLUMN x TEXT;",
+    };
+
+    async fn connect(place: &Place) -> SqliteConnection {
+        reader_options(place).read_only(false).connect().await.unwrap()
+    }
+
+    async fn made(folder: &std::path::Path) -> (Place, SqliteConnection) {
+        let place = Place { catalog: folder.join("catalog.db") };
+        create_private(&place.catalog).unwrap();
+        let mut db = connect(&place).await;
+        assert_eq!(migrate(&mut db, &place, MIGRATIONS, &SystemClock).await.unwrap(), None, "nothing to copy");
+        sqlx::raw_sql("INSERT INTO leases VALUES ('core-rtr1', x'01', x'02', 3)").execute(&mut db).await.unwrap();
+        (place, db)
+    }
+
+    fn with(more: &[Migration]) -> Vec<Migration> {
+        MIGRATIONS.iter().chain(more).copied().collect()
+    }
+
+    #[tokio::test]
+    async fn a_catalog_is_copied_before_it_is_migrated() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, mut db) = made(folder.path()).await;
+        let copy = migrate(&mut db, &place, &with(&[NEXT]), &SystemClock).await.unwrap().unwrap();
+        assert_eq!(current(&mut db).await.unwrap(), Schema { schema: 2, readable_by: 1 });
+        let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut db).await.unwrap();
+        assert_eq!(version, 2);
+        sqlx::raw_sql("SELECT note FROM leases").fetch_one(&mut db).await.unwrap();
+        #[cfg(unix)]
+        assert!(super::super::file::is_private(&copy).unwrap());
+        let mut old = connect(&Place { catalog: copy.clone() }).await;
+        assert_eq!(read(&mut old, "test").await.unwrap(), Schema { schema: 1, readable_by: 1 });
+        let kept: String = sqlx::query_scalar("SELECT device FROM leases").fetch_one(&mut old).await.unwrap();
+        assert_eq!(kept, "core-rtr1");
+        // Again: nothing to do, no second copy.
+        assert_eq!(migrate(&mut db, &place, &with(&[NEXT]), &SystemClock).await.unwrap(), None);
+        assert_eq!(fs::read_dir(place.copies()).unwrap().filter(|e| e.as_ref().unwrap().path() == copy).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_migration_that_fails_leaves_the_catalog_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, mut db) = made(folder.path()).await;
+        migrate(&mut db, &place, &with(&[NEXT, BROKEN]), &SystemClock).await.unwrap_err();
+        db.close().await.unwrap();
+        let mut db = connect(&place).await;
+        assert_eq!(current(&mut db).await.unwrap(), Schema { schema: 1, readable_by: 1 });
+        let half: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'half'")
+            .fetch_one(&mut db)
+            .await
+            .unwrap();
+        assert_eq!(half, 0);
+        assert_eq!(fs::read_dir(place.copies()).unwrap().count(), 1, "the copy stays");
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_cannot_be_made_stops_the_migration() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, mut db) = made(folder.path()).await;
+        fs::create_dir(place.folder()).unwrap();
+        fs::write(place.copies(), "in the way").unwrap();
+        migrate(&mut db, &place, &with(&[NEXT]), &SystemClock).await.unwrap_err();
+        assert_eq!(current(&mut db).await.unwrap().schema, 1);
+    }
+
+    #[tokio::test]
+    async fn of_two_that_migrate_at_once_one_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, mut a) = made(folder.path()).await;
+        let mut b = connect(&place).await;
+        let all = with(&[NEXT]);
+        let (x, y) =
+            tokio::join!(migrate(&mut a, &place, &all, &SystemClock), migrate(&mut b, &place, &all, &SystemClock));
+        assert_eq!([x.unwrap(), y.unwrap()].iter().flatten().count(), 1);
+    }
+
+    #[test]
+    fn migrations_are_counted_and_say_who_reads_them() {
+        for (i, m) in MIGRATIONS.iter().enumerate() {
+            assert_eq!(m.schema, i as i64 + 1);
+            assert!(m.readable_by <= m.schema);
+        }
+        assert!(readable(Schema { schema: 9, readable_by: 1 }, 1, "test").is_ok());
+        assert!(readable(Schema { schema: 9, readable_by: 2 }, 1, "test").is_err());
+    }
+}

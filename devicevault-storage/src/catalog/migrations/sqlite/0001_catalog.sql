@@ -55,6 +55,7 @@ CREATE INDEX backups_newest ON backups (first_seen, id);
 CREATE INDEX backups_by_device ON backups (device, first_seen, id);
 CREATE INDEX backups_history ON backups (device, artefact, first_seen, id);
 CREATE INDEX backups_by_artefact ON backups (artefact, first_seen, id);
+CREATE INDEX backups_suspect ON backups (device, artefact, first_seen, id) WHERE suspect IS NOT NULL;
 CREATE INDEX backups_by_run ON backups (run, first_seen, id);
 
 -- first_seen is the backup's, which never changes: it orders a destination's copies without a look at the backup.
