@@ -2,9 +2,7 @@
 //!
 //! All expressions are matched against one line without its line end, as bytes: a text need not be UTF-8.
 
-use std::sync::OnceLock;
-
-use regex::bytes::{Regex, RegexSet, RegexSetBuilder};
+use regex::bytes::{Regex, RegexSet};
 
 /// How the views of a text are made, and when it is suspect. The default has no rules of its own.
 #[derive(Debug, Clone, Default)]
@@ -20,28 +18,35 @@ pub struct TextRules {
     pub secret_blocks: Vec<BlockRule>,
     /// When the text is suspect.
     pub suspect: SuspectRules,
-    prefilter: OnceLock<Option<RegexSet>>,
+    prefilter: Option<RegexSet>,
 }
 
-/// Bound of the automaton that looks for all rules at once, in bytes.
-const PREFILTER_SIZE: usize = 64 << 20;
-
 impl TextRules {
-    /// Whether any rule has something to say of a line that stands outside of every block. Most lines pass no rule at
-    /// all, and one automaton for all of them tells so in one pass. Compiled at first use; the rules do not change after.
-    pub(crate) fn concern(&self, line: &[u8]) -> bool {
-        // Without the automaton every rule is asked in turn.
-        self.prefilter.get_or_init(|| self.compile()).as_ref().is_none_or(|set| set.is_match(line))
+    /// Sets one automaton that matches every line on which any rule's expression (of a block, its `start`; the failure
+    /// texts too) matches. Most lines pass no rule at all, and it tells so in one pass instead of one per rule.
+    ///
+    /// It has to be compiled from the same expressions with the same flags: on a line that it does not match, no rule is
+    /// asked, so a secret in it would not be masked. Without it, every rule is asked on every line.
+    #[must_use]
+    pub fn with_prefilter(mut self, any_rule: RegexSet) -> Self {
+        self.prefilter = Some(any_rule);
+        self
     }
 
-    fn compile(&self) -> Option<RegexSet> {
+    /// The expressions that a prefilter is compiled from.
+    pub fn expressions(&self) -> impl Iterator<Item = &Regex> {
         let lines = self.volatile.iter().map(|r| &r.line);
         let blocks = self.volatile_blocks.iter().chain(&self.secret_blocks).map(|b| &b.start);
         let secrets = self.secrets.iter().map(|s| &s.line);
-        let all = lines.chain(blocks).chain(secrets).chain(&self.suspect.failure).map(Regex::as_str);
-        let all = all.chain(std::iter::once("PRIVATE KEY-----"));
-        let mut builder = RegexSetBuilder::new(all);
-        builder.size_limit(PREFILTER_SIZE).dfa_size_limit(PREFILTER_SIZE).unicode(true).build().ok()
+        lines.chain(blocks).chain(secrets).chain(&self.suspect.failure)
+    }
+
+    /// Whether any rule has something to say of a line that stands outside of every block.
+    pub(crate) fn concern(&self, line: &[u8]) -> bool {
+        let Some(set) = &self.prefilter else { return true };
+        let concerned = set.is_match(line);
+        debug_assert!(concerned || !self.expressions().any(|r| r.is_match(line)), "the prefilter misses a rule");
+        concerned
     }
 }
 

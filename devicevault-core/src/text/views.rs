@@ -98,7 +98,7 @@ impl Common {
         Self::has(line, b"-----END ") && Self::has(line, b"PRIVATE KEY-----")
     }
     fn has(line: &[u8], what: &[u8]) -> bool {
-        line.windows(what.len()).any(|w| w == what)
+        memchr::memmem::find(line, what).is_some()
     }
 }
 
@@ -164,7 +164,8 @@ impl ViewMaker {
             None => (raw, &b""[..]),
         };
         let rules = self.rules.clone();
-        if self.volatile_block.is_none() && self.secret_block.is_none() && !rules.concern(line) {
+        if self.volatile_block.is_none() && self.secret_block.is_none() && !Common::starts(line) && !rules.concern(line)
+        {
             self.check.plain(line);
             self.headers.line(line);
             emit(clean, line, end);
@@ -444,7 +445,8 @@ mod tests {
                 .resalted(true),
         );
         rules.secret_blocks.push(BlockRule::new(re("^ssd-control-start"), re("^ssd-control-end")));
-        rules
+        let any = regex::bytes::RegexSet::new(rules.expressions().map(Regex::as_str)).unwrap();
+        rules.with_prefilter(any)
     }
 
     fn views_of(text: &[u8], cuts: &[usize]) -> (String, String) {
