@@ -36,13 +36,23 @@ pub fn component(name: &str) -> String {
     if name.is_empty() {
         return "~empty".to_owned();
     }
+    guard(name, is_plain)
+}
+
+/// Makes a component out of components and plain text: what is encoded stays as it is.
+pub(crate) fn joined(parts: &str) -> String {
+    guard(parts, |byte| is_plain(byte) || matches!(byte, b'%' | b'~'))
+}
+
+/// Encodes what is not to be kept, and what would make the whole unsafe; cuts what is too long.
+fn guard(name: &str, keep: impl Fn(u8) -> bool) -> String {
     let reserved = is_reserved(name);
-    let last = name.len() - 1;
+    let last = name.len().saturating_sub(1);
     let mut out = String::with_capacity(name.len());
     for (i, byte) in name.bytes().enumerate() {
         let first_unsafe = i == 0 && (reserved || matches!(byte, b'.' | b'-' | b' '));
         let last_unsafe = i == last && matches!(byte, b'.' | b' ');
-        if is_plain(byte) && !first_unsafe && !last_unsafe {
+        if keep(byte) && !first_unsafe && !last_unsafe {
             out.push(char::from(byte));
         } else {
             // Writing into a string has no way to fail.
@@ -53,20 +63,23 @@ pub fn component(name: &str) -> String {
 }
 
 /// Cuts a component that is too long, and lets a hash of the whole stand for the rest. The text is safe already.
-pub(crate) fn fit(safe: String) -> String {
+fn fit(safe: String) -> String {
     if safe.len() <= MAX_COMPONENT {
         return safe;
     }
-    let hash = hex::encode(Sha256::digest(safe.as_bytes()));
     let mut keep = MAX_COMPONENT - HASH_SUFFIX;
     // An escape is not cut in half.
     let bytes = safe.as_bytes();
     while keep > 0 && bytes.get(keep.saturating_sub(2)..keep).is_some_and(|tail| tail.contains(&b'%')) {
         keep -= 1;
     }
-    let head = safe.get(..keep).unwrap_or_default();
-    let short = hash.get(..HASH_SUFFIX - 1).unwrap_or_default();
-    format!("{head}~{short}")
+    format!("{}{}", safe.get(..keep).unwrap_or_default(), hash_suffix(&safe))
+}
+
+/// `~` and 128 bits of the SHA-256 of a text.
+pub(crate) fn hash_suffix(text: &str) -> String {
+    let hash = hex::encode(Sha256::digest(text.as_bytes()));
+    format!("~{}", hash.get(..HASH_SUFFIX - 1).unwrap_or_default())
 }
 
 /// Bytes that stand for themselves. `%` and `~` mean something here; the others are left out because a shell, a URL or

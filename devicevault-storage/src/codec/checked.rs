@@ -2,8 +2,30 @@
 
 use bytes::Bytes;
 use devicevault_core::{ByteStream, Digest, Error, Result};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
+
+/// Hashed and handed on at a time.
+const PIECE: usize = 256 * 1024;
+
+/// Cuts chunks that are large, so that nobody works on one for long.
+pub(crate) fn pieces(input: ByteStream<'static>) -> ByteStream<'static> {
+    let cut = |mut chunk: Bytes| {
+        std::iter::from_fn(move || {
+            let len = chunk.len().min(PIECE);
+            (len > 0).then(|| Ok(chunk.split_to(len)))
+        })
+    };
+    input
+        .map_ok(move |chunk| {
+            futures::stream::iter(cut(chunk)).then(|piece| async {
+                tokio::task::yield_now().await;
+                piece
+            })
+        })
+        .try_flatten()
+        .boxed()
+}
 
 struct Checking<F> {
     input: ByteStream<'static>,
@@ -90,6 +112,15 @@ mod tests {
                 prop_assert!(!good && seen < data.len());
             }
         }
+    }
+
+    #[test]
+    fn large_chunks_are_cut() {
+        let all = Bytes::from(vec![7; 3 * PIECE + 1]);
+        let cut: Vec<_> =
+            block_on(pieces(futures::stream::iter([Ok(Bytes::new()), Ok(all.clone())]).boxed()).try_collect()).unwrap();
+        assert_eq!(cut.iter().map(Bytes::len).collect::<Vec<_>>(), [PIECE, PIECE, PIECE, 1]);
+        assert_eq!(cut.concat(), all);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use devicevault_core::{ByteStream, Error, ErrorKind, Result, Transform};
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use checked::exactly;
+pub(crate) use checked::{exactly, pieces};
 use coder::transform;
 
 /// How bytes are compressed.

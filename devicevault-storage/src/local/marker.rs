@@ -76,6 +76,11 @@ pub(super) fn check(store: &LocalStore) -> Result<()> {
     Ok(())
 }
 
+/// The destination that the marker names, where there is one.
+pub(super) fn found(store: &LocalStore) -> Result<Option<DestinationId>> {
+    Ok(read(store)?.map(|marker| marker.destination))
+}
+
 fn read(store: &LocalStore) -> Result<Option<Marker>> {
     let folder = || store.folder().display();
     let broken = |why: &str| {

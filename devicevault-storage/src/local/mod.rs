@@ -88,6 +88,16 @@ impl LocalStore {
         .await?
     }
 
+    /// The destination that a folder is the home of; `None` where it is none's.
+    ///
+    /// # Errors
+    /// `Unavailable` when the folder is not there, `Corrupt` when its marker is damaged.
+    pub async fn destination_of(folder: impl Into<PathBuf>) -> Result<Option<DestinationId>> {
+        let folder = folder.into();
+        // The marker is read as it is: which destination is looked for does not matter.
+        blocking(move || marker::found(&Self::at(&folder, &DestinationId::from(""))?)).await?
+    }
+
     /// Removes what dead processes left behind in `.tmp/`; the number of bytes that it held.
     ///
     /// # Errors

@@ -54,9 +54,10 @@ impl LocalStore {
 
     /// Places many objects in one durable step: writes all, flushes all, names all, flushes each folder once.
     ///
-    /// The objects of one set belong together and are named in their order: one that fails stops its set, and what the
-    /// set has placed as new is taken away again. A verdict per set, in order; `AlreadyExists` where an object that
-    /// must not replace another met one.
+    /// The objects of one set belong together and are named in their order; one that fails stops its set, and those
+    /// before it stay. A set whose folders cannot be flushed loses its last object again, if that was new: it is the one
+    /// that makes the others count. A verdict per set, in order; `AlreadyExists` where an object that must not replace
+    /// another met one.
     pub async fn put_many(&self, sets: Vec<Vec<Placement>>) -> Vec<Result<Vec<PutResult>>> {
         let count = sets.len();
         let store = self.clone();
@@ -69,6 +70,20 @@ impl LocalStore {
                 (0..count).map(|_| Err(first.take().unwrap_or_else(again))).collect()
             }
         }
+    }
+
+    /// Makes sure that the name of an object that is there survives a power cut, whoever gave it.
+    ///
+    /// # Errors
+    /// What the file system refuses.
+    pub async fn settle(&self, location: &Path) -> Result<()> {
+        let (root, location) = (self.root.clone(), location.clone());
+        let work = move || {
+            let folder = split(location.as_ref()).0;
+            let flush = |at: &str| root.flush_dir(at).map_err(|e| failed("flush folder", at, e)).map(drop);
+            above(folder).chain([folder]).try_for_each(flush)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(lost)?
     }
 
     fn put_many_now(&self, sets: Vec<Vec<Placement>>) -> Vec<Result<Vec<PutResult>>> {
@@ -85,22 +100,12 @@ impl LocalStore {
         let mut folders = BTreeSet::new();
         let named: Vec<_> = written.into_iter().map(|set| self.name_set(set?, &mut folders)).collect();
         let flushed = self.flush_folders(folders);
-        named.into_iter().map(|set| self.settle(set?, &flushed)).collect()
+        named.into_iter().map(|set| self.settled(set?, &flushed)).collect()
     }
 
-    /// Gives the objects of a set their names, all or none.
+    /// Gives the objects of a set their names, in order.
     fn name_set(&self, set: Vec<Written>, folders: &mut BTreeSet<String>) -> Result<Vec<Named>> {
-        let mut named: Vec<Named> = Vec::with_capacity(set.len());
-        for written in set {
-            match self.name(written, folders) {
-                Ok(one) => named.push(one),
-                Err(e) => {
-                    self.take_back(&named);
-                    return Err(e);
-                }
-            }
-        }
-        Ok(named)
+        set.into_iter().map(|written| self.name(written, folders)).collect()
     }
 
     fn name(&self, mut w: Written, folders: &mut BTreeSet<String>) -> Result<Named> {
@@ -150,12 +155,12 @@ impl LocalStore {
     }
 
     /// The verdict of a set, now that its folders were flushed or not.
-    fn settle(&self, set: Vec<Named>, unflushed: &BTreeMap<String, io::Error>) -> Result<Vec<PutResult>> {
+    fn settled(&self, set: Vec<Named>, unflushed: &BTreeMap<String, io::Error>) -> Result<Vec<PutResult>> {
         for named in &set {
             let chain = above(&named.folder).chain([named.folder.as_str()]);
             for folder in chain {
                 if let Some(e) = unflushed.get(folder) {
-                    self.take_back(&set);
+                    set.last().into_iter().for_each(|last| self.take_back(last));
                     return Err(failed("flush folder", folder, clone_io(e)));
                 }
             }
@@ -176,15 +181,14 @@ impl LocalStore {
         self.anchored.lock().unwrap_or_else(PoisonError::into_inner).get(folder) == Some(&ino)
     }
 
-    /// Removes what a set has placed as new, last first, if it is still that.
-    fn take_back(&self, set: &[Named]) {
-        for named in set.iter().rev().filter(|n| n.new) {
-            let (folder, name) = split(named.location.as_ref());
-            if let Ok(dir) = self.root.dir(folder)
-                && rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| s.st_ino == named.ino)
-            {
-                let _ = rustix::fs::unlinkat(&dir, name, AtFlags::empty());
-            }
+    /// Removes an object that was placed as new, if it is still that.
+    fn take_back(&self, named: &Named) {
+        let (folder, name) = split(named.location.as_ref());
+        if named.new
+            && let Ok(dir) = self.root.dir(folder)
+            && rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| s.st_ino == named.ino)
+        {
+            let _ = rustix::fs::unlinkat(&dir, name, AtFlags::empty());
         }
     }
 }

@@ -16,9 +16,15 @@ use crate::fault::symbolic_link;
 
 /// Deletes objects and flushes each folder once; a verdict each, in order.
 pub(super) async fn remove(store: LocalStore, batch: Vec<Result<Path>>) -> Vec<Result<Path>> {
+    let count = batch.len();
     match tokio::task::spawn_blocking(move || remove_now(&store, batch)).await {
         Ok(verdicts) => verdicts,
-        Err(e) => vec![Err(lost(e))],
+        Err(e) => {
+            let text = e.to_string();
+            let mut first = Some(lost(e));
+            let again = || failed("delete objects", "", io::Error::other(text.clone()));
+            (0..count).map(|_| Err(first.take().unwrap_or_else(again))).collect()
+        }
     }
 }
 

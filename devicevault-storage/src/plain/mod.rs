@@ -1,1 +1,166 @@
-//! Backups as files that a person can browse.
+//! Backups as files that a person can browse, in any object store.
+//!
+//! ```text
+//! zurich/core-rtr1/running-config/2026-11-21T01-24-44Z-3f2a9c1d.txt.zst
+//! zurich/core-rtr1/running-config/2026-11-21T01-24-44Z-3f2a9c1d.txt.manifest.json
+//! ```
+//!
+//! The path follows a [`Template`]. The time is that of the taking, in UTC; the eight digits behind it belong to run,
+//! device, artefact and view, so that a second attempt finds what the first one stored. The content is what standard
+//! tools read: `zstdcat`, `zcat` or `cat`.
+//!
+//! # What holds
+//! - A backup exists when its manifest does. The content is stored first and the manifest last; deletion goes the other
+//!   way. Content that no manifest names is removed by maintenance after a grace.
+//! - The manifest is the one of [`devicevault_core::Manifest`], and besides says what the stored bytes are (`stored`:
+//!   name, size, SHA-256) and what the manifest itself hashes to (`manifest_sha256`), so that damage to either is found
+//!   without any other record.
+//! - Nothing that is good is ever replaced: of two writers of one entry, one stores it and the other finds it.
+//! - Files that are not ours, beside ours, are neither listed nor touched.
+//!
+//! In a [folder](crate::local) a batch is one durable step, and what [`store`](StorageBackend::store) confirmed
+//! survives a power cut. In other stores it is as durable as the store makes it.
+
+mod chain;
+mod check;
+#[cfg(unix)]
+mod folder;
+mod layout;
+mod maintain;
+mod options;
+mod read;
+mod record;
+mod store;
+mod template;
+mod verify;
+mod walk;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use devicevault_core::storage::{
+    Budget, Capability, Health, ListFilter, Report, Usage, UsageFilter, Verdict, VerifyDepth,
+};
+use devicevault_core::{Body, ByteStream, Entry, Manifest, Result, StorageBackend, StorageRef};
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
+use object_store::ObjectStore;
+
+#[cfg(unix)]
+use crate::local::LocalStore;
+
+pub use options::PlainOptions;
+pub use template::Template;
+
+/// How many entries share a durable step.
+const MAX_BATCH: usize = 256;
+
+/// Keeps backups as browsable files; see the [module](self). Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct PlainBackend(Arc<Plain>);
+
+#[derive(Debug)]
+struct Plain {
+    store: Arc<dyn ObjectStore>,
+    /// The same store, where it is a folder: it takes a batch in one step.
+    #[cfg(unix)]
+    folder: Option<LocalStore>,
+    options: PlainOptions,
+}
+
+impl PlainBackend {
+    /// Backups in a folder.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn in_folder(folder: LocalStore, options: PlainOptions) -> Self {
+        Self(Arc::new(Plain { store: Arc::new(folder.clone()), folder: Some(folder), options }))
+    }
+
+    /// Backups in any object store.
+    #[must_use]
+    pub fn over(store: Arc<dyn ObjectStore>, options: PlainOptions) -> Self {
+        Self(Arc::new(Plain {
+            store,
+            #[cfg(unix)]
+            folder: None,
+            options,
+        }))
+    }
+}
+
+impl fmt::Display for PlainBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "plain in {}", self.0.store)
+    }
+}
+
+#[async_trait]
+impl StorageBackend for PlainBackend {
+    fn capability(&self) -> Capability {
+        let mut capability = Capability::default();
+        capability.delete = true;
+        capability.range_read = self.0.options.compression == crate::codec::Compression::None;
+        capability.durable = self.0.in_folder() || self.0.options.durable;
+        capability.put_if_absent = self.0.in_folder();
+        capability.max_batch = MAX_BATCH;
+        capability
+    }
+
+    async fn store(&self, batch: Vec<(Entry, Arc<dyn Body>)>) -> Vec<Result<StorageRef>> {
+        self.0.store(batch).await
+    }
+
+    async fn read(&self, at: &StorageRef, range: Option<Range<u64>>) -> Result<ByteStream<'static>> {
+        self.0.read(at, range).await
+    }
+
+    async fn stat(&self, at: &StorageRef) -> Result<Manifest> {
+        Ok(self.0.record(at).await?.manifest)
+    }
+
+    fn list(&self, filter: ListFilter) -> BoxStream<'static, Result<(StorageRef, Manifest)>> {
+        let records = self.0.clone().records(filter);
+        records.map_ok(|found| (found.at, found.record.manifest)).boxed()
+    }
+
+    async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
+        self.0.delete(refs).await
+    }
+
+    async fn verify(&self, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict> {
+        self.0.verify(at, expect, depth).await
+    }
+
+    async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
+        let mut wanted = ListFilter::default();
+        wanted.device = filter.device;
+        let add = |mut sum: Usage, found: walk::Found| async move {
+            sum.backups += 1;
+            sum.content_bytes += found.record.manifest.size;
+            sum.stored_bytes += found.record.stored.size + found.manifest_size;
+            Ok(sum)
+        };
+        self.0.clone().records(wanted).try_fold(Usage::default(), add).await
+    }
+
+    async fn maintain(&self, budget: Budget) -> Result<Report> {
+        self.0.maintain(&budget).await
+    }
+
+    async fn check(&self) -> Result<Health> {
+        self.0.check().await
+    }
+}
+
+impl Plain {
+    #[cfg(unix)]
+    fn in_folder(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    #[cfg(not(unix))]
+    fn in_folder(&self) -> bool {
+        false
+    }
+}

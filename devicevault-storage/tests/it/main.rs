@@ -3,5 +3,9 @@
 
 #[cfg(feature = "sqlite")]
 mod catalog;
+#[cfg(feature = "git")]
+mod git;
 #[cfg(all(feature = "plain", unix))]
 mod local;
+#[cfg(all(feature = "plain", unix))]
+mod plain;

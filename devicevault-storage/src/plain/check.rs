@@ -1,0 +1,123 @@
+//! The connection test: what the store really does.
+
+use devicevault_core::storage::Health;
+use devicevault_core::{Error, Result};
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _, PutMode};
+use uuid::Uuid;
+
+use super::Plain;
+use crate::fault;
+
+/// Less free space than this is told as a fault.
+const LITTLE_SPACE: u64 = 64 * 1024 * 1024;
+
+const CONTENT: &[u8] = b"written by the connection test of a destination, and removed by it";
+
+impl Plain {
+    pub(super) async fn check(&self) -> Result<Health> {
+        let mut health = Health::default();
+        let at = Path::from(format!("devicevault-check/{}.txt", Uuid::now_v7().simple()));
+        let written = self.store.put_opts(&at, CONTENT.into(), PutMode::Create.into()).await;
+        let can_write = written.is_ok();
+        probe(&mut health, "write", written.map(|_| "an object can be written".to_owned()), &at);
+        if can_write {
+            self.probe_object(&mut health, &at).await;
+        }
+        self.probe_folder(&mut health).await;
+        Ok(health)
+    }
+
+    async fn probe_object(&self, health: &mut Health, at: &Path) {
+        let store = &self.store;
+        let second = match store.put_opts(at, "another".into(), PutMode::Create.into()).await {
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(true),
+            Err(StoreError::NotImplemented { .. } | StoreError::NotSupported { .. }) | Ok(_) => Ok(false),
+            Err(e) => Err(e),
+        };
+        match second {
+            Ok(true) => health.push("put-if-absent", true, "what is there is not replaced"),
+            // Entries have names of their own, so that this matters to two writers of the same entry alone.
+            Ok(false) => {
+                health.push("put-if-absent", true, "the store cannot; one program at a time should write there");
+            }
+            Err(e) => health.push("put-if-absent", false, told(at, e)),
+        }
+        let back = store.get(at).await;
+        let back = match back {
+            Ok(got) => got.bytes().await.map(|bytes| bytes == CONTENT || bytes == b"another"[..]),
+            Err(e) => Err(e),
+        };
+        probe_bool(health, "read", back, "what was written reads back", "other bytes read back than were written", at);
+        let part = store.get_range(at, 2..5).await.map(|bytes| bytes == CONTENT[2..5] || bytes == b"oth"[..]);
+        probe_bool(health, "range", part, "a part can be read", "another part reads back than was asked for", at);
+        let listed = store
+            .list(Some(&Path::from("devicevault-check")))
+            .try_any(|found| std::future::ready(found.location == *at))
+            .await;
+        probe_bool(health, "list", listed, "a new object is listed at once", "a new object is not listed", at);
+        let deleted = match store.delete(at).await {
+            Ok(()) => match store.head(at).await {
+                Err(StoreError::NotFound { .. }) => Ok(true),
+                Ok(_) => Ok(false),
+                Err(e) => Err(e),
+            },
+            Err(e) => Err(e),
+        };
+        probe_bool(health, "delete", deleted, "an object can be deleted", "a deleted object is still there", at);
+    }
+
+    #[cfg(unix)]
+    async fn probe_folder(&self, health: &mut Health) {
+        let Some(folder) = &self.folder else { return };
+        match folder.flushes_folders().await {
+            Ok(true) => health.push("durability", true, "files and folders can be flushed"),
+            Ok(false) => {
+                health.push(
+                    "durability",
+                    false,
+                    "the file system does not flush folders: a power cut may lose the last backups",
+                );
+            }
+            Err(e) => health.push("durability", false, e.to_record().message),
+        }
+        match folder.free_space().await {
+            Ok(free) => health.push("free space", free >= LITTLE_SPACE, format!("{} MiB are free", free / 1024 / 1024)),
+            Err(e) => health.push("free space", false, e.to_record().message),
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn probe_folder(&self, _health: &mut Health) {}
+}
+
+fn probe(health: &mut Health, name: &str, done: std::result::Result<String, StoreError>, at: &Path) {
+    match done {
+        Ok(detail) => health.push(name, true, detail),
+        Err(e) => health.push(name, false, told(at, e)),
+    }
+}
+
+fn probe_bool(
+    health: &mut Health,
+    name: &str,
+    done: std::result::Result<bool, StoreError>,
+    good: &str,
+    bad: &str,
+    at: &Path,
+) {
+    match done {
+        Ok(true) => health.push(name, true, good),
+        Ok(false) => health.push(name, false, bad),
+        Err(e) => health.push(name, false, told(at, e)),
+    }
+}
+
+fn told(at: &Path, e: StoreError) -> String {
+    let e: Error = fault::of_store("test destination", at, e);
+    match e.hint_text() {
+        Some(hint) => format!("{}: {hint}", e.to_record().message),
+        None => e.to_record().message,
+    }
+}

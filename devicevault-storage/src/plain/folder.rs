@@ -1,0 +1,165 @@
+//! Storing a batch in a folder, in one durable step.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use devicevault_core::{Digest, Error, ErrorKind, Result, StorageRef};
+use futures::TryStreamExt as _;
+use object_store::Error as StoreError;
+use object_store::path::Path;
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinHandle;
+
+use super::Plain;
+use super::record::Stored;
+use super::store::{Job, Present, write_error};
+use crate::fault;
+use crate::local::{Content, LocalStore, Placement, StagedFile, StagedWriter};
+
+/// Content of at most this many bytes waits in memory for its batch; longer content in a file.
+const IN_MEMORY: usize = 64 * 1024;
+
+/// Written to a file at a time.
+const WRITE: usize = 1024 * 1024;
+
+/// An entry that is ready to be named, or done with.
+enum Ready {
+    Done(Result<StorageRef>),
+    Set(Box<Job>, Vec<Placement>),
+}
+
+impl Plain {
+    pub(super) async fn store_in_folder(
+        self: &Arc<Self>,
+        folder: &LocalStore,
+        jobs: Vec<Result<Job>>,
+    ) -> Vec<Result<StorageRef>> {
+        let mut verdicts: Vec<Option<Result<StorageRef>>> = Vec::with_capacity(jobs.len());
+        let (mut waiting, mut sets) = (Vec::new(), Vec::new());
+        for job in jobs {
+            match self.ready(folder, job).await {
+                Ready::Done(verdict) => verdicts.push(Some(verdict)),
+                Ready::Set(job, set) => {
+                    waiting.push((verdicts.len(), job));
+                    verdicts.push(None);
+                    sets.push(set);
+                }
+            }
+        }
+        let placed = folder.put_many(sets).await;
+        for ((index, job), placed) in waiting.into_iter().zip(placed) {
+            let verdict = match placed {
+                Ok(_) => Ok(job.place.reference()),
+                // Another writer, or what one left that died: this takes looking at.
+                Err(StoreError::AlreadyExists { .. }) => self.store_alone(&job).await,
+                Err(e) => Err(write_error(&job.place.content, e)),
+            };
+            if let Some(slot) = verdicts.get_mut(index) {
+                *slot = Some(verdict);
+            }
+        }
+        let lost = || Err(Error::new(ErrorKind::Internal, "store backup", "there is no verdict"));
+        verdicts.into_iter().map(|v| v.unwrap_or_else(lost)).collect()
+    }
+
+    async fn ready(&self, folder: &LocalStore, job: Result<Job>) -> Ready {
+        let job = match job {
+            Ok(job) => job,
+            Err(e) => return Ready::Done(Err(e)),
+        };
+        match self.present(&job).await {
+            Ok(Present::Nothing) => {}
+            // Both are rare, and want to be looked at alone.
+            Ok(Present::Same(_) | Present::Damaged) => return Ready::Done(self.store_alone(&job).await),
+            Err(e) => return Ready::Done(Err(e)),
+        }
+        let prepare = async {
+            let (content, stored) = self.write(folder, &job).await?;
+            let json = self.record_of(&job, stored).to_json()?;
+            let place = |at: &Path, content| Placement { location: at.clone(), content, replace: false };
+            Ok(vec![place(&job.place.content, content), place(&job.place.manifest, Content::Bytes(json.into()))])
+        };
+        match prepare.await {
+            Ok(set) => Ready::Set(Box::new(job), set),
+            Err(e) => Ready::Done(Err(e)),
+        }
+    }
+
+    /// Puts the content alone. `None`: there is content already, and it was not to be replaced.
+    pub(super) async fn put_content_in_folder(
+        &self,
+        folder: &LocalStore,
+        job: &Job,
+        replace: bool,
+    ) -> Result<Option<Stored>> {
+        let (content, stored) = self.write(folder, job).await?;
+        let placement = Placement { location: job.place.content.clone(), content, replace };
+        match folder.put_many(vec![vec![placement]]).await.into_iter().collect::<std::result::Result<Vec<_>, _>>() {
+            Ok(_) => Ok(Some(stored)),
+            Err(StoreError::AlreadyExists { .. }) => Ok(None),
+            Err(e) => Err(write_error(&job.place.content, e)),
+        }
+    }
+
+    /// Runs a body through the chain, into memory or into a file that has no name yet.
+    async fn write(&self, folder: &LocalStore, job: &Job) -> Result<(Content, Stored)> {
+        let at = &job.place.content;
+        let mut stream = self.encoded(job);
+        let mut hash = Sha256::new();
+        let mut size = 0_u64;
+        let mut buffer = BytesMut::new();
+        let mut file: Option<Writing> = None;
+        while let Some(chunk) = stream.try_next().await? {
+            hash.update(&chunk);
+            size += chunk.len() as u64;
+            buffer.extend_from_slice(&chunk);
+            if file.is_none() && buffer.len() > IN_MEMORY {
+                let writer = folder.stage().await.map_err(|e| write_error(at, e))?;
+                file = Some(Writing::Idle(writer));
+            }
+            if buffer.len() >= WRITE
+                && let Some(writing) = file.take()
+            {
+                file = Some(writing.append(buffer.split().freeze(), at).await?);
+            }
+        }
+        let content = match file {
+            None => Content::Bytes(buffer.freeze()),
+            Some(writing) => Content::Staged(writing.append(buffer.freeze(), at).await?.finish(at).await?),
+        };
+        Ok((content, self.stored_as(job, size, Digest(hash.finalize().into()))))
+    }
+}
+
+/// A file that is written in the background: while one piece is written, the next is made.
+enum Writing {
+    Idle(StagedWriter),
+    Busy(JoinHandle<std::io::Result<StagedWriter>>),
+}
+
+impl Writing {
+    async fn idle(self, at: &Path) -> Result<StagedWriter> {
+        match self {
+            Self::Idle(writer) => Ok(writer),
+            Self::Busy(running) => written(running.await, at),
+        }
+    }
+
+    async fn append(self, bytes: Bytes, at: &Path) -> Result<Self> {
+        let mut writer = self.idle(at).await?;
+        Ok(Self::Busy(tokio::task::spawn_blocking(move || {
+            writer.append(&bytes)?;
+            Ok(writer)
+        })))
+    }
+
+    async fn finish(self, at: &Path) -> Result<StagedFile> {
+        let writer = self.idle(at).await?;
+        written(tokio::task::spawn_blocking(move || writer.finish()).await, at)
+    }
+}
+
+fn written<T>(done: std::result::Result<std::io::Result<T>, tokio::task::JoinError>, at: &Path) -> Result<T> {
+    let lost = |e| Error::new(ErrorKind::Internal, "store backup", "the task that wrote was lost").because(e);
+    done.map_err(lost)?.map_err(|e| fault::of_io("store backup", at, e))
+}

@@ -1,0 +1,167 @@
+//! Names of a backup's files: its content, its manifest, and how ours are known.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
+
+use devicevault_core::{Error, ErrorKind, Manifest, Result, StorageRef};
+use object_store::path::Path;
+use sha2::{Digest as _, Sha256};
+
+use super::Template;
+use crate::codec::Compression;
+
+/// What a manifest's name ends in.
+const MANIFEST: &str = ".manifest.json";
+
+/// The form of a stamp: `0` is a decimal digit, `f` one of hexadecimal, the rest is itself.
+const STAMP: &[u8] = b"0000-00-00T00-00-00Z-ffffffff";
+
+/// Time, and identity of the entry: `2026-11-21T01-24-44Z-3f2a9c1d`.
+pub(super) fn stamp(m: &Manifest) -> String {
+    let mut hash = Sha256::new();
+    for part in
+        [m.run.0.as_bytes().as_slice(), m.view.as_str().as_bytes(), m.artefact.as_bytes(), m.source.device.0.as_bytes()]
+    {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let id = hex::encode(hash.finalize());
+    // Years of another length than four digits do not occur; a file name that is not ours must not come of them.
+    let time = m.taken_at.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+    let time = if time.len() == 20 { time } else { "0000-00-00T00-00-00Z".to_owned() };
+    format!("{time}-{}", id.get(..8).unwrap_or_default())
+}
+
+/// The day: `2026-11-21`.
+pub(super) fn date(m: &Manifest) -> String {
+    m.taken_at.strftime("%Y-%m-%d").to_string()
+}
+
+/// Whether the file name of a path holds a stamp: only such files are ours.
+pub(super) fn has_stamp(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default().as_bytes();
+    let fits = |(form, byte): (&u8, &u8)| match form {
+        b'0' => byte.is_ascii_digit(),
+        b'f' => byte.is_ascii_digit() || (b'a'..=b'f').contains(byte),
+        other => other == byte,
+    };
+    name.windows(STAMP.len()).any(|window| STAMP.iter().zip(window).all(fits))
+}
+
+/// Where the files of a backup are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) content: Path,
+    pub(super) manifest: Path,
+}
+
+impl Place {
+    /// Where a new backup goes.
+    pub(super) fn of(template: &Template, m: &Manifest, compression: Compression) -> Result<Self> {
+        let base = template.render(m);
+        let content = format!("{base}{}", compression.suffix());
+        // A body must not look like a manifest.
+        let content = match content.strip_suffix(MANIFEST) {
+            Some(stem) => format!("{stem}.manifest%2Ejson"),
+            None => content,
+        };
+        Ok(Self { content: path(&content)?, manifest: path(&format!("{base}{MANIFEST}"))? })
+    }
+
+    /// The reference of the backup.
+    pub(super) fn reference(&self) -> StorageRef {
+        StorageRef(self.content.to_string())
+    }
+}
+
+/// The path that a reference is. `NotFound` when it is none of ours.
+pub(super) fn content_path(at: &StorageRef) -> Result<Path> {
+    let ours = has_stamp(at.as_str()) && !is_manifest(at.as_str());
+    let parsed = ours.then(|| Path::parse(at.as_str()).ok()).flatten();
+    // Parsing forgives slashes at either end; a reference has none.
+    parsed.filter(|p| p.as_ref() == at.as_str()).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "find backup", "there is no such backup")
+            .with("reference", at.as_str().chars().take(200).collect::<String>().escape_debug())
+    })
+}
+
+/// Where the manifest of this content may be: the suffix of a compression does not count, unless it was the content's
+/// own.
+pub(super) fn manifest_paths(content: &Path) -> impl Iterator<Item = Path> {
+    let name = content.as_ref();
+    let stripped = [Compression::Zstd, Compression::Gzip].into_iter().find_map(|c| name.strip_suffix(c.suffix()));
+    let restored = name.strip_suffix(".manifest%2Ejson").map(|stem| format!("{stem}{MANIFEST}"));
+    let bases = [stripped.map(str::to_owned), restored, Some(name.to_owned())];
+    bases.into_iter().flatten().filter_map(|base| path(&format!("{base}{MANIFEST}")).ok())
+}
+
+/// Whether this is the name of a manifest.
+pub(super) fn is_manifest(path: &str) -> bool {
+    path.ends_with(MANIFEST)
+}
+
+/// The file of this name in the folder of another.
+pub(super) fn sibling(of: &Path, name: &str) -> Option<Path> {
+    if name.contains('/') || name.is_empty() {
+        return None;
+    }
+    let folder = of.as_ref().rsplit_once('/').map(|(folder, _)| folder);
+    path(&folder.map_or_else(|| name.to_owned(), |f| format!("{f}/{name}"))).ok()
+}
+
+fn path(text: &str) -> Result<Path> {
+    Path::parse(text).map_err(|e| {
+        Error::new(ErrorKind::Internal, "name backup", "the path is not one")
+            .with("path", text.escape_debug())
+            .because(e)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use devicevault_testkit::samples;
+
+    use super::*;
+
+    #[test]
+    fn content_and_manifest_find_each_other() {
+        for extension in ["txt", "tar.gz", "zst", "manifest.json", "conf"] {
+            for compression in [Compression::None, Compression::Zstd, Compression::Gzip] {
+                let mut m = samples::manifest(&samples::device("sw1"), "running-config", b"x");
+                m.extension = extension.to_owned();
+                let place = Place::of(&Template::default(), &m, compression).unwrap();
+                assert!(has_stamp(place.content.as_ref()) && !is_manifest(place.content.as_ref()), "{place:?}");
+                assert!(is_manifest(place.manifest.as_ref()));
+                assert!(manifest_paths(&place.content).any(|p| p == place.manifest), "{place:?}");
+                assert_eq!(content_path(&place.reference()).unwrap(), place.content);
+                let name = place.content.filename().unwrap();
+                assert_eq!(sibling(&place.manifest, name), Some(place.content));
+            }
+        }
+        assert_eq!(sibling(&Path::from("a/b"), "../c"), None);
+    }
+
+    #[test]
+    fn other_files_are_not_ours() {
+        for name in [
+            "",
+            "known_hosts",
+            "README.md",
+            "x.manifest.json",
+            "2026-11-21T01-24-44Z.txt",
+            "2026-11-21T01-24-44Z-3F2A9C1D",
+        ] {
+            assert!(!has_stamp(name), "{name}");
+        }
+        assert!(has_stamp("a/b/x2026-11-21T01-24-44Z-3f2a9c1dx"));
+        assert!(!has_stamp("2026-11-21T01-24-44Z-3f2a9c1d/x"));
+        for at in [
+            "",
+            "/",
+            "../x",
+            "a//2026-11-21T01-24-44Z-3f2a9c1d",
+            "/2026-11-21T01-24-44Z-3f2a9c1d",
+            "2026-11-21T01-24-44Z-3f2a9c1d.manifest.json",
+        ] {
+            assert_eq!(content_path(&StorageRef(at.to_owned())).unwrap_err().kind(), ErrorKind::NotFound, "{at}");
+        }
+    }
+}

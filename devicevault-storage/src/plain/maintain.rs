@@ -1,0 +1,77 @@
+//! Removing what no manifest names.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use devicevault_core::Result;
+use devicevault_core::storage::{Budget, Report};
+use futures::stream::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt as _};
+
+use super::{Plain, layout};
+use crate::fault;
+
+impl Plain {
+    /// Removes content without a manifest once it is older than the grace. A manifest without content stays, and is
+    /// told: it may be all that is left of a backup that somebody removed by hand.
+    pub(super) async fn maintain(self: &Arc<Self>, budget: &Budget) -> Result<Report> {
+        let clock = &self.options.clock;
+        let until = clock.monotonic().saturating_add(budget.duration);
+        let mut report = Report::default();
+        self.sweep(&mut report).await?;
+        let mut folders = self.clone().folders();
+        while let Some(objects) = folders.try_next().await? {
+            if clock.monotonic() > until {
+                report.done.push("the time was up before all folders were looked at".to_owned());
+                break;
+            }
+            let names: HashSet<&str> = objects.iter().map(|o| o.location.as_ref()).collect();
+            let is_named = |content: &Path| layout::manifest_paths(content).any(|m| names.contains(m.as_ref()));
+            let bare = objects.iter().filter(|o| !layout::is_manifest(o.location.as_ref()) && !is_named(&o.location));
+            for object in bare {
+                self.remove_bare(object, &mut report).await?;
+            }
+        }
+        Ok(report)
+    }
+
+    async fn remove_bare(&self, object: &ObjectMeta, report: &mut Report) -> Result<()> {
+        let age = self.options.clock.now().as_second().saturating_sub(object.last_modified.timestamp());
+        let grace = i64::try_from(self.options.grace.as_secs()).unwrap_or(i64::MAX);
+        if age <= grace {
+            return Ok(());
+        }
+        // Between the listing and now, somebody may have come back to finish it.
+        for manifest in layout::manifest_paths(&object.location) {
+            match self.store.head(&manifest).await {
+                Err(object_store::Error::NotFound { .. }) => {}
+                Ok(_) => return Ok(()),
+                Err(e) => return Err(fault::of_store("look for manifest", &manifest, e)),
+            }
+        }
+        let removed = self.remove_each(vec![Some(object.location.clone())]).await;
+        removed.into_iter().collect::<Result<Vec<()>>>()?;
+        report.done.push(format!("removed {}, which no manifest names", object.location));
+        report.bytes_freed += object.size;
+        Ok(())
+    }
+
+    /// What dead processes left in a folder's staging area.
+    #[cfg(unix)]
+    async fn sweep(&self, report: &mut Report) -> Result<()> {
+        if let Some(folder) = &self.folder {
+            let freed = folder.sweep().await?;
+            if freed > 0 {
+                report.done.push(format!("removed {freed} bytes that dead processes left in the staging area"));
+                report.bytes_freed += freed;
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    async fn sweep(&self, _report: &mut Report) -> Result<()> {
+        Ok(())
+    }
+}

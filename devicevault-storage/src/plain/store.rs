@@ -1,0 +1,318 @@
+//! Storing a batch: content first, manifest last.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use devicevault_core::storage::EntryId;
+use devicevault_core::{Body, Digest, Entry, Error, ErrorKind, Result, StorageRef};
+use futures::stream::{StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{Error as StoreError, MultipartUpload, ObjectStore as _, ObjectStoreExt as _, PutMode};
+use sha2::{Digest as _, Sha256};
+
+use super::layout::{self, Place};
+use super::record::{Record, Stored};
+use super::{Plain, chain};
+use crate::fault;
+
+/// Content of at most this many bytes is put into a store in one request; longer content in parts of this size.
+const PART: usize = 8 * 1024 * 1024;
+
+/// How many entries are put into a store at once.
+const PUTS_AT_ONCE: usize = 4;
+
+/// How often a writer that meets another one looks again.
+const MAX_MEETINGS: u32 = 8;
+
+/// An entry on its way.
+pub(super) struct Job {
+    pub(super) entry: Entry,
+    pub(super) body: Arc<dyn Body>,
+    pub(super) place: Place,
+}
+
+/// What is there already where an entry is to go.
+pub(super) enum Present {
+    /// Nothing, or content without a manifest.
+    Nothing,
+    /// This entry, whole.
+    Same(StorageRef),
+    /// This entry, and not whole: it may be replaced.
+    Damaged,
+}
+
+impl Plain {
+    pub(super) async fn store(self: &Arc<Self>, batch: Vec<(Entry, Arc<dyn Body>)>) -> Vec<Result<StorageRef>> {
+        // The same entry twice in a batch is one copy.
+        let mut first: HashMap<EntryId, usize> = HashMap::new();
+        let mut verdict_of = Vec::with_capacity(batch.len());
+        let mut jobs = Vec::new();
+        for (entry, body) in batch {
+            let id = entry.id();
+            let index = *first.entry(id).or_insert(jobs.len());
+            if index == jobs.len() {
+                let place = Place::of(&self.options.template, &entry.manifest, self.options.compression);
+                jobs.push(place.map(|place| Job { entry, body, place }));
+            }
+            verdict_of.push(index);
+        }
+        let mut verdicts: Vec<Result<StorageRef>> = Vec::with_capacity(jobs.len());
+        let mut jobs = jobs.into_iter();
+        loop {
+            let part: Vec<_> = jobs.by_ref().take(super::MAX_BATCH).collect();
+            if part.is_empty() {
+                break;
+            }
+            verdicts.extend(self.store_jobs(part).await);
+        }
+        let lost = || Err(Error::new(ErrorKind::Internal, "store backup", "there is no verdict"));
+        verdict_of.into_iter().map(|i| verdicts.get(i).cloned().unwrap_or_else(lost)).collect()
+    }
+
+    #[cfg(unix)]
+    async fn store_jobs(self: &Arc<Self>, jobs: Vec<Result<Job>>) -> Vec<Result<StorageRef>> {
+        match &self.folder {
+            Some(folder) => self.store_in_folder(folder, jobs).await,
+            None => self.store_each(jobs).await,
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn store_jobs(self: &Arc<Self>, jobs: Vec<Result<Job>>) -> Vec<Result<StorageRef>> {
+        self.store_each(jobs).await
+    }
+
+    async fn store_each(&self, jobs: Vec<Result<Job>>) -> Vec<Result<StorageRef>> {
+        let one = |job: Result<Job>| async move { self.store_alone(&job?).await };
+        futures::stream::iter(jobs).map(one).buffered(PUTS_AT_ONCE).collect().await
+    }
+
+    /// Stores one entry, whoever else stores it at the same time.
+    pub(super) async fn store_alone(&self, job: &Job) -> Result<StorageRef> {
+        let mut meetings = 0;
+        loop {
+            let replace = match self.present(job).await? {
+                Present::Same(at) => {
+                    self.settle(&job.place.manifest).await?;
+                    return Ok(at);
+                }
+                Present::Nothing => false,
+                Present::Damaged => true,
+            };
+            let stored = match self.put_content(job, replace).await? {
+                Some(stored) => Some(stored),
+                None => match self.adopt(job).await? {
+                    Some(stored) => Some(stored),
+                    None => self.put_content(job, true).await?,
+                },
+            };
+            let kept = || Error::new(ErrorKind::Conflict, "store backup", "the store keeps what was to be replaced");
+            let stored = stored.ok_or_else(kept)?;
+            let json: Bytes = self.record_of(job, stored).to_json()?.into();
+            match self.put(&job.place.manifest, json, replace).await {
+                Ok(()) => return Ok(job.place.reference()),
+                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) if meetings < MAX_MEETINGS => {
+                    meetings += 1;
+                }
+                Err(e) => return Err(write_error(&job.place.manifest, e)),
+            }
+        }
+    }
+
+    /// What is there of this entry.
+    pub(super) async fn present(&self, job: &Job) -> Result<Present> {
+        let ours = &job.entry.manifest;
+        let record = match self.load(&job.place.manifest).await {
+            Ok((record, _)) => record,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Present::Nothing),
+            Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(Present::Damaged),
+            Err(e) => return Err(e),
+        };
+        let theirs = &record.manifest;
+        let id = Entry::new(theirs.clone()).id();
+        if id != job.entry.id() || theirs.sha256 != ours.sha256 || theirs.size != ours.size {
+            return Err(Error::new(ErrorKind::Conflict, "store backup", "another backup has its place")
+                .with("path", &job.place.manifest)
+                .with("run", id.run));
+        }
+        // The first attempt may have been compressed in another way.
+        let Some(content) = layout::sibling(&job.place.manifest, &record.stored.object) else {
+            return Ok(Present::Damaged);
+        };
+        match self.store.head(&content).await {
+            Ok(meta) if meta.size == record.stored.size => Ok(Present::Same(StorageRef(content.to_string()))),
+            Ok(_) | Err(StoreError::NotFound { .. }) => Ok(Present::Damaged),
+            Err(e) => Err(fault::of_store("store backup", &content, e)),
+        }
+    }
+
+    /// Content is there and no manifest: a writer died, or is about to write its manifest. If it is what we have to
+    /// store, it serves.
+    async fn adopt(&self, job: &Job) -> Result<Option<Stored>> {
+        let mut manifest = job.entry.manifest.clone();
+        manifest.transforms = chain::transforms(&manifest, self.options.compression);
+        let got = match self.store.get(&job.place.content).await {
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            other => other.map_err(|e| fault::of_store("store backup", &job.place.content, e))?,
+        };
+        let size = got.meta.size;
+        let mut hash = Sha256::new();
+        let path = job.place.content.clone();
+        let (tell, told) = futures::channel::oneshot::channel();
+        let mut tell = Some(tell);
+        let mut stored = got.into_stream();
+        // The stored bytes are hashed while they are opened.
+        let hashed = futures::stream::poll_fn(move |cx| {
+            let next = std::task::ready!(stored.poll_next_unpin(cx));
+            match &next {
+                Some(Ok(chunk)) => hash.update(chunk),
+                Some(Err(_)) => {}
+                None => {
+                    if let Some(tell) = tell.take() {
+                        let _ = tell.send(Digest(hash.clone().finalize().into()));
+                    }
+                }
+            }
+            std::task::Poll::Ready(next.map(|chunk| chunk.map_err(|e| fault::of_store("store backup", &path, e))))
+        });
+        let mut opened = chain::out_of_store(hashed.boxed(), &manifest)?;
+        loop {
+            match opened.next().await {
+                Some(Ok(_)) => {}
+                Some(Err(e)) if e.kind() == ErrorKind::Corrupt => return Ok(None),
+                Some(Err(e)) => return Err(e),
+                None => break,
+            }
+        }
+        Ok(told.await.ok().map(|sha256| self.stored_as(job, size, sha256)))
+    }
+
+    /// Puts the content. `None`: there is content already, and it was not to be replaced.
+    async fn put_content(&self, job: &Job, replace: bool) -> Result<Option<Stored>> {
+        #[cfg(unix)]
+        if let Some(folder) = &self.folder {
+            return self.put_content_in_folder(folder, job, replace).await;
+        }
+        let at = &job.place.content;
+        let mut stream = self.encoded(job);
+        let mut hash = Sha256::new();
+        let mut part = BytesMut::new();
+        let mut upload: Option<Upload> = None;
+        let mut size = 0_u64;
+        while let Some(chunk) = stream.try_next().await? {
+            hash.update(&chunk);
+            size += chunk.len() as u64;
+            part.extend_from_slice(&chunk);
+            while part.len() > PART {
+                let full = part.split_to(PART).freeze();
+                if upload.is_none() {
+                    if !replace && self.exists(at).await? {
+                        return Ok(None);
+                    }
+                    let begun = self.store.put_multipart(at).await.map_err(|e| write_error(at, e))?;
+                    upload = Some(Upload(Some(begun)));
+                }
+                if let Some(upload) = &mut upload {
+                    upload.part(full).await.map_err(|e| write_error(at, e))?;
+                }
+            }
+        }
+        let stored = self.stored_as(job, size, Digest(hash.finalize().into()));
+        let last = part.freeze();
+        match upload {
+            Some(mut upload) => {
+                upload.part(last).await.map_err(|e| write_error(at, e))?;
+                upload.complete().await.map_err(|e| write_error(at, e))?;
+                Ok(Some(stored))
+            }
+            None => match self.put(at, last, replace).await {
+                Ok(()) => Ok(Some(stored)),
+                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(None),
+                Err(e) => Err(write_error(at, e)),
+            },
+        }
+    }
+
+    async fn put(&self, at: &Path, bytes: Bytes, replace: bool) -> std::result::Result<(), StoreError> {
+        if !replace {
+            match self.store.put_opts(at, bytes.clone().into(), PutMode::Create.into()).await {
+                // The store has no conditions: entries have names of their own, so that only a second attempt at the
+                // same one could meet it.
+                Err(StoreError::NotImplemented { .. } | StoreError::NotSupported { .. }) => {}
+                other => return other.map(drop),
+            }
+        }
+        self.store.put(at, bytes.into()).await.map(drop)
+    }
+
+    async fn exists(&self, at: &Path) -> Result<bool> {
+        match self.store.head(at).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(e) => Err(fault::of_store("store backup", at, e)),
+        }
+    }
+
+    /// What a retry relies upon has to be as durable as what it would have written.
+    async fn settle(&self, at: &Path) -> Result<()> {
+        #[cfg(unix)]
+        if let Some(folder) = &self.folder {
+            return folder.settle(at).await.map_err(|e| write_error(at, e));
+        }
+        let _ = at;
+        Ok(())
+    }
+
+    pub(super) fn encoded(&self, job: &Job) -> devicevault_core::ByteStream<'static> {
+        chain::into_store(job.body.read(None), &job.entry.manifest, self.options.compression)
+    }
+
+    pub(super) fn stored_as(&self, job: &Job, size: u64, sha256: Digest) -> Stored {
+        Stored { object: job.place.content.filename().unwrap_or_default().to_owned(), size, sha256 }
+    }
+
+    pub(super) fn record_of(&self, job: &Job, stored: Stored) -> Record {
+        let mut manifest = job.entry.manifest.clone();
+        manifest.transforms = chain::transforms(&manifest, self.options.compression);
+        Record { manifest, stored }
+    }
+}
+
+/// An error of a write. That something is not there while it is written means that the destination itself has gone.
+pub(super) fn write_error(at: &Path, e: StoreError) -> Error {
+    let error = fault::of_store("store backup", at, e);
+    if error.kind() == ErrorKind::NotFound {
+        return Error::new(ErrorKind::Unavailable, "store backup", "the destination is no longer there")
+            .with("path", at)
+            .because(error);
+    }
+    error
+}
+
+/// Parts on their way, one being sent while the next is made. Dropping it tells the store as well as a drop can.
+struct Upload(Option<Box<dyn MultipartUpload>>);
+
+impl Upload {
+    async fn part(&mut self, bytes: Bytes) -> std::result::Result<(), StoreError> {
+        let Some(upload) = &mut self.0 else { return Ok(()) };
+        match upload.put_part(bytes.into()).await {
+            Ok(()) => Ok(()),
+            Err(e) => {
+                let _ = upload.abort().await;
+                Err(e)
+            }
+        }
+    }
+
+    async fn complete(&mut self) -> std::result::Result<(), StoreError> {
+        let Some(mut upload) = self.0.take() else { return Ok(()) };
+        match upload.complete().await {
+            Ok(_) => Ok(()),
+            Err(e) => {
+                let _ = upload.abort().await;
+                Err(e)
+            }
+        }
+    }
+}

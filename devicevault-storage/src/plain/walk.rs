@@ -1,0 +1,83 @@
+//! Going through all backups, folder by folder.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use devicevault_core::storage::ListFilter;
+use devicevault_core::{ErrorKind, Result, StorageRef};
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt as _};
+
+use super::read::READS_AT_ONCE;
+use super::record::Record;
+use super::{Plain, layout};
+use crate::fault;
+
+/// A backup that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) at: StorageRef,
+    pub(super) record: Record,
+    pub(super) manifest_size: u64,
+}
+
+impl Plain {
+    /// The objects of each folder that are ours. One folder is in memory at a time.
+    pub(super) fn folders(self: Arc<Self>) -> BoxStream<'static, Result<Vec<ObjectMeta>>> {
+        futures::stream::try_unfold(vec![Path::default()], move |mut waiting| {
+            let plain = self.clone();
+            async move {
+                let Some(folder) = waiting.pop() else { return Ok(None) };
+                let fail = |e| fault::of_store("list backups", &folder, e);
+                let mut found = plain.store.list_with_delimiter(Some(&folder)).await.map_err(fail)?;
+                found.common_prefixes.sort_unstable_by(|a, b| b.cmp(a));
+                waiting.append(&mut found.common_prefixes);
+                found.objects.retain(|o| layout::has_stamp(o.location.as_ref()));
+                Ok(Some((found.objects, waiting)))
+            }
+        })
+        .boxed()
+    }
+
+    /// Every backup that passes the filter, with its record. A manifest whose content is not there is no backup; one
+    /// that is damaged is an error, after which the rest follows.
+    pub(super) fn records(self: Arc<Self>, filter: ListFilter) -> BoxStream<'static, Result<Found>> {
+        let plain = self.clone();
+        self.folders()
+            .map_ok(move |objects| {
+                let sizes: HashMap<String, u64> = objects.iter().map(|o| (o.location.to_string(), o.size)).collect();
+                let (plain, sizes, filter) = (plain.clone(), Arc::new(sizes), filter.clone());
+                futures::stream::iter(objects.into_iter().filter(|o| layout::is_manifest(o.location.as_ref())))
+                    .map(move |manifest| plain.clone().found(manifest.location, sizes.clone()))
+                    .buffered(READS_AT_ONCE)
+                    .try_filter_map(move |found| {
+                        std::future::ready(Ok(found.filter(|f| filter.matches(&f.record.manifest))))
+                    })
+            })
+            .try_flatten()
+            .boxed()
+    }
+
+    async fn found(self: Arc<Self>, manifest: Path, sizes: Arc<HashMap<String, u64>>) -> Result<Option<Found>> {
+        let (record, manifest_size) = match self.load(&manifest).await {
+            Ok(loaded) => loaded,
+            // It was deleted since the folder was read.
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let Some(content) = layout::sibling(&manifest, &record.stored.object) else { return Ok(None) };
+        if !sizes.contains_key(content.as_ref()) {
+            // Reading a folder is not atomic: it may have been stored meanwhile.
+            match self.store.head(&content).await {
+                Ok(_) => {}
+                Err(object_store::Error::NotFound { .. }) => {
+                    tracing::warn!(manifest = %manifest, "a manifest has no content beside it: it is not listed");
+                    return Ok(None);
+                }
+                Err(e) => return Err(fault::of_store("list backups", &content, e)),
+            }
+        }
+        Ok(Some(Found { at: StorageRef(content.to_string()), record, manifest_size }))
+    }
+}

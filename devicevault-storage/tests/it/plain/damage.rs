@@ -1,0 +1,105 @@
+//! Damage to what is stored: every flipped byte, every length.
+
+use devicevault_core::storage::{ListFilter, Verdict, VerifyDepth};
+use devicevault_core::{ErrorKind, StorageBackend as _, StorageBackendExt as _};
+use devicevault_storage::codec::Compression;
+use futures::StreamExt as _;
+
+use super::{ALL, config, fresh, listed, manifest_of};
+
+const CONTENT: &[u8] = b"hostname sw1\ninterface Loopback0\n ip address 192.0.2.1 255.255.255.255\n!\nend\n";
+
+#[tokio::test]
+async fn every_flipped_byte_is_found() {
+    for compression in ALL {
+        let (folder, backend) = fresh(compression).await;
+        let (entry, body) = config("sw1", CONTENT);
+        let manifest = entry.manifest.clone();
+        let at = backend.store_one(entry, body).await.unwrap();
+        let path = folder.path().join(at.as_str());
+        let good = std::fs::read(&path).unwrap();
+        for i in 0..good.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut bad = good.clone();
+                bad[i] ^= flip;
+                std::fs::write(&path, &bad).unwrap();
+                for depth in [VerifyDepth::Stored, VerifyDepth::Content] {
+                    let verdict = backend.verify(&at, Some(&manifest), depth).await.unwrap();
+                    assert!(matches!(verdict, Verdict::Damaged(_)), "{compression}, byte {i}: {verdict:?}");
+                }
+                match backend.read_all(&at, 1 << 20).await {
+                    // A time stamp or the like, in the header of the compression.
+                    Ok(same) => assert!(same == CONTENT && compression != Compression::None, "{compression}, byte {i}"),
+                    Err(e) => assert_eq!(e.kind(), ErrorKind::Corrupt, "{e:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_length_but_the_right_one_is_found() {
+    for compression in ALL {
+        let (folder, backend) = fresh(compression).await;
+        let (entry, body) = config("sw1", CONTENT);
+        let at = backend.store_one(entry, body).await.unwrap();
+        let path = folder.path().join(at.as_str());
+        let good = std::fs::read(&path).unwrap();
+        let longer = [good.as_slice(), b"x"].concat();
+        for bad in (0..good.len()).map(|len| &good[..len]).chain([longer.as_slice()]) {
+            std::fs::write(&path, bad).unwrap();
+            for depth in [VerifyDepth::Size, VerifyDepth::Stored, VerifyDepth::Content] {
+                let verdict = backend.verify(&at, None, depth).await.unwrap();
+                assert!(matches!(verdict, Verdict::Damaged(_)), "{compression}, {}: {verdict:?}", bad.len());
+            }
+            assert_eq!(backend.read_all(&at, 1 << 20).await.unwrap_err().kind(), ErrorKind::Corrupt);
+            let part = backend.read(&at, Some(0..1)).await;
+            assert_eq!(part.err().unwrap().kind(), ErrorKind::Corrupt, "{compression}, {}", bad.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_is_found_and_the_rest_is_listed() {
+    let (folder, backend) = fresh(Compression::Zstd).await;
+    let (entry, body) = config("sw1", CONTENT);
+    let at = backend.store_one(entry, body).await.unwrap();
+    let path = manifest_of(folder.path());
+    let (entry, body) = config("sw2", CONTENT);
+    let other = backend.store_one(entry, body).await.unwrap();
+    let good = std::fs::read(&path).unwrap();
+    for i in (0..good.len()).step_by(7) {
+        let mut bad = good.clone();
+        bad[i] ^= 0x04;
+        std::fs::write(&path, &bad).unwrap();
+        let verdict = backend.verify(&at, None, VerifyDepth::Size).await;
+        let blank = good[i].is_ascii_whitespace();
+        assert!(matches!(verdict, Ok(Verdict::Damaged(_)) | Err(_)) || blank, "byte {i}: {verdict:?}");
+        let found: Vec<_> = backend.list(ListFilter::default()).collect().await;
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().flatten().any(|(at, _)| *at == other));
+    }
+    std::fs::write(&path, &good[..good.len() / 2]).unwrap();
+    assert_eq!(backend.stat(&at).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    std::fs::write(&path, vec![b' '; 2 << 20]).unwrap();
+    assert_eq!(backend.stat(&at).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    backend.delete_one(&at).await.unwrap();
+    assert_eq!(listed(&backend).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_stored_bomb_is_refused() {
+    let (folder, backend) = fresh(Compression::Zstd).await;
+    let (entry, body) = config("sw1", CONTENT);
+    let at = backend.store_one(entry, body).await.unwrap();
+    let path = folder.path().join(at.as_str());
+    let bomb = zstd::stream::encode_all(&vec![0; 50 << 20][..], 3).unwrap();
+    // The manifest says that these bytes are stored; it cannot make them open to more than the view's size.
+    let json = manifest_of(folder.path());
+    let mut told: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    told["stored"]["size"] = bomb.len().into();
+    std::fs::write(&path, &bomb).unwrap();
+    let text = told.to_string();
+    std::fs::write(&json, text).unwrap();
+    assert_eq!(backend.read_all(&at, 1 << 30).await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
