@@ -1,1 +1,29 @@
-//! x
+//! How bytes come out of network devices.
+//!
+//! - A [`Platform`] is what is known of a vendor's operating system, as data: a TOML file with its prompt, commands,
+//!   volatile lines and secrets. [`PlatformSet`] holds those that are built in and a user's own.
+//! - A transport ([`Dialer`], [`Link`], [`Terminal`], [`Running`]) moves bytes: [`SshDialer`] over SSH, [`ReplayDialer`] in
+//!   memory for tests.
+//! - A session finds the prompt, applies what a terminal would apply, answers pagers, and knows when an answer is
+//!   complete: not when a line looks like a prompt, but when an empty line typed there is answered by that prompt alone.
+//! - [`CliCollector`] brings them together as a [`Collector`](devicevault_core::Collector).
+//!
+//! # Options of a device
+//! | option | values | meaning |
+//! |---|---|---|
+//! | `ssh.profile` | `modern`, `legacy`, `ancient` | which algorithms are offered; before the platform's own |
+//! | `ssh.host_key` | `strict`, `first-use`, `pinned` | how an unknown host key is met |
+//! | `ssh.host_key_fingerprint` | `SHA256:…`, several with blanks between | the pinned keys |
+//! | `cli.channel` | `shell`, `exec` | how commands are given, against what the platform says |
+
+mod collector;
+mod conversation;
+pub mod options;
+mod platform;
+mod refusal;
+mod session;
+mod transport;
+
+pub use collector::CliCollector;
+pub use platform::{Channel, Confirm, Echo, Platform, PlatformSet, PlatformSource};
+pub use transport::{Dialer, Link, Piece, Replay, ReplayDialer, RunEnd, Running, SshDialer, Terminal};

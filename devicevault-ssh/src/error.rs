@@ -143,6 +143,11 @@ impl SshError {
         }
     }
 
+    /// A setting that is not usable, told in one sentence.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::Config { message: message.into() }
+    }
+
     pub(crate) fn closed(step: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Closed { step, said: None, source: Some(source.into()) }
     }

@@ -1,0 +1,224 @@
+//! The collector `cli`: a platform's commands, given over a transport.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use devicevault_core::{ArtifactInfo, Collector, CollectorInfo, Error, ErrorKind, Note, Result, Sink, Target};
+use tokio::time::Instant;
+
+use crate::conversation::Conversation;
+use crate::options;
+use crate::platform::{ArtefactRules, CommandRules, Platform, PlatformSet};
+use crate::refusal::Gate;
+use crate::transport::Dialer;
+
+/// Collects what a platform's commands print. Its key is `cli`.
+///
+/// An answer reaches the sink as it becomes certain; memory does not grow with it. [`Sink::end`] is called when the
+/// answer was seen to be complete and nothing but the prompt came before the next command's echo.
+#[derive(Debug)]
+pub struct CliCollector {
+    info: CollectorInfo,
+    platforms: Arc<PlatformSet>,
+    dialer: Arc<dyn Dialer>,
+}
+
+impl CliCollector {
+    /// The key that devices name it by.
+    pub const KEY: &'static str = "cli";
+
+    /// Knows these platforms and reaches devices by this dialer.
+    #[must_use]
+    pub fn new(platforms: Arc<PlatformSet>, dialer: Arc<dyn Dialer>) -> Self {
+        let description = "Logs in to a device's command line and keeps what its show commands print.";
+        Self { info: CollectorInfo::new(Self::KEY, "Command line", description), platforms, dialer }
+    }
+}
+
+#[async_trait]
+impl Collector for CliCollector {
+    fn info(&self) -> &CollectorInfo {
+        &self.info
+    }
+
+    fn artefacts(&self, target: &Target) -> Result<Vec<ArtifactInfo>> {
+        Ok(self.platforms.get(&target.device.platform)?.artefacts().cloned().collect())
+    }
+
+    async fn collect(&self, target: &Target, out: &mut dyn Sink) -> Result<()> {
+        let platform = self.platforms.get(&target.device.platform)?;
+        options::check(&target.device)?;
+        let channel = options::channel(&target.device, platform.channel)?;
+        let wanted: Vec<&ArtefactRules> = platform.artefacts.iter().filter(|a| out.wants(&a.info.name)).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let link = self.dialer.dial(target, &platform).await?;
+        let left = target.limits.login.saturating_sub(started.elapsed());
+        let conversation = Conversation::begin(link, &platform, target, channel, left).await?;
+        let mut visit = Visit { conversation, platform: &platform, open: false };
+        for artefact in wanted {
+            visit.artefact(artefact, out).await?;
+        }
+        visit.leave(out).await
+    }
+}
+
+/// One conversation, artefact by artefact.
+struct Visit<'a> {
+    conversation: Conversation<'a>,
+    platform: &'a Platform,
+    /// An artefact is begun and written, and waits for the next echo to tell that it was whole.
+    open: bool,
+}
+
+/// What came of a command.
+enum Outcome {
+    Answered,
+    Refused(Error),
+}
+
+/// How much of an artefact was handed on.
+#[derive(Default)]
+struct Written {
+    begun: bool,
+    ends_in_line: bool,
+}
+
+impl Visit<'_> {
+    async fn artefact(&mut self, artefact: &ArtefactRules, out: &mut dyn Sink) -> Result<()> {
+        let mut written = Written::default();
+        for command in &artefact.commands {
+            match self.command(artefact, command, &mut written, out).await? {
+                Outcome::Answered => {}
+                Outcome::Refused(e) if command.optional => out.note(Note::info(e.to_string())),
+                Outcome::Refused(e) if artefact.info.mandatory || written.begun => {
+                    if !written.begun {
+                        out.begin(artefact.info.clone()).await?;
+                    }
+                    return out.fail(e.with("artefact", &artefact.info.name)).await;
+                }
+                Outcome::Refused(e) => {
+                    out.note(Note::info(format!("the device has no {}: {e}", artefact.info.name)));
+                    return Ok(());
+                }
+            }
+        }
+        if !written.begun {
+            out.begin(artefact.info.clone()).await?;
+        }
+        self.open = true;
+        Ok(())
+    }
+
+    /// Tries the spellings of a command until one is not refused.
+    async fn command(
+        &mut self,
+        artefact: &ArtefactRules,
+        command: &CommandRules,
+        written: &mut Written,
+        out: &mut dyn Sink,
+    ) -> Result<Outcome> {
+        let mut refused = None;
+        for spelling in &command.spellings {
+            let asked = self.conversation.ask(spelling, artefact.end_marker.as_ref(), out).await;
+            self.settle(out).await?;
+            asked?;
+            if written.begun && self.conversation.stray() {
+                out.note(Note::suspect(STRAY));
+            }
+            let heading = (artefact.commands.len() > 1).then_some(spelling.as_str());
+            match self.answer(artefact, spelling, heading, written, out).await? {
+                Outcome::Answered => return Ok(Outcome::Answered),
+                Outcome::Refused(e) => refused = Some(e),
+            }
+        }
+        let none = || Error::new(ErrorKind::Internal, "run command", "the platform names no spelling of it");
+        Ok(Outcome::Refused(refused.unwrap_or_else(none)))
+    }
+
+    async fn answer(
+        &mut self,
+        artefact: &ArtefactRules,
+        command: &str,
+        heading: Option<&str>,
+        written: &mut Written,
+        out: &mut dyn Sink,
+    ) -> Result<Outcome> {
+        let mut gate = Gate::new(&self.platform.failure);
+        let mut heading = heading.map(|h| format!("{} {h}\n", self.platform.comment));
+        let refusal = |line: String| {
+            Error::new(ErrorKind::Refused, "run command", format!("the device refused it: {line}"))
+                .with("command", command)
+        };
+        while let Some(piece) = self.conversation.next().await? {
+            if let Some(piece) = gate.push(piece) {
+                written.piece(artefact, heading.take(), piece, out).await?;
+            }
+        }
+        if let Some(why) = self.conversation.failed() {
+            return Ok(Outcome::Refused(Error::new(ErrorKind::Refused, "run command", why).with("command", command)));
+        }
+        match gate.finish() {
+            Err(line) => return Ok(Outcome::Refused(refusal(line))),
+            Ok(rest) => written.piece(artefact, heading.take(), rest.unwrap_or_default(), out).await?,
+        }
+        if let Some(doubt) = self.conversation.doubt() {
+            out.note(Note::suspect(format!("{doubt} ('{command}')")));
+        }
+        Ok(Outcome::Answered)
+    }
+
+    /// Ends the artefact that waits for it.
+    async fn settle(&mut self, out: &mut dyn Sink) -> Result<()> {
+        if !std::mem::take(&mut self.open) {
+            return Ok(());
+        }
+        if self.conversation.stray() {
+            out.note(Note::suspect(STRAY));
+        }
+        out.end().await
+    }
+
+    async fn leave(mut self, out: &mut dyn Sink) -> Result<()> {
+        let failed = self.conversation.log_out().await;
+        self.settle(out).await?;
+        if let Some(why) = failed {
+            out.note(Note::warning(why));
+        }
+        self.conversation.close().await;
+        Ok(())
+    }
+}
+
+const STRAY: &str = "more text came after the prompt that the answer was taken to end with";
+
+impl Written {
+    /// Hands a piece on, after the artefact's beginning and the command's heading where they are due.
+    async fn piece(
+        &mut self,
+        artefact: &ArtefactRules,
+        heading: Option<String>,
+        piece: Bytes,
+        out: &mut dyn Sink,
+    ) -> Result<()> {
+        if !std::mem::replace(&mut self.begun, true) {
+            out.begin(artefact.info.clone()).await?;
+            self.ends_in_line = true;
+        } else if heading.is_some() {
+            let gap: &'static [u8] = if self.ends_in_line { b"\n" } else { b"\n\n" };
+            out.write(Bytes::from_static(gap)).await?;
+        }
+        if let Some(heading) = heading {
+            out.write(heading.into()).await?;
+            self.ends_in_line = true;
+        }
+        if let Some(last) = piece.last() {
+            self.ends_in_line = *last == b'\n';
+            out.write(piece).await?;
+        }
+        Ok(())
+    }
+}

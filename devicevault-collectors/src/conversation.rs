@@ -1,0 +1,177 @@
+//! Commands and their answers, by whichever channel.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use devicevault_core::{Error, ErrorKind, Note, Result, Sink, StepLimits, Target};
+use regex::bytes::Regex;
+use tokio::time::{Instant, timeout};
+
+use crate::platform::{Channel, Platform, ShellRules};
+use crate::session::Shell;
+use crate::transport::{Link, RunEnd, Running};
+
+/// An open conversation with a device.
+#[derive(Debug)]
+pub(crate) struct Conversation<'a> {
+    link: Box<dyn Link>,
+    platform: &'a Platform,
+    target: &'a Target,
+    channel: Current,
+}
+
+#[derive(Debug)]
+enum Current {
+    Shell(Box<Shell>),
+    Exec(Option<Command>),
+}
+
+/// A command that runs without a terminal.
+#[derive(Debug)]
+struct Command {
+    running: Box<dyn Running>,
+    text: String,
+    deadline: Instant,
+    end: Option<RunEnd>,
+    written: u64,
+}
+
+impl<'a> Conversation<'a> {
+    /// Begins on an open connection. `left` is what remains of the time to log in.
+    pub(crate) async fn begin(
+        mut link: Box<dyn Link>,
+        platform: &'a Platform,
+        target: &'a Target,
+        channel: Channel,
+        left: Duration,
+    ) -> Result<Self> {
+        let channel = match channel {
+            Channel::Exec => Current::Exec(None),
+            Channel::Shell => Current::Shell(Box::new(open_shell(link.as_mut(), platform, target, left).await?)),
+        };
+        Ok(Self { link, platform, target, channel })
+    }
+
+    /// Gives a command. After this, [`stray`](Conversation::stray) tells whether the answer before it was whole.
+    pub(crate) async fn ask(&mut self, command: &str, marker: Option<&Regex>, out: &mut dyn Sink) -> Result<()> {
+        let limits = &self.target.limits;
+        if let Current::Exec(current) = &mut self.channel {
+            match within(limits.inactivity, command, self.link.exec(command)).await? {
+                Ok(running) => {
+                    let deadline = Instant::now() + limits.command;
+                    *current = Some(Command { running, text: command.to_owned(), deadline, end: None, written: 0 });
+                    return Ok(());
+                }
+                Err(e) if e.kind() == ErrorKind::Unsupported && self.platform.shell.is_some() => {
+                    out.note(Note::info("the device runs no commands without a terminal; a shell is used instead"));
+                    let shell = open_shell(self.link.as_mut(), self.platform, self.target, limits.login).await?;
+                    self.channel = Current::Shell(Box::new(shell));
+                }
+                Err(e) => return Err(e.with("command", command)),
+            }
+        }
+        match &mut self.channel {
+            Current::Shell(shell) => shell.ask(command, marker.cloned()).await,
+            Current::Exec(_) => Ok(()),
+        }
+    }
+
+    /// The next bytes of the answer that are certain; `None` when it is complete.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        match &mut self.channel {
+            Current::Shell(shell) => shell.next().await,
+            Current::Exec(None) => Ok(None),
+            Current::Exec(Some(command)) => command.next(&self.target.limits).await,
+        }
+    }
+
+    /// Why the answer that just ended is no answer: the device says that the command failed.
+    pub(crate) fn failed(&self) -> Option<String> {
+        let Current::Exec(Some(command)) = &self.channel else { return None };
+        let end = command.end.as_ref()?;
+        let first_line = end.errors.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).find(|l| !l.is_empty());
+        let said = first_line.map(|l| format!(": {}", l.get(..200).unwrap_or(l).escape_ascii())).unwrap_or_default();
+        match (&end.signal, end.status) {
+            (Some(signal), _) => Some(format!("the command was ended by signal {signal}{said}")),
+            (None, Some(status)) if status != 0 && (self.platform.check_status || command.written == 0) => {
+                Some(format!("the command ended with status {status}{said}"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Why the answer that just ended may differ from what the device meant.
+    pub(crate) fn doubt(&self) -> Option<&'static str> {
+        match &self.channel {
+            Current::Shell(shell) => shell.doubt(),
+            Current::Exec(_) => None,
+        }
+    }
+
+    /// Whether text came where only the prompt was to be: then the answer before was not whole.
+    pub(crate) fn stray(&self) -> bool {
+        match &self.channel {
+            Current::Shell(shell) => shell.stray(),
+            Current::Exec(_) => false,
+        }
+    }
+
+    /// Logs out. Returns why that did not work, where it did not.
+    pub(crate) async fn log_out(&mut self) -> Option<String> {
+        match &mut self.channel {
+            Current::Shell(shell) => shell.log_out().await,
+            Current::Exec(_) => None,
+        }
+    }
+
+    /// Closes the connection.
+    pub(crate) async fn close(mut self) {
+        self.link.close().await;
+    }
+}
+
+async fn open_shell(link: &mut dyn Link, platform: &Platform, target: &Target, left: Duration) -> Result<Shell> {
+    let none = || {
+        Error::new(ErrorKind::Config, "open shell", "the platform says nothing of a session")
+            .with("platform", &platform.name)
+            .hint("the platform is asked by exec; leave cli.channel unset")
+    };
+    let rules: &ShellRules = platform.shell.as_ref().ok_or_else(none)?;
+    let started = Instant::now();
+    let late = || Error::new(ErrorKind::Timeout, "open shell", "the device opens no shell in time");
+    let opened = timeout(left, link.shell(rules.columns, rules.rows)).await.map_err(|_| late())??;
+    Shell::open(opened, rules, &target.login, &target.limits, left.saturating_sub(started.elapsed())).await
+}
+
+async fn within<T>(limit: Duration, command: &str, work: impl Future<Output = T>) -> Result<T> {
+    timeout(limit, work).await.map_err(|_| silent(limit, command))
+}
+
+fn silent(limit: Duration, command: &str) -> Error {
+    Error::new(ErrorKind::Timeout, "run command", "the device says nothing more")
+        .with("command", command)
+        .with("after", format!("{} s", limit.as_secs_f32()))
+}
+
+impl Command {
+    async fn next(&mut self, limits: &StepLimits) -> Result<Option<Bytes>> {
+        if self.end.is_some() {
+            return Ok(None);
+        }
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let read = match timeout(limits.inactivity.min(left), self.running.read()).await {
+            Ok(read) => read.map_err(|e| e.with("command", &self.text))?,
+            Err(_) if limits.inactivity <= left => return Err(silent(limits.inactivity, &self.text)),
+            Err(_) => {
+                return Err(Error::new(ErrorKind::Timeout, "run command", "the answer is not complete in time")
+                    .with("command", &self.text)
+                    .with("limit", format!("{} s", limits.command.as_secs_f32())));
+            }
+        };
+        match &read {
+            Some(bytes) => self.written += bytes.len() as u64,
+            None => self.end = Some(self.running.end()),
+        }
+        Ok(read)
+    }
+}

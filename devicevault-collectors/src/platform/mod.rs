@@ -1,0 +1,159 @@
+//! Platforms: what is known of a vendor's operating system, as data.
+
+mod builtin;
+mod check;
+mod file;
+mod set;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use devicevault_core::ArtifactInfo;
+use regex::bytes::Regex;
+
+pub(crate) use file::Credential;
+pub use file::{Channel, Confirm, Echo};
+pub use set::PlatformSet;
+
+/// Where a platform's file came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlatformSource {
+    /// It is part of this program.
+    BuiltIn,
+    /// A user's file.
+    File(PathBuf),
+}
+
+/// A platform, checked and compiled.
+#[derive(Debug)]
+pub struct Platform {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    pub(crate) aliases: Vec<String>,
+    pub(crate) source: PlatformSource,
+    pub(crate) text: String,
+    pub(crate) channel: Channel,
+    pub(crate) comment: String,
+    pub(crate) ssh_profile: Option<String>,
+    pub(crate) check_status: bool,
+    pub(crate) shell: Option<ShellRules>,
+    pub(crate) failure: Vec<Regex>,
+    pub(crate) artefacts: Vec<ArtefactRules>,
+}
+
+/// How a terminal session with the platform goes.
+#[derive(Debug, Clone)]
+pub(crate) struct ShellRules {
+    pub(crate) prompt: Regex,
+    pub(crate) pager: Regex,
+    pub(crate) setup: Vec<String>,
+    pub(crate) confirm: Confirm,
+    pub(crate) echo: Echo,
+    pub(crate) line_end: String,
+    pub(crate) columns: u32,
+    pub(crate) rows: u32,
+    pub(crate) login: Vec<Question>,
+    pub(crate) enable: Option<EnableRules>,
+    pub(crate) logout: Option<String>,
+    pub(crate) logout_questions: Vec<Question>,
+}
+
+/// A question of the device and what is answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    pub(crate) expect: Regex,
+    pub(crate) answer: Answer,
+}
+
+/// What a question is answered with.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// This text and a line end.
+    Line(String),
+    /// This text alone.
+    Key(String),
+    /// A part of the login, and a line end. It is given once.
+    Credential(Credential),
+}
+
+/// How privileges are raised.
+#[derive(Debug, Clone)]
+pub(crate) struct EnableRules {
+    pub(crate) command: String,
+    pub(crate) prompt: Regex,
+    pub(crate) question: Question,
+}
+
+/// An artefact and how it is asked for.
+#[derive(Debug)]
+pub(crate) struct ArtefactRules {
+    pub(crate) info: ArtifactInfo,
+    pub(crate) commands: Vec<CommandRules>,
+    pub(crate) end_marker: Option<Regex>,
+}
+
+/// A command, and what is tried when the device refuses it.
+#[derive(Debug)]
+pub(crate) struct CommandRules {
+    /// In the order in which they are tried; never empty.
+    pub(crate) spellings: Vec<String>,
+    pub(crate) optional: bool,
+}
+
+impl Platform {
+    /// Reads and checks a platform file's text.
+    ///
+    /// # Errors
+    /// `Config` with file, key, line and column.
+    pub fn parse(text: &str, source: &PlatformSource) -> devicevault_core::Result<Arc<Self>> {
+        check::platform(text, source).map(Arc::new)
+    }
+
+    /// The name that devices are given, such as `cisco_ios`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// Other names for it.
+    #[must_use]
+    pub fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
+    /// Where its file came from.
+    #[must_use]
+    pub fn source(&self) -> &PlatformSource {
+        &self.source
+    }
+
+    /// The file's text: the whole of what is known.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// How commands are given.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    /// What a device of this platform has.
+    pub fn artefacts(&self) -> impl Iterator<Item = &ArtifactInfo> {
+        self.artefacts.iter().map(|a| &a.info)
+    }
+
+    /// The commands that an artefact is made from, the first spelling of each.
+    pub fn commands(&self, artefact: &str) -> impl Iterator<Item = &str> {
+        let rules = self.artefacts.iter().find(move |a| a.info.name == artefact);
+        rules.into_iter().flat_map(|a| &a.commands).filter_map(|c| c.spellings.first().map(String::as_str))
+    }
+}

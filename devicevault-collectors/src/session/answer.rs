@@ -1,0 +1,389 @@
+//! When the answer to a command is complete, and which of its bytes are certain.
+//!
+//! A line that looks like the prompt ends nothing. The prompt has to stand at the very end of what has come, after the
+//! echo of the command; then an empty line is typed, and only if exactly the prompt comes back was the answer complete.
+//! If anything else comes, the line was part of the text: it is put back, and the answer to the empty line, which is
+//! still to come, counts as the confirmation of the prompt that it follows.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
+
+use bytes::{Bytes, BytesMut};
+use regex::bytes::Regex;
+
+use super::prompt::Prompt;
+use super::screen::Rows;
+use crate::platform::{Confirm, Echo};
+
+/// What the session is to do now that nothing more has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Wait for more.
+    Wait,
+    /// The prompt stands at the end: wait, and take the answer for complete when nothing more comes.
+    WaitQuietly,
+    /// Answer the pager, whose text begins there on the current line.
+    Space(usize),
+    /// Type an empty line.
+    EmptyLine,
+    /// The answer is complete.
+    Complete,
+}
+
+/// What may make the text another one than the device's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Doubts {
+    /// The command's echo was not seen.
+    pub(crate) no_echo: bool,
+    /// The echo of an empty line of ours may stand in the text, or a line end of the text may be missing.
+    pub(crate) line_end: bool,
+}
+
+impl Doubts {
+    /// In words, where there are any.
+    pub(crate) fn text(self) -> Option<&'static str> {
+        match self {
+            Self { no_echo: true, .. } => {
+                Some("the device did not echo the command, so that the text's beginning is a guess")
+            }
+            Self { line_end: true, .. } => {
+                Some("the device paused at a line that looks like its prompt; a line end there may be ours")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Rules that hold for every answer of a session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    pub(crate) prompt: &'a Prompt,
+    pub(crate) pager: &'a Regex,
+    pub(crate) confirm: Confirm,
+}
+
+/// The answer to one command, while it comes.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    command: Vec<u8>,
+    echoed: bool,
+    after_echo: bool,
+    /// Lines before the echo: left over from an earlier answer, or the text of a device that does not echo.
+    before: BytesMut,
+    before_squeezed: Vec<u8>,
+    stray: bool,
+    out: BytesMut,
+    some_text: bool,
+    last: Vec<u8>,
+    candidate: Option<Candidate>,
+    typed: Typed,
+    asked: u32,
+    spaces: usize,
+    paged_at: Option<u64>,
+    doubts: Doubts,
+    echo: Echo,
+    /// An empty answer needs no confirmation.
+    brief: bool,
+    end_marker: Option<Regex>,
+    prompt_text: Vec<u8>,
+    blanks: usize,
+    complete: bool,
+}
+
+/// A prompt that may be the end of the answer.
+#[derive(Debug)]
+struct Candidate {
+    /// The line as it stood.
+    line: Vec<u8>,
+    /// What of it is text: output without a line end at its end.
+    text: usize,
+    /// How many of the lines that are expected after it have come.
+    seen: usize,
+}
+
+/// Whether an empty line of ours is still to be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Typed {
+    #[default]
+    No,
+    Yes,
+    /// A pager may have taken it.
+    Perhaps,
+}
+
+/// How often an empty line is typed again that nothing came back for.
+const MOST_ASKED: u32 = 2;
+/// Without an echo after so many bytes there is none.
+const MOST_BEFORE_ECHO: usize = 64 * 1024;
+
+impl Answer {
+    /// The answer to `command`, which is being sent.
+    pub(crate) fn new(command: &str, prompt: &Prompt, echo: Echo) -> Self {
+        Self {
+            echo,
+            command: command.as_bytes().to_vec(),
+            prompt_text: prompt.text().to_vec(),
+            blanks: prompt.blanks,
+            ..Self::default()
+        }
+    }
+
+    /// A last line that no text goes on after: where it is seen, the prompt after it needs no confirmation.
+    pub(crate) fn ends_with(mut self, marker: Option<Regex>) -> Self {
+        self.end_marker = marker;
+        self
+    }
+
+    /// An answer without text needs no confirmation.
+    pub(crate) fn brief(mut self) -> Self {
+        self.brief = true;
+        self
+    }
+
+    /// Whether the echo has come, or it is clear that none will.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.echoed || self.complete
+    }
+
+    /// Whether nothing more belongs to it.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether something other than the prompt stood before the echo.
+    pub(crate) fn stray(&self) -> bool {
+        self.stray
+    }
+
+    /// Text that is certain and was not taken yet.
+    pub(crate) fn take(&mut self) -> Option<Bytes> {
+        (self.has_begun() && !self.out.is_empty()).then(|| self.out.split().freeze())
+    }
+
+    /// Bytes that [`take`](Answer::take) would give.
+    pub(crate) fn ready(&self) -> usize {
+        self.out.len()
+    }
+
+    pub(crate) fn doubts(&self) -> Doubts {
+        self.doubts
+    }
+
+    /// Nothing more has come: what now? `current` is the line that the cursor stands on.
+    pub(crate) fn at_rest(&mut self, rules: Rules<'_>, current: &[u8], redrawn: u64) -> Next {
+        if let Some(found) = at_end(rules.pager, current) {
+            // The same pager is answered once, even where its text comes in pieces.
+            if self.paged_at == Some(redrawn) {
+                return Next::Wait;
+            }
+            self.paged_at = Some(redrawn);
+            self.spaces += 1;
+            self.drop_candidate();
+            if self.typed == Typed::Yes {
+                self.typed = Typed::Perhaps;
+            }
+            return Next::Space(found);
+        }
+        let Some(text) = self.prompt_at_end(rules.prompt, current) else {
+            return self.prompt_twice(rules.prompt, current);
+        };
+        if let Some(candidate) = &self.candidate {
+            if candidate.seen == 1 + self.blanks && text == 0 {
+                return self.completed();
+            }
+            if candidate.line == current && candidate.seen == 0 {
+                return if rules.confirm == Confirm::Quiet { Next::WaitQuietly } else { Next::Wait };
+            }
+            if text == 0 && candidate.seen > 0 {
+                // The blank lines are still to come.
+                return Next::Wait;
+            }
+            self.drop_candidate();
+        }
+        let expected = self.echoed || !self.before.is_empty();
+        if !expected {
+            return Next::Wait;
+        }
+        let marked = self.end_marker.as_ref().is_some_and(|m| m.is_match(&self.last));
+        let nothing = self.brief && !self.some_text;
+        if self.echoed && text == 0 && self.typed == Typed::No && (marked || nothing) {
+            return self.completed();
+        }
+        self.candidate = Some(Candidate { line: current.to_vec(), text, seen: 0 });
+        match (rules.confirm, self.typed) {
+            (Confirm::Quiet, _) => Next::WaitQuietly,
+            (Confirm::EmptyLine, Typed::Yes) => Next::Wait,
+            (Confirm::EmptyLine, _) => {
+                self.typed = Typed::Yes;
+                Next::EmptyLine
+            }
+        }
+    }
+
+    /// Nothing more came for long enough after [`Next::WaitQuietly`].
+    pub(crate) fn stayed_quiet(&mut self) {
+        self.completed();
+    }
+
+    /// The device may have thrown our empty line away: another one does no harm. `false`: none is awaited.
+    pub(crate) fn ask_again(&mut self, confirm: Confirm) -> bool {
+        let again = self.candidate.is_some()
+            && self.typed != Typed::No
+            && confirm == Confirm::EmptyLine
+            && self.asked < MOST_ASKED;
+        if again {
+            self.asked += 1;
+        }
+        again
+    }
+
+    /// Tells echo and text apart for good once the device is known not to echo.
+    pub(crate) fn settle(&mut self) {
+        if !self.echoed && (self.complete || self.before.len() > MOST_BEFORE_ECHO) {
+            self.without_echo();
+        }
+    }
+
+    fn completed(&mut self) -> Next {
+        if !self.echoed {
+            self.without_echo();
+        }
+        if let Some(candidate) = self.candidate.take() {
+            // Output that ended without a line end stands before the prompt.
+            self.out.extend_from_slice(candidate.line.get(..candidate.text).unwrap_or_default());
+        }
+        self.complete = true;
+        Next::Complete
+    }
+
+    /// A terminal that echoed our empty line into the text at once shows the next two prompts side by side.
+    fn prompt_twice(&mut self, prompt: &Prompt, current: &[u8]) -> Next {
+        let twice = current.strip_suffix(prompt.text()).is_some_and(|first| prompt.is(first));
+        if self.typed == Typed::No || !twice {
+            return Next::Wait;
+        }
+        self.doubts.line_end = true;
+        self.candidate = None;
+        self.completed()
+    }
+
+    /// Where the prompt begins on a line that ends in it. Spaces that no pager took stand after it.
+    fn prompt_at_end(&self, prompt: &Prompt, current: &[u8]) -> Option<usize> {
+        let mut line = current;
+        for _ in 0..=self.spaces {
+            if let Some(text) = prompt.at_end_of(line) {
+                let twice =
+                    text > 0 && self.typed != Typed::No && line.get(..text).is_some_and(|first| prompt.is(first));
+                return (!twice).then_some(text);
+            }
+            line = line.strip_suffix(b" ")?;
+        }
+        None
+    }
+
+    fn is_echo(&mut self, line: &[u8]) -> bool {
+        let squeezed = |text: &[u8]| text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect::<Vec<u8>>();
+        // Wrapped at the width of the terminal, or redrawn: without blanks it is the same.
+        let command = squeezed(&self.command);
+        self.before_squeezed.extend(squeezed(line));
+        if command.is_empty() || !self.before_squeezed.ends_with(&command) {
+            let surplus = self.before_squeezed.len().saturating_sub(4096);
+            self.before_squeezed.drain(..surplus);
+            return false;
+        }
+        let before = self.before_squeezed.len() - command.len();
+        let before = self.before_squeezed.get(..before).unwrap_or_default();
+        self.stray = !is_prompts(before, &squeezed(&self.prompt_text));
+        true
+    }
+
+    /// The device does not echo: what came is all text, save the prompt that the command was typed at.
+    fn without_echo(&mut self) {
+        self.echoed = true;
+        self.doubts.no_echo = true;
+        let before = self.before.split();
+        let text = match before.strip_prefix(self.prompt_text.as_slice()) {
+            // The line that the command was typed on, with nothing to be seen of it.
+            Some(text) => text.strip_prefix(b"\n").unwrap_or(text),
+            None => &before,
+        };
+        self.out.extend_from_slice(text);
+    }
+
+    /// The candidate was none: its line belongs to the text.
+    fn drop_candidate(&mut self) {
+        let Some(candidate) = self.candidate.take() else { return };
+        if candidate.seen > 0 {
+            self.text(&candidate.line);
+            for _ in 1..candidate.seen {
+                self.text(b"");
+            }
+        }
+    }
+
+    fn text(&mut self, line: &[u8]) {
+        let out = if self.echoed { &mut self.out } else { &mut self.before };
+        out.extend_from_slice(line);
+        out.extend_from_slice(b"\n");
+        self.some_text = true;
+        if !line.trim_ascii().is_empty() {
+            self.last.clear();
+            self.last.extend_from_slice(line.get(..256).unwrap_or(line));
+        }
+    }
+}
+
+impl Rows for Answer {
+    fn line(&mut self, line: &[u8]) {
+        if !self.echoed && self.is_echo(line) {
+            self.echoed = true;
+            self.after_echo = true;
+            self.candidate = None;
+            self.before.clear();
+            self.last.clear();
+            self.some_text = false;
+            return;
+        }
+        if std::mem::take(&mut self.after_echo) {
+            // Typed before the device's editor was ready, a command is echoed twice: by the terminal and by the editor.
+            let again = line.strip_prefix(self.prompt_text.as_slice()).unwrap_or(line);
+            if again == self.command && !self.command.is_empty() {
+                return;
+            }
+        }
+        if let Some(candidate) = &mut self.candidate {
+            let expected: &[u8] = if candidate.seen == 0 { &candidate.line } else { b"" };
+            if candidate.seen <= self.blanks && line.trim_ascii_end() == expected.trim_ascii_end() {
+                candidate.seen += 1;
+                return;
+            }
+            // The line ended where we typed ours: was that its own end, or the echo?
+            if candidate.seen > 0 && self.typed == Typed::Yes && self.echo != Echo::WhenRead {
+                self.doubts.line_end = true;
+            }
+            self.drop_candidate();
+        }
+        self.text(line);
+    }
+
+    fn part(&mut self, text: &[u8]) {
+        self.drop_candidate();
+        let out = if self.echoed { &mut self.out } else { &mut self.before };
+        out.extend_from_slice(text);
+        self.some_text = true;
+    }
+}
+
+/// Whether squeezed text is the prompt, any number of times.
+fn is_prompts(mut text: &[u8], prompt: &[u8]) -> bool {
+    while let Some(rest) = text.strip_prefix(prompt).filter(|_| !prompt.is_empty()) {
+        text = rest;
+    }
+    text.is_empty()
+}
+
+/// Where a pager begins that the line ends in.
+pub(crate) fn at_end(pager: &Regex, line: &[u8]) -> Option<usize> {
+    const LONGEST: usize = 200;
+    let from = line.len().saturating_sub(LONGEST);
+    let found = pager.find(line.get(from..)?)?;
+    Some(from + found.start())
+}

@@ -1,0 +1,217 @@
+//! Finding the prompt: banners, questions and look-alikes before the first command, and after privileges were raised.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
+
+use devicevault_core::{Error, ErrorKind, ExposeSecret, Login};
+use regex::bytes::Regex;
+
+use super::answer::at_end;
+use super::prompt::Prompt;
+use super::screen::Rows;
+use crate::platform::{Answer, Confirm, Credential, Question};
+
+/// What the session is to do now that nothing more has come.
+#[derive(Debug)]
+pub(crate) enum Move {
+    /// Wait for more.
+    Wait,
+    /// Wait, and take the prompt for learned when nothing more comes.
+    WaitQuietly,
+    /// Answer the pager, whose text begins there on the current line.
+    Space(usize),
+    /// Type an empty line.
+    EmptyLine,
+    /// Send this. It may be a secret.
+    Say(Secret),
+    /// The prompt is known.
+    Learned(Prompt),
+    /// It goes no further.
+    Fail(Error),
+}
+
+/// Bytes that no `Debug` shows.
+pub(crate) struct Secret(pub(crate) Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A dialogue that ends at a prompt.
+#[derive(Debug)]
+pub(crate) struct Dialogue<'a> {
+    operation: &'static str,
+    questions: &'a [Question],
+    answered: Vec<u32>,
+    answered_at: Option<u64>,
+    prompt: &'a Regex,
+    pager: &'a Regex,
+    confirm: Confirm,
+    line_end: &'a str,
+    login: &'a Login,
+    typed: bool,
+    lines: u64,
+    lines_needed: u64,
+    last: Vec<u8>,
+    blanks: usize,
+    paged_at: Option<u64>,
+}
+
+/// More blank lines before a prompt are no answer to an empty line.
+const MOST_BLANKS: usize = 3;
+/// A question that is no credential's may be asked a few times.
+const MOST_ANSWERS: u32 = 5;
+
+impl<'a> Dialogue<'a> {
+    pub(crate) fn new(
+        operation: &'static str,
+        shell: &'a crate::platform::ShellRules,
+        questions: &'a [Question],
+        login: &'a Login,
+    ) -> Self {
+        Self {
+            operation,
+            questions,
+            answered: vec![0; questions.len()],
+            answered_at: None,
+            prompt: &shell.prompt,
+            pager: &shell.pager,
+            confirm: shell.confirm,
+            line_end: &shell.line_end,
+            login,
+            typed: false,
+            lines: 0,
+            lines_needed: 0,
+            last: Vec::new(),
+            blanks: 0,
+            paged_at: None,
+        }
+    }
+
+    /// The line that stands there now is not the prompt yet: a command was just sent at it.
+    pub(crate) fn after_a_command(mut self) -> Self {
+        self.lines_needed = 1;
+        self
+    }
+
+    /// Whether a part of the login was given.
+    pub(crate) fn gave_credential(&self) -> bool {
+        let given = self.questions.iter().zip(&self.answered);
+        given.into_iter().any(|(q, n)| *n > 0 && matches!(q.answer, Answer::Credential(_)))
+    }
+
+    /// An empty line was typed though no prompt was seen: some devices wait for one.
+    pub(crate) fn woken(&mut self) {
+        self.typed = true;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.last.clear();
+        self.blanks = 0;
+        self.lines = 0;
+    }
+
+    /// Nothing more has come: what now?
+    pub(crate) fn at_rest(&mut self, current: &[u8], redrawn: u64) -> Move {
+        if self.lines < self.lines_needed {
+            return Move::Wait;
+        }
+        if let Some(start) = at_end(self.pager, current) {
+            if self.paged_at.replace(redrawn) == Some(redrawn) {
+                return Move::Wait;
+            }
+            return Move::Space(start);
+        }
+        let asked = self.questions.iter().position(|q| q.expect.is_match(current));
+        if let Some(question) = asked {
+            return self.reply(question, redrawn);
+        }
+        if current.is_empty() || !self.prompt.is_match(current) {
+            return Move::Wait;
+        }
+        // The blank at a prompt's end may be lost when the prompt is drawn again.
+        if self.typed && self.last.trim_ascii_end() == current.trim_ascii_end() && self.blanks <= MOST_BLANKS {
+            return Move::Learned(Prompt::new(current, self.prompt, self.blanks));
+        }
+        if self.confirm == Confirm::Quiet {
+            return Move::WaitQuietly;
+        }
+        if self.typed {
+            return Move::Wait;
+        }
+        self.typed = true;
+        self.lines_needed = 0;
+        self.forget();
+        Move::EmptyLine
+    }
+
+    /// Nothing more came for long enough after [`Move::WaitQuietly`].
+    pub(crate) fn stayed_quiet(&self, current: &[u8]) -> Prompt {
+        Prompt::new(current, self.prompt, 0)
+    }
+
+    fn reply(&mut self, index: usize, redrawn: u64) -> Move {
+        if self.answered_at == Some(redrawn) {
+            return Move::Wait;
+        }
+        let (Some(question), Some(times)) = (self.questions.get(index), self.answered.get_mut(index)) else {
+            return Move::Wait;
+        };
+        *times += 1;
+        let times = *times;
+        self.answered_at = Some(redrawn);
+        self.typed = false;
+        self.lines_needed = 0;
+        self.forget();
+        let part = match &question.answer {
+            _ if times > MOST_ANSWERS => {
+                return Move::Fail(Error::new(
+                    ErrorKind::PromptLost,
+                    self.operation,
+                    "the device asks the same question again and again",
+                ));
+            }
+            Answer::Key(text) => return Move::Say(Secret(text.clone().into_bytes())),
+            Answer::Line(text) => return Move::Say(Secret(format!("{text}{}", self.line_end).into_bytes())),
+            Answer::Credential(part) => *part,
+        };
+        let (name, value) = match part {
+            Credential::Username => ("user name", Some(self.login.username.as_str())),
+            Credential::Password => ("password", self.login.password.as_ref().map(ExposeSecret::expose_secret)),
+            Credential::Enable => ("enable secret", self.login.enable.as_ref().map(ExposeSecret::expose_secret)),
+        };
+        if times > 1 {
+            let message = format!("the device did not accept the {name}");
+            return Move::Fail(
+                Error::new(ErrorKind::AuthRejected, self.operation, message)
+                    .hint("check the credential of this device"),
+            );
+        }
+        match value {
+            Some(value) => Move::Say(Secret(format!("{value}{}", self.line_end).into_bytes())),
+            None => {
+                let message = format!("the device asks for the {name}, and none is set");
+                Move::Fail(
+                    Error::new(ErrorKind::AuthRejected, self.operation, message)
+                        .hint("set it in the credential of this device"),
+                )
+            }
+        }
+    }
+}
+
+impl Rows for Dialogue<'_> {
+    fn line(&mut self, text: &[u8]) {
+        self.lines += 1;
+        if text.is_empty() {
+            self.blanks += 1;
+        } else {
+            self.last.clear();
+            self.last.extend_from_slice(text);
+            self.blanks = 0;
+        }
+    }
+
+    fn part(&mut self, _text: &[u8]) {}
+}

@@ -1,0 +1,9 @@
+//! Sessions: from bytes of a terminal to whole answers.
+
+mod answer;
+mod dialogue;
+mod prompt;
+mod screen;
+mod shell;
+
+pub(crate) use shell::Shell;

@@ -1,0 +1,71 @@
+//! The prompt of a session, learned exactly.
+
+use regex::bytes::Regex;
+
+/// A prompt as the device showed it, and how the device answers an empty line.
+#[derive(Debug, Clone)]
+pub(crate) struct Prompt {
+    text: Vec<u8>,
+    /// Where the platform names groups `varies…`, what they match may differ from one prompt to the next.
+    varies: Option<Regex>,
+    /// Blank lines between the prompt that an empty line was typed at and the next one.
+    pub(crate) blanks: usize,
+}
+
+impl Prompt {
+    /// The prompt `text`, which `pattern` matches.
+    pub(crate) fn new(text: &[u8], pattern: &Regex, blanks: usize) -> Self {
+        let varies = pattern.capture_names().flatten().any(|n| n.starts_with("varies"));
+        Self { text: text.to_vec(), varies: varies.then(|| pattern.clone()), blanks }
+    }
+
+    /// As it was seen last.
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Whether a line is this prompt and nothing else.
+    pub(crate) fn is(&self, line: &[u8]) -> bool {
+        line == self.text
+            || self.varies.as_ref().is_some_and(|v| fixed(v, line).is_some_and(|f| Some(f) == fixed(v, &self.text)))
+    }
+
+    /// The length of what stands before the prompt on a line that ends in it.
+    pub(crate) fn at_end_of(&self, line: &[u8]) -> Option<usize> {
+        if self.is(line) {
+            return Some(0);
+        }
+        line.strip_suffix(self.text.as_slice()).filter(|_| !self.text.is_empty()).map(<[u8]>::len)
+    }
+}
+
+/// A line without what may vary; nothing where the line is no prompt at all.
+fn fixed(pattern: &Regex, line: &[u8]) -> Option<Vec<u8>> {
+    let found = pattern.captures(line)?;
+    let mut kept = Vec::with_capacity(line.len());
+    let mut at = 0;
+    for name in pattern.capture_names().flatten().filter(|n| n.starts_with("varies")) {
+        let Some(part) = found.name(name).filter(|p| p.start() >= at) else { continue };
+        kept.extend_from_slice(line.get(at..part.start()).unwrap_or_default());
+        at = part.end();
+    }
+    kept.extend_from_slice(line.get(at..).unwrap_or_default());
+    Some(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_may_vary_and_no_other() {
+        let pattern = Regex::new(r"^(?<varies>\* )?(?<name>[\w-]+)\.(?<varies2>\d+) # $").unwrap();
+        let prompt = Prompt::new(b"sw.1 # ", &pattern, 0);
+        assert!(prompt.is(b"sw.1 # ") && prompt.is(b"sw.17 # ") && prompt.is(b"* sw.3 # "));
+        assert!(!prompt.is(b"sx.1 # ") && !prompt.is(b"sw.1 #") && !prompt.is(b"x sw.1 # "));
+        let exact = Prompt::new(b"rtr#", &Regex::new("#$").unwrap(), 0);
+        assert!(exact.is(b"rtr#") && !exact.is(b"rtr# "));
+        assert_eq!(exact.at_end_of(b"no line end rtr#"), Some(12));
+        assert_eq!(exact.at_end_of(b"rtr# "), None);
+    }
+}

@@ -1,0 +1,650 @@
+//! A terminal of one line: applies what devices send to redraw it, and hands over each line as it stood when it ended.
+//!
+//! Lines above the current one cannot be changed any more, as on paper; what moves the cursor moves it within the line.
+//! Control sequences are those of ECMA-48 and the VT100; they may be cut at any byte.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+
+/// Where lines go.
+pub(crate) trait Rows {
+    /// A line that has ended, without its line end.
+    fn line(&mut self, text: &[u8]);
+    /// The beginning of a line that is too long to be held; the rest follows.
+    fn part(&mut self, text: &[u8]);
+}
+
+/// The current line and the state of the control sequence that is being read.
+#[derive(Debug, Default)]
+pub(crate) struct Screen {
+    line: Vec<u8>,
+    cursor: usize,
+    saved: usize,
+    state: State,
+    redrawn: u64,
+    garbled: bool,
+    pager: Option<Pager>,
+    /// The pager was taken away, and nothing was written since.
+    pager_gone: bool,
+}
+
+/// In a line: a blank by which the device took away what stood there. It shows as a blank where text follows and as
+/// nothing at the end of a line. (A NUL that the device sends leaves nothing on a screen and never enters a line.)
+const ERASED: u8 = 0;
+
+/// A pager's text that was answered and goes away with the next movement.
+#[derive(Debug)]
+struct Pager {
+    start: usize,
+    text: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Ground,
+    Escape,
+    /// `ESC (` and the like: one more byte names the character set.
+    Designate,
+    Control(Control),
+    /// Text for the terminal itself, such as a window title, up to BEL or `ESC \`.
+    Text {
+        length: usize,
+        escape: bool,
+    },
+}
+
+/// `ESC [` … a letter.
+#[derive(Debug, Default, Clone, Copy)]
+struct Control {
+    /// The first two parameters; no more are of use.
+    first: usize,
+    second: usize,
+    separators: usize,
+    private: bool,
+    length: usize,
+}
+
+const NUL: u8 = 0;
+const BEL: u8 = 7;
+const BS: u8 = 8;
+const LF: u8 = b'\n';
+const CR: u8 = b'\r';
+const SO: u8 = 14;
+const SI: u8 = 15;
+const ESC: u8 = 27;
+
+/// A longer line is handed over in parts; what could still be a prompt, a pager or an echo is shorter.
+const HELD: usize = 16 * 1024;
+const KEPT: usize = 2 * 1024;
+/// A longer control sequence or title is not one.
+const LONGEST_SEQUENCE: usize = 1024;
+/// A cursor is not moved further to the right than this.
+const WIDEST: usize = 4096;
+
+impl Screen {
+    /// The current line as a terminal shows it.
+    pub(crate) fn current(&self) -> Cow<'_, [u8]> {
+        let shown = self.line.iter().rposition(|b| *b != ERASED).map_or(0, |last| last + 1).max(self.cursor);
+        let line = self.line.get(..shown).unwrap_or(&self.line);
+        if memchr(ERASED, line).is_none() {
+            return Cow::Borrowed(line);
+        }
+        Cow::Owned(line.iter().map(|b| if *b == ERASED { b' ' } else { *b }).collect())
+    }
+
+    /// Grows with everything that is not merely appended to the line: the line has ended, or was redrawn.
+    pub(crate) fn redrawn(&self) -> u64 {
+        self.redrawn
+    }
+
+    /// Whether something was read that cannot have been meant.
+    pub(crate) fn garbled(&self) -> bool {
+        self.garbled
+    }
+
+    /// The text from `start` to the end of the current line is a pager that has been answered.
+    pub(crate) fn answered_pager(&mut self, start: usize) {
+        let text = self.line.get(start..).unwrap_or_default().to_vec();
+        self.pager = Some(Pager { start, text });
+    }
+
+    /// Bytes as they come from the device.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], rows: &mut impl Rows) {
+        while let Some(&byte) = bytes.first() {
+            if !matches!(self.state, State::Ground) {
+                if self.sequence(byte) {
+                    bytes = bytes.get(1..).unwrap_or_default();
+                }
+                continue;
+            }
+            if self.line.is_empty() && self.cursor == 0 && self.pager.is_none() && !self.pager_gone {
+                bytes = self.whole_lines(bytes, rows);
+            }
+            let run = bytes.iter().position(|b| is_control(*b)).unwrap_or(bytes.len());
+            let (text, rest) = bytes.split_at_checked(run).unwrap_or((bytes, &[]));
+            self.write(text, rows);
+            bytes = rest;
+            if let Some((&control, rest)) = bytes.split_first() {
+                self.control(control, rows);
+                bytes = rest;
+            }
+        }
+    }
+
+    /// The fast way: lines that are in the chunk from end to end and hold nothing to apply.
+    fn whole_lines<'a>(&mut self, mut bytes: &'a [u8], rows: &mut impl Rows) -> &'a [u8] {
+        while let Some(end) = memchr(LF, bytes) {
+            let Some((line, rest)) = bytes.split_at_checked(end) else { break };
+            let mut text = line;
+            while let Some(shorter) = text.strip_suffix(b"\r") {
+                text = shorter;
+            }
+            if !is_plain(text) {
+                break;
+            }
+            rows.line(text);
+            self.redrawn += 1;
+            bytes = rest.get(1..).unwrap_or_default();
+        }
+        bytes
+    }
+
+    fn write(&mut self, text: &[u8], rows: &mut impl Rows) {
+        if text.is_empty() {
+            return;
+        }
+        if self.cursor > self.line.len() {
+            self.line.resize(self.cursor, b' ');
+        }
+        if self.cursor == self.line.len() {
+            self.pager_gone = false;
+            self.line.extend_from_slice(text);
+            self.cursor = self.line.len();
+            if self.line.len() > HELD {
+                let part = self.line.len() - KEPT;
+                let mut begun: Vec<u8> = self.line.drain(..part).collect();
+                show(&mut begun);
+                rows.part(&begun);
+                self.cursor = self.line.len();
+                self.saved = self.saved.saturating_sub(part);
+                self.pager = None;
+            }
+            return;
+        }
+        self.pager_gone = false;
+        for byte in text {
+            self.overwrite(*byte);
+        }
+    }
+
+    /// One byte over what stands at the cursor: a character goes as a whole, whatever its length in UTF-8.
+    fn overwrite(&mut self, byte: u8) {
+        if byte & 0xC0 == 0x80 && self.unfinished_before_cursor() {
+            self.line.insert(self.cursor.min(self.line.len()), byte);
+        } else {
+            let here = character(self.line.get(self.cursor..).unwrap_or_default());
+            let byte = if byte == b' ' && here > 0 { ERASED } else { byte };
+            match here {
+                0 => self.line.push(byte),
+                1 => {
+                    if let Some(cell) = self.line.get_mut(self.cursor) {
+                        *cell = byte;
+                    }
+                }
+                n => {
+                    let end = (self.cursor + n).min(self.line.len());
+                    self.line.splice(self.cursor..end, [byte]);
+                }
+            }
+        }
+        self.cursor += 1;
+    }
+
+    /// Whether the bytes before the cursor begin a UTF-8 character that the next byte goes on with.
+    fn unfinished_before_cursor(&self) -> bool {
+        let before = self.line.get(..self.cursor).unwrap_or_default();
+        let tail = before.iter().rev().take_while(|b| **b & 0xC0 == 0x80).count();
+        let lead = before.iter().rev().nth(tail).copied().unwrap_or(0);
+        tail < 3 && length_by_lead(lead) > tail + 1
+    }
+
+    fn control(&mut self, byte: u8, rows: &mut impl Rows) {
+        match byte {
+            LF => self.end_line(rows),
+            CR => self.move_to(0),
+            BS => self.back(1),
+            ESC => self.state = State::Escape,
+            // Bell, character set shifts and padding leave nothing on a screen.
+            NUL | BEL | SO | SI => {}
+            _ => {}
+        }
+    }
+
+    fn end_line(&mut self, rows: &mut impl Rows) {
+        self.redrawn += 1;
+        if let Some(pager) = self.pager.take() {
+            let end = pager.start + pager.text.len();
+            if self.line.get(pager.start..end) == Some(pager.text.as_slice()) {
+                self.line.drain(pager.start..end);
+                self.pager_gone = true;
+            }
+        }
+        // A pager on a line of its own is no line of the text.
+        if !(std::mem::take(&mut self.pager_gone) && self.line.is_empty()) {
+            let end = self.line.iter().rposition(|b| *b != ERASED).map_or(0, |last| last + 1);
+            self.line.truncate(end);
+            show(&mut self.line);
+            rows.line(&self.line);
+        }
+        self.line.clear();
+        self.cursor = 0;
+    }
+
+    fn move_to(&mut self, column: usize) {
+        self.redrawn += 1;
+        if let Some(pager) = self.pager.take() {
+            self.line.truncate(pager.start);
+            self.pager_gone = true;
+        }
+        self.cursor = column.min(self.line.len().max(WIDEST));
+    }
+
+    fn back(&mut self, characters: usize) {
+        let mut at = self.cursor;
+        for _ in 0..characters.min(WIDEST) {
+            let before = self.line.get(..at).unwrap_or_default();
+            let tail = before.iter().rev().take(3).take_while(|b| **b & 0xC0 == 0x80).count();
+            let start = before.len().saturating_sub(tail + 1);
+            let whole =
+                at <= self.line.len() && tail > 0 && character(before.get(start..).unwrap_or_default()) == tail + 1;
+            at = at.saturating_sub(if whole { tail + 1 } else { 1 });
+        }
+        self.move_to(at);
+    }
+
+    fn forward(&mut self, characters: usize) {
+        let mut at = self.cursor;
+        for _ in 0..characters.min(WIDEST) {
+            at += character(self.line.get(at..).unwrap_or_default()).max(1);
+        }
+        self.move_to(at);
+    }
+
+    /// A byte within a control sequence. `false`: it does not belong to it and is to be read again.
+    fn sequence(&mut self, byte: u8) -> bool {
+        match std::mem::take(&mut self.state) {
+            State::Ground => return false,
+            State::Designate => {}
+            State::Escape => return self.escape(byte),
+            State::Control(control) => return self.in_control(control, byte),
+            State::Text { length, escape } => match byte {
+                BEL => {}
+                b'\\' if escape => {}
+                // No title spans lines: its end was lost.
+                LF => {
+                    self.garbled = true;
+                    return false;
+                }
+                _ if length > LONGEST_SEQUENCE => self.garbled = true,
+                _ => self.state = State::Text { length: length + 1, escape: byte == ESC },
+            },
+        }
+        true
+    }
+
+    fn escape(&mut self, byte: u8) -> bool {
+        match byte {
+            b'[' => self.state = State::Control(Control::default()),
+            b']' | b'P' | b'X' | b'^' | b'_' => self.state = State::Text { length: 0, escape: false },
+            b'(' | b')' | b'*' | b'+' | b'-' | b'.' | b'/' | b'#' | b'%' | b' ' => self.state = State::Designate,
+            b'7' => self.saved = self.cursor,
+            b'8' => self.move_to(self.saved),
+            ESC => self.state = State::Escape,
+            // A line end is never part of a sequence.
+            LF | CR => return false,
+            _ => {}
+        }
+        true
+    }
+
+    fn in_control(&mut self, mut control: Control, byte: u8) -> bool {
+        control.length += 1;
+        match byte {
+            b'0'..=b'9' => {
+                let number = match control.separators {
+                    0 => &mut control.first,
+                    _ => &mut control.second,
+                };
+                if control.separators < 2 {
+                    *number = number.saturating_mul(10).saturating_add(usize::from(byte - b'0')).min(WIDEST);
+                }
+            }
+            b';' | b':' => control.separators += 1,
+            b'<'..=b'?' | b' '..=b'/' => control.private = true,
+            b'@'..=b'~' => {
+                if !control.private {
+                    self.apply(control, byte);
+                }
+                return true;
+            }
+            // Not a control sequence after all.
+            _ => return false,
+        }
+        if control.length < LONGEST_SEQUENCE {
+            self.state = State::Control(control);
+        } else {
+            self.garbled = true;
+        }
+        true
+    }
+
+    fn apply(&mut self, control: Control, letter: u8) {
+        let count = control.first.max(1);
+        match letter {
+            b'D' => self.back(count),
+            b'C' => self.forward(count),
+            b'G' | b'`' => self.move_to(count - 1),
+            b'H' | b'f' => self.move_to(control.second.max(1) - 1),
+            b'K' | b'J' => self.erase(control.first),
+            b'P' => self.delete(count),
+            b's' => self.saved = self.cursor,
+            b'u' => self.move_to(self.saved),
+            // Colours, modes, scrolling: nothing of the line.
+            _ => {}
+        }
+    }
+
+    /// To the end of the line (0), from its beginning (1), all of it (2, 3).
+    fn erase(&mut self, which: usize) {
+        let at = self.cursor;
+        self.move_to(at);
+        self.pager_gone = false;
+        match which {
+            0 => self.line.truncate(self.cursor),
+            1 => {
+                let end = (self.cursor + 1).min(self.line.len());
+                if let Some(cells) = self.line.get_mut(..end) {
+                    cells.fill(ERASED);
+                }
+            }
+            _ => self.line.clear(),
+        }
+    }
+
+    fn delete(&mut self, count: usize) {
+        self.redrawn += 1;
+        let end = (self.cursor.saturating_add(count)).min(self.line.len());
+        if self.cursor < end {
+            self.line.drain(self.cursor..end);
+        }
+    }
+}
+
+/// Turns blanks that erased something into blanks.
+fn show(line: &mut [u8]) {
+    line.iter_mut().filter(|b| **b == ERASED).for_each(|b| *b = b' ');
+}
+
+fn is_control(byte: u8) -> bool {
+    matches!(byte, NUL | BEL | BS | LF | CR | SO | SI | ESC)
+}
+
+/// Whether nothing in it is to be applied. Written so that it is compared many bytes at a time.
+fn is_plain(text: &[u8]) -> bool {
+    let printable = text.iter().fold(true, |all, b| all & (*b >= b' '));
+    printable || !text.iter().any(|b| is_control(*b))
+}
+
+/// Length in bytes of the character at the beginning: of UTF-8 where it is, else one byte.
+fn character(text: &[u8]) -> usize {
+    let Some(&lead) = text.first() else { return 0 };
+    let length = length_by_lead(lead);
+    let whole = text.get(1..length).is_some_and(|tail| tail.iter().all(|b| b & 0xC0 == 0x80));
+    if whole { length } else { 1 }
+}
+
+fn length_by_lead(lead: u8) -> usize {
+    match lead {
+        0xC2..=0xDF => 2,
+        0xE0..=0xEF => 3,
+        0xF0..=0xF4 => 4,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Paper(Vec<u8>);
+
+    impl Rows for Paper {
+        fn line(&mut self, text: &[u8]) {
+            self.0.extend_from_slice(text);
+            self.0.push(b'\n');
+        }
+        fn part(&mut self, text: &[u8]) {
+            self.0.extend_from_slice(text);
+        }
+    }
+
+    fn run<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> String {
+        let (mut screen, mut paper) = (Screen::default(), Paper::default());
+        for chunk in chunks {
+            screen.feed(chunk, &mut paper);
+        }
+        paper.0.extend_from_slice(&screen.current());
+        String::from_utf8_lossy(&paper.0).into_owned()
+    }
+
+    fn at_once(text: &str) -> String {
+        run([text.as_bytes()])
+    }
+
+    #[test]
+    fn devices_redraw_as_on_a_terminal() {
+        for (sent, seen) in [
+            ("a\r\nb\r\r\nc\n\rd", "a\nb\nc\nd"),
+            (
+                "a --More-- \x08\x08\x08\x08\x08\x08\x08\x08\x08\x08          \x08\x08\x08\x08\x08\x08\x08\x08\x08\x08b\n",
+                "ab\n",
+            ),
+            ("--More-- \r         \rend\r\n", "end\n"),
+            ("--More-- \r         \r\r\n", "\n"),
+            ("\x1b[7mlines 1-23\x1b[m\r\x1b[Knext\n", "next\n"),
+            ("\x1b[4m\rrtr#\x1b[m ", "rtr# "),
+            ("\r\x1b[K\x1b[?1l\x1b>\r [standalone: master] > ", " [standalone: master] > "),
+            ("\x1b[?2004hvyos@r:~$ \x1b[?2004l\r\n", "vyos@r:~$ \n"),
+            ("show\x1b[4D\x1b[Jexit\n", "exit\n"),
+            ("\x1b]0;title\x07rtr#\x1b]2;t\x1b\\ ", "rtr# "),
+            ("\x1b7abc\x1b8d\n", "dbc\n"),
+            ("\x1b(B\x0e\x0fa\0b\x07\n", "ab\n"),
+            ("old\x1b[H\x1b[Jnew", "new"),
+            ("\x1b[24;1Hpro# \x1b[24;1H\x1b[24;6H\x1b[?25h", "pro# "),
+            ("trailing  \nblanks\t\n", "trailing  \nblanks\t\n"),
+            ("abc\rX\n", "Xbc\n"),
+            ("aé\x08b\n", "ab\n"),
+            ("é\rab\n", "ab\n"),
+            ("ab\x1b[Cc\n", "ab c\n"),
+            ("a\x1b[2Kb\n", " b\n"),
+            ("\x1b[31mred\x1b[0m \x03 ctrl-c\n", "red \x03 ctrl-c\n"),
+        ] {
+            assert_eq!(at_once(sent), seen, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn an_answered_pager_leaves_nothing_however_it_is_erased() {
+        let back = "\x08".repeat(10);
+        let erased = format!("{back}          {back}");
+        for erase in ["\r\n", "\n", "\r          \r", &erased, &back, "\r\x1b[K", "\r"] {
+            let (mut screen, mut paper) = (Screen::default(), Paper::default());
+            screen.feed(b"one\r\n --More-- ", &mut paper);
+            screen.answered_pager(0);
+            screen.feed(format!("{erase}two\r\n").as_bytes(), &mut paper);
+            let seen = String::from_utf8_lossy(&paper.0).into_owned();
+            assert!(!seen.contains("More"), "{erase:?} left {seen:?}");
+            assert_eq!(
+                seen.trim_end_matches(' ').replace("\n ", "\n").trim_end(),
+                "one\ntwo".to_owned().replace("\n ", "\n"),
+                "{erase:?}: {seen:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_title_that_never_ends_takes_no_lines_with_it() {
+        let (mut screen, mut paper) = (Screen::default(), Paper::default());
+        screen.feed(b"\x1b]0;title\nline\n", &mut paper);
+        assert!(paper.0.ends_with(b"line\n") && screen.garbled());
+    }
+
+    #[test]
+    fn a_line_without_end_does_not_fill_the_memory() {
+        let (mut screen, mut paper) = (Screen::default(), Paper::default());
+        let chunk = vec![b'x'; 10_000];
+        for _ in 0..100 {
+            screen.feed(&chunk, &mut paper);
+            assert!(screen.line.len() <= HELD + chunk.len());
+        }
+        screen.feed(b"\n", &mut paper);
+        assert_eq!(paper.0.len(), 1_000_001);
+    }
+
+    /// A device's text: words, line ends, and what redraws.
+    fn device_text() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            6 => "[a-z #>é-]{1,12}".prop_map(String::into_bytes),
+            3 => Just(b"\r\n".to_vec()),
+            1 => Just(b"\n".to_vec()),
+            1 => Just(b"\r".to_vec()),
+            1 => Just(b"\x08".to_vec()),
+            1 => Just(b"\0".to_vec()),
+            1 => Just(b"\x1b[K".to_vec()),
+            1 => Just(b"\x1b[2J".to_vec()),
+            1 => (1u8..9).prop_map(|n| format!("\x1b[{n}D").into_bytes()),
+            1 => (1u8..9).prop_map(|n| format!("\x1b[{n}C").into_bytes()),
+            1 => (1u8..9, 1u8..30).prop_map(|(r, c)| format!("\x1b[{r};{c}H").into_bytes()),
+            1 => Just(b"\x1b[1;31m".to_vec()),
+            1 => Just(b"\x1b[?2004h".to_vec()),
+            1 => Just(b"\x1b]0;t\x07".to_vec()),
+            1 => Just(b"\x1b7".to_vec()),
+            1 => Just(b"\x1b8".to_vec()),
+            1 => Just(b"\x1b(B".to_vec()),
+            1 => any::<[u8; 3]>().prop_map(|b| b.to_vec()),
+        ];
+        proptest::collection::vec(piece, 0..40).prop_map(|p| p.concat())
+    }
+
+    /// The same, one character at a time over a row of characters: slow, and easy to see through.
+    fn naive(text: &str) -> String {
+        let (mut row, mut at, mut saved, mut out) = (Vec::<char>::new(), 0usize, 0usize, String::new());
+        let mut chars = text.chars().peekable();
+        let flush = |row: &mut Vec<char>, at: &mut usize, out: &mut String, keep: usize| {
+            while row.len() > keep && row.last() == Some(&'\0') {
+                row.pop();
+            }
+            out.extend(row.drain(..).map(|c| if c == '\0' { ' ' } else { c }));
+            *at = 0;
+        };
+        while let Some(c) = chars.next() {
+            match c {
+                '\n' => {
+                    flush(&mut row, &mut at, &mut out, 0);
+                    out.push('\n');
+                }
+                '\r' => at = 0,
+                '\x08' => at = at.saturating_sub(1),
+                '\0' | '\x07' | '\x0e' | '\x0f' => {}
+                '\x1b' => match chars.next() {
+                    Some('7') => saved = at,
+                    Some('8') => at = saved,
+                    Some('(') => drop(chars.next()),
+                    Some(']') => while chars.next().is_some_and(|c| c != '\x07') {},
+                    Some('[') => {
+                        let mut digits = String::new();
+                        let letter = loop {
+                            match chars.next() {
+                                Some(c) if c.is_ascii_digit() || c == ';' || c == '?' => digits.push(c),
+                                other => break other.unwrap_or('m'),
+                            }
+                        };
+                        let number = |s: &str| s.parse::<usize>().unwrap_or(0);
+                        let n = number(&digits).max(1);
+                        match letter {
+                            'D' => at = at.saturating_sub(n),
+                            'C' => at += n,
+                            'H' => at = number(digits.split(';').nth(1).unwrap_or("1")).max(1) - 1,
+                            'K' => row.truncate(at),
+                            'J' => row.clear(),
+                            _ => {}
+                        }
+                    }
+                    _ => {}
+                },
+                c => {
+                    while row.len() < at {
+                        row.push(' ');
+                    }
+                    match row.get_mut(at) {
+                        Some(cell) => *cell = if c == ' ' { '\0' } else { c },
+                        None => row.push(c),
+                    }
+                    at += 1;
+                }
+            }
+        }
+        let keep = at;
+        flush(&mut row, &mut at, &mut out, keep);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_may_be_cut_anywhere(text in device_text(), cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12)) {
+            let mut at: Vec<usize> = cuts.iter().map(|i| i.index(text.len() + 1)).collect();
+            at.sort_unstable();
+            let mut chunks = Vec::new();
+            let mut from = 0;
+            for to in at.into_iter().chain([text.len()]) {
+                chunks.push(&text[from..to]);
+                from = to;
+            }
+            prop_assert_eq!(run(chunks), run([&text[..]]));
+        }
+
+        #[test]
+        fn the_screen_agrees_with_a_naive_one(pieces in proptest::collection::vec(prop_oneof![
+            4 => "[a-z ]{1,6}".prop_map(|s| s),
+            2 => Just("\r\n".to_owned()), 1 => Just("\r".to_owned()), 1 => Just("\x08".to_owned()),
+            1 => Just("\x1b[K".to_owned()), 1 => Just("\x1b[2J".to_owned()), 1 => Just("\x1b[32m".to_owned()),
+            1 => (1u8..9).prop_map(|n| format!("\x1b[{n}D")), 1 => (1u8..9).prop_map(|n| format!("\x1b[{n}C")),
+            1 => (1u8..30).prop_map(|n| format!("\x1b[1;{n}H")), 1 => Just("\x1b7".to_owned()), 1 => Just("\x1b8".to_owned()),
+            1 => Just("\x1b]0;x\x07".to_owned()), 1 => Just("\x1b(B".to_owned()), 1 => Just("\0".to_owned()),
+        ], 0..30)) {
+            let text = pieces.concat();
+            prop_assert_eq!(at_once(&text), naive(&text));
+        }
+
+        #[test]
+        fn plain_text_is_not_altered(lines in proptest::collection::vec(proptest::collection::vec(any::<u8>().prop_filter("printable", |b| !is_control(*b)), 0..80), 0..20)) {
+            let mut sent = Vec::new();
+            let mut want = Vec::new();
+            for line in &lines {
+                sent.extend_from_slice(line);
+                sent.extend_from_slice(b"\r\n");
+                want.extend_from_slice(line);
+                want.push(b'\n');
+            }
+            let (mut screen, mut paper) = (Screen::default(), Paper::default());
+            screen.feed(&sent, &mut paper);
+            prop_assert_eq!(paper.0, want);
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! A conversation at a prompt.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use devicevault_core::{Error, ErrorKind, Login, Result, StepLimits};
+use regex::bytes::Regex;
+use tokio::time::{Instant, timeout};
+
+use super::answer::{Answer, Doubts, Next, Rules};
+use super::dialogue::{Dialogue, Move, Secret};
+use super::prompt::Prompt;
+use super::screen::{Rows, Screen};
+use crate::platform::ShellRules;
+use crate::transport::Terminal;
+
+/// A terminal on which we are logged in and know the prompt.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    terminal: Box<dyn Terminal>,
+    rules: ShellRules,
+    limits: StepLimits,
+    screen: Screen,
+    prompt: Prompt,
+    command: String,
+    answer: Option<Answer>,
+    doubts: Doubts,
+    stray: bool,
+    deadline: Instant,
+    heard: Instant,
+    longest_gap: Duration,
+}
+
+/// Text is handed on in pieces of about this size.
+const PIECE: usize = 64 * 1024;
+/// After so much silence at login an empty line is typed: consoles wait for one.
+const WAKE: Duration = Duration::from_secs(3);
+const MOST_WAKES: u32 = 3;
+/// How long a device may take to let us go.
+const GOODBYE: Duration = Duration::from_secs(5);
+const QUIET: Duration = Duration::from_millis(250);
+
+impl Shell {
+    /// Answers what is asked, finds the prompt, raises privileges and prepares the terminal, all within `left`.
+    pub(crate) async fn open(
+        terminal: Box<dyn Terminal>,
+        rules: &ShellRules,
+        login: &Login,
+        limits: &StepLimits,
+        left: Duration,
+    ) -> Result<Self> {
+        let now = Instant::now();
+        let mut shell = Self {
+            terminal,
+            rules: rules.clone(),
+            limits: limits.clone(),
+            screen: Screen::default(),
+            prompt: Prompt::new(b"", &rules.prompt, 0),
+            command: String::new(),
+            answer: None,
+            doubts: Doubts::default(),
+            stray: false,
+            deadline: now + left,
+            heard: now,
+            longest_gap: Duration::ZERO,
+        };
+        shell.prompt = shell.converse("log in", Dialogue::new("log in", rules, &rules.login, login)).await?;
+        if let Some(enable) = rules.enable.as_ref().filter(|e| !e.prompt.is_match(shell.prompt.text())) {
+            let operation = "raise privileges";
+            let questions = std::slice::from_ref(&enable.question);
+            shell.type_line(&enable.command).await?;
+            let dialogue = Dialogue::new(operation, rules, questions, login).after_a_command();
+            shell.prompt = shell.converse(operation, dialogue).await?;
+            if !enable.prompt.is_match(shell.prompt.text()) {
+                return Err(Error::new(ErrorKind::AuthRejected, operation, "the device did not raise our privileges")
+                    .with("command", &enable.command)
+                    .hint("check the enable secret of this device"));
+            }
+        }
+        for command in &rules.setup {
+            shell.start(command, Answer::new(command, &shell.prompt, rules.echo).brief()).await?;
+            while shell.next().await?.is_some() {}
+        }
+        Ok(shell)
+    }
+
+    async fn converse(&mut self, operation: &'static str, mut dialogue: Dialogue<'_>) -> Result<Prompt> {
+        let mut wakes = 0;
+        loop {
+            while let Some(bytes) = self.terminal.read_now()? {
+                self.heard();
+                self.screen.feed(&bytes, &mut dialogue);
+            }
+            let mut quiet = false;
+            match dialogue.at_rest(&self.screen.current(), self.screen.redrawn()) {
+                Move::Wait => {}
+                Move::WaitQuietly => quiet = true,
+                Move::Space(start) => self.answer_pager(start).await?,
+                Move::EmptyLine => self.type_line("").await?,
+                Move::Say(Secret(text)) => self.terminal.write(text.into()).await?,
+                Move::Learned(prompt) => return Ok(prompt),
+                Move::Fail(e) => return Err(e),
+            }
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let patience = if quiet { self.quiet_time() } else { WAKE };
+            match timeout(patience.min(left), self.terminal.read()).await {
+                Ok(Ok(Some(bytes))) => {
+                    self.heard();
+                    self.screen.feed(&bytes, &mut dialogue);
+                }
+                Ok(Ok(None)) if dialogue.gave_credential() => {
+                    let message = "the device closed the session after the login was answered";
+                    return Err(Error::new(ErrorKind::AuthRejected, operation, message));
+                }
+                Ok(Ok(None)) => {
+                    let e = Error::new(
+                        ErrorKind::Unavailable,
+                        operation,
+                        "the device closed the session before its prompt",
+                    );
+                    return Err(e.with("last line", self.shown_line()));
+                }
+                Ok(Err(e)) => return Err(e),
+                Err(_) if patience >= left => {
+                    let e = Error::new(ErrorKind::Timeout, operation, "no prompt was found in time");
+                    return Err(e
+                        .with("last line", self.shown_line())
+                        .hint("check that the device is of this platform, and the prompt in its platform file"));
+                }
+                Err(_) if quiet => return Ok(dialogue.stayed_quiet(&self.screen.current())),
+                Err(_) if wakes < MOST_WAKES => {
+                    wakes += 1;
+                    dialogue.woken();
+                    self.type_line("").await?;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Types a command and waits for its echo. After this, [`stray`](Shell::stray) tells whether anything but the prompt
+    /// came between the last answer and this command: then that answer was not complete.
+    pub(crate) async fn ask(&mut self, command: &str, end_marker: Option<Regex>) -> Result<()> {
+        let answer = Answer::new(command, &self.prompt, self.rules.echo).ends_with(end_marker);
+        self.start(command, answer).await
+    }
+
+    async fn start(&mut self, command: &str, answer: Answer) -> Result<()> {
+        self.stray = false;
+        let mut late = Late { prompt: &self.prompt, text: false };
+        while let Some(bytes) = self.terminal.read_now()? {
+            self.screen.feed(&bytes, &mut late);
+        }
+        self.stray = late.text;
+        command.clone_into(&mut self.command);
+        self.doubts = Doubts::default();
+        self.answer = Some(answer);
+        self.heard = Instant::now();
+        self.deadline = self.heard + self.limits.command;
+        self.longest_gap = Duration::ZERO;
+        self.type_line(command).await?;
+        while self.answer.as_ref().is_some_and(|a| !a.has_begun()) {
+            self.advance().await?;
+        }
+        self.stray |= self.answer.as_ref().is_some_and(Answer::stray);
+        Ok(())
+    }
+
+    /// The next bytes of the answer that are certain; `None` when it is complete.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            match &mut self.answer {
+                None => return Ok(None),
+                Some(answer) => {
+                    if let Some(piece) = answer.take() {
+                        return Ok(Some(piece));
+                    }
+                    if answer.is_complete() {
+                        self.doubts = answer.doubts();
+                        self.answer = None;
+                        return Ok(None);
+                    }
+                }
+            }
+            self.advance().await?;
+        }
+    }
+
+    /// Whether text came where only the prompt was to be.
+    pub(crate) fn stray(&self) -> bool {
+        self.stray || self.answer.as_ref().is_some_and(Answer::stray)
+    }
+
+    /// Why the answer that just ended may differ from what the device meant.
+    pub(crate) fn doubt(&self) -> Option<&'static str> {
+        let garbled = self.screen.garbled().then_some("a control sequence of the device has no end");
+        self.doubts.text().or(garbled)
+    }
+
+    /// Takes what has come; where that is nothing, does what the answer asks for and waits.
+    async fn advance(&mut self) -> Result<()> {
+        let Some(answer) = &mut self.answer else { return Ok(()) };
+        while answer.ready() < PIECE {
+            let Some(bytes) = self.terminal.read_now()? else { break };
+            self.screen.feed(&bytes, answer);
+            let now = Instant::now();
+            self.longest_gap = self.longest_gap.max(now.saturating_duration_since(self.heard));
+            self.heard = now;
+        }
+        answer.settle();
+        if answer.has_begun() && answer.ready() > 0 {
+            return Ok(());
+        }
+        let rules = Rules { prompt: &self.prompt, pager: &self.rules.pager, confirm: self.rules.confirm };
+        match answer.at_rest(rules, &self.screen.current(), self.screen.redrawn()) {
+            Next::Complete => return Ok(()),
+            Next::Wait => {}
+            Next::WaitQuietly => return self.wait_quietly().await,
+            Next::Space(start) => self.answer_pager(start).await?,
+            Next::EmptyLine => self.type_line("").await?,
+        }
+        self.wait().await
+    }
+
+    /// Waits for the next bytes. A device that throws away what is typed ahead never answers our empty line: after a
+    /// third of the time of silence that is allowed, it is typed again.
+    async fn wait(&mut self) -> Result<()> {
+        let inactivity = self.limits.inactivity;
+        let third = inactivity / 3;
+        loop {
+            let silent = Instant::now().saturating_duration_since(self.heard);
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(self
+                    .lost(ErrorKind::Timeout, "the answer is not complete in time")
+                    .with("limit", format!("{} s", self.limits.command.as_secs_f32())));
+            }
+            if silent >= inactivity {
+                return Err(self
+                    .lost(ErrorKind::Timeout, "the device says nothing more")
+                    .with("after", format!("{} s", inactivity.as_secs_f32()))
+                    .with("last line", self.shown_line()));
+            }
+            let until = [third, third * 2].into_iter().find(|t| *t > silent).unwrap_or(inactivity);
+            match timeout((until - silent).min(left), self.terminal.read()).await {
+                Ok(received) => return self.received(received?),
+                Err(_) => {
+                    let confirm = self.rules.confirm;
+                    if until < inactivity && self.answer.as_mut().is_some_and(|a| a.ask_again(confirm)) {
+                        self.type_line("").await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn wait_quietly(&mut self) -> Result<()> {
+        match timeout(self.quiet_time(), self.terminal.read()).await {
+            Ok(received) => self.received(received?),
+            Err(_) => {
+                if let Some(answer) = &mut self.answer {
+                    answer.stayed_quiet();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn received(&mut self, bytes: Option<Bytes>) -> Result<()> {
+        let Some(bytes) = bytes else {
+            return Err(self.lost(ErrorKind::Incomplete, "the device closed the session in the middle of the answer"));
+        };
+        let now = Instant::now();
+        self.longest_gap = self.longest_gap.max(now.saturating_duration_since(self.heard));
+        self.heard = now;
+        if let Some(answer) = &mut self.answer {
+            self.screen.feed(&bytes, answer);
+        }
+        Ok(())
+    }
+
+    fn quiet_time(&self) -> Duration {
+        (self.longest_gap * 3).max(QUIET).min(self.limits.inactivity)
+    }
+
+    fn heard(&mut self) {
+        self.heard = Instant::now();
+    }
+
+    /// Logs out. Returns why that did not work, where it did not. [`stray`](Shell::stray) tells of the last answer.
+    pub(crate) async fn log_out(&mut self) -> Option<String> {
+        let Some(command) = self.rules.logout.clone() else {
+            self.stray = false;
+            let mut late = Late { prompt: &self.prompt, text: false };
+            while let Ok(Some(bytes)) = self.terminal.read_now() {
+                self.screen.feed(&bytes, &mut late);
+            }
+            self.stray = late.text;
+            return None;
+        };
+        match timeout(GOODBYE.min(self.limits.inactivity), self.leave(&command)).await {
+            Ok(()) => None,
+            Err(_) => Some(format!("the device did not close the session after '{command}'")),
+        }
+    }
+
+    /// Until the device closes the session: that is what is wanted, so that it is no error in any step.
+    async fn leave(&mut self, command: &str) {
+        const MOST_LEVELS: usize = 4;
+        for _ in 0..MOST_LEVELS {
+            let first = self.stray;
+            if self.start(command, Answer::new(command, &self.prompt, self.rules.echo)).await.is_err() {
+                self.stray |= first || self.answer.as_ref().is_some_and(Answer::stray);
+                return;
+            }
+            loop {
+                let current = self.screen.current();
+                if let Some(question) = self.rules.logout_questions.iter().find(|q| q.expect.is_match(&current)) {
+                    let text = match &question.answer {
+                        crate::platform::Answer::Key(text) => text.clone(),
+                        crate::platform::Answer::Line(text) => format!("{text}{}", self.rules.line_end),
+                        crate::platform::Answer::Credential(_) => return,
+                    };
+                    if self.terminal.write(text.into()).await.is_err() {
+                        return;
+                    }
+                } else if self.prompt.is(&current) {
+                    // One level up: privileges were left, not the session.
+                    break;
+                }
+                match self.terminal.read().await {
+                    Ok(Some(bytes)) => self.screen.feed(&bytes, &mut Nowhere),
+                    _ => return,
+                }
+            }
+        }
+    }
+
+    async fn type_line(&mut self, text: &str) -> Result<()> {
+        self.terminal.write(format!("{text}{}", self.rules.line_end).into()).await
+    }
+
+    async fn answer_pager(&mut self, start: usize) -> Result<()> {
+        self.screen.answered_pager(start);
+        self.terminal.write(Bytes::from_static(b" ")).await
+    }
+
+    fn lost(&self, kind: ErrorKind, message: &str) -> Error {
+        Error::new(kind, "run command", message).with("command", &self.command)
+    }
+
+    fn shown_line(&self) -> String {
+        const MOST: usize = 80;
+        let line = self.screen.current();
+        line.get(..MOST).unwrap_or(&line).escape_ascii().to_string()
+    }
+}
+
+/// What comes when nothing was asked.
+struct Late<'a> {
+    prompt: &'a Prompt,
+    text: bool,
+}
+
+impl Rows for Late<'_> {
+    fn line(&mut self, text: &[u8]) {
+        self.text |= !text.trim_ascii().is_empty() && !self.prompt.is(text);
+    }
+
+    fn part(&mut self, _text: &[u8]) {
+        self.text = true;
+    }
+}
+
+/// For what nobody reads.
+struct Nowhere;
+
+impl Rows for Nowhere {
+    fn line(&mut self, _text: &[u8]) {}
+    fn part(&mut self, _text: &[u8]) {}
+}

@@ -1,0 +1,91 @@
+//! Transports: how bytes get to a device and back. They know nothing of prompts.
+
+mod replay;
+mod ssh;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use devicevault_core::{Result, Target};
+
+use crate::platform::Platform;
+
+pub use replay::{Piece, Replay, ReplayDialer};
+pub use ssh::SshDialer;
+
+/// Reaches devices and logs in to them, as far as the protocol does that.
+#[async_trait]
+pub trait Dialer: Debug + Send + Sync {
+    /// Opens a connection, keeping the bounds of the target.
+    ///
+    /// # Errors
+    /// `Unreachable`, `Timeout`, `AuthRejected`, `HostKeyRejected`, `Unsupported`, `Unavailable`, `Config`.
+    async fn dial(&self, target: &Target, platform: &Platform) -> Result<Box<dyn Link>>;
+}
+
+/// An open connection. Dropping it closes it.
+#[async_trait]
+pub trait Link: Debug + Send {
+    /// Opens a terminal of this size.
+    ///
+    /// # Errors
+    /// `Unsupported` when the device refuses.
+    async fn shell(&mut self, columns: u32, rows: u32) -> Result<Box<dyn Terminal>>;
+
+    /// Runs one command without a terminal.
+    ///
+    /// # Errors
+    /// `Unsupported` when the device refuses, or the protocol knows nothing of the kind.
+    async fn exec(&mut self, command: &str) -> Result<Box<dyn Running>>;
+
+    /// Says good-bye, where the protocol does.
+    async fn close(&mut self) {}
+}
+
+/// A terminal of a device.
+#[async_trait]
+pub trait Terminal: Debug + Send {
+    /// The next bytes; `None` when the device closed the session. Cancel safe: a dropped future has taken nothing.
+    ///
+    /// # Errors
+    /// `Incomplete` when the connection broke.
+    async fn read(&mut self) -> Result<Option<Bytes>>;
+
+    /// What has come already; `None` when that is nothing, also at the end.
+    ///
+    /// # Errors
+    /// As [`read`](Terminal::read).
+    fn read_now(&mut self) -> Result<Option<Bytes>>;
+
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// `Incomplete` when the connection broke.
+    async fn write(&mut self, bytes: Bytes) -> Result<()>;
+}
+
+/// A command that runs on a device.
+#[async_trait]
+pub trait Running: Debug + Send {
+    /// The next bytes of its output; `None` when the device said that there is no more.
+    ///
+    /// # Errors
+    /// `Incomplete` when the connection broke before that.
+    async fn read(&mut self) -> Result<Option<Bytes>>;
+
+    /// How it ended, once there is no more.
+    fn end(&self) -> RunEnd;
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunEnd {
+    /// Exit status, where the device told one.
+    pub status: Option<u32>,
+    /// Signal that ended it.
+    pub signal: Option<String>,
+    /// The beginning of what it wrote to standard error.
+    pub errors: Vec<u8>,
+}
