@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -26,13 +26,16 @@ use super::options::GitOptions;
 use super::path::Version;
 use super::repack::{self, Selection};
 use super::write::{self, Checked, Target};
-use super::{branch, fault, health, history, verify};
+use super::{branch, fault, health, history, objects, verify};
 
 /// Bytes of bodies that are held at once; a batch of more is stored in several steps.
 const STEP: u64 = 64 << 20;
 
 /// Bytes of a chunk that is read.
 const CHUNK: usize = 64 << 10;
+
+/// Stores between two looks at how many packs there are.
+const STORES_BETWEEN_MERGES: u32 = 8;
 
 /// Records that a listing takes at a time.
 const PAGE: usize = 256;
@@ -52,6 +55,7 @@ struct Inner {
     handles: Handles,
     index: RwLock<Index>,
     repacking: Mutex<()>,
+    stores: AtomicU32,
     /// The backend was dropped: work in the background ends at its next step.
     closing: AtomicBool,
 }
@@ -81,6 +85,7 @@ impl GitBackend {
                 handles,
                 index,
                 repacking: Mutex::default(),
+                stores: AtomicU32::default(),
                 closing: AtomicBool::default(),
             })
         };
@@ -109,9 +114,12 @@ impl GitBackend {
         let work = move || {
             let outcome = inner.store(&batch);
             drop((batch, lock, guard));
+            let look = inner.options.auto_repack
+                && inner.stores.fetch_add(1, Ordering::Relaxed).is_multiple_of(STORES_BETWEEN_MERGES);
+            let merge = look.then_some(inner);
             // Whoever asked may be gone: what was stored is stored.
             let _ = answer.send(outcome);
-            if inner.options.auto_repack {
+            if let Some(inner) = merge {
                 inner.merge_small();
             }
         };
@@ -131,6 +139,19 @@ impl Inner {
         })
     }
 
+    /// Refuses a reference to a branch that the repository has not. The branch may be another one than is written now:
+    /// what was stored before that setting changed stays readable.
+    fn known(&self, repo: &Repository, at: &Version) -> Result<()> {
+        let name = format!("refs/heads/{}", at.branch);
+        if at.branch == self.options.branch
+            || (git2::Reference::is_valid_name(&name) && branch::tip(repo, &name)?.is_some())
+        {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::NotFound, "read backup", "the repository has no such branch")
+            .with("branch", at.branch.escape_debug()))
+    }
+
     /// Looks at an index that knows every commit of the branch.
     fn indexed<T>(&self, repo: &Repository, look: impl FnOnce(&Index) -> T) -> Result<T> {
         let tip = branch::tip(repo, &self.options.refname())?;
@@ -141,7 +162,7 @@ impl Inner {
             }
         }
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        history::catch_up(repo, &mut index, tip)?;
+        history::catch_up(&self.layout, repo, &mut index, tip)?;
         Ok(look(&index))
     }
 
@@ -366,7 +387,10 @@ impl StorageBackend for GitBackend {
     async fn read(&self, at: &StorageRef, range: Option<Range<u64>>) -> Result<ByteStream<'static>> {
         let version = Version::parse(at)?;
         let read = move |inner: &Inner| {
-            inner.handles.with(&inner.layout, |repo| verify::content(repo, verify::blob(repo, &version)?))
+            inner.handles.with(&inner.layout, |repo| {
+                inner.known(repo, &version)?;
+                objects::blob(repo, verify::blob(repo, &version)?)
+            })
         };
         let data = Bytes::from(self.blocking(read).await?);
         let length = data.len() as u64;
@@ -383,7 +407,13 @@ impl StorageBackend for GitBackend {
 
     async fn stat(&self, at: &StorageRef) -> Result<Manifest> {
         let version = Version::parse(at)?;
-        self.blocking(move |inner| inner.handles.with(&inner.layout, |repo| verify::manifest(repo, &version))).await
+        let stat = move |inner: &Inner| {
+            inner.handles.with(&inner.layout, |repo| {
+                inner.known(repo, &version)?;
+                verify::manifest(repo, &version)
+            })
+        };
+        self.blocking(stat).await
     }
 
     fn list(&self, filter: ListFilter) -> BoxStream<'static, Result<(StorageRef, Manifest)>> {
@@ -430,7 +460,14 @@ impl StorageBackend for GitBackend {
         let Ok(version) = Version::parse(at) else { return Ok(Verdict::Missing) };
         let expect = expect.cloned();
         self.blocking(move |inner| {
-            verify::verify(&inner.layout, &inner.layout.repository()?, &version, expect.as_ref(), depth)
+            // What is kept of packs that are open would be believed instead of what is stored.
+            inner.handles.close();
+            let repo = inner.layout.repository()?;
+            match inner.known(&repo, &version) {
+                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Verdict::Missing),
+                other => other?,
+            }
+            verify::verify(&inner.layout, &repo, &version, expect.as_ref(), depth)
         })
         .await
     }

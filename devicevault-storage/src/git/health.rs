@@ -4,11 +4,12 @@ use std::fs;
 
 use devicevault_core::Result;
 use devicevault_core::storage::Health;
-use git2::{ObjectType, Oid, Repository};
+use git2::Repository;
 
 use super::branch;
 use super::layout::{Layout, sync_folder, write_new};
 use super::lock::FileLock;
+use super::objects;
 use super::options::GitOptions;
 use super::pack;
 
@@ -45,7 +46,7 @@ pub(super) fn probe(layout: &Layout, options: &GitOptions, repo: &Repository, lo
             Err(e) => Err(e.clone()),
         },
     );
-    push("tip", tip(layout, options, repo));
+    push("tip", tip(options, repo));
     push("packs", pack::packs(layout).map(|p| format!("{} packs", p.len())));
     if let Ok(packs) = pack::packs(layout) {
         for p in packs.iter().filter(|p| !pack::plausible(p)) {
@@ -72,18 +73,9 @@ fn flush(layout: &Layout) -> Result<String> {
 }
 
 /// Reads what the branch stands at, down to the tree.
-fn tip(layout: &Layout, options: &GitOptions, repo: &Repository) -> Result<String> {
+fn tip(options: &GitOptions, repo: &Repository) -> Result<String> {
     let Some(commit) = branch::tip(repo, &options.refname())? else { return Ok("nothing to read yet".to_owned()) };
-    let failed = |e| super::fault::git("read branch", e).with("path", layout.dir().display());
-    let odb = repo.odb().map_err(failed)?;
-    let read = |id: Oid, kind: ObjectType| odb.read(id).map(|o| o.kind() == kind);
-    let tree = repo.find_commit(commit).map_err(failed)?.tree_id();
-    if read(tree, ObjectType::Tree).map_err(failed)? {
-        return Ok("the newest commit and its tree can be read".to_owned());
-    }
-    Err(devicevault_core::Error::new(
-        devicevault_core::ErrorKind::Corrupt,
-        "read branch",
-        "the newest commit has no tree",
-    ))
+    let tree = objects::commit(repo, commit)?.tree_id();
+    objects::tree(repo, tree)?;
+    Ok("the newest commit and its tree can be read".to_owned())
 }

@@ -5,14 +5,17 @@ use git2::{Oid, Repository, Sort};
 
 use super::fault;
 use super::index::{Index, Record};
+use super::layout::Layout;
 use super::message;
+use super::objects;
+use super::pack;
 use super::path::Version;
 
 /// Brings an index up to a branch's tip.
 ///
 /// What was added since is read by walking back to the commit that the index ends at. Where that is not found (history
 /// was rewritten), or a merge is met on the way (history is no line), the whole is read again.
-pub(super) fn catch_up(repo: &Repository, index: &mut Index, tip: Option<Oid>) -> Result<()> {
+pub(super) fn catch_up(layout: &Layout, repo: &Repository, index: &mut Index, tip: Option<Oid>) -> Result<()> {
     let known = index.tip();
     let Some(tip) = tip else {
         if known.is_some() {
@@ -27,7 +30,7 @@ pub(super) fn catch_up(repo: &Repository, index: &mut Index, tip: Option<Oid>) -
     let mut at = Some(tip);
     let mut linear = true;
     while let Some(oid) = at.filter(|oid| Some(*oid) != known) {
-        let commit = repo.find_commit(oid).map_err(|e| unreadable(e, oid))?;
+        let commit = commit(repo, oid)?;
         linear &= commit.parent_count() < 2;
         if !linear {
             break;
@@ -38,7 +41,7 @@ pub(super) fn catch_up(repo: &Repository, index: &mut Index, tip: Option<Oid>) -
     if !linear || (at.is_none() && known.is_some()) {
         tracing::info!("the branch was merged or rewritten: reading all of its history");
         index.clear();
-        new = whole(repo, tip)?;
+        new = whole(layout, repo, tip)?;
     }
     for oid in new.into_iter().rev() {
         push(repo, index, oid)?;
@@ -47,7 +50,9 @@ pub(super) fn catch_up(repo: &Repository, index: &mut Index, tip: Option<Oid>) -
 }
 
 /// Every commit, newest first.
-fn whole(repo: &Repository, tip: Oid) -> Result<Vec<Oid>> {
+fn whole(layout: &Layout, repo: &Repository, tip: Oid) -> Result<Vec<Oid>> {
+    let loose = pack::loose(layout)?;
+    objects::guard_all(loose.iter().map(|(id, path, _)| (*id, path.as_path())))?;
     let walk = || {
         let mut walk = repo.revwalk()?;
         walk.set_sorting(Sort::TOPOLOGICAL)?;
@@ -58,7 +63,7 @@ fn whole(repo: &Repository, tip: Oid) -> Result<Vec<Oid>> {
 }
 
 fn push(repo: &Repository, index: &mut Index, oid: Oid) -> Result<()> {
-    let commit = repo.find_commit(oid).map_err(|e| unreadable(e, oid))?;
+    let commit = commit(repo, oid)?;
     let mut any = false;
     for trailer in message::trailers(commit.message_raw_bytes()) {
         // A manifest for newer readers only is not listed; it stays readable by a newer release.
@@ -76,25 +81,14 @@ fn push(repo: &Repository, index: &mut Index, oid: Oid) -> Result<()> {
     Ok(())
 }
 
-fn unreadable(e: git2::Error, oid: Oid) -> devicevault_core::Error {
-    let missing = e.code() == git2::ErrorCode::NotFound;
-    let error = fault::git("read history", e).with("commit", oid);
-    // A commit that the branch leads to is not "not there": it is lost.
-    if missing {
-        return devicevault_core::Error::new(
-            devicevault_core::ErrorKind::Corrupt,
-            "read history",
-            "the repository lacks a commit that the branch leads to",
-        )
-        .with("commit", oid)
-        .because(error);
-    }
-    error
+/// A commit that the branch leads to.
+fn commit(repo: &Repository, oid: Oid) -> Result<git2::Commit<'_>> {
+    objects::commit(repo, oid).map_err(|e| objects::lost(e, "commit", oid))
 }
 
 /// The manifests of a commit, each with its reference.
 pub(super) fn manifests(repo: &Repository, branch: &str, oid: Oid) -> Result<Vec<(StorageRef, Manifest)>> {
-    let commit = repo.find_commit(oid).map_err(|e| unreadable(e, oid))?;
+    let commit = commit(repo, oid)?;
     message::trailers(commit.message_raw_bytes())
         .into_iter()
         .map(|t| Ok((Version::new(branch, t.path, oid).to_ref(), t.manifest()?)))

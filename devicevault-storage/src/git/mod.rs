@@ -51,6 +51,7 @@ mod index;
 mod layout;
 mod lock;
 mod message;
+mod objects;
 mod options;
 mod pack;
 mod path;

@@ -4,7 +4,7 @@
 use devicevault_core::{Error, ErrorKind, Manifest, Result, StorageRef};
 use git2::Oid;
 
-use crate::names::{component, fit};
+use crate::names::component;
 
 /// Components from the root down: `[site/]device/artefact.ext`, or `artefact+suspect.ext` for a text that may not be
 /// what the device holds, so that it has a history of its own and never stands in the place of a good one.
@@ -23,8 +23,8 @@ impl TreePath {
         path.push_str(&component(&m.source.device_name));
         path.push('/');
         let suspect = if m.suspect.is_empty() { "" } else { "+suspect" };
-        let dot = if m.extension.is_empty() { String::new() } else { format!(".{}", component(&m.extension)) };
-        path.push_str(&fit(format!("{}{suspect}{dot}", component(&m.artefact))));
+        let dot = if m.extension.is_empty() { "" } else { "." };
+        path.push_str(&component(&format!("{}{suspect}{dot}{}", m.artefact, m.extension)));
         Self(path)
     }
 

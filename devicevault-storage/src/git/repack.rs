@@ -15,6 +15,7 @@ use git2::{ObjectType, Oid, Repository, Sort};
 
 use super::fault;
 use super::layout::Layout;
+use super::objects;
 use super::pack::{self, Pack};
 use super::tree::Tree;
 use super::write::pack_name;
@@ -103,6 +104,8 @@ pub(super) fn merge(
     now: SystemTime,
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<Merged> {
+    // A damaged object is left where it is, and with it the packs: verification names it.
+    objects::guard_all(selection.loose.iter().map(|(id, path, _)| (*id, path.as_path())))?;
     let old = |t: Option<SystemTime>| t.and_then(|t| now.duration_since(t).ok()).is_some_and(|age| age > GRACE);
     let mut ids: HashSet<Oid> = HashSet::new();
     let mut young: HashSet<Oid> = HashSet::new();
@@ -269,9 +272,7 @@ impl Trees<'_> {
         {
             return Ok(tree.clone());
         }
-        let failed = |e| fault::git("merge packs", e).with("tree", id);
-        let odb = self.repo.odb().map_err(failed)?;
-        let tree = std::rc::Rc::new(Tree::parse(odb.read(id).map_err(failed)?.data())?);
+        let tree = std::rc::Rc::new(objects::tree(self.repo, id)?);
         self.last.insert(path.to_owned(), (id, tree.clone()));
         Ok(tree)
     }

@@ -2,11 +2,11 @@
 
 use devicevault_core::storage::{Verdict, VerifyDepth};
 use devicevault_core::{Digest, Error, ErrorKind, Manifest, Result};
-use git2::{ErrorCode, ObjectType, Oid, Repository};
+use git2::{Commit, Oid, Repository};
 
-use super::fault;
 use super::layout::Layout;
-use super::message;
+use super::message::{self, Trailer};
+use super::objects;
 use super::pack;
 use super::path::Version;
 
@@ -15,64 +15,40 @@ use super::path::Version;
 /// # Errors
 /// `NotFound` when the repository has no such commit, or the commit did not store that path.
 pub(super) fn manifest(repo: &Repository, at: &Version) -> Result<Manifest> {
-    let operation = "read manifest";
-    let commit = repo.find_commit(at.commit).map_err(|e| fault::git(operation, e).with("commit", at.commit))?;
-    let trailers = message::trailers(commit.message_raw_bytes());
-    match trailers.iter().find(|t| t.path == at.path) {
-        Some(t) => t.manifest().map_err(|e| e.with("commit", at.commit)),
-        None => Err(Error::new(ErrorKind::NotFound, operation, "the commit did not store this file")
-            .with("commit", at.commit)
-            .with("path", &at.path)),
-    }
+    let commit = objects::commit(repo, at.commit)?;
+    trailer(&commit, at)?.manifest().map_err(|e| e.with("commit", at.commit))
+}
+
+fn trailer<'c>(commit: &'c Commit<'_>, at: &Version) -> Result<Trailer<'c>> {
+    let found = message::trailers(commit.message_raw_bytes()).into_iter().find(|t| t.path == at.path);
+    found.ok_or_else(|| absent(at))
+}
+
+fn absent(at: &Version) -> Error {
+    Error::new(ErrorKind::NotFound, "read backup", "the commit did not store this file")
+        .with("commit", at.commit)
+        .with("path", &at.path)
 }
 
 /// The blob of a version.
 ///
 /// # Errors
-/// `NotFound` when there is no such commit; `Corrupt` when the commit is there and what it leads to is not.
+/// `NotFound` when there is no such commit, or it stored no such file; `Corrupt` when the commit is there and what it
+/// leads to is not.
 pub(super) fn blob(repo: &Repository, at: &Version) -> Result<Oid> {
-    let operation = "read backup";
-    let commit = repo.find_commit(at.commit).map_err(|e| fault::git(operation, e).with("commit", at.commit))?;
-    let within = |e: git2::Error, what: &'static str, id: Oid| -> Error {
-        if e.code() == ErrorCode::NotFound {
-            lost(operation, what, id)
-        } else {
-            fault::git(operation, e).with(what, id)
-        }
-    };
-    let mut tree = commit.tree().map_err(|e| within(e, "tree", commit.tree_id()))?;
+    let commit = objects::commit(repo, at.commit)?;
+    trailer(&commit, at)?;
+    let mut tree = objects::tree(repo, commit.tree_id())?;
     let mut parts = at.path.split('/').peekable();
     while let Some(part) = parts.next() {
-        let entry = tree.get_name(part).map(|e| (e.id(), e.kind()));
-        let absent = || {
-            Error::new(ErrorKind::NotFound, operation, "the commit holds no such file")
-                .with("commit", at.commit)
-                .with("path", &at.path)
-        };
-        match (entry, parts.peek().is_some()) {
-            (Some((id, Some(ObjectType::Tree))), true) => {
-                tree = repo.find_tree(id).map_err(|e| within(e, "tree", id))?;
-            }
-            (Some((id, Some(ObjectType::Blob))), false) => return Ok(id),
-            _ => return Err(absent()),
+        let item = tree.get(part).map(|i| (i.id, i.is_folder()));
+        match (item, parts.peek().is_some()) {
+            (Some((id, true)), true) => tree = objects::tree(repo, id)?,
+            (Some((id, false)), false) => return Ok(id),
+            _ => break,
         }
     }
-    Err(lost(operation, "tree", commit.tree_id()))
-}
-
-fn lost(operation: &'static str, what: &'static str, id: Oid) -> Error {
-    Error::new(ErrorKind::Corrupt, operation, "the repository lacks an object that the backup needs").with(what, id)
-}
-
-/// The bytes of a blob. libgit2 compares them with the blob's id.
-pub(super) fn content(repo: &Repository, id: Oid) -> Result<Vec<u8>> {
-    let operation = "read backup";
-    let odb = repo.odb().map_err(|e| fault::git(operation, e))?;
-    match odb.read(id) {
-        Ok(object) => Ok(object.data().to_vec()),
-        Err(e) if e.code() == ErrorCode::NotFound => Err(lost(operation, "blob", id)),
-        Err(e) => Err(fault::git(operation, e).with("blob", id)),
-    }
+    Err(absent(at))
 }
 
 /// Compares a version with its manifest, and with what the catalog thinks of it. `repo` was opened for this: one that
@@ -117,14 +93,9 @@ fn differences(repo: &Repository, at: &Version, expect: Option<&Manifest>, depth
     }
     let id = blob(repo, at)?;
     let size = if depth == VerifyDepth::Size {
-        let odb = repo.odb().map_err(|e| fault::git("verify backup", e))?;
-        match odb.read_header(id) {
-            Ok((size, _)) => size as u64,
-            Err(e) if e.code() == ErrorCode::NotFound => return Err(lost("verify backup", "blob", id)),
-            Err(e) => return Err(fault::git("verify backup", e).with("blob", id)),
-        }
+        objects::blob_size(repo, id)?
     } else {
-        let data = content(repo, id)?;
+        let data = objects::blob(repo, id)?;
         let hash = Digest::of(&data);
         if hash != own.sha256 {
             found.push(format!("blob {id}: SHA-256 is {hash}, the manifest says {}", own.sha256));
@@ -139,7 +110,7 @@ fn differences(repo: &Repository, at: &Version, expect: Option<&Manifest>, depth
 
 /// Which files the object that an error names is in.
 fn suspects(layout: &Layout, e: &Error) -> Result<Vec<String>> {
-    let named = e.context().filter(|(name, _)| matches!(*name, "commit" | "tree" | "blob"));
+    let named = e.context().filter(|(name, _)| matches!(*name, "commit" | "tree" | "blob" | "object"));
     let mut lines = Vec::new();
     for oid in named.filter_map(|(_, value)| Oid::from_str(value).ok()) {
         lines.extend(holders(layout, oid)?);

@@ -12,6 +12,7 @@ use super::history;
 use super::index::Index;
 use super::layout::Layout;
 use super::message;
+use super::objects;
 use super::options::{CommitPer, GitOptions};
 use super::path::{TreePath, Version};
 use super::tree::Tree;
@@ -48,7 +49,7 @@ impl Target<'_> {
         let refname = self.options.refname();
         for _ in 0..REBASES {
             let tip = branch::tip(self.repo, &refname)?;
-            history::catch_up(self.repo, index, tip)?;
+            history::catch_up(self.layout, self.repo, index, tip)?;
             let mut verdicts = Vec::new();
             let mut new = Vec::new();
             for one in batch {
@@ -68,7 +69,8 @@ impl Target<'_> {
             }
             // The batch is stored: whatever ails the index now is mended when it is next needed.
             let path = self.layout.index(&self.options.branch);
-            let up_to_date = history::catch_up(self.repo, index, Some(end)).and_then(|()| index.save(&path));
+            let up_to_date =
+                history::catch_up(self.layout, self.repo, index, Some(end)).and_then(|()| index.save(&path));
             if let Err(e) = up_to_date {
                 tracing::warn!(error = %e, "the index of the repository could not be written");
             }
@@ -186,22 +188,19 @@ struct Folder {
 impl Folder {
     fn root(repo: &Repository, tip: Option<Oid>) -> Result<Self> {
         let Some(tip) = tip else { return Ok(Self::default()) };
-        let commit = repo.find_commit(tip).map_err(|e| fault::git("read branch", e).with("commit", tip))?;
+        let commit = objects::commit(repo, tip).map_err(|e| objects::lost(e, "commit", tip))?;
         Self::load(repo, commit.tree_id())
     }
 
     fn load(repo: &Repository, id: Oid) -> Result<Self> {
-        let failed = |e| fault::git("read tree", e).with("tree", id);
-        let odb = repo.odb().map_err(failed)?;
-        let object = odb.read(id).map_err(failed)?;
-        Ok(Self { tree: Tree::parse(object.data())?, inner: BTreeMap::new(), id: Some(id) })
+        Ok(Self { tree: objects::tree(repo, id)?, inner: BTreeMap::new(), id: Some(id) })
     }
 
     /// The folder of this name, read or made.
     fn enter(&mut self, repo: &Repository, name: &str) -> Result<&mut Self> {
         if !self.inner.contains_key(name) {
             let folder = match self.tree.get(name) {
-                Some(item) if item.is_folder() => Self::load(repo, item.id)?,
+                Some(item) if item.is_folder() && !item.id.is_zero() => Self::load(repo, item.id)?,
                 _ => Self::default(),
             };
             self.inner.insert(name.to_owned(), folder);
