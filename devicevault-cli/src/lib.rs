@@ -1,1 +1,59 @@
-//! x
+//! The `devicevault` program, as a library: [`App`] is what `main` runs, and what a program of your own runs with more
+//! collectors and backends.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use devicevault_cli::App;
+//! # use devicevault_core::{ArtifactInfo, Collector, CollectorInfo, Result, Sink, StorageBackend, Target};
+//! # #[derive(Debug)] struct MyCollector;
+//! # impl MyCollector { fn new() -> Self { Self } }
+//! # #[async_trait::async_trait]
+//! # impl Collector for MyCollector {
+//! #     fn info(&self) -> &CollectorInfo { unimplemented!() }
+//! #     fn artefacts(&self, _: &Target) -> Result<Vec<ArtifactInfo>> { unimplemented!() }
+//! #     async fn collect(&self, _: &Target, _: &mut dyn Sink) -> Result<()> { unimplemented!() }
+//! # }
+//! # async fn open(_: std::path::PathBuf) -> Result<Arc<dyn StorageBackend>> { unimplemented!() }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     App::new()
+//!         .collector(Arc::new(MyCollector::new()))
+//!         .backend("mine", |settings| async move { open(settings.path()?).await })
+//!         .run(std::env::args_os())
+//!         .into()
+//! }
+//! ```
+//!
+//! Standard output carries what was asked for, as a table or (`--json`) as JSON; standard error everything else. [`Exit`]
+//! lists the exit codes. The environment, printing and the process's end are named in this crate alone, concrete
+//! collectors and stores in one module of it.
+
+mod adhoc;
+mod app;
+mod archive;
+mod args;
+mod collectors;
+mod commands;
+mod context;
+mod diff_view;
+mod exit;
+mod files;
+mod folder;
+mod instance;
+mod interrupt;
+mod login_args;
+mod logs;
+mod reference;
+mod report;
+mod round;
+mod secrets;
+mod selection;
+mod ui;
+mod unready;
+mod versions;
+mod views;
+mod wiring;
+
+pub use app::{App, BackendSettings};
+pub use exit::Exit;

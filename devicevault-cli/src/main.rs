@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The `devicevault` program.
+
+fn main() -> std::process::ExitCode {
+    devicevault_cli::App::new().run(std::env::args_os()).into()
+}

@@ -21,7 +21,10 @@ pub(crate) fn get<'a>(device: &'a Device, key: &str) -> Option<&'a str> {
 }
 
 /// Refuses settings that look like ours and are not: a misspelt `ssh.host_key` would be no check at all.
-pub(crate) fn check(device: &Device) -> Result<()> {
+///
+/// # Errors
+/// `Config` that names the option.
+pub fn check(device: &Device) -> Result<()> {
     let ours = |k: &&String| k.starts_with("ssh.") || k.starts_with("cli.");
     match device.options.keys().filter(ours).find(|k| !ALL.contains(&k.as_str())) {
         None => Ok(()),

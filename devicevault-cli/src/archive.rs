@@ -1,0 +1,247 @@
+//! What is kept, to be read: the versions of an instance by its catalog, or those of a folder by its manifests alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use devicevault_core::catalog::Query;
+use devicevault_core::run::{Backup, Copy, CopyStatus};
+use devicevault_core::storage::{ListFilter, StorageBackendExt as _};
+use devicevault_core::text::InstanceKey;
+use devicevault_core::{
+    BackupId, DestinationId, DeviceId, Error, ErrorKind, Kind, Manifest, Result, StorageBackend, StorageRef, View,
+};
+use futures::StreamExt as _;
+
+use crate::collectors::Collectors;
+use crate::instance::Instance;
+use crate::views;
+
+/// A text to be shown or compared is read into memory; no larger one is.
+const MAX_TEXT: u64 = 256 << 20;
+
+/// Versions and the places that hold them.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    pub(crate) collectors: Collectors,
+    key: InstanceKey,
+    places: BTreeMap<DestinationId, Place>,
+    index: Index,
+}
+
+/// Who knows the versions.
+#[derive(Debug)]
+enum Index {
+    Catalog(Instance),
+    /// All there is, newest first.
+    Manifests(Vec<Backup>),
+}
+
+#[derive(Debug)]
+struct Place {
+    name: String,
+    backend: Result<Arc<dyn StorageBackend>>,
+}
+
+impl Archive {
+    /// What an instance keeps.
+    ///
+    /// # Errors
+    /// Its destinations cannot be read.
+    pub(crate) async fn of_instance(instance: Instance) -> Result<Self> {
+        let open = instance.destinations().await?;
+        let places =
+            open.into_iter().map(|d| (d.config.id, Place { name: d.config.name, backend: d.backend })).collect();
+        Ok(Self {
+            collectors: instance.collectors.clone(),
+            key: instance.key.clone(),
+            places,
+            index: Index::Catalog(instance),
+        })
+    }
+
+    /// What a backend lists, without a catalog.
+    ///
+    /// # Errors
+    /// The backend cannot be listed. Manifests that cannot be read are handed to `damaged`.
+    pub(crate) async fn of_manifests(
+        collectors: Collectors,
+        key: InstanceKey,
+        backend: Arc<dyn StorageBackend>,
+        mut damaged: impl FnMut(Error),
+    ) -> Result<Self> {
+        let id = DestinationId::from("folder");
+        let mut found: BTreeMap<(DeviceId, String), Vec<(StorageRef, Manifest)>> = BTreeMap::new();
+        let mut list = backend.list(ListFilter::default());
+        while let Some(item) = list.next().await {
+            match item {
+                Ok((at, m)) => {
+                    found.entry((m.source.device.clone(), m.artefact.clone())).or_default().push((at, m));
+                }
+                Err(e) if e.kind() == ErrorKind::Corrupt || e.kind() == ErrorKind::Unsupported => damaged(e),
+                Err(e) => return Err(e),
+            }
+        }
+        drop(list);
+        let mut all: Vec<Backup> = found.into_values().flat_map(|versions| history_of(&id, versions)).collect();
+        all.sort_by_key(|b| std::cmp::Reverse((b.first_seen, b.id)));
+        let place = Place { name: id.to_string(), backend: Ok(backend) };
+        Ok(Self { collectors, key, places: BTreeMap::from([(id, place)]), index: Index::Manifests(all) })
+    }
+
+    /// The versions that a query finds, newest first.
+    ///
+    /// # Errors
+    /// What the catalog answers.
+    pub(crate) async fn versions(&self, query: &Query, limit: usize) -> Result<Vec<Backup>> {
+        let all = match &self.index {
+            Index::Catalog(instance) => return instance.find_all(query, limit).await,
+            Index::Manifests(all) => all,
+        };
+        let passes = |b: &&Backup| {
+            query.id.is_none_or(|id| id == b.id)
+                && query.device.as_ref().is_none_or(|d| *d == b.device)
+                && query.artefact.as_ref().is_none_or(|a| *a == b.artefact)
+                && query.since.is_none_or(|t| b.first_seen >= t)
+                && query.until.is_none_or(|t| b.first_seen < t)
+        };
+        Ok(all.iter().filter(passes).take(limit).cloned().collect())
+    }
+
+    /// The identity of the device of this name.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(crate) async fn device_id(&self, name: &str) -> Result<DeviceId> {
+        let all = match &self.index {
+            Index::Catalog(instance) => return instance.device_id(name).await,
+            Index::Manifests(all) => all,
+        };
+        let found = all.iter().find(|b| b.device_name == name || b.device.as_str() == name);
+        found
+            .map(|b| b.device.clone())
+            .ok_or_else(|| crate::instance::no_such_device(name, all.iter().map(|b| b.device_name.as_str())))
+    }
+
+    /// What a destination is called.
+    pub(crate) fn place_name<'a>(&'a self, id: &'a DestinationId) -> &'a str {
+        self.places.get(id).map_or(id.as_str(), |p| p.name.as_str())
+    }
+
+    /// The backend that a copy is at.
+    ///
+    /// # Errors
+    /// The destination is not there or cannot be opened.
+    pub(crate) fn backend(&self, at: &DestinationId) -> Result<&Arc<dyn StorageBackend>> {
+        let place = self.places.get(at).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "open destination", "it is switched off or was removed")
+                .with("destination", at)
+        })?;
+        place.backend.as_ref().map_err(Clone::clone)
+    }
+
+    /// The instance behind it, where there is a catalog.
+    pub(crate) fn instance(&self) -> Option<&Instance> {
+        match &self.index {
+            Index::Catalog(instance) => Some(instance),
+            Index::Manifests(_) => None,
+        }
+    }
+
+    /// The copies that can be read, best first: those of this view, then those that it can be made from.
+    fn sources<'a>(&self, backup: &'a Backup, view: View) -> Vec<(&'a Copy, &'a StorageRef)> {
+        let mut good: Vec<_> = backup
+            .copies
+            .iter()
+            .filter(|c| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended))
+            .filter(|c| c.view == view || c.view == View::Original)
+            .filter_map(|c| Some((c, c.storage_ref.as_ref()?)))
+            .collect();
+        good.sort_by_key(|(c, _)| c.view != view);
+        good
+    }
+
+    /// Reads a view of a version: a stored one, else made from the original. Of a binary there is only the original.
+    ///
+    /// # Errors
+    /// No destination has it or can be read; the first error of those that were tried.
+    pub(crate) async fn read(&self, backup: &Backup, view: View) -> Result<Vec<u8>> {
+        let view = if backup.kind == Kind::Binary { View::Original } else { view };
+        let mut first_error = None;
+        for (copy, at) in self.sources(backup, view) {
+            match self.read_copy(backup, copy, at, view).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(e) => first_error.get_or_insert(e),
+            };
+        }
+        Err(first_error.unwrap_or_else(|| {
+            Error::new(ErrorKind::NotFound, "read backup", "no destination has this view of it")
+                .with("backup", backup.id)
+                .with("view", view)
+        }))
+    }
+
+    async fn read_copy(&self, backup: &Backup, copy: &Copy, at: &StorageRef, view: View) -> Result<Vec<u8>> {
+        let backend = self.backend(&copy.destination)?;
+        let bytes = backend.read_all(at, MAX_TEXT).await.map_err(|e| told(e, backup, copy))?;
+        if copy.view == view {
+            return Ok(bytes);
+        }
+        let manifest = backend.stat(at).await.map_err(|e| told(e, backup, copy))?;
+        views::make(&self.collectors, &self.key, &manifest, Bytes::from(bytes), view)
+    }
+
+    /// A copy of this view to be read as a stream.
+    ///
+    /// # Errors
+    /// No destination has one.
+    pub(crate) fn stored<'a>(
+        &'a self,
+        backup: &'a Backup,
+        view: View,
+    ) -> Result<(&'a Arc<dyn StorageBackend>, &'a Copy, &'a StorageRef)> {
+        let view = if backup.kind == Kind::Binary { View::Original } else { view };
+        let mut first_error = None;
+        for (copy, at) in self.sources(backup, view).into_iter().filter(|(c, _)| c.view == view) {
+            match self.backend(&copy.destination) {
+                Ok(backend) => return Ok((backend, copy, at)),
+                Err(e) => first_error.get_or_insert(e),
+            };
+        }
+        Err(first_error.unwrap_or_else(|| {
+            Error::new(ErrorKind::NotFound, "read backup", "no destination has this view of it")
+                .with("backup", backup.id)
+                .with("view", view)
+        }))
+    }
+}
+
+fn told(e: Error, backup: &Backup, copy: &Copy) -> Error {
+    e.with("backup", backup.id).with("destination", &copy.destination)
+}
+
+/// Versions out of the manifests of one artefact of one device: each is valid until the next begins.
+fn history_of(at: &DestinationId, mut versions: Vec<(StorageRef, Manifest)>) -> Vec<Backup> {
+    versions.sort_by_key(|(_, m)| (m.taken_at, m.backup));
+    let mut by_id: BTreeMap<BackupId, Backup> = BTreeMap::new();
+    for (storage_ref, m) in versions {
+        let mut copy = Copy::new(at.clone(), m.view, m.size, m.sha256, m.taken_at);
+        copy.status = CopyStatus::Stored;
+        copy.storage_ref = Some(storage_ref);
+        let backup = by_id.entry(m.backup).or_insert_with(|| {
+            let mut b = Backup::new(m.backup, m.run, m.source.device.clone(), &m.artefact, m.content, m.taken_at);
+            b.device_name.clone_from(&m.source.device_name);
+            b.kind = m.kind;
+            b.extension.clone_from(&m.extension);
+            b.suspect.clone_from(&m.suspect);
+            b.metadata.clone_from(&m.metadata);
+            b.size = m.size;
+            b
+        });
+        if m.view == View::Original {
+            backup.size = m.size;
+        }
+        backup.copies.push(copy);
+    }
+    by_id.into_values().collect()
+}

@@ -1,0 +1,184 @@
+//! `devicevault backup`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use devicevault_core::inventory::Selector;
+use devicevault_core::{Device, DeviceId, Error, ErrorKind, Result};
+
+use super::device::fields::{self, FieldArgs, key_value};
+use crate::context::Context;
+use crate::instance::Instance;
+use crate::round::{self, RoundOptions};
+use crate::ui::human;
+use crate::{Exit, adhoc, report, selection};
+
+/// Back up devices: those of the home, or one by its address into a folder.
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("which").args(["names", "all", "host"]),
+    after_help = "\
+Examples:
+  devicevault backup core-rtr1 core-rtr2
+  devicevault backup --all --sessions 50
+  devicevault backup --site zurich --tag core --artefact running-config
+  devicevault backup --all --metadata ticket=CHG0042 --json
+
+One device, without a home:
+  devicevault backup --host 192.0.2.1 --platform cisco_ios --user backup --password-env PW --to ./backups
+  devicevault backup --host 192.0.2.1 --port 2222 --platform frr --user backup --key-file ~/.ssh/id_ed25519 \\
+      --host-key SHA256:… --to ./backups --json
+The folder then holds SITE/DEVICE/ARTEFACT/TIME.txt in clear, readable by the owner alone, and an index in
+.devicevault/; the next run stores what changed. `devicevault diff --from ./backups` shows it."
+)]
+pub(crate) struct BackupArgs {
+    /// Devices of the home
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// All that are enabled
+    #[arg(long)]
+    all: bool,
+    /// Of this platform; with --host: the device's platform
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// Back up the device at this address, without a home
+    #[arg(long, value_name = "HOST", requires_all = ["platform", "to"])]
+    host: Option<String>,
+    /// The folder that it is stored in
+    #[arg(long, value_name = "DIR", requires = "host")]
+    to: Option<PathBuf>,
+    /// What it is called [default: its address]
+    #[arg(long, value_name = "NAME", requires = "host")]
+    name: Option<String>,
+    #[command(flatten)]
+    fields: FieldArgs,
+    /// Only this artefact; may be given several times
+    #[arg(long = "artefact", value_name = "NAME", help_heading = "How")]
+    artefacts: Vec<String>,
+    /// Devices that are talked to at a time [default: 30]
+    #[arg(long, value_name = "N", value_parser = sessions, help_heading = "How")]
+    sessions: Option<usize>,
+    /// The longest silence of a device while connecting, logging in or answering [default: 15s to connect, else 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "How")]
+    timeout: Option<Duration>,
+    /// The longest conversation with one device [default: 30m]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "How")]
+    deadline: Option<Duration>,
+    /// How often a device is tried again after what may pass; never after a rejected password or host key [default: 2]
+    #[arg(long, value_name = "N", help_heading = "How")]
+    retries: Option<u32>,
+    /// A key and value of your own, kept with every backup; may be given several times
+    #[arg(long = "metadata", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "How")]
+    metadata: Vec<(String, String)>,
+}
+
+fn duration(s: &str) -> Result<Duration, String> {
+    match human::parse_duration(s) {
+        Ok(d) if !d.is_zero() => Ok(d),
+        Ok(_) => Err("it has to be longer than nothing".to_owned()),
+        Err(e) => Err(format!("{}; {}", e.message(), e.hint_text().unwrap_or_default())),
+    }
+}
+
+fn sessions(s: &str) -> Result<usize, String> {
+    match s.parse() {
+        Ok(n @ 1..=100_000) => Ok(n),
+        _ => Err("it has to be a number from 1 to 100000".to_owned()),
+    }
+}
+
+pub(crate) async fn run(context: &Context, args: BackupArgs) -> Result<Exit> {
+    let options = RoundOptions {
+        selection: selection::artefacts(&args.artefacts)?,
+        sessions: args.sessions,
+        timeout: args.timeout,
+        deadline: args.deadline,
+        retries: args.retries,
+        metadata: args.metadata.iter().cloned().collect(),
+    };
+    let (instance, devices) = match (&args.host, &args.to) {
+        (Some(host), Some(to)) => ad_hoc(context, &args, host, to).await?,
+        _ => at_home(context, &args).await?,
+    };
+    let done = Box::pin(round::back_up(context, &instance, devices, &options)).await?;
+    report::round(context, &instance, &done).await
+}
+
+/// One device by its address. Whatever is wrong with it is found before the folder is made.
+async fn ad_hoc(
+    context: &Context,
+    args: &BackupArgs,
+    host: &str,
+    to: &std::path::Path,
+) -> Result<(Instance, Vec<Device>)> {
+    let name = args.name.clone().unwrap_or_else(|| adhoc::name_of(host, args.fields.port));
+    let platform = args.platform.as_deref().unwrap_or_default();
+    let mut device = Device::new(DeviceId(name.clone()), &name, host, platform);
+    args.fields.apply(&mut device)?;
+    fields::check_texts(&device)?;
+    crate::wiring::platform(context.platforms_dir.as_deref(), platform)
+        .map(drop)
+        .or_else(|e| if args.fields.collector.is_some() { Ok(()) } else { Err(e) })?;
+    let instance = adhoc::open(context, to).await?;
+    fields::check_platform(&instance, &device)?;
+    adhoc::remember(&instance, &device).await?;
+    Ok((instance, vec![device]))
+}
+
+/// Devices of the home.
+async fn at_home(context: &Context, args: &BackupArgs) -> Result<(Instance, Vec<Device>)> {
+    let refuse = |why: &str, hint: &str| Err(Error::new(ErrorKind::Config, "choose devices", why).hint(hint));
+    let fields = &args.fields;
+    let mut selector = Selector::default();
+    selector.names = args.names.iter().cloned().collect();
+    selector.site.clone_from(&fields.site);
+    selector.group.clone_from(&fields.group);
+    selector.tags = fields.tags.iter().cloned().collect();
+    selector.platform.clone_from(&args.platform);
+    if selector == Selector::default() && !args.all {
+        return refuse(
+            "it is not said which devices are to be backed up",
+            "name devices, or give --all, --site, --group, --tag, --platform or --host",
+        );
+    }
+    let login = &fields.login;
+    let mut given = devicevault_core::LoginRef::default();
+    login.apply(&mut given)?;
+    let of_device = fields.port.is_some()
+        || fields.collector.is_some()
+        || fields.ssh_profile.is_some()
+        || fields.host_key.is_some()
+        || !fields.options.is_empty()
+        || given != devicevault_core::LoginRef::default();
+    if of_device {
+        return refuse(
+            "login and connection options go with --host",
+            "`devicevault device edit` changes them for a device of the home",
+        );
+    }
+    let instance = context.instance().await?;
+    let devices = instance.inventory.devices(&selector).await?;
+    for name in &selector.names {
+        if !devices.iter().any(|d| d.name == *name) {
+            // Looked up alone, a name that only the other options exclude is found.
+            let device = instance.device(name).await?;
+            return refuse(
+                "a device that was named does not fit the other options",
+                "leave the options away, or the name",
+            )
+            .map_err(|e| e.with("device", &device.name));
+        }
+    }
+    if devices.is_empty() {
+        let mut any = Selector::default();
+        any.disabled = true;
+        let some = instance.inventory.devices(&any).await?;
+        return if some.is_empty() {
+            refuse("there are no devices yet", "add some with `devicevault device add` or `device import`")
+        } else {
+            refuse("no enabled device fits", "`devicevault device list` shows all")
+        };
+    }
+    Ok((instance, devices))
+}

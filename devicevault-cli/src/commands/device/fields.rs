@@ -1,0 +1,140 @@
+//! The fields of a device as options, and the checks that every way to make a device goes through.
+
+use clap::Args;
+use devicevault_core::inventory::Selector;
+use devicevault_core::{Device, DeviceId, Error, ErrorKind, Login, Result, Target};
+
+use crate::instance::Instance;
+use crate::login_args::LoginArgs;
+use crate::wiring;
+
+/// What can be said of a device.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct FieldArgs {
+    /// Port, where it is not the protocol's own
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Where it stands
+    #[arg(long, value_name = "SITE")]
+    pub(crate) site: Option<String>,
+    /// What it belongs to
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+    /// A word to select by; may be given several times
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
+    /// The collector that talks to it [default: cli]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) collector: Option<String>,
+    /// SSH algorithms: modern, legacy (old devices) or ancient [default: the platform's]
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) ssh_profile: Option<String>,
+    /// Trust of its host key: first-use, strict, or the fingerprint SHA256:… that it has to have [default: first-use]
+    #[arg(long, value_name = "TRUST")]
+    pub(crate) host_key: Option<String>,
+    /// A setting of the collector; may be given several times
+    #[arg(long = "option", value_name = "NAME=VALUE", value_parser = key_value)]
+    pub(crate) options: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) login: LoginArgs,
+}
+
+impl FieldArgs {
+    /// Sets what was given on a device.
+    ///
+    /// # Errors
+    /// `Config` for a value that cannot be.
+    pub(crate) fn apply(&self, device: &mut Device) -> Result<()> {
+        device.port = self.port.or(device.port);
+        device.site = self.site.clone().or(device.site.take());
+        device.group = self.group.clone().or(device.group.take());
+        device.tags.extend(self.tags.iter().cloned());
+        if let Some(collector) = &self.collector {
+            device.collector.clone_from(collector);
+        }
+        if let Some(profile) = &self.ssh_profile {
+            wiring::set_ssh_profile(device, profile)?;
+        }
+        if let Some(trust) = &self.host_key {
+            wiring::set_host_key(device, trust)?;
+        }
+        device.options.extend(self.options.iter().cloned());
+        self.login.apply(&mut device.login)
+    }
+}
+
+/// Reads `name=value`.
+pub(crate) fn key_value(s: &str) -> Result<(String, String), String> {
+    match s.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+/// A device with an identity of its own.
+pub(crate) fn new_device(name: &str, host: &str, platform: &str) -> Device {
+    Device::new(DeviceId(uuid::Uuid::now_v7().to_string()), name, host, platform)
+}
+
+/// Checks what can be checked without asking the device.
+///
+/// # Errors
+/// `Config` that names the field.
+pub(crate) fn check(instance: &Instance, device: &Device) -> Result<()> {
+    check_texts(device)?;
+    check_platform(instance, device)
+}
+
+/// Checks name, host, site, group and tags.
+///
+/// # Errors
+/// `Config` that names the field.
+pub(crate) fn check_texts(device: &Device) -> Result<()> {
+    let refuse = |field: &'static str, why: &str| {
+        Err(Error::new(ErrorKind::Config, "check device", why)
+            .with("field", field)
+            .with("device", device.name.escape_debug()))
+    };
+    devicevault_core::check_device_name(&device.name)?;
+    let texts = [("host", Some(&device.host)), ("site", device.site.as_ref()), ("group", device.group.as_ref())];
+    let texts = texts.into_iter().filter_map(|(field, text)| Some((field, text?)));
+    for (field, text) in texts.chain(device.tags.iter().map(|t| ("tag", t))) {
+        if text.trim().is_empty() {
+            return refuse(field, "it is empty");
+        }
+        if text.chars().any(char::is_control) || text.len() > 255 {
+            return refuse(field, "it holds a control character, or more than 255 bytes");
+        }
+    }
+    if device.host.contains(char::is_whitespace) {
+        return refuse("host", "it holds a blank");
+    }
+    Ok(())
+}
+
+/// Checks that the collector is there and takes the device's platform and settings.
+///
+/// # Errors
+/// `Config` or `Unsupported`, as the collector tells.
+pub(crate) fn check_platform(instance: &Instance, device: &Device) -> Result<()> {
+    let collector = instance.collectors.get(&device.collector)?;
+    wiring::check_options(device)?;
+    let target = Target::new(device.clone(), Login::default());
+    collector.artefacts(&target).map(drop).map_err(|e| e.with("device", &device.name))
+}
+
+/// Refuses a name that another device has.
+///
+/// # Errors
+/// `AlreadyExists`.
+pub(crate) async fn check_name_is_free(instance: &Instance, device: &Device) -> Result<()> {
+    let mut selector = Selector::default();
+    selector.names.insert(device.name.clone());
+    let same = instance.inventory.devices(&selector).await?;
+    if same.iter().any(|d| d.id != device.id) {
+        return Err(Error::new(ErrorKind::AlreadyExists, "store device", "there is a device of this name already")
+            .with("name", &device.name)
+            .hint("`devicevault device edit` changes it"));
+    }
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! `devicevault diff`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use devicevault_core::diff::{Change, Diff, DiffOptions};
+use devicevault_core::run::Backup;
+use devicevault_core::{Error, ErrorKind, Kind, Result, View};
+use serde::Serialize;
+
+use crate::archive::Archive;
+use crate::context::Context;
+use crate::ui::{Ui, human};
+use crate::versions::{self, Wanted};
+use crate::{Exit, diff_view, folder, reference};
+
+/// Show what differs between two versions: unless said otherwise, the last two.
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Examples:
+  devicevault diff core-rtr1
+  devicevault diff core-rtr1 latest~3 latest --side-by-side
+  devicevault diff core-rtr1 2026-11-01 2026-11-20 --artefact startup-config
+  devicevault diff --from ./backups                     of a folder of ad hoc backups, by its manifests alone
+  devicevault diff --from ./backups 192.0.2.1 --context 10
+
+A version is {}.
+Volatile lines are left out and secrets masked by a key, so that a changed secret shows and tells nothing;
+--view original compares everything.", reference::FORMS))]
+pub(crate) struct DiffArgs {
+    /// The device, and after a colon the artefact
+    #[arg(value_name = "DEVICE[:ARTEFACT]", required_unless_present = "from")]
+    what: Option<String>,
+    /// The older version [default: the one before TO]
+    #[arg(value_name = "FROM")]
+    old: Option<String>,
+    /// The newer version [default: latest]
+    #[arg(value_name = "TO")]
+    new: Option<String>,
+    /// The artefact
+    #[arg(long, value_name = "NAME")]
+    artefact: Option<String>,
+    /// Two columns instead of one
+    #[arg(long)]
+    side_by_side: bool,
+    /// Unchanged lines around a change
+    #[arg(long, short = 'U', value_name = "N", default_value_t = 3)]
+    context: usize,
+    /// original (complete, with secrets), clean (without volatile lines) or redacted (secrets masked)
+    #[arg(long, value_name = "VIEW", default_value = "redacted")]
+    view: View,
+    /// Look at a folder of backups, by its manifests alone
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+}
+
+/// A difference, as `diff --json` tells it.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    device: &'a str,
+    artefact: &'a str,
+    kind: Kind,
+    view: View,
+    old: Side,
+    new: Side,
+    equal: bool,
+    added: usize,
+    removed: usize,
+    hunks: Vec<HunkTold>,
+}
+
+#[derive(Debug, Serialize)]
+struct Side {
+    backup: String,
+    first_seen: String,
+    size: u64,
+    sha256: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct HunkTold {
+    heading: Vec<String>,
+    lines: Vec<LineTold>,
+}
+
+#[derive(Debug, Serialize)]
+struct LineTold {
+    change: Change,
+    old: Option<usize>,
+    new: Option<usize>,
+    text: String,
+}
+
+pub(crate) async fn run(context: &Context, args: DiffArgs) -> Result<Exit> {
+    let archive = folder::archive(context, args.from.as_deref()).await?;
+    let wanted = Wanted::parse(args.what.as_deref(), args.artefact.as_deref());
+    let (_, found) = versions::of(&archive, &wanted).await?;
+    let (old, new) = sides(&found, args.old.as_deref(), args.new.as_deref())?;
+    if new.kind == Kind::Binary || old.kind == Kind::Binary {
+        return binary(context, old, new);
+    }
+    let (a, b) = (archive.read(old, args.view).await?, archive.read(new, args.view).await?);
+    text(&context.ui, (old, &a), (new, &b), &args)
+}
+
+/// Shows the last two versions of an artefact, as `diff` does by itself.
+///
+/// # Errors
+/// There are not two, or they cannot be read.
+pub(crate) async fn last_two(context: &Context, archive: &Archive, device: &str) -> Result<Exit> {
+    let wanted = Wanted { device: Some(device.to_owned()), artefact: None };
+    let (_, found) = versions::of(archive, &wanted).await?;
+    let (old, new) = sides(&found, None, None)?;
+    let (a, b) = (archive.read(old, View::Redacted).await?, archive.read(new, View::Redacted).await?);
+    let args = DiffArgs {
+        what: None,
+        old: None,
+        new: None,
+        artefact: None,
+        side_by_side: false,
+        context: 3,
+        view: View::Redacted,
+        from: None,
+    };
+    text(&context.ui, (old, &a), (new, &b), &args)
+}
+
+/// The two versions that are meant.
+fn sides<'a>(found: &'a [Backup], old: Option<&str>, new: Option<&str>) -> Result<(&'a Backup, &'a Backup)> {
+    let new = versions::pick(found, new.unwrap_or("latest"))?;
+    if let Some(old) = old {
+        return Ok((versions::pick(found, old)?, new));
+    }
+    let good = reference::good(found);
+    let before = good.into_iter().find(|b| (b.first_seen, b.id) < (new.first_seen, new.id));
+    let before = before.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "compare versions", "there is only one version, so nothing has changed yet")
+            .with("device", &new.device_name)
+            .with("artefact", &new.artefact)
+            .hint("a second one is stored when a backup finds a change")
+    })?;
+    Ok((before, new))
+}
+
+fn text(ui: &Ui, old: (&Backup, &[u8]), new: (&Backup, &[u8]), args: &DiffArgs) -> Result<Exit> {
+    let diff = Diff::new(old.1, new.1, &DiffOptions::default().with_context(args.context));
+    if ui.is_json() {
+        ui.json(&told(old.0, new.0, args.view, Some(&diff)))?;
+        return Ok(Exit::Done);
+    }
+    if diff.is_empty() {
+        ui.note("the versions do not differ");
+        return Ok(Exit::Done);
+    }
+    let text = if args.side_by_side {
+        diff_view::side_by_side(&diff, &name(old.0), &name(new.0), ui)
+    } else {
+        diff_view::unified(&diff, &name(old.0), &name(new.0), ui)
+    };
+    ui.raw(&text)?;
+    Ok(Exit::Done)
+}
+
+/// What a version is called above its side.
+fn name(b: &Backup) -> String {
+    format!("{}:{} {} ({})", b.device_name, b.artefact, human::time(b.first_seen), b.id)
+}
+
+fn binary(context: &Context, old: &Backup, new: &Backup) -> Result<Exit> {
+    if context.ui.is_json() {
+        context.ui.json(&told(old, new, View::Original, None))?;
+        return Ok(Exit::Done);
+    }
+    let sha = |b: &Backup| side(b).sha256.unwrap_or_else(|| "-".to_owned());
+    let (a, b) = (sha(old), sha(new));
+    if a == b {
+        context.ui.note("the versions do not differ");
+    } else {
+        for (mark, version, sha) in [("-", old, &a), ("+", new, &b)] {
+            context.ui.line(&format!("{mark} {} {} sha256:{sha}", name(version), human::size(version.size)))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn side(b: &Backup) -> Side {
+    let original = b.copies.iter().find(|c| c.view == View::Original);
+    Side {
+        backup: b.id.to_string(),
+        first_seen: b.first_seen.to_string(),
+        size: b.size,
+        sha256: original.map(|c| c.sha256.to_string()),
+    }
+}
+
+fn told<'a>(old: &Backup, new: &'a Backup, view: View, diff: Option<&Diff<'_>>) -> Told<'a> {
+    let (a, b) = (side(old), side(new));
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let hunks = diff.map(|d| {
+        let hunks = d.hunks.iter().map(|h| HunkTold {
+            heading: h.heading.iter().map(|l| lossy(l)).collect(),
+            lines: h
+                .lines
+                .iter()
+                .map(|l| LineTold { change: l.change, old: l.old, new: l.new, text: lossy(l.text) })
+                .collect(),
+        });
+        hunks.collect::<Vec<_>>()
+    });
+    Told {
+        device: &new.device_name,
+        artefact: &new.artefact,
+        kind: new.kind,
+        view,
+        equal: diff.map_or(a.sha256 == b.sha256, Diff::is_empty),
+        added: diff.map_or(0, |d| d.added),
+        removed: diff.map_or(0, |d| d.removed),
+        hunks: hunks.unwrap_or_default(),
+        old: a,
+        new: b,
+    }
+}

@@ -1,0 +1,12 @@
+//! The commands, one file each.
+
+pub(crate) mod backup;
+pub(crate) mod device;
+pub(crate) mod diff;
+pub(crate) mod download;
+pub(crate) mod history;
+pub(crate) mod init;
+pub(crate) mod platform;
+pub(crate) mod run;
+pub(crate) mod show;
+pub(crate) mod verify;

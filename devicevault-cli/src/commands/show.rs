@@ -1,0 +1,81 @@
+//! `devicevault show`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use devicevault_core::{Error, ErrorKind, Kind, Result, View};
+use futures::StreamExt as _;
+
+use crate::context::Context;
+use crate::ui::escape;
+use crate::versions::{self, Wanted};
+use crate::{Exit, folder};
+
+/// Print a version.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  devicevault show core-rtr1
+  devicevault show core-rtr1:startup-config --at 2026-11-01
+  devicevault show core-rtr1 --backup latest~1 --view original > core-rtr1.cfg
+  devicevault show --from ./backups 192.0.2.1
+
+On a terminal, control characters are shown as escapes; to a file or a pipe go the bytes as they are.")]
+pub(crate) struct ShowArgs {
+    /// The device, and after a colon the artefact
+    #[arg(value_name = "DEVICE[:ARTEFACT]", required_unless_present = "from")]
+    what: Option<String>,
+    /// What was valid at this date or time
+    #[arg(long, value_name = "TIME", conflicts_with = "backup")]
+    at: Option<String>,
+    /// This version: an identifier or its beginning, or latest~N
+    #[arg(long, value_name = "VERSION")]
+    backup: Option<String>,
+    /// original (complete, with secrets), clean (without volatile lines) or redacted (secrets masked)
+    #[arg(long, value_name = "VIEW", default_value = "redacted")]
+    view: View,
+    /// Look at a folder of backups, by its manifests alone
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+}
+
+pub(crate) async fn run(context: &Context, args: ShowArgs) -> Result<Exit> {
+    let archive = folder::archive(context, args.from.as_deref()).await?;
+    let wanted = Wanted::parse(args.what.as_deref(), None);
+    let (_, found) = versions::of(&archive, &wanted).await?;
+    let reference = args.at.or(args.backup).unwrap_or_else(|| "latest".to_owned());
+    let backup = versions::pick(&found, &reference)?;
+    let ui = &context.ui;
+    if ui.is_json() {
+        ui.json(backup)?;
+        return Ok(Exit::Done);
+    }
+    if backup.kind == Kind::Binary {
+        if ui.is_terminal() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "show backup",
+                "it is binary, and standard output is a terminal",
+            )
+            .with("artefact", &backup.artefact)
+            .hint("send it to a file, or use `devicevault download`"));
+        }
+        let (backend, _, at) = archive.stored(backup, View::Original)?;
+        let mut stream = backend.read(at, None).await?;
+        while let Some(chunk) = stream.next().await {
+            ui.raw(&chunk?)?;
+        }
+        return Ok(Exit::Done);
+    }
+    let content = archive.read(backup, args.view).await?;
+    if ui.is_terminal() {
+        let text = escape::lines(&content);
+        ui.raw(text.as_bytes())?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            ui.raw(b"\n")?;
+        }
+    } else {
+        ui.raw(&content)?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,264 @@
+//! `devicevault verify`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use devicevault_core::catalog::{CopyKey, Query};
+use devicevault_core::run::{Backup, Copy, CopyStatus};
+use devicevault_core::storage::{Verdict, VerifyDepth};
+use devicevault_core::{Error, ErrorKind, Result};
+use futures::{StreamExt as _, stream};
+use serde::Serialize;
+
+use crate::archive::Archive;
+use crate::context::Context;
+use crate::interrupt::cancellable;
+use crate::ui::progress::counter;
+use crate::ui::table::{Cell, Table, Tone};
+use crate::{Exit, folder};
+
+/// Check that what was stored is still what was stored. The catalog keeps what was found; a damaged copy is stored
+/// anew by the next backup.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  devicevault verify
+  devicevault verify --device core-rtr1 --depth content
+  devicevault verify --depth size --json                the quickest look at everything
+  devicevault verify --from ./backups                   a folder of ad hoc backups
+
+Exit codes: 0 all is good, 3 something is damaged or missing, 1 everything is.")]
+pub(crate) struct VerifyArgs {
+    /// Only of this device; may be given several times
+    #[arg(long = "device", value_name = "NAME")]
+    devices: Vec<String>,
+    /// Of all devices; this is what happens without --device
+    #[arg(long, conflicts_with = "devices")]
+    all: bool,
+    /// How deep to look: size (the objects are there), stored (their bytes hash to what was recorded), content (opened,
+    /// the content hashes to what its manifest says)
+    #[arg(long, value_name = "DEPTH", default_value = "content")]
+    depth: Depth,
+    /// Look at a folder of backups, by its manifests and, where it has one, its index
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Depth {
+    Size,
+    Stored,
+    Content,
+}
+
+impl From<Depth> for VerifyDepth {
+    fn from(depth: Depth) -> Self {
+        match depth {
+            Depth::Size => Self::Size,
+            Depth::Stored => Self::Stored,
+            Depth::Content => Self::Content,
+        }
+    }
+}
+
+/// Copies that are looked at at a time.
+const AT_ONCE: usize = 8;
+/// Versions of a device, or of all.
+const MOST: usize = 10_000_000;
+
+/// What was found of one copy that is not good.
+#[derive(Debug, Serialize)]
+struct Bad {
+    device: String,
+    artefact: String,
+    backup: Option<String>,
+    destination: String,
+    storage_ref: Option<String>,
+    first_seen: Option<String>,
+    /// `damaged`, `missing` or `unreadable`.
+    verdict: &'static str,
+    what: Vec<String>,
+}
+
+/// What a verification found, as `verify --json` tells it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Found {
+    depth: VerifyDepth,
+    checked: usize,
+    good: usize,
+    bad: Vec<Bad>,
+}
+
+pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
+    let mut unreadable = Vec::new();
+    let archive = folder::archive_with_index(context, args.from.as_deref(), |e| unreadable.push(e)).await?;
+    let mut versions = Vec::new();
+    if args.devices.is_empty() {
+        versions = archive.versions(&Query::default(), MOST).await?;
+    }
+    for name in &args.devices {
+        let mut query = Query::default();
+        query.device = Some(archive.device_id(name).await?);
+        versions.extend(archive.versions(&query, MOST).await?);
+    }
+    let mut found = cancellable(check(context, &archive, versions, args.depth.into())).await?;
+    for e in unreadable {
+        found.checked += 1;
+        found.bad.push(of_manifest(&e));
+    }
+    tell(context, &found)
+}
+
+/// Verifies every stored copy of these versions, and has the catalog remember what was found.
+///
+/// # Errors
+/// The catalog cannot be written. What is wrong with a copy is among what was found.
+pub(crate) async fn check(
+    context: &Context,
+    archive: &Archive,
+    versions: Vec<Backup>,
+    depth: VerifyDepth,
+) -> Result<Found> {
+    let copies: Vec<(&Backup, &Copy)> = versions
+        .iter()
+        .flat_map(|b| b.copies.iter().map(move |c| (b, c)))
+        .filter(|(_, c)| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended | CopyStatus::Damaged))
+        .collect();
+    let counter = counter(&context.ui, copies.len(), "copies");
+    let mut found = Found { depth, checked: copies.len(), good: 0, bad: Vec::new() };
+    let verdicts = stream::iter(copies).map(|(b, c)| async move { (b, c, verdict(archive, b, c, depth).await) });
+    let mut verdicts = Box::pin(verdicts.buffered(AT_ONCE));
+    while let Some((backup, copy, verdict)) = verdicts.next().await {
+        counter.inc(1);
+        let bad = match &verdict {
+            Ok(Verdict::Good(_)) => None,
+            Ok(Verdict::Missing) => Some(("missing", vec!["it is not there".to_owned()])),
+            Ok(Verdict::Damaged(what)) => Some(("damaged", what.clone())),
+            Ok(_) => Some(("unreadable", vec!["its destination gave a verdict that is not known here".to_owned()])),
+            Err(e) => Some(("unreadable", vec![e.to_record().message])),
+        };
+        remember(context, archive, backup, copy, bad.as_ref()).await?;
+        match bad {
+            None => found.good += 1,
+            Some((verdict, what)) => found.bad.push(Bad {
+                device: backup.device_name.clone(),
+                artefact: backup.artefact.clone(),
+                backup: Some(backup.id.to_string()),
+                destination: archive.place_name(&copy.destination).to_owned(),
+                storage_ref: copy.storage_ref.as_ref().map(ToString::to_string),
+                first_seen: Some(backup.first_seen.to_string()),
+                verdict,
+                what,
+            }),
+        }
+    }
+    counter.finish_and_clear();
+    Ok(found)
+}
+
+/// Asks the backend, and compares its manifest with the record.
+async fn verdict(archive: &Archive, backup: &Backup, copy: &Copy, depth: VerifyDepth) -> Result<Verdict> {
+    let missing = || Error::new(ErrorKind::Corrupt, "verify backup", "its record does not say where it is");
+    let at = copy.storage_ref.as_ref().ok_or_else(missing)?;
+    let backend = archive.backend(&copy.destination)?;
+    let verdict = match backend.verify(at, None, depth).await {
+        Ok(verdict) => verdict,
+        Err(e) if e.kind() == ErrorKind::NotFound => Verdict::Missing,
+        Err(e) => return Err(e),
+    };
+    if !verdict.is_good() || archive.instance().is_none() {
+        return Ok(verdict);
+    }
+    let manifest = backend.stat(at).await?;
+    let mut what = Vec::new();
+    for (name, same) in [
+        ("identifier", manifest.backup == backup.id),
+        ("size", manifest.size == copy.size),
+        ("SHA-256", manifest.sha256 == copy.sha256),
+    ] {
+        if !same {
+            what.push(format!("its {name} is not the one that was recorded"));
+        }
+    }
+    Ok(if what.is_empty() { verdict } else { Verdict::Damaged(what) })
+}
+
+/// What could not be read says nothing of the copy: a share may not be mounted.
+async fn remember(
+    context: &Context,
+    archive: &Archive,
+    backup: &Backup,
+    copy: &Copy,
+    bad: Option<&(&'static str, Vec<String>)>,
+) -> Result<()> {
+    let Some(instance) = archive.instance() else { return Ok(()) };
+    let found = match bad {
+        None => Ok(context.clock().now()),
+        Some(("unreadable", _)) => return Ok(()),
+        Some((verdict, what)) => {
+            let kind = if *verdict == "missing" { ErrorKind::NotFound } else { ErrorKind::Corrupt };
+            Err(Error::new(kind, "verify backup", what.join("; ")).to_record())
+        }
+    };
+    let key = CopyKey { backup: backup.id, destination: copy.destination.clone() };
+    instance.catalog.verified(&key, found).await
+}
+
+/// A manifest that cannot be read stands for a backup of which nothing else is known.
+fn of_manifest(e: &Error) -> Bad {
+    let at = e.context().find(|(n, _)| ["path", "object", "manifest"].contains(n)).map(|(_, v)| v.to_owned());
+    Bad {
+        device: "-".to_owned(),
+        artefact: "-".to_owned(),
+        backup: None,
+        destination: "folder".to_owned(),
+        storage_ref: at,
+        first_seen: None,
+        verdict: "damaged",
+        what: vec![e.to_record().message],
+    }
+}
+
+/// Tells what was found, and how the program ends.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(crate) fn tell(context: &Context, found: &Found) -> Result<Exit> {
+    let ui = &context.ui;
+    if ui.is_json() {
+        ui.json(found)?;
+        return Ok(Exit::of_parts(found.good, found.bad.len()));
+    }
+    let mut table = Table::new(["device", "artefact", "version", "destination", "verdict", "what"]);
+    for b in &found.bad {
+        let place =
+            b.storage_ref.as_ref().map_or_else(|| b.destination.clone(), |at| format!("{}: {at}", b.destination));
+        table.row([
+            Cell::new(&b.device),
+            Cell::new(&b.artefact),
+            Cell::opt(b.backup.as_ref()),
+            Cell::new(place),
+            Cell::new(b.verdict).tone(Tone::Bad),
+            Cell::new(b.what.join("; ")),
+        ]);
+    }
+    if !table.is_empty() {
+        ui.table(table, "")?;
+    }
+    let deep = BTreeMap::from([
+        (VerifyDepth::Size, "they are there with their size"),
+        (VerifyDepth::Stored, "their stored bytes are what was recorded"),
+        (VerifyDepth::Content, "their content is what was recorded"),
+    ]);
+    let good = if found.good == 1 { "1 copy".to_owned() } else { format!("{} copies", found.good) };
+    let line = match (found.good, found.bad.len()) {
+        (0, 0) => "there is nothing to verify".to_owned(),
+        (_, 0) => format!("{good} good: {}", deep[&found.depth]),
+        (_, bad) => {
+            format!("{good} good, {bad} not; the next backup stores the present version anew where it is damaged")
+        }
+    };
+    ui.note(&line);
+    Ok(Exit::of_parts(found.good, found.bad.len()))
+}

@@ -1,0 +1,186 @@
+//! The few files of an instance that are not the catalog's: private folders, and the instance key.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use devicevault_core::text::InstanceKey;
+use devicevault_core::{Error, ErrorKind, Result};
+use rand::TryRng as _;
+
+/// Makes a folder that only its owner can enter, with those above it. One that is there stays as it is.
+///
+/// # Errors
+/// It cannot be made, or something else has its name.
+pub(crate) fn make_private_folder(path: &Path) -> Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(|e| failed(&e, "make folder", "it cannot be made", path))
+}
+
+/// Makes an empty file that only its owner can read. One that is there stays as it is.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn make_private_file(path: &Path) -> Result<()> {
+    match private().open(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+            Err(failed(&e, "make file", "it cannot be written", path))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads the key of an instance.
+///
+/// # Errors
+/// `KeyUnavailable`.
+pub(crate) fn load_key(path: &Path) -> Result<InstanceKey> {
+    let wrong = |why: &str| {
+        Error::new(ErrorKind::KeyUnavailable, "read instance key", why)
+            .with("file", path.display())
+            .hint("restore it from your own backup of the home: without it, masks and comparisons begin anew")
+    };
+    let text = fs::read_to_string(path).map_err(|e| wrong("the file cannot be read").because(e))?;
+    let mut key = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut key).map_err(|_| wrong("it is not 64 hexadecimal digits"))?;
+    Ok(InstanceKey::new(key))
+}
+
+/// Reads the key of an instance, or makes one where there is none. Of two that make one at once, one wins and both
+/// have its key: the file appears whole.
+///
+/// # Errors
+/// The key cannot be read or written.
+pub(crate) fn load_or_make_key(path: &Path) -> Result<InstanceKey> {
+    if path.exists() {
+        return load_key(path);
+    }
+    let cannot = |e: io::Error| failed(&e, "write instance key", "it cannot be written", path);
+    let key = random_bytes()?;
+    let draft = path.with_extension(format!("{}.tmp", uuid::Uuid::now_v7()));
+    let mut file = private().open(&draft).map_err(cannot)?;
+    let written = file
+        .write_all(format!("{}\n", hex::encode(key)).as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| publish(&draft, path));
+    let _ = fs::remove_file(&draft);
+    written.map_err(cannot)?;
+    load_key(path)
+}
+
+/// Random bytes of the system.
+///
+/// # Errors
+/// It gives none.
+pub(crate) fn random_bytes() -> Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    rand::rngs::SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|e| Error::new(ErrorKind::Internal, "make key", "the system gives no random bytes").because(e))?;
+    Ok(bytes)
+}
+
+/// Gives a draft its name, unless somebody else was first.
+fn publish(draft: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(draft, path) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        // A file system without links.
+        Err(_) => fs::rename(draft, path)?,
+    }
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// A new file that only its owner can read.
+///
+/// # Errors
+/// `AlreadyExists`, or it cannot be made.
+pub(crate) fn create_private(path: &Path) -> Result<File> {
+    private().open(path).map_err(|e| failed(&e, "make file", "it cannot be written", path))
+}
+
+/// The error for a path that the operating system refused.
+pub(crate) fn failed(e: &io::Error, operation: &'static str, why: &str, path: &Path) -> Error {
+    let kind = match e.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::QuotaExceeded,
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => ErrorKind::AlreadyExists,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, operation, why).with("path", path.display()).because(io::Error::new(e.kind(), e.to_string()))
+}
+
+/// The entries of a folder by name; none where it is not there.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn entries(path: &Path) -> Result<Vec<PathBuf>> {
+    let read = match fs::read_dir(path) {
+        Ok(read) => read,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(&e, "read folder", "it cannot be read", path)),
+    };
+    let mut all = Vec::new();
+    for entry in read {
+        all.push(entry.map_err(|e| failed(&e, "read folder", "it cannot be read", path))?.path());
+    }
+    all.sort();
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("instance.key");
+        let made = load_or_make_key(&path).unwrap();
+        assert_eq!(load_or_make_key(&path).unwrap(), made);
+        assert_eq!(load_key(&path).unwrap(), made);
+        assert_eq!(entries(dir.path()).unwrap(), std::slice::from_ref(&path));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn many_at_once_have_one_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("instance.key");
+        let draft = dir.path().join("draft");
+        let first = load_or_make_key(&path).unwrap();
+        // Another process was slower: its draft does not take the place of the key.
+        fs::write(&draft, "00".repeat(32)).unwrap();
+        publish(&draft, &path).unwrap();
+        assert_eq!(load_key(&path).unwrap(), first);
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_told_without_its_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("instance.key");
+        fs::write(&path, "hunter2").unwrap();
+        let e = load_key(&path).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::KeyUnavailable);
+        assert!(!format!("{e:?}").contains("hunter2"));
+    }
+}

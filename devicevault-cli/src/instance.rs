@@ -1,0 +1,229 @@
+//! An instance: the folder that holds a catalog, its keys and what it remembers of hosts. A home is one; an ad hoc backup
+//! keeps a small one of its own beside its files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use devicevault_core::catalog::{Page, Query};
+use devicevault_core::inventory::{DestinationConfig, Selector};
+use devicevault_core::run::Backup;
+use devicevault_core::text::InstanceKey;
+use devicevault_core::{Catalog, Device, DeviceId, Error, ErrorKind, Inventory, Result, StorageBackend};
+
+use crate::app::{BackendSettings, Parts};
+use crate::collectors::Collectors;
+use crate::context::Context;
+use crate::{files, wiring};
+
+/// Name of the catalog's file.
+pub(crate) const CATALOG: &str = "catalog.db";
+/// Name of the key's file.
+pub(crate) const KEY: &str = "instance.key";
+/// Name of the file that host keys are remembered in.
+pub(crate) const KNOWN_HOSTS: &str = "known_hosts";
+/// Name of the folder with the user's own platform files.
+pub(crate) const PLATFORMS: &str = "platforms";
+
+/// An opened instance.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) home: PathBuf,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) inventory: Arc<dyn Inventory>,
+    pub(crate) key: InstanceKey,
+    pub(crate) collectors: Collectors,
+    parts: Parts,
+}
+
+/// A destination and, where it could be opened, its backend.
+#[derive(Debug)]
+pub(crate) struct OpenDestination {
+    pub(crate) config: DestinationConfig,
+    pub(crate) backend: Result<Arc<dyn StorageBackend>>,
+}
+
+impl Instance {
+    /// Whether there is one in this folder.
+    pub(crate) fn exists(home: &Path) -> bool {
+        home.join(CATALOG).exists()
+    }
+
+    /// Makes what is missing of an instance, the catalog last, and opens it.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or holds a file that is not ours.
+    pub(crate) async fn create(context: &Context, home: &Path, destinations: &[DestinationConfig]) -> Result<Self> {
+        files::make_private_folder(home)?;
+        let key = files::load_or_make_key(&home.join(KEY))?;
+        files::make_private_file(&home.join(KNOWN_HOSTS))?;
+        for destination in destinations {
+            open_destination(&context.parts, home, destination.clone(), true).await?;
+        }
+        let store = wiring::create_catalog(&home.join(CATALOG), context.clock().clone()).await?;
+        let instance = Self::assemble(context, home, store, key)?;
+        for destination in destinations {
+            instance.inventory.put_destination(destination).await?;
+        }
+        Ok(instance)
+    }
+
+    /// Opens the instance in this folder.
+    ///
+    /// # Errors
+    /// `Config` where there is none.
+    pub(crate) async fn open(context: &Context, home: &Path) -> Result<Self> {
+        if !Self::exists(home) {
+            return Err(Error::new(ErrorKind::Config, "open home", "there is no DeviceVault home in this folder")
+                .with("folder", home.display())
+                .hint("set one up with `devicevault init`, or name another by --home DIR or DEVICEVAULT_HOME"));
+        }
+        let key = files::load_key(&home.join(KEY))?;
+        let store = wiring::open_catalog(&home.join(CATALOG), context.clock().clone()).await?;
+        Self::assemble(context, home, store, key)
+    }
+
+    fn assemble(context: &Context, home: &Path, store: wiring::Store, key: InstanceKey) -> Result<Self> {
+        Ok(Self {
+            home: home.to_owned(),
+            catalog: store.catalog,
+            inventory: store.inventory,
+            key,
+            collectors: Collectors::of_home(context, home)?,
+            parts: context.parts.clone(),
+        })
+    }
+
+    /// Every enabled destination, opened.
+    ///
+    /// # Errors
+    /// The inventory cannot be read. A destination that cannot be opened is among the others, with its error.
+    pub(crate) async fn destinations(&self) -> Result<Vec<OpenDestination>> {
+        let mut open = Vec::new();
+        for config in self.inventory.destinations().await?.into_iter().filter(|d| d.enabled) {
+            let backend = open_destination(&self.parts, &self.home, config.clone(), false).await;
+            open.push(OpenDestination { backend: backend.map_err(|e| e.with("destination", &config.name)), config });
+        }
+        Ok(open)
+    }
+
+    /// The device of this name.
+    ///
+    /// # Errors
+    /// `NotFound` that names those that are alike.
+    pub(crate) async fn device(&self, name: &str) -> Result<Device> {
+        let mut selector = Selector::default();
+        selector.names.insert(name.to_owned());
+        if let Some(device) = self.inventory.devices(&selector).await?.into_iter().next() {
+            return Ok(device);
+        }
+        let mut all = Selector::default();
+        all.disabled = true;
+        let names = self.inventory.devices(&all).await?;
+        Err(no_such_device(name, names.iter().map(|d| d.name.as_str())))
+    }
+
+    /// The identity behind a name: of a device, or of one that was removed and has backups still.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(crate) async fn device_id(&self, name: &str) -> Result<DeviceId> {
+        let missing = match self.device(name).await {
+            Ok(device) => return Ok(device.id),
+            Err(e) if e.kind() == ErrorKind::NotFound => e,
+            Err(e) => return Err(e),
+        };
+        let mut page = Page::first(1000);
+        loop {
+            let found = self.catalog.find(&Query::default(), page).await?;
+            if let Some(backup) = found.items.into_iter().find(|b| b.device_name == name) {
+                return Ok(backup.device);
+            }
+            match found.next {
+                Some(next) => page = Page::after(1000, next),
+                None => return Err(missing),
+            }
+        }
+    }
+
+    /// Every backup that a query finds, newest first.
+    ///
+    /// # Errors
+    /// What the catalog answers.
+    pub(crate) async fn find_all(&self, query: &Query, limit: usize) -> Result<Vec<Backup>> {
+        let mut all = Vec::new();
+        let mut page = Page::first(1000);
+        loop {
+            let found = self.catalog.find(query, page).await?;
+            all.extend(found.items);
+            match found.next {
+                Some(next) if all.len() < limit => page = Page::after(1000, next),
+                _ => {
+                    all.truncate(limit);
+                    return Ok(all);
+                }
+            }
+        }
+    }
+
+    /// Names of the destinations by their identities.
+    ///
+    /// # Errors
+    /// The inventory cannot be read.
+    pub(crate) async fn destination_configs(
+        &self,
+    ) -> Result<BTreeMap<devicevault_core::DestinationId, DestinationConfig>> {
+        Ok(self.inventory.destinations().await?.into_iter().map(|d| (d.id.clone(), d)).collect())
+    }
+}
+
+async fn open_destination(
+    parts: &Parts,
+    home: &Path,
+    config: DestinationConfig,
+    set_up: bool,
+) -> Result<Arc<dyn StorageBackend>> {
+    let Some(open) = parts.backends.get(&config.kind) else {
+        let known: Vec<_> = parts.backends.keys().map(String::as_str).collect();
+        return Err(Error::new(ErrorKind::Config, "open destination", "this program has no such kind of destination")
+            .with("kind", config.kind.escape_debug())
+            .hint(format!("it has: {}", known.join(", "))));
+    };
+    open(BackendSettings::new(config, home.to_owned(), set_up, parts.clock.clone())).await
+}
+
+/// The error for a name that no device has.
+pub(crate) fn no_such_device<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    let e = Error::new(ErrorKind::NotFound, "find device", "there is no device of this name")
+        .with("name", name.escape_debug());
+    let alike = alike(name, known);
+    if alike.is_empty() {
+        e.hint("`devicevault device list` shows all")
+    } else {
+        e.hint(format!("did you mean {}?", alike.join(" or ")))
+    }
+}
+
+/// Up to three names that are a slip or two away.
+fn alike<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut near: Vec<_> = known.map(|k| (similarity(name, k), k)).filter(|(s, _)| *s >= 0.7).collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    near.into_iter().take(3).map(|(_, k)| k).collect()
+}
+
+fn similarity(a: &str, b: &str) -> f32 {
+    similar::TextDiff::from_chars(a.to_lowercase().as_str(), b.to_lowercase().as_str()).ratio()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_finds_its_name() {
+        let known = ["core-rtr1", "core-rtr2", "edge-sw1"];
+        assert_eq!(alike("core-rt1", known.into_iter()), ["core-rtr1", "core-rtr2"]);
+        assert_eq!(alike("Edge-SW1", known.into_iter()), ["edge-sw1"]);
+        assert!(alike("zzz", known.into_iter()).is_empty());
+    }
+}

@@ -1,0 +1,130 @@
+//! Structured logs: to standard error around the progress bars, or to a file.
+//!
+//! Only the project's own targets are let through below `warn`: what libraries trace of a conversation is none of a
+//! log's business.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use clap::{Args, ValueEnum};
+use devicevault_core::{Error, ErrorKind, Result};
+use indicatif::MultiProgress;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::ui::Ui;
+
+/// Options of the log.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Log options")]
+pub(crate) struct LogArgs {
+    /// Log as text or as one JSON object a line
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// Log what is at least this important [default: info once a log is asked for]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<LogLevel>,
+    /// Log to this file (appended, readable by the owner alone) instead of standard error
+    #[arg(long, global = true, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// Log more: -v info, -vv debug, -vvv trace
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl LogArgs {
+    /// The level, where a log is asked for at all.
+    fn level(&self) -> Option<LogLevel> {
+        let asked = self.log_format.is_some() || self.log_file.is_some();
+        self.log_level.or(match self.verbose {
+            0 if asked => Some(LogLevel::Info),
+            0 => None,
+            1 => Some(LogLevel::Info),
+            2 => Some(LogLevel::Debug),
+            _ => Some(LogLevel::Trace),
+        })
+    }
+
+    /// Begins to log, where that is asked for. The log holds for the thread pool that the returned guard lives beside.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub(crate) fn start(&self, ui: &Ui) -> Result<()> {
+        let Some(level) = self.level() else { return Ok(()) };
+        let filter = EnvFilter::try_new(format!("warn,devicevault={0},devicevault_core={0},devicevault_ssh={0},devicevault_collectors={0},devicevault_storage={0},devicevault_cli={0}", level.as_str()))
+            .map_err(|e| Error::new(ErrorKind::Internal, "start log", "the filter cannot be read").because(e))?;
+        let builder = tracing_subscriber::fmt().with_env_filter(filter);
+        let json = self.log_format == Some(LogFormat::Json);
+        // A second start in one process (a program of several Apps) keeps the first log.
+        let _ = match (&self.log_file, json) {
+            (Some(path), true) => builder.json().flatten_event(true).with_writer(file(path)?).try_init(),
+            (Some(path), false) => builder.with_ansi(false).with_writer(file(path)?).try_init(),
+            (None, true) => builder.json().flatten_event(true).with_writer(Around(ui.bars().clone())).try_init(),
+            (None, false) => builder.with_ansi(ui.paint().is_on()).with_writer(Around(ui.bars().clone())).try_init(),
+        };
+        Ok(())
+    }
+}
+
+fn file(path: &Path) -> Result<Mutex<std::fs::File>> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let opened = options.open(path).map_err(|e| {
+        Error::new(ErrorKind::Config, "open log file", "it cannot be written").with("file", path.display()).because(e)
+    })?;
+    Ok(Mutex::new(opened))
+}
+
+/// Writes lines to standard error with the progress bars out of the way.
+#[derive(Debug, Clone)]
+struct Around(MultiProgress);
+
+impl<'a> MakeWriter<'a> for Around {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self.clone()
+    }
+}
+
+impl Write for Around {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().lock().write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! Naming one of the versions of an artefact: by its identifier, its place in the order, or a time.
+
+use devicevault_core::run::Backup;
+use devicevault_core::{Error, ErrorKind, Result};
+use jiff::tz::TimeZone;
+
+use crate::ui::human;
+
+/// What a reference may be, for help texts.
+pub(crate) const FORMS: &str =
+    "an identifier or its beginning, `latest`, `latest~1` (the one before), or a date or time (what was valid then)";
+
+/// The shortest beginning of an identifier that is taken for one.
+const SHORTEST: usize = 4;
+
+/// Finds the version that a reference names among those of one artefact, newest first. `latest` and times pass over
+/// suspect versions as long as there is one that is not suspect.
+///
+/// # Errors
+/// `NotFound`, `Conflict` where several identifiers begin so, or `Config` where it is no reference.
+pub(crate) fn resolve<'a>(reference: &str, versions: &'a [Backup], zone: &TimeZone) -> Result<&'a Backup> {
+    let fail =
+        |kind, why: String| Err(Error::new(kind, "find version", why).with("reference", reference.escape_debug()));
+    let good = good(versions);
+    if let Some(back) = steps_back(reference) {
+        let Some(found) = good.get(back) else {
+            return fail(ErrorKind::NotFound, format!("there are only {}", human::count(good.len(), "version")));
+        };
+        return Ok(found);
+    }
+    let prefix = reference.to_ascii_lowercase();
+    if prefix.len() >= SHORTEST && prefix.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
+        let mut found = versions.iter().filter(|b| b.id.to_string().starts_with(&prefix));
+        match (found.next(), found.next()) {
+            (Some(one), None) => return Ok(one),
+            (Some(_), Some(_)) => return fail(ErrorKind::Conflict, "several versions begin so".to_owned()),
+            _ => {}
+        }
+    }
+    if let Some(at) = human::parse_time(reference, zone) {
+        let Some(found) = good.iter().find(|b| b.first_seen <= at) else {
+            return fail(ErrorKind::NotFound, "there was no version yet".to_owned());
+        };
+        return Ok(found);
+    }
+    if prefix.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') && !prefix.is_empty() {
+        return fail(ErrorKind::NotFound, "no version has this identifier".to_owned());
+    }
+    fail(ErrorKind::Config, "it is no reference to a version".to_owned()).map_err(|e| e.hint(format!("write {FORMS}")))
+}
+
+/// The versions that `latest` counts: those that are not suspect, or all where all are.
+pub(crate) fn good(versions: &[Backup]) -> Vec<&Backup> {
+    let good: Vec<_> = versions.iter().filter(|b| b.suspect.is_empty()).collect();
+    if good.is_empty() { versions.iter().collect() } else { good }
+}
+
+fn steps_back(reference: &str) -> Option<usize> {
+    match reference.strip_prefix("latest")? {
+        "" => Some(0),
+        rest => rest.strip_prefix('~')?.parse().ok(),
+    }
+}
+
+/// The shortest beginnings, of at least eight characters, that tell these identifiers apart.
+pub(crate) fn short_ids<T: ToString>(ids: &[T]) -> Vec<String> {
+    let mut all: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let whole = all.clone();
+    all.sort();
+    all.dedup();
+    let common = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
+    let needed = all.windows(2).map(|w| common(&w[0], &w[1]) + 1).max().unwrap_or(0).max(8);
+    whole.into_iter().map(|id| id.get(..needed).unwrap_or(&id).trim_end_matches('-').to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devicevault_core::{BackupId, Digest, RunId, Timestamp};
+    use proptest::prelude::*;
+
+    fn version(id: &str, seen: &str, suspect: bool) -> Backup {
+        let id: BackupId = id.parse().unwrap();
+        let seen: Timestamp = seen.parse().unwrap();
+        let mut b = Backup::new(id, RunId(id.0), "d".into(), "running-config", Digest::of(b""), seen);
+        if suspect {
+            b.suspect.push("short".to_owned());
+        }
+        b
+    }
+
+    fn versions() -> Vec<Backup> {
+        vec![
+            version("019a0003-0000-7000-8000-000000000000", "2026-11-22T10:00:00Z", true),
+            version("019a0002-0000-7000-8000-000000000000", "2026-11-21T10:00:00Z", false),
+            version("019a0001-0000-7000-8000-000000000000", "2026-11-20T10:00:00Z", false),
+        ]
+    }
+
+    #[test]
+    fn references_find_what_they_name() {
+        let all = versions();
+        let find = |r: &str| resolve(r, &all, &TimeZone::UTC).map(|b| b.id.to_string()[..8].to_owned());
+        assert_eq!(find("latest").unwrap(), "019a0002");
+        assert_eq!(find("latest~1").unwrap(), "019a0001");
+        assert_eq!(find("019A0003").unwrap(), "019a0003");
+        assert_eq!(find("2026-11-20").unwrap(), "019a0001");
+        assert_eq!(find("2026-11-23").unwrap(), "019a0002");
+        let kind = |r: &str| find(r).unwrap_err().kind();
+        assert_eq!(kind("latest~2"), ErrorKind::NotFound);
+        assert_eq!(kind("019a"), ErrorKind::Conflict);
+        assert_eq!(kind("019b"), ErrorKind::NotFound);
+        assert_eq!(kind("2026-11-19"), ErrorKind::NotFound);
+        assert_eq!(kind("yesterday-ish"), ErrorKind::Config);
+        assert_eq!(kind(""), ErrorKind::Config);
+    }
+
+    #[test]
+    fn where_all_are_suspect_the_newest_counts() {
+        let all = vec![version("019a0003-0000-7000-8000-000000000000", "2026-11-22T10:00:00Z", true)];
+        assert_eq!(resolve("latest", &all, &TimeZone::UTC).unwrap().id, all[0].id);
+    }
+
+    proptest! {
+        #[test]
+        fn short_ids_tell_their_versions_apart(n in 1usize..20) {
+            let ids: Vec<BackupId> = (0..n).map(|_| BackupId::generate()).collect();
+            let short = short_ids(&ids);
+            for (i, s) in short.iter().enumerate() {
+                let hits = ids.iter().filter(|id| id.to_string().starts_with(s.as_str())).count();
+                prop_assert_eq!(hits, 1, "{} of {:?}", i, ids);
+            }
+        }
+
+        #[test]
+        fn no_reference_makes_it_panic(r in ".{0,40}") {
+            let _ = resolve(&r, &versions(), &TimeZone::UTC);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Secrets from where their references point: the environment, a file, a command, the terminal.
+
+use std::collections::HashMap;
+use std::io::IsTerminal as _;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devicevault_core::{Device, Error, ErrorKind, Login, Result, SecretRef, SecretString};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::{Mutex, OnceCell};
+
+/// The longest secret, in bytes: private keys are the longest.
+const MAX_SECRET: u64 = 64 << 10;
+/// A command that takes longer is given up.
+const COMMAND_TIME: Duration = Duration::from_secs(60);
+
+/// Looks secrets up, each reference once: a command that unlocks a password store is not run for every device.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets {
+    known: Mutex<HashMap<(Reading, String), Cell>>,
+    asked: HashMap<String, SecretString>,
+}
+
+/// A secret, once it was read.
+type Cell = Arc<OnceCell<SecretString>>;
+
+/// How much of a source is the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Reading {
+    FirstLine,
+    Whole,
+}
+
+impl Secrets {
+    /// Asks at the terminal, once for each user name, for the passwords that devices without a reference need.
+    ///
+    /// # Errors
+    /// The terminal cannot be read.
+    pub(crate) fn ask(&mut self, devices: &[Device]) -> Result<()> {
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return Ok(());
+        }
+        for device in devices.iter().filter(|d| lacks_secret(d)) {
+            let user = user(device);
+            if self.asked.contains_key(&user) {
+                continue;
+            }
+            let others = devices.iter().filter(|d| lacks_secret(d) && self::user(d) == user).count();
+            let whom = if others == 1 { device.name.clone() } else { format!("{others} devices") };
+            let prompt = format!("Password of {} on {}: ", user.escape_debug(), whom.escape_debug());
+            let password = rpassword::prompt_password(prompt).map_err(|e| {
+                Error::new(ErrorKind::Config, "ask for password", "the terminal cannot be read").because(e)
+            })?;
+            self.asked.insert(user, password.into());
+        }
+        Ok(())
+    }
+
+    /// The login of a device, with its secrets.
+    ///
+    /// # Errors
+    /// `Config` that names the device and the reference, never the secret.
+    pub(crate) async fn login(&self, device: &Device) -> Result<Login> {
+        self.resolve(device).await.map_err(|e| e.with("device", &device.name))
+    }
+
+    async fn resolve(&self, device: &Device) -> Result<Login> {
+        let refs = &device.login;
+        let mut login = Login::default();
+        login.username = user(device);
+        login.password = self.one("password", refs.password.as_ref(), Reading::FirstLine).await?;
+        login.private_key = self.one("private key", refs.private_key.as_ref(), Reading::Whole).await?;
+        login.passphrase = self.one("passphrase", refs.passphrase.as_ref(), Reading::FirstLine).await?;
+        login.enable = self.one("enable secret", refs.enable.as_ref(), Reading::FirstLine).await?;
+        if lacks_secret(device) {
+            let Some(password) = self.asked.get(&login.username) else {
+                return Err(Error::new(ErrorKind::Config, "log in", "the device has neither password nor key")
+                    .hint("give --password-env, --password-file, --password-command or --key-file, or run this on a terminal to be asked"));
+            };
+            login.password = Some(password.clone());
+        }
+        Ok(login)
+    }
+
+    async fn one(&self, what: &'static str, at: Option<&SecretRef>, reading: Reading) -> Result<Option<SecretString>> {
+        let Some(at) = at else { return Ok(None) };
+        let cell = self.known.lock().await.entry((reading, format!("{at:?}"))).or_default().clone();
+        let secret = cell.get_or_try_init(|| read(what, at, reading)).await?;
+        Ok(Some(secret.clone()))
+    }
+}
+
+/// The user name; without one, the user who runs the program, as `ssh` does.
+fn user(device: &Device) -> String {
+    device.login.username.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_default()
+}
+
+fn lacks_secret(device: &Device) -> bool {
+    device.login.password.is_none() && device.login.private_key.is_none()
+}
+
+async fn read(what: &'static str, at: &SecretRef, reading: Reading) -> Result<SecretString> {
+    let fail = |why: &str| Error::new(ErrorKind::Config, format!("read {what}"), why);
+    let text = match at {
+        SecretRef::Env(name) => std::env::var(name).map_err(|e| match e {
+            std::env::VarError::NotPresent => fail("the environment variable is not set")
+                .with("variable", name)
+                .hint(format!("export {name} before you start the program")),
+            std::env::VarError::NotUnicode(_) => fail("the environment variable is not UTF-8").with("variable", name),
+        })?,
+        SecretRef::File(path) => file(path).await.map_err(|e| {
+            fail("the file cannot be read").with("file", path).because(e).hint("check the path and who may read it")
+        })?,
+        SecretRef::Command(command) => {
+            run(command).await.map_err(|e| fail("the command gave no secret").with("command", command).because(e))?
+        }
+        _ => {
+            return Err(fail("this program keeps no secrets of its own")
+                .hint("refer to an environment variable, a file or a command"));
+        }
+    };
+    let secret = match reading {
+        Reading::FirstLine => text.lines().next().unwrap_or_default(),
+        Reading::Whole => text.as_str(),
+    };
+    if secret.is_empty() {
+        return Err(fail("it is empty").with("from", place(at)));
+    }
+    Ok(secret.to_owned().into())
+}
+
+/// Where a reference points, for people.
+pub(crate) fn place(at: &SecretRef) -> String {
+    match at {
+        SecretRef::Env(name) => format!("environment variable {name}"),
+        SecretRef::File(path) => format!("file {path}"),
+        SecretRef::Command(command) => format!("command `{command}`"),
+        SecretRef::Stored(name) => format!("stored secret {name}"),
+        _ => "elsewhere".to_owned(),
+    }
+}
+
+async fn file(path: &str) -> std::io::Result<String> {
+    bounded(tokio::fs::File::open(path).await?).await
+}
+
+/// Runs a command by the shell. What it writes to standard error goes to the user, who may have to answer it.
+async fn run(command: &str) -> std::io::Result<String> {
+    let mut child = tokio::process::Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::inherit())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()?;
+    let out = child.stdout.take().ok_or_else(|| std::io::Error::other("it has no output"))?;
+    let both = async {
+        let text = bounded(out).await?;
+        let status = child.wait().await?;
+        if status.success() { Ok(text) } else { Err(std::io::Error::other(format!("it ended with {status}"))) }
+    };
+    tokio::time::timeout(COMMAND_TIME, both)
+        .await
+        .unwrap_or_else(|_| Err(std::io::Error::other(format!("it took longer than {} s", COMMAND_TIME.as_secs()))))
+}
+
+async fn bounded(from: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<String> {
+    let mut text = String::new();
+    from.take(MAX_SECRET + 1).read_to_string(&mut text).await?;
+    if text.len() as u64 > MAX_SECRET {
+        return Err(std::io::Error::other(format!("it is longer than {MAX_SECRET} bytes")));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devicevault_core::ExposeSecret as _;
+
+    fn device(password: Option<SecretRef>) -> Device {
+        let mut device = Device::new("d", "r1", "192.0.2.1", "cisco_ios");
+        device.login.username = Some("backup".to_owned());
+        device.login.password = password;
+        device
+    }
+
+    async fn password(at: SecretRef) -> Result<String> {
+        let login = Secrets::default().login(&device(Some(at))).await?;
+        Ok(login.password.unwrap().expose_secret().to_owned())
+    }
+
+    #[tokio::test]
+    async fn the_first_line_of_each_source_is_the_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pw");
+        std::fs::write(&path, "s3cret\nmore\n").unwrap();
+        let path = path.to_string_lossy().into_owned();
+        assert_eq!(password(SecretRef::File(path.clone())).await.unwrap(), "s3cret");
+        assert_eq!(password(SecretRef::Command(format!("cat '{path}'"))).await.unwrap(), "s3cret");
+        assert!(!password(SecretRef::Env("PATH".to_owned())).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_source_that_fails_is_named_and_its_output_is_not() {
+        for (at, says) in [
+            (SecretRef::Env("DEVICEVAULT_NOT_SET".to_owned()), "DEVICEVAULT_NOT_SET"),
+            (SecretRef::File("/nonexistent/pw".to_owned()), "/nonexistent/pw"),
+            (SecretRef::Command("echo hunter2; exit 3".to_owned()), "exit status: 3"),
+            (SecretRef::Command("true".to_owned()), "command `true`"),
+        ] {
+            let e = password(at).await.unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::Config);
+            let text = format!("{e:?}");
+            assert!(text.contains(says) && text.contains("r1"), "{text}");
+            assert!(!text.replace("echo hunter2", "").contains("hunter2"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endless_source_is_cut_off() {
+        let e = password(SecretRef::File("/dev/zero".to_owned())).await.unwrap_err();
+        assert!(format!("{e:?}").contains("longer than"), "{e:?}");
+    }
+
+    #[tokio::test]
+    async fn a_command_runs_once_for_many_devices() {
+        let dir = tempfile::tempdir().unwrap();
+        let count = dir.path().join("count");
+        let command = format!("echo x >> '{}'; echo pw", count.display());
+        let secrets = Secrets::default();
+        let d = device(Some(SecretRef::Command(command)));
+        let (a, b) = tokio::join!(secrets.login(&d), secrets.login(&d));
+        assert!(a.is_ok() && b.is_ok());
+        assert_eq!(std::fs::read_to_string(count).unwrap(), "x\n");
+    }
+}

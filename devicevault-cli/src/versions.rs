@@ -1,0 +1,138 @@
+//! Which artefact of which device is meant, and its versions.
+
+use std::collections::BTreeSet;
+
+use devicevault_core::catalog::Query;
+use devicevault_core::run::Backup;
+use devicevault_core::{Device, DeviceId, Error, ErrorKind, Login, Result, Target};
+use jiff::tz::TimeZone;
+
+use crate::archive::Archive;
+use crate::reference;
+
+/// No command needs more versions of one artefact than this.
+const MOST: usize = 100_000;
+
+/// What a command was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The device; of a folder with one device it need not be said.
+    pub(crate) device: Option<String>,
+    /// The artefact; the platform's first one where it is not said.
+    pub(crate) artefact: Option<String>,
+}
+
+impl Wanted {
+    /// Reads `DEVICE[:ARTEFACT]`. A name may hold colons itself (an IPv6 address): then only what reads like an artefact
+    /// behind the last one is one, and an artefact that is said apart settles it.
+    pub(crate) fn parse(what: Option<&str>, artefact: Option<&str>) -> Self {
+        let Some(what) = what else { return Self { device: None, artefact: artefact.map(str::to_owned) } };
+        if artefact.is_none()
+            && let Some((device, name)) = what.rsplit_once(':')
+            && !device.is_empty()
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.len() > 4
+            && devicevault_core::check_artefact_name(name).is_ok()
+        {
+            return Self { device: Some(device.to_owned()), artefact: Some(name.to_owned()) };
+        }
+        Self { device: Some(what.to_owned()), artefact: artefact.map(str::to_owned) }
+    }
+}
+
+/// The versions of the artefact that is wanted, newest first; there is at least one.
+///
+/// # Errors
+/// `NotFound` where there is none, `Config` where it is not clear which device is meant.
+pub(crate) async fn of(archive: &Archive, wanted: &Wanted) -> Result<(DeviceId, Vec<Backup>)> {
+    let device = match &wanted.device {
+        Some(name) => archive.device_id(name).await?,
+        None => only_device(archive).await?,
+    };
+    let mut query = Query::default();
+    query.device = Some(device.clone());
+    query.artefact.clone_from(&wanted.artefact);
+    let mut found = archive.versions(&query, MOST).await?;
+    let names: BTreeSet<String> = found.iter().map(|b| b.artefact.clone()).collect();
+    if wanted.artefact.is_none() && names.len() > 1 {
+        let main = main_artefact(archive, &found, &names).await;
+        found.retain(|b| b.artefact == main);
+    }
+    if found.is_empty() {
+        let e = Error::new(ErrorKind::NotFound, "find version", "there is none yet")
+            .with("device", wanted.device.as_deref().unwrap_or(device.as_str()).escape_debug());
+        let e = match &wanted.artefact {
+            Some(artefact) => e.with("artefact", artefact.escape_debug()),
+            None => e,
+        };
+        return Err(e.hint("`devicevault history` shows what there is"));
+    }
+    Ok((device, found))
+}
+
+/// The version that a reference names.
+///
+/// # Errors
+/// See [`reference::resolve`].
+pub(crate) fn pick<'a>(versions: &'a [Backup], reference: &str) -> Result<&'a Backup> {
+    reference::resolve(reference, versions, &TimeZone::system())
+}
+
+async fn only_device(archive: &Archive) -> Result<DeviceId> {
+    let all = archive.versions(&Query::default(), MOST).await?;
+    let devices: BTreeSet<(&str, &DeviceId)> = all.iter().map(|b| (b.device_name.as_str(), &b.device)).collect();
+    let ids: BTreeSet<&DeviceId> = devices.iter().map(|(_, id)| *id).collect();
+    match (ids.first(), ids.len()) {
+        (Some(only), 1) => Ok((*only).clone()),
+        (None, _) => Err(Error::new(ErrorKind::NotFound, "find version", "there are no backups")),
+        _ => {
+            let names: Vec<_> = devices.iter().map(|(name, _)| *name).take(10).collect();
+            Err(Error::new(ErrorKind::Config, "find version", "there are several devices")
+                .hint(format!("name one of them: {}", names.join(", "))))
+        }
+    }
+}
+
+/// Of several artefacts the one that the platform names first; where that is not known, the first by name.
+async fn main_artefact(archive: &Archive, versions: &[Backup], names: &BTreeSet<String>) -> String {
+    let first_by_name = names.first().cloned().unwrap_or_default();
+    let Some(device) = platform_of(archive, versions).await else { return first_by_name };
+    let Ok(collector) = archive.collectors.get(&device.collector) else { return first_by_name };
+    let known = collector.artefacts(&Target::new(device, Login::default())).unwrap_or_default();
+    known.into_iter().map(|a| a.name).find(|name| names.contains(name)).unwrap_or(first_by_name)
+}
+
+/// The device as the manifest of its newest version tells of it.
+async fn platform_of(archive: &Archive, versions: &[Backup]) -> Option<Device> {
+    let newest = versions.first()?;
+    for copy in &newest.copies {
+        if let (Ok(backend), Some(at)) = (archive.backend(&copy.destination), &copy.storage_ref)
+            && let Ok(manifest) = backend.stat(at).await
+        {
+            let s = manifest.source;
+            let mut device = Device::new(s.device, s.device_name, s.host, s.platform);
+            device.collector = s.collector;
+            return Some(device);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artefact_stands_behind_a_colon() {
+        let wanted = |what, artefact| {
+            let w = Wanted::parse(Some(what), artefact);
+            (w.device.unwrap(), w.artefact)
+        };
+        assert_eq!(wanted("r1", None), ("r1".to_owned(), None));
+        assert_eq!(wanted("r1:running-config", None), ("r1".to_owned(), Some("running-config".to_owned())));
+        assert_eq!(wanted("2001:db8::1", None), ("2001:db8::1".to_owned(), None));
+        assert_eq!(wanted("2001:db8::face", None), ("2001:db8::face".to_owned(), None));
+        assert_eq!(wanted("2001:db8::1:inventory", None), ("2001:db8::1".to_owned(), Some("inventory".to_owned())));
+        assert_eq!(wanted("r1:x", Some("inventory")), ("r1:x".to_owned(), Some("inventory".to_owned())));
+    }
+}

@@ -1,0 +1,238 @@
+//! The one place where concrete collectors, stores and catalogs are named.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use devicevault_collectors::{CliCollector, Platform, PlatformSet, PlatformSource, SshDialer, options};
+use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::{
+    Catalog, Clock, Collector, Device, Error, ErrorKind, Inventory, Result, StorageBackend, StorageRef,
+};
+use devicevault_ssh::{HostKeyPolicy, KnownHostsFile, Profile};
+use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
+use devicevault_storage::codec::Compression;
+use devicevault_storage::git::{GitBackend, GitOptions};
+use devicevault_storage::local::LocalStore;
+use devicevault_storage::plain::{PlainBackend, PlainOptions};
+use serde::{Deserialize, Serialize};
+
+use crate::app::{App, BackendSettings};
+
+/// Kinds of destinations.
+const PLAIN: &str = "plain";
+const GIT: &str = "git";
+
+/// A catalog and an inventory over one file.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) inventory: Arc<dyn Inventory>,
+}
+
+/// The backends that the program ships.
+pub(crate) fn register_backends(app: App) -> App {
+    app.backend(PLAIN, open_plain).backend(GIT, open_git)
+}
+
+async fn open_plain(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> {
+    let options = &settings.config.options;
+    let mut plain = PlainOptions::default().with_clock(settings.clock.clone());
+    if let Some(name) = options.get("compression") {
+        plain = plain.with_compression(compression(name)?);
+    }
+    if let Some(template) = options.get("template") {
+        plain = plain.with_template(template.parse()?);
+    }
+    let (path, id) = (settings.path()?, &settings.config.id);
+    let folder = if settings.set_up { LocalStore::init(path, id).await? } else { LocalStore::open(path, id).await? };
+    Ok(Arc::new(PlainBackend::in_folder(folder, plain)))
+}
+
+fn compression(name: &str) -> Result<Compression> {
+    let all = [Compression::None, Compression::Zstd, Compression::Gzip];
+    all.into_iter().find(|c| c.as_str() == name).ok_or_else(|| {
+        Error::new(ErrorKind::Config, "open destination", "there is no such compression")
+            .with("compression", name.escape_debug())
+            .hint("it is none, zstd or gzip")
+    })
+}
+
+async fn open_git(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> {
+    let options = &settings.config.options;
+    let mut git = GitOptions::default();
+    if let Some(branch) = options.get("branch") {
+        git = git.with_branch(branch);
+    }
+    let path = settings.path()?;
+    if !settings.set_up && !path.is_dir() {
+        return Err(Error::new(ErrorKind::Unavailable, "open destination", "the repository is not there")
+            .with("path", path.display())
+            .hint("mount the share that holds it"));
+    }
+    Ok(Arc::new(GitBackend::open(path, git, settings.clock.clone()).await?))
+}
+
+/// The file, beneath its destination's folder, that holds a copy; `None` for a destination without files.
+pub(crate) fn file_of(config: &DestinationConfig, at: &StorageRef) -> Option<String> {
+    (config.kind == PLAIN).then(|| at.to_string())
+}
+
+/// A folder of plain backups, whichever destination it is the home of.
+///
+/// # Errors
+/// `NotFound` where there is no such folder, `Config` where it holds no backups.
+pub(crate) async fn open_folder(folder: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn StorageBackend>> {
+    let fail = |kind, why: &str| Error::new(kind, "open folder of backups", why).with("path", folder.display());
+    if !folder.is_dir() {
+        return Err(fail(ErrorKind::NotFound, "there is no such folder"));
+    }
+    let id = LocalStore::destination_of(folder).await?.ok_or_else(|| {
+        fail(ErrorKind::Config, "it holds no backups")
+            .hint("name the folder that `devicevault backup --to` was given, or a plain destination's")
+    })?;
+    let store = LocalStore::open(folder, &id).await?;
+    Ok(Arc::new(PlainBackend::in_folder(store, PlainOptions::default().with_clock(clock))))
+}
+
+/// Opens the catalog in a file.
+///
+/// # Errors
+/// It is not there, or not a catalog for this release.
+pub(crate) async fn open_catalog(path: &Path, clock: Arc<dyn Clock>) -> Result<Store> {
+    SqliteCatalog::open(path, SqliteOptions::default().with_clock(clock)).await.map(store)
+}
+
+/// Opens the catalog in a file, made where it is missing.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) async fn create_catalog(path: &Path, clock: Arc<dyn Clock>) -> Result<Store> {
+    SqliteCatalog::create(path, SqliteOptions::default().with_clock(clock)).await.map(store)
+}
+
+fn store(catalog: SqliteCatalog) -> Store {
+    let catalog = Arc::new(catalog);
+    Store { catalog: catalog.clone(), inventory: catalog }
+}
+
+/// The collector for command lines, with the platforms of a folder beside the shipped ones.
+///
+/// # Errors
+/// A platform file is wrong.
+pub(crate) fn cli_collector(platforms: Option<&Path>, known_hosts: &Path) -> Result<Arc<dyn Collector>> {
+    let dialer = SshDialer::new(Arc::new(KnownHostsFile::new(known_hosts)));
+    Ok(Arc::new(CliCollector::new(Arc::new(platform_set(platforms)?), Arc::new(dialer))))
+}
+
+/// Sets which SSH algorithms a device is offered.
+///
+/// # Errors
+/// `Config` that lists the profiles.
+pub(crate) fn set_ssh_profile(device: &mut Device, profile: &str) -> Result<()> {
+    let known = Profile::ALL.map(Profile::as_str);
+    if !known.contains(&profile) {
+        return Err(Error::new(ErrorKind::Config, "read device options", "there is no such SSH profile")
+            .with("profile", profile.escape_debug())
+            .hint(format!("it is {}", known.join(", "))));
+    }
+    device.options.insert(options::PROFILE.to_owned(), profile.to_owned());
+    Ok(())
+}
+
+/// Sets how a device's host key is met: `first-use`, `strict`, or the fingerprints that it has to have.
+///
+/// # Errors
+/// `Config` for anything else.
+pub(crate) fn set_host_key(device: &mut Device, trust: &str) -> Result<()> {
+    let (key, other) = match trust {
+        "first-use" | "strict" => (options::HOST_KEY, options::FINGERPRINT),
+        _ => {
+            HostKeyPolicy::pinned(trust).map_err(|e| {
+                Error::new(ErrorKind::Config, "read device options", e.to_string())
+                    .hint("write first-use, strict, or the fingerprint SHA256:…")
+            })?;
+            (options::FINGERPRINT, options::HOST_KEY)
+        }
+    };
+    device.options.remove(other);
+    device.options.insert(key.to_owned(), trust.to_owned());
+    Ok(())
+}
+
+/// Refuses settings that look like those of the collector for command lines and are none.
+///
+/// # Errors
+/// `Config` that names the setting.
+pub(crate) fn check_options(device: &Device) -> Result<()> {
+    if device.collector == CliCollector::KEY { options::check(device) } else { Ok(()) }
+}
+
+fn platform_set(own: Option<&Path>) -> Result<PlatformSet> {
+    let set = PlatformSet::built_in();
+    own.map_or(Ok(set), |folder| PlatformSet::built_in().with_folder(folder))
+}
+
+/// A platform, for people and programs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PlatformSummary {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) aliases: Vec<String>,
+    /// It is the user's own, not a shipped one.
+    pub(crate) own: bool,
+    pub(crate) artefacts: Vec<ArtefactSummary>,
+}
+
+/// What a platform collects.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ArtefactSummary {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) mandatory: bool,
+    pub(crate) extension: String,
+    pub(crate) commands: Vec<String>,
+}
+
+impl From<&Platform> for PlatformSummary {
+    fn from(p: &Platform) -> Self {
+        let artefacts = p.artefacts().map(|a| ArtefactSummary {
+            name: a.name.clone(),
+            kind: a.kind.to_string(),
+            mandatory: a.mandatory,
+            extension: a.extension.clone(),
+            commands: p.commands(&a.name).map(str::to_owned).collect(),
+        });
+        Self {
+            name: p.name().to_owned(),
+            description: p.title().to_owned(),
+            aliases: p.aliases().to_vec(),
+            own: *p.source() != PlatformSource::BuiltIn,
+            artefacts: artefacts.collect(),
+        }
+    }
+}
+
+/// Every platform, by name.
+///
+/// # Errors
+/// A platform file is wrong.
+pub(crate) fn platforms(own: Option<&Path>) -> Result<Vec<PlatformSummary>> {
+    platform_set(own)?.list().map(|p| p.map(|p| PlatformSummary::from(&*p))).collect()
+}
+
+/// A platform by name or alias, and the text of its file.
+///
+/// # Errors
+/// `Config` where there is none.
+pub(crate) fn platform(own: Option<&Path>, name: &str) -> Result<(PlatformSummary, String)> {
+    let p = platform_set(own)?.get(name)?;
+    Ok((PlatformSummary::from(&*p), p.text().to_owned()))
+}
+
+/// Checks a platform file.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub(crate) fn check_platform(file: &Path) -> Result<PlatformSummary> {
+    PlatformSet::check_file(file).map(|p| PlatformSummary::from(&*p))
+}
