@@ -40,6 +40,7 @@ pub fn component(name: &str) -> String {
 }
 
 /// Makes a component out of components and plain text: what is encoded stays as it is.
+#[cfg(feature = "plain")]
 pub(crate) fn joined(parts: &str) -> String {
     guard(parts, |byte| is_plain(byte) || matches!(byte, b'%' | b'~'))
 }

@@ -72,6 +72,18 @@ impl LocalStore {
         }
     }
 
+    /// Which of these names are taken, by whatever it is. What cannot be looked at counts as taken.
+    pub async fn taken(&self, locations: Vec<Path>) -> Vec<bool> {
+        let (root, count) = (self.root.clone(), locations.len());
+        let is_taken = move |location: &Path| {
+            let (folder, name) = split(location.as_ref());
+            let there = root.dir(folder).and_then(|dir| Ok(rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?));
+            there.is_ok() || there.is_err_and(|e| e.kind() != io::ErrorKind::NotFound)
+        };
+        let work = move || locations.iter().map(is_taken).collect();
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| vec![true; count])
+    }
+
     /// Makes sure that the name of an object that is there survives a power cut, whoever gave it.
     ///
     /// # Errors
@@ -272,6 +284,11 @@ pub(super) fn move_new(from: &OwnedFd, old: &str, to: &OwnedFd, new: &str) -> io
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
         other => return link_checked(other, to, new),
     }
+    link_new(from, old, to, new)
+}
+
+/// The same in two steps. A crash between them leaves a second name in the staging area, which the next sweep removes.
+fn link_new(from: &OwnedFd, old: &str, to: &OwnedFd, new: &str) -> io::Result<()> {
     link_checked(rustix::fs::linkat(from, old, to, new, AtFlags::empty()), to, new)?;
     Ok(rustix::fs::unlinkat(from, old, AtFlags::empty())?)
 }
@@ -313,4 +330,36 @@ fn in_parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) ->
 /// One fault of the disk is the verdict of several sets.
 fn clone_io(e: &io::Error) -> io::Error {
     e.raw_os_error().map_or_else(|| io::Error::new(e.kind(), e.to_string()), io::Error::from_raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_way_of_moving_replaces_anything() {
+        type Move = fn(&OwnedFd, &str, &OwnedFd, &str) -> io::Result<()>;
+        for move_it in [move_new as Move, link_new] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = |name: &str| folder.path().join(name);
+            let dir: OwnedFd = std::fs::File::open(folder.path()).unwrap().into();
+            std::fs::write(path("a"), "a").unwrap();
+            std::fs::write(path("b"), "b").unwrap();
+            std::os::unix::fs::symlink("nowhere", path("link")).unwrap();
+            assert_eq!(move_it(&dir, "a", &dir, "b").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(move_it(&dir, "a", &dir, "link").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+            assert_eq!(move_it(&dir, "none", &dir, "c").unwrap_err().kind(), io::ErrorKind::NotFound);
+            move_it(&dir, "a", &dir, "c").unwrap();
+            assert_eq!(std::fs::read(path("c")).unwrap(), b"a");
+            assert!(!path("a").exists());
+        }
+    }
+
+    #[test]
+    fn many_are_done_in_their_order() {
+        for count in [0, 1, 3, 4, 7, 8, 9, 100] {
+            let doubled = in_parallel((0..count).collect(), |i| i * 2);
+            assert_eq!(doubled, (0..count).map(|i| i * 2).collect::<Vec<_>>());
+        }
+    }
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::Plain;
 use super::record::Stored;
-use super::store::{Job, Present, write_error};
+use super::store::{Job, write_error};
 use crate::fault;
 use crate::local::{Content, LocalStore, Placement, StagedFile, StagedWriter};
 
@@ -36,8 +36,11 @@ impl Plain {
     ) -> Vec<Result<StorageRef>> {
         let mut verdicts: Vec<Option<Result<StorageRef>>> = Vec::with_capacity(jobs.len());
         let (mut waiting, mut sets) = (Vec::new(), Vec::new());
+        let manifests = jobs.iter().flatten().map(|job| job.place.manifest.clone()).collect();
+        let mut taken = folder.taken(manifests).await.into_iter();
         for job in jobs {
-            match self.ready(folder, job).await {
+            let taken = job.is_err() || taken.next().unwrap_or(true);
+            match self.ready(folder, job, taken).await {
                 Ready::Done(verdict) => verdicts.push(Some(verdict)),
                 Ready::Set(job, set) => {
                     waiting.push((verdicts.len(), job));
@@ -62,16 +65,14 @@ impl Plain {
         verdicts.into_iter().map(|v| v.unwrap_or_else(lost)).collect()
     }
 
-    async fn ready(&self, folder: &LocalStore, job: Result<Job>) -> Ready {
+    async fn ready(&self, folder: &LocalStore, job: Result<Job>, taken: bool) -> Ready {
         let job = match job {
             Ok(job) => job,
             Err(e) => return Ready::Done(Err(e)),
         };
-        match self.present(&job).await {
-            Ok(Present::Nothing) => {}
-            // Both are rare, and want to be looked at alone.
-            Ok(Present::Same(_) | Present::Damaged) => return Ready::Done(self.store_alone(&job).await),
-            Err(e) => return Ready::Done(Err(e)),
+        // A second attempt, or something in the way: both are rare, and want to be looked at alone.
+        if taken {
+            return Ready::Done(self.store_alone(&job).await);
         }
         let prepare = async {
             let (content, stored) = self.write(folder, &job).await?;

@@ -127,7 +127,7 @@ impl Plain {
                 Ok((record, _)) if Some(record.stored.object.as_str()) == content.filename() => {
                     return Ok(Some(manifest));
                 }
-                Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => return Ok(Some(manifest)),
+                Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(Some(manifest)),
                 Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
                 Ok(_) | Err(_) => {}
             }

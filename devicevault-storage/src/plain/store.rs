@@ -33,7 +33,7 @@ pub(super) struct Job {
 }
 
 /// What is there already where an entry is to go.
-pub(super) enum Present {
+enum Present {
     /// Nothing, or content without a manifest.
     Nothing,
     /// This entry, whole.
@@ -121,7 +121,7 @@ impl Plain {
     }
 
     /// What is there of this entry.
-    pub(super) async fn present(&self, job: &Job) -> Result<Present> {
+    async fn present(&self, job: &Job) -> Result<Present> {
         let ours = &job.entry.manifest;
         let record = match self.load(&job.place.manifest).await {
             Ok((record, _)) => record,

@@ -220,6 +220,8 @@ async fn a_batch_has_a_verdict_per_set() {
     assert!(matches!(verdicts[1], Err(Error::AlreadyExists { .. })));
     assert_eq!(listed(&store).await, ["there", "a/1", "a/1.m", "b/2", "c/3"]);
     store.settle(&Path::from("a/1")).await.unwrap();
+    let names = ["a/1", "a", "a/2", "x/y", "there/x"].map(Path::from);
+    assert_eq!(store.taken(names.into()).await, [true, true, false, false, true]);
     assert_eq!(read(&store, "there").await.unwrap(), "newer");
     assert_eq!(staged_files(folder.path()), 0);
 }
