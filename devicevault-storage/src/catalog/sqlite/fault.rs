@@ -91,7 +91,7 @@ impl Fault {
 
 fn words(code: Option<i32>, e: &sqlx::Error) -> (ErrorKind, &'static str, &'static str) {
     const SPACE: &str = "free some space on the file system of the catalog";
-    const DAMAGED: &str = "restore the catalog from a copy, or rebuild it from the destinations";
+    const DAMAGED: &str = "check the path, restore the catalog from a copy, or rebuild it from the destinations";
     if code == Some(SQLITE_IOERR_SHMSIZE) {
         return (ErrorKind::QuotaExceeded, "there is no space left for the catalog", SPACE);
     }

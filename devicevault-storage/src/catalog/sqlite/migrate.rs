@@ -9,7 +9,7 @@ use std::io;
 use std::path::PathBuf;
 
 use devicevault_core::{Clock, Error, ErrorKind, Timestamp};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 
 use super::fault::Fault;
 use super::file::{APPLICATION_ID, Place, at_path, create_private, flush_folder, private_folder};
@@ -82,7 +82,6 @@ pub(super) async fn migrate(
     migrations: &[Migration],
     clock: &dyn Clock,
 ) -> Result<Option<PathBuf>, Fault> {
-    const OPERATION: &str = "migrate catalog";
     // Holds the write lock from before the copy to the end: the copy is what the migration began with.
     let mut tx = db.begin_with("BEGIN IMMEDIATE").await?;
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *tx).await?;
@@ -94,6 +93,21 @@ pub(super) async fn migrate(
     }
     let now = clock.now();
     let copy = if from == 0 { None } else { Some(safety_copy(place, from, now).await?) };
+    if let Err(e) = apply(&mut tx, &missing, now).await {
+        // Nothing was changed: the copy is the catalog, once too often.
+        if let Some(copy) = copy {
+            let _ = std::fs::remove_file(copy);
+        }
+        return Err(e);
+    }
+    tx.commit().await?;
+    if let Some(copy) = &copy {
+        tracing::info!(from, to = newest(migrations), copy = %copy.display(), "catalog migrated");
+    }
+    Ok(copy)
+}
+
+async fn apply(tx: &mut SqliteConnection, missing: &[&Migration], now: Timestamp) -> Result<(), Fault> {
     for step in missing {
         sqlx::raw_sql(step.sql).execute(&mut *tx).await?;
         sqlx::query(statements::SCHEMA_APPLIED)
@@ -103,25 +117,14 @@ pub(super) async fn migrate(
             .bind(micros(now))
             .execute(&mut *tx)
             .await?;
+        let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}", step.schema);
+        sqlx::raw_sql(AssertSqlSafe(marks)).execute(&mut *tx).await?;
     }
-    if from == 0 {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}")))
-            .execute(&mut *tx)
-            .await?;
+    if sqlx::query("PRAGMA foreign_key_check").fetch_optional(tx).await?.is_some() {
+        let what = "records would refer to others that are not there";
+        return Err(Error::new(ErrorKind::Corrupt, "migrate catalog", what).into());
     }
-    let user_version = format!("PRAGMA user_version = {}", newest(migrations));
-    sqlx::raw_sql(sqlx::AssertSqlSafe(user_version)).execute(&mut *tx).await?;
-    let broken = sqlx::query("PRAGMA foreign_key_check").fetch_optional(&mut *tx).await?;
-    if broken.is_some() {
-        return Err(
-            Error::new(ErrorKind::Corrupt, OPERATION, "records would refer to others that are not there").into()
-        );
-    }
-    tx.commit().await?;
-    if let Some(copy) = &copy {
-        tracing::info!(from, to = newest(migrations), copy = %copy.display(), "catalog migrated");
-    }
-    Ok(copy)
+    Ok(())
 }
 
 /// Copies the catalog as it is for readers now, durably, under a name that says from when it is.
@@ -223,7 +226,7 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(half, 0);
-        assert_eq!(fs::read_dir(place.copies()).unwrap().count(), 1, "the copy stays");
+        assert_eq!(fs::read_dir(place.copies()).unwrap().count(), 0, "a copy of what is there");
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ mod open;
 mod traits;
 mod writer;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +71,8 @@ impl SqliteOptions {
 ///
 /// Beside the file stands a folder of its name and `.d`: lock files of the processes that have it open, and the copies
 /// made before migrations. Both are for the owner alone. The file has to be on a local file system: write-ahead logs
-/// do not work across machines.
+/// do not work across machines. A process that has it open must not open the file in any other way: on closing it, the
+/// system would let go of the locks on it.
 ///
 /// It uses the runtime that it was opened on, until it is closed or dropped.
 ///
@@ -90,12 +92,17 @@ impl SqliteOptions {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct SqliteCatalog {
     path: PathBuf,
     readers: SqlitePool,
     writer: Writer,
     context: Arc<Context>,
+}
+
+impl fmt::Debug for SqliteCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteCatalog").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl SqliteCatalog {

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
 use super::SqliteOptions;
 use super::fault::Fault;
-use super::file::{Place, at_path, create_private, flush_folder, inspect, lock_file, private_folder};
+use super::file::{Place, at_path, create_private, flush_folder, lock_file, private_folder, refuse_empty};
 use super::migrate::{self, MIGRATIONS};
 
 /// How often a process looks whether another one has done opening.
@@ -74,33 +74,40 @@ pub(super) async fn open(path: &Path, create: bool, with: &SqliteOptions) -> Res
     let place = Place::find(path, create, operation)?;
     let told = |e| at_path(operation, &place.catalog, e);
     private_folder(&place.instances()).map_err(told)?;
-    let opening = lock(&place, with, operation).await?;
+    let opening = lock(&place, with.busy_timeout, operation).await?;
     if !fs::exists(&place.catalog).map_err(told)? {
         // With `create` only: else it was found above.
         make(&place, &*with.clock).await?;
     }
-    inspect(&place, operation)?;
+    refuse_empty(&place, operation)?;
     let schema = migrate::newest(MIGRATIONS);
-    let options = WriterOptions { place: place.clone(), busy_timeout: with.busy_timeout, schema };
+    // SQLite counts in milliseconds, and has 31 bits for them.
+    let busy_timeout = with.busy_timeout.min(Duration::from_millis(i32::MAX as u64));
+    let options = WriterOptions { place: place.clone(), busy_timeout, schema };
     let writer = prepare(&options, &*with.clock, operation).await.map_err(|e| e.tell(operation, &place.catalog))?;
     Ok(Opened { place, writer, options, _opening: opening })
 }
 
 /// Changing the journal mode cannot wait for others, and of two that migrate one must not: so one opens at a time.
-async fn lock(place: &Place, with: &SqliteOptions, operation: &'static str) -> Result<File> {
+async fn lock(place: &Place, patience: Duration, operation: &'static str) -> Result<File> {
     let path = place.folder().join("open.lock");
-    let file = lock_file(&path).map_err(|e| at_path(operation, &path, e))?;
-    let give_up = with.clock.monotonic() + with.busy_timeout;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::Error(e)) => return Err(at_path(operation, &path, e)),
-            Err(TryLockError::WouldBlock) if with.clock.monotonic() < give_up => with.clock.sleep(POLL).await,
-            Err(TryLockError::WouldBlock) => {
-                let what = "another process is opening or migrating the catalog";
-                let e = Error::new(ErrorKind::Unavailable, operation, what).with("catalog", place.catalog.display());
-                return Err(e.hint("try again when it is done"));
+    let told = |e| at_path(operation, &path, e);
+    let file = lock_file(&path).map_err(told)?;
+    let locked = async {
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(POLL).await,
+                Err(TryLockError::Error(e)) => return Err(told(e)),
             }
+        }
+    };
+    match tokio::time::timeout(patience, locked).await {
+        Ok(locked) => locked.map(|()| file),
+        Err(_) => {
+            let what = "another process is opening or migrating the catalog";
+            let e = Error::new(ErrorKind::Unavailable, operation, what).with("catalog", place.catalog.display());
+            Err(e.hint("try again when it is done"))
         }
     }
 }
@@ -114,12 +121,28 @@ async fn prepare(
     let mut look = self::options(&options.place).busy_timeout(options.busy_timeout).connect().await?;
     let found = migrate::read(&mut look, operation).await?;
     migrate::readable(found, options.schema, operation)?;
+    refuse_cut_off(&mut look, &options.place, operation).await?;
     look.close().await?;
     let mut writer = options.connect().await?;
     if found.schema < options.schema {
         migrate::migrate(&mut writer, &options.place, MIGRATIONS, clock).await?;
     }
     Ok(writer)
+}
+
+/// SQLite refuses a file that lacks whole pages, and reads what is missing of the last one as zeros.
+async fn refuse_cut_off(db: &mut SqliteConnection, place: &Place, operation: &'static str) -> Result<(), Fault> {
+    let told = |e| at_path(operation, &place.catalog, e);
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut *db).await?;
+    let page_size: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(db).await?;
+    // What was written since may be in the log alone.
+    let log = fs::metadata(place.beside("-wal")).map_or(0, |m| m.len());
+    let len = fs::metadata(&place.catalog).map_err(told)?.len();
+    if log == 0 && len < pages.saturating_mul(page_size).unsigned_abs() {
+        let e = Error::new(ErrorKind::Corrupt, operation, "the file is shorter than it says: it was cut off");
+        return Err(e.hint("restore the catalog from a copy, or rebuild it from the destinations").into());
+    }
+    Ok(())
 }
 
 /// Makes the file under another name and gives it its own when it is whole: no catalog is ever empty.

@@ -9,6 +9,7 @@ use devicevault_core::run::Outcome;
 use devicevault_core::{Catalog as _, Error, ErrorKind, Inventory as _, Retry, RunId};
 use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
 use devicevault_testkit::samples;
+use proptest::prelude::*;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 
@@ -108,7 +109,8 @@ async fn what_is_no_catalog_is_told_and_left_alone() {
     for (content, message) in [
         (&b"just a text, long enough to be none of the others"[..], "the file is not an SQLite database"),
         (&b""[..], "the file is empty; a catalog never is"),
-        (&b"SQLite format 3\0"[..], "the file ends within its first 100 bytes"),
+        (&b"SQLite format 3\0"[..], "the file is not an SQLite database"),
+        (&[b'x'; 5000][..], "the file is not an SQLite database"),
     ] {
         fs::write(&path, content).unwrap();
         let e = refused(&path).await;
@@ -123,6 +125,24 @@ async fn what_is_no_catalog_is_told_and_left_alone() {
     let e = refused(&path).await;
     assert_eq!((e.kind(), e.message()), (ErrorKind::Config, "the file is a database of another program"));
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn any_file_is_refused_and_left_as_it_is(
+        start in prop::sample::select(vec![&b""[..], b"SQLite format 3\0", b"SQLite format 3\0\x10\x00\x01\x01\x00\x40\x20\x20"]),
+        rest in proptest::collection::vec(any::<u8>(), 1..6000),
+    ) {
+        let (_folder, path) = place();
+        let content = [start, &rest].concat();
+        fs::write(&path, &content).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let e = runtime.block_on(refused(&path));
+        prop_assert!(matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Config), "{:?}", e);
+        prop_assert_eq!(fs::read(&path).unwrap(), content);
+    }
 }
 
 #[tokio::test]
@@ -240,7 +260,7 @@ async fn somebody_who_opens_it_is_waited_for_and_then_told() {
         (ErrorKind::Unavailable, "another process is opening or migrating the catalog")
     );
     drop(held);
-    SqliteCatalog::open(&path, options).await.unwrap();
+    SqliteCatalog::open(&path, options.with_busy_timeout(Duration::MAX).with_readers(0)).await.unwrap();
 }
 
 #[tokio::test]

@@ -122,6 +122,10 @@ async fn another_process() {
             };
             futures::future::join_all((0..8).map(one)).await;
         }
+        "visit" => {
+            catalog.close().await;
+            eprintln!("told done");
+        }
         other => panic!("no such act: {other}"),
     }
 }
@@ -156,6 +160,29 @@ async fn what_a_killed_process_left_is_closed_by_the_next_that_opens() {
     let catalog = open(&path).await;
     assert_eq!(run_of(&catalog, run).await.state, RunState::Failed);
     assert_eq!(std::fs::read_dir(&instances).unwrap().count(), 1, "its own, and not that of the dead");
+}
+
+/// SQLite's locks on a file are gone when its process closes any handle of that file
+/// (<https://www.sqlite.org/howtocorrupt.html>, 2.2): another process would then take itself for the last one to close
+/// the catalog, and remove the log that this one writes.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn opening_it_again_in_a_process_leaves_its_locks_alone() {
+    use std::os::unix::fs::MetadataExt as _;
+    let (_folder, path) = place();
+    let first = open(&path).await;
+    let file = format!(":{} ", std::fs::metadata(&path).unwrap().ino());
+    let locks = || std::fs::read_to_string("/proc/locks").unwrap().lines().filter(|l| l.contains(&file)).count();
+    assert_eq!(locks(), 1);
+    let second = open(&path).await;
+    second.check().await.unwrap();
+    assert_eq!(locks(), 1);
+    drop(second);
+    let _third = open(&path).await;
+    assert_eq!(locks(), 1);
+    assert_eq!(Process::start("visit", &path).told().unwrap(), "done");
+    let run = first.begin(&new_run("a", 1)).await.unwrap();
+    assert_eq!(run_of(&open(&path).await, run).await.id, run);
 }
 
 #[test]
