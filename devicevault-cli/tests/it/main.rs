@@ -1,0 +1,6 @@
+//! The `devicevault` program, run as a person runs it.
+
+mod arguments;
+mod homes;
+mod imports;
+mod person;
