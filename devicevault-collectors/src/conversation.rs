@@ -7,6 +7,7 @@ use devicevault_core::{Error, ErrorKind, Note, Result, Sink, StepLimits, Target}
 use regex::bytes::Regex;
 use tokio::time::{Instant, timeout};
 
+use crate::escape::shown;
 use crate::platform::{Channel, Platform, ShellRules};
 use crate::session::Shell;
 use crate::transport::{Link, RunEnd, Running};
@@ -90,7 +91,7 @@ impl<'a> Conversation<'a> {
         let Current::Exec(Some(command)) = &self.channel else { return None };
         let end = command.end.as_ref()?;
         let first_line = end.errors.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).find(|l| !l.is_empty());
-        let said = first_line.map(|l| format!(": {}", l.get(..200).unwrap_or(l).escape_ascii())).unwrap_or_default();
+        let said = first_line.map(|l| format!(": {}", shown(l, 200))).unwrap_or_default();
         match (&end.signal, end.status) {
             (Some(signal), _) => Some(format!("the command was ended by signal {signal}{said}")),
             (None, Some(status)) if status != 0 && (self.platform.check_status || command.written == 0) => {

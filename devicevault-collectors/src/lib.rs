@@ -18,6 +18,7 @@
 
 mod collector;
 mod conversation;
+mod escape;
 pub mod options;
 mod platform;
 mod refusal;

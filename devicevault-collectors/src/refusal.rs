@@ -3,6 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use regex::bytes::Regex;
 
+use crate::escape::shown;
+
 /// Holds the beginning of an answer back until it is too long for a refusal.
 #[derive(Debug)]
 pub(crate) struct Gate<'a> {
@@ -38,7 +40,7 @@ impl<'a> Gate<'a> {
         for line in held.as_ref().split(|b: &u8| *b == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if self.failure.iter().any(|f| f.is_match(line)) {
-                return Err(line.trim_ascii().escape_ascii().to_string());
+                return Err(shown(line, 200));
             }
         }
         Ok((!held.is_empty()).then(|| held.freeze()))

@@ -69,13 +69,14 @@ pub(crate) struct Answer {
     /// Lines before the echo: left over from an earlier answer, or the text of a device that does not echo.
     before: BytesMut,
     before_squeezed: Vec<u8>,
+    late_prompts: usize,
     stray: bool,
     out: BytesMut,
     some_text: bool,
     last: Vec<u8>,
     candidate: Option<Candidate>,
     typed: Typed,
-    asked: u32,
+    asked: usize,
     spaces: usize,
     paged_at: Option<u64>,
     doubts: Doubts,
@@ -97,6 +98,8 @@ struct Candidate {
     text: usize,
     /// How many of the lines that are expected after it have come.
     seen: usize,
+    /// It stood at the very end when our empty line was typed.
+    stood: bool,
 }
 
 /// Whether an empty line of ours is still to be answered.
@@ -110,7 +113,7 @@ enum Typed {
 }
 
 /// How often an empty line is typed again that nothing came back for.
-const MOST_ASKED: u32 = 2;
+const MOST_ASKED: usize = 2;
 /// Without an echo after so many bytes there is none.
 const MOST_BEFORE_ECHO: usize = 64 * 1024;
 
@@ -130,6 +133,17 @@ impl Answer {
     pub(crate) fn ends_with(mut self, marker: Option<Regex>) -> Self {
         self.end_marker = marker;
         self
+    }
+
+    /// So many prompts may still come that answer empty lines of earlier on.
+    pub(crate) fn after_prompts(mut self, count: usize) -> Self {
+        self.late_prompts = count;
+        self
+    }
+
+    /// How many prompts may still come after it is complete.
+    pub(crate) fn late_prompts(&self) -> usize {
+        self.asked + usize::from(self.typed == Typed::Perhaps)
     }
 
     /// An answer without text needs no confirmation.
@@ -207,7 +221,7 @@ impl Answer {
         if self.echoed && text == 0 && self.typed == Typed::No && (marked || nothing) {
             return self.completed();
         }
-        self.candidate = Some(Candidate { line: current.to_vec(), text, seen: 0 });
+        self.candidate = Some(Candidate { line: current.to_vec(), text, seen: 0, stood: true });
         match (rules.confirm, self.typed) {
             (Confirm::Quiet, _) => Next::WaitQuietly,
             (Confirm::EmptyLine, Typed::Yes) => Next::Wait,
@@ -291,7 +305,8 @@ impl Answer {
         }
         let before = self.before_squeezed.len() - command.len();
         let before = self.before_squeezed.get(..before).unwrap_or_default();
-        self.stray = !is_prompts(before, &squeezed(&self.prompt_text));
+        // The prompt that it was typed at, and those that answer empty lines which may not have been answered.
+        self.stray = prompts(before, &squeezed(&self.prompt_text)).is_none_or(|n| n > 1 + self.late_prompts);
         true
     }
 
@@ -356,10 +371,15 @@ impl Rows for Answer {
                 return;
             }
             // The line ended where we typed ours: was that its own end, or the echo?
-            if candidate.seen > 0 && self.typed == Typed::Yes && self.echo != Echo::WhenRead {
+            if candidate.stood && candidate.seen > 0 && self.typed == Typed::Yes && self.echo != Echo::WhenRead {
                 self.doubts.line_end = true;
             }
             self.drop_candidate();
+        }
+        if self.typed != Typed::No && line.trim_ascii_end() == self.prompt_text.trim_ascii_end() {
+            // The prompt at which our empty line was read, with the next prompt close behind: or a line of the text.
+            self.candidate = Some(Candidate { line: line.to_vec(), text: 0, seen: 1, stood: false });
+            return;
         }
         self.text(line);
     }
@@ -372,12 +392,14 @@ impl Rows for Answer {
     }
 }
 
-/// Whether squeezed text is the prompt, any number of times.
-fn is_prompts(mut text: &[u8], prompt: &[u8]) -> bool {
+/// How many prompts squeezed text consists of; nothing where it is anything else.
+fn prompts(mut text: &[u8], prompt: &[u8]) -> Option<usize> {
+    let mut count = 0;
     while let Some(rest) = text.strip_prefix(prompt).filter(|_| !prompt.is_empty()) {
         text = rest;
+        count += 1;
     }
-    text.is_empty()
+    text.is_empty().then_some(count)
 }
 
 /// Where a pager begins that the line ends in.

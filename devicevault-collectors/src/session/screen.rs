@@ -232,10 +232,10 @@ impl Screen {
                 self.pager_gone = true;
             }
         }
+        let end = self.line.iter().rposition(|b| *b != ERASED).map_or(0, |last| last + 1);
+        self.line.truncate(end);
         // A pager on a line of its own is no line of the text.
         if !(std::mem::take(&mut self.pager_gone) && self.line.is_empty()) {
-            let end = self.line.iter().rposition(|b| *b != ERASED).map_or(0, |last| last + 1);
-            self.line.truncate(end);
             show(&mut self.line);
             rows.line(&self.line);
         }
@@ -246,7 +246,8 @@ impl Screen {
     fn move_to(&mut self, column: usize) {
         self.redrawn += 1;
         if let Some(pager) = self.pager.take() {
-            self.line.truncate(pager.start);
+            // Its place stays: what the device writes there to erase it is no text either.
+            self.line.iter_mut().skip(pager.start).for_each(|b| *b = ERASED);
             self.pager_gone = true;
         }
         self.cursor = column.min(self.line.len().max(WIDEST));

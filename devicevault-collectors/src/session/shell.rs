@@ -11,6 +11,7 @@ use super::answer::{Answer, Doubts, Next, Rules};
 use super::dialogue::{Dialogue, Move, Secret};
 use super::prompt::Prompt;
 use super::screen::{Rows, Screen};
+use crate::escape::shown;
 use crate::platform::ShellRules;
 use crate::transport::Terminal;
 
@@ -26,6 +27,8 @@ pub(crate) struct Shell {
     answer: Option<Answer>,
     doubts: Doubts,
     stray: bool,
+    /// Prompts that may still come, for empty lines that were typed and perhaps not answered.
+    late_prompts: usize,
     deadline: Instant,
     heard: Instant,
     longest_gap: Duration,
@@ -60,6 +63,7 @@ impl Shell {
             answer: None,
             doubts: Doubts::default(),
             stray: false,
+            late_prompts: 0,
             deadline: now + left,
             heard: now,
             longest_gap: Duration::ZERO,
@@ -130,6 +134,7 @@ impl Shell {
                 Err(_) if quiet => return Ok(dialogue.stayed_quiet(&self.screen.current())),
                 Err(_) if wakes < MOST_WAKES => {
                     wakes += 1;
+                    self.late_prompts += 1;
                     dialogue.woken();
                     self.type_line("").await?;
                 }
@@ -147,14 +152,10 @@ impl Shell {
 
     async fn start(&mut self, command: &str, answer: Answer) -> Result<()> {
         self.stray = false;
-        let mut late = Late { prompt: &self.prompt, text: false };
-        while let Some(bytes) = self.terminal.read_now()? {
-            self.screen.feed(&bytes, &mut late);
-        }
-        self.stray = late.text;
+        self.take_late()?;
         command.clone_into(&mut self.command);
         self.doubts = Doubts::default();
-        self.answer = Some(answer);
+        self.answer = Some(answer.after_prompts(self.late_prompts));
         self.heard = Instant::now();
         self.deadline = self.heard + self.limits.command;
         self.longest_gap = Duration::ZERO;
@@ -177,6 +178,7 @@ impl Shell {
                     }
                     if answer.is_complete() {
                         self.doubts = answer.doubts();
+                        self.late_prompts = answer.late_prompts();
                         self.answer = None;
                         return Ok(None);
                     }
@@ -201,7 +203,13 @@ impl Shell {
     async fn advance(&mut self) -> Result<()> {
         let Some(answer) = &mut self.answer else { return Ok(()) };
         while answer.ready() < PIECE {
-            let Some(bytes) = self.terminal.read_now()? else { break };
+            let bytes = match self.terminal.read_now() {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                // Told when what came before it has been used.
+                Err(_) if answer.ready() > 0 => break,
+                Err(e) => return self.received(Err(e)),
+            };
             self.screen.feed(&bytes, answer);
             let now = Instant::now();
             self.longest_gap = self.longest_gap.max(now.saturating_duration_since(self.heard));
@@ -243,7 +251,7 @@ impl Shell {
             }
             let until = [third, third * 2].into_iter().find(|t| *t > silent).unwrap_or(inactivity);
             match timeout((until - silent).min(left), self.terminal.read()).await {
-                Ok(received) => return self.received(received?),
+                Ok(received) => return self.received(received),
                 Err(_) => {
                     let confirm = self.rules.confirm;
                     if until < inactivity && self.answer.as_mut().is_some_and(|a| a.ask_again(confirm)) {
@@ -256,7 +264,7 @@ impl Shell {
 
     async fn wait_quietly(&mut self) -> Result<()> {
         match timeout(self.quiet_time(), self.terminal.read()).await {
-            Ok(received) => self.received(received?),
+            Ok(received) => self.received(received),
             Err(_) => {
                 if let Some(answer) = &mut self.answer {
                     answer.stayed_quiet();
@@ -266,9 +274,15 @@ impl Shell {
         }
     }
 
-    fn received(&mut self, bytes: Option<Bytes>) -> Result<()> {
-        let Some(bytes) = bytes else {
-            return Err(self.lost(ErrorKind::Incomplete, "the device closed the session in the middle of the answer"));
+    fn received(&mut self, bytes: Result<Option<Bytes>>) -> Result<()> {
+        let bytes = match bytes {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                return Err(
+                    self.lost(ErrorKind::Incomplete, "the device closed the session in the middle of the answer")
+                );
+            }
+            Err(e) => return Err(self.lost(e.kind(), "the connection broke in the middle of the answer").because(e)),
         };
         let now = Instant::now();
         self.longest_gap = self.longest_gap.max(now.saturating_duration_since(self.heard));
@@ -287,15 +301,21 @@ impl Shell {
         self.heard = Instant::now();
     }
 
+    /// Reads what came since the prompt that the last answer was taken to end with.
+    fn take_late(&mut self) -> Result<()> {
+        let mut late = Late { prompt: &self.prompt, prompts: 0, text: false };
+        while let Some(bytes) = self.terminal.read_now()? {
+            self.screen.feed(&bytes, &mut late);
+        }
+        self.stray = late.text || late.prompts > self.late_prompts;
+        self.late_prompts = self.late_prompts.saturating_sub(late.prompts);
+        Ok(())
+    }
+
     /// Logs out. Returns why that did not work, where it did not. [`stray`](Shell::stray) tells of the last answer.
     pub(crate) async fn log_out(&mut self) -> Option<String> {
         let Some(command) = self.rules.logout.clone() else {
-            self.stray = false;
-            let mut late = Late { prompt: &self.prompt, text: false };
-            while let Ok(Some(bytes)) = self.terminal.read_now() {
-                self.screen.feed(&bytes, &mut late);
-            }
-            self.stray = late.text;
+            self.stray = self.take_late().is_err();
             return None;
         };
         match timeout(GOODBYE.min(self.limits.inactivity), self.leave(&command)).await {
@@ -350,21 +370,24 @@ impl Shell {
     }
 
     fn shown_line(&self) -> String {
-        const MOST: usize = 80;
-        let line = self.screen.current();
-        line.get(..MOST).unwrap_or(&line).escape_ascii().to_string()
+        shown(&self.screen.current(), 80)
     }
 }
 
 /// What comes when nothing was asked.
 struct Late<'a> {
     prompt: &'a Prompt,
+    prompts: usize,
     text: bool,
 }
 
 impl Rows for Late<'_> {
     fn line(&mut self, text: &[u8]) {
-        self.text |= !text.trim_ascii().is_empty() && !self.prompt.is(text);
+        if self.prompt.is(text) {
+            self.prompts += 1;
+        } else {
+            self.text |= !text.trim_ascii().is_empty();
+        }
     }
 
     fn part(&mut self, _text: &[u8]) {
