@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{DestinationId, Device, DeviceId, Result, View};
+use crate::{DestinationId, Device, DeviceId, Error, ErrorKind, LoginRef, Result, Timestamp, View};
 
 /// Which devices are meant. Fields narrow; an empty selector means all that are enabled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,11 +79,81 @@ impl DestinationConfig {
     }
 }
 
-/// Devices and destinations, as people configured them.
+/// A login under a name, shared by devices: by reference, or with its secrets sealed beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Credential {
+    /// Unique.
+    pub name: String,
+    /// How to log in. A secret that is [`Stored`](crate::SecretRef::Stored) is in [`sealed`](Credential::sealed).
+    #[serde(default)]
+    pub login: LoginRef,
+    /// The stored secrets, sealed by whoever put them: opaque to the catalog.
+    #[serde(default, skip_serializing)]
+    pub sealed: Option<Vec<u8>>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// When its secrets last changed.
+    pub rotated_at: Timestamp,
+}
+
+impl Credential {
+    /// A credential without secrets of its own.
+    pub fn new(name: impl Into<String>, login: LoginRef, now: Timestamp) -> Self {
+        Self { name: name.into(), login, sealed: None, description: None, created_at: now, rotated_at: now }
+    }
+}
+
+/// Which devices go where, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Policy {
+    /// Unique.
+    pub name: String,
+    /// Which devices.
+    pub devices: Selector,
+    /// Which artefacts; empty means all.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub artefacts: BTreeSet<String>,
+    /// Where to, by name; empty means every enabled destination.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub destinations: BTreeSet<String>,
+    /// The credential of devices that name none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Accept that no destination keeps what a restore takes.
+    pub without_original: bool,
+    /// Keys and values of one's own, kept with every backup.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// Whether it is in force.
+    pub enabled: bool,
+    /// Settings of features beyond these, such as `retention.keep_last`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
+}
+
+impl Policy {
+    /// All enabled devices, all artefacts, every destination; in force.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), enabled: true, ..Self::default() }
+    }
+}
+
+fn unsupported<T>(what: &'static str) -> Result<T> {
+    Err(Error::new(ErrorKind::Unsupported, "use inventory", format!("this inventory keeps no {what}")))
+}
+
+/// Devices, destinations, credentials and policies, as people configured them.
 ///
 /// # Contract
 /// Names are unique; storing under a name that another id holds is
-/// [`AlreadyExists`](crate::ErrorKind::AlreadyExists). Lists come by name. Each call is one durable transaction.
+/// [`AlreadyExists`](crate::ErrorKind::AlreadyExists). Lists come by name. Each call is one durable transaction. An
+/// inventory that has no credentials or policies leaves their methods as they are.
 #[async_trait]
 pub trait Inventory: Debug + Send + Sync {
     /// The devices that are meant, by name.
@@ -98,4 +168,28 @@ pub trait Inventory: Debug + Send + Sync {
     async fn put_destination(&self, destination: &DestinationConfig) -> Result<()>;
     /// Removes a destination; what it holds stays. `false`: there was none.
     async fn remove_destination(&self, id: &DestinationId) -> Result<bool>;
+    /// The credentials, by name.
+    async fn credentials(&self) -> Result<Vec<Credential>> {
+        unsupported("credentials")
+    }
+    /// Adds or changes a credential.
+    async fn put_credential(&self, _credential: &Credential) -> Result<()> {
+        unsupported("credentials")
+    }
+    /// Removes a credential. `false`: there was none.
+    async fn remove_credential(&self, _name: &str) -> Result<bool> {
+        unsupported("credentials")
+    }
+    /// The policies, by name.
+    async fn policies(&self) -> Result<Vec<Policy>> {
+        unsupported("policies")
+    }
+    /// Adds or changes a policy.
+    async fn put_policy(&self, _policy: &Policy) -> Result<()> {
+        unsupported("policies")
+    }
+    /// Removes a policy. `false`: there was none.
+    async fn remove_policy(&self, _name: &str) -> Result<bool> {
+        unsupported("policies")
+    }
 }
