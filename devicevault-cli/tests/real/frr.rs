@@ -13,13 +13,19 @@ pub(crate) struct Router {
     place: Place,
 }
 
+/// Secrets in its configuration.
+pub(crate) const SECRETS: [&str; 2] = ["vty-secret-word", "enable-secret-word"];
+
 impl Router {
     /// Starts it with one neighbour.
     pub(crate) fn start() -> Self {
         let place = Place::new();
-        let config = "hostname edge1\npassword zebra\nenable password zebra\n!\nrouter bgp 64512\n bgp router-id 192.0.2.1\n \
-                      neighbor 192.0.2.2 remote-as 64513\n neighbor 192.0.2.2 description transit\n!\n";
-        let config = place.write("bgpd.conf", config);
+        let [password, enable] = SECRETS;
+        let config = format!(
+            "hostname edge1\npassword {password}\nenable password {enable}\n!\nrouter bgp 64512\n bgp router-id 192.0.2.1\n \
+             neighbor 192.0.2.2 remote-as 64513\n neighbor 192.0.2.2 description transit\n!\n"
+        );
+        let config = place.write("bgpd.conf", &config);
         place.write("vtysh.conf", "");
         let folder = place.path();
         let mut bgpd = Command::new(program("bgpd"));

@@ -13,5 +13,6 @@ mod plugin_crate;
 mod process;
 mod refusals;
 mod routers;
+mod secrets;
 mod sshd;
 mod user;
