@@ -108,7 +108,7 @@ impl Credential {
 }
 
 /// Which devices go where, and how.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Policy {
@@ -137,10 +137,27 @@ pub struct Policy {
     pub options: BTreeMap<String, String>,
 }
 
+impl Default for Policy {
+    /// Without a name; all enabled devices, all artefacts, every destination; in force.
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            devices: Selector::default(),
+            artefacts: BTreeSet::new(),
+            destinations: BTreeSet::new(),
+            credential: None,
+            without_original: false,
+            metadata: BTreeMap::new(),
+            enabled: true,
+            options: BTreeMap::new(),
+        }
+    }
+}
+
 impl Policy {
     /// All enabled devices, all artefacts, every destination; in force.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), enabled: true, ..Self::default() }
+        Self { name: name.into(), ..Self::default() }
     }
 }
 
