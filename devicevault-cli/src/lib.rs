@@ -57,3 +57,8 @@ mod wiring;
 
 pub use app::{App, BackendSettings};
 pub use exit::Exit;
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
