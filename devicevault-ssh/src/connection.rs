@@ -224,7 +224,11 @@ impl Connection {
         Exec::open(self.session().await?, command, self.farewell.clone()).await
     }
 
-    async fn session(&self) -> Result<russh::Channel<client::Msg>> {
+    pub(crate) fn farewell(&self) -> Farewell {
+        self.farewell.clone()
+    }
+
+    pub(crate) async fn session(&self) -> Result<russh::Channel<client::Msg>> {
         self.handle.channel_open_session().await.map_err(|e| match e {
             russh::Error::ChannelOpenFailure(_) => SshError::Refused { what: "a session channel" },
             e => SshError::Closed { step: "open a channel", said: self.farewell.said(), source: Some(e.into()) },

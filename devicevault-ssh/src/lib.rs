@@ -6,6 +6,8 @@
 //! - Host keys are remembered by a [`HostKeyStore`]: a [`KnownHostsFile`] that OpenSSH can share, or memory.
 //!   [`HostKeyPolicy`] says how an unknown one is met; a changed one is always an error.
 //! - A [`Connection`] opens a [`Shell`] on a terminal, or runs a command by [`Exec`]; both move bytes as they come.
+//! - Files are read and written by an [`SftpSession`], many requests in flight, or where a device has no SFTP by
+//!   [`Connection::scp_read`] and [`Connection::scp_write`].
 //!
 //! This crate is the only one that names russh. It knows nothing of prompts, vendors or backups, and no type of russh
 //! stands in its interface.
@@ -19,6 +21,8 @@ mod host_key;
 mod kexinit;
 mod overhear;
 mod profile;
+mod scp;
+mod sftp;
 
 pub use channel::{Exec, Output, PtySize, Shell};
 pub use connection::{Connection, Endpoint, Options, connect, connect_over};
@@ -26,6 +30,11 @@ pub use credentials::Credentials;
 pub use error::{HostKeyFault, Result, SshError};
 pub use host_key::{HostKey, HostKeyPolicy, HostKeyStore, HostKeysInMemory, KnownHostsFile, Recorded};
 pub use profile::Profile;
+pub use scp::{ScpError, ScpReader, ScpWriter};
+pub use sftp::{
+    Attributes, CreateOptions, DirEntry, FileType, Match, Pattern, ReadOptions, SftpError, SftpReader, SftpSession,
+    SftpWriter, Space,
+};
 
 /// The port of SSH where none is named (RFC 4251).
 pub const SSH_PORT: u16 = 22;

@@ -1,7 +1,11 @@
 //! What needs files, processes or servers.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod files;
 mod known_hosts;
+mod scp_hostile;
+mod scripted;
 mod server;
+mod sftp_hostile;
 mod sshd;
 mod strangers;
