@@ -19,6 +19,7 @@ mod error;
 pub mod event;
 mod id;
 pub mod inventory;
+pub mod key;
 mod manifest;
 pub mod run;
 pub mod spool;
@@ -38,6 +39,7 @@ pub use id::{
     BackupId, DestinationId, DeviceId, MAX_DEVICE_NAME, RunId, TaskId, check_artefact_name, check_device_name,
 };
 pub use inventory::Inventory;
+pub use key::KeyProvider;
 pub use manifest::{Digest, MANIFEST_FORMAT, Manifest, ManifestSeed, Source, Transform};
 pub use spool::Spool;
 pub use storage::{Entry, StorageBackend, StorageBackendExt, StorageRef};

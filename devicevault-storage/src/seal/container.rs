@@ -51,6 +51,10 @@ impl SealOptions {
 const WORTH: (usize, usize) = (97, 100);
 /// A container of at most this many bytes is read at once.
 const SMALL: u64 = 256 << 10;
+/// A block of at most this many bytes is compressed where it is, in a fraction of a millisecond.
+const INLINE: usize = 64 << 10;
+/// zstd level of records.
+const RECORD_LEVEL: i32 = 3;
 /// Bytes that a writer hands on at a time.
 const CHUNK: usize = 4 * SEALED;
 
@@ -72,18 +76,24 @@ pub async fn seal(
 ) -> Result<(Header, ByteStream<'static>)> {
     let mut blocks = blocks(input);
     let first = blocks.try_next().await?;
-    let codec = choose(first.as_ref(), options).await?;
+    let packer = Packer::new(options.level);
+    let (codec, first) = match (first, packer.clone()) {
+        (Some(block), Some(packer)) => choose(block, packer).await?,
+        (first, _) => (Codec::None, first.map(Piece::as_it_is)),
+    };
     let (header, segment_key) = Header::create(epoch, key, codec)?;
-    let blocks = stream::iter(first.map(Ok)).chain(blocks);
-    let payload = match (codec, options.level) {
-        (Codec::Zstd, Some(level)) => blocks
-            .map(move |block| async move { compressed(block?, level).await })
+    let rest = match (codec, packer) {
+        (Codec::Zstd, Some(packer)) => blocks
+            .map(move |block| {
+                let packer = packer.clone();
+                async move { packer.pack(block?).await }
+            })
             .buffered(options.workers.max(1))
             .boxed(),
-        _ => blocks.map_ok(|block| Piece { size: block.len(), bytes: block }).boxed(),
+        _ => blocks.map_ok(Piece::as_it_is).boxed(),
     };
     let writer = Writer {
-        payload,
+        payload: stream::iter(first.map(Ok)).chain(rest).boxed(),
         sealer: Some(Sealer::new(segment_key)?),
         table: (codec == Codec::Zstd).then(SeekTable::default),
         out: BytesMut::from(&header.as_bytes()[..]),
@@ -99,6 +109,12 @@ pub async fn seal(
 struct Piece {
     bytes: Bytes,
     size: usize,
+}
+
+impl Piece {
+    fn as_it_is(block: Bytes) -> Self {
+        Self { size: block.len(), bytes: block }
+    }
 }
 
 struct Writer {
@@ -150,19 +166,75 @@ fn blocks(input: ByteStream<'static>) -> BoxStream<'static, Result<Bytes>> {
     .boxed()
 }
 
-async fn choose(first: Option<&Bytes>, options: &SealOptions) -> Result<Codec> {
-    let (Some(first), Some(level)) = (first, options.level) else { return Ok(Codec::None) };
-    let piece = compressed(first.clone(), level).await?;
-    let (part, whole) = WORTH;
-    // Of a short text the table and the frame cost more than they save; the segment hides its length no better.
-    let cost = piece.bytes.len() + 64;
-    Ok(if cost * whole <= first.len() * part { Codec::Zstd } else { Codec::None })
+/// Compresses the first block, and keeps that if it is worth it.
+async fn choose(first: Bytes, packer: Packer) -> Result<(Codec, Option<Piece>)> {
+    let piece = packer.pack(first.clone()).await?;
+    Ok(if is_worth_it(piece.bytes.len(), first.len()) {
+        (Codec::Zstd, Some(piece))
+    } else {
+        (Codec::None, Some(Piece::as_it_is(first)))
+    })
 }
 
-async fn compressed(block: Bytes, level: i32) -> Result<Piece> {
-    let size = block.len();
-    let frame = blocking(move || frames::compress(&block, level)).await?;
-    Ok(Piece { bytes: frame.into(), size })
+fn is_worth_it(packed: usize, whole: usize) -> bool {
+    // Of a short text the table and the frame cost more than they save; the segment hides its length no better.
+    let (part, of) = WORTH;
+    (packed + 64) * of <= whole * part
+}
+
+/// Compresses blocks, several at a time, with as many contexts as are in use at once.
+#[derive(Debug, Clone)]
+struct Packer(Arc<frames::Packer>);
+
+impl Packer {
+    fn new(level: Option<i32>) -> Option<Self> {
+        level.map(|level| Self(Arc::new(frames::Packer::new(level))))
+    }
+
+    async fn pack(&self, block: Bytes) -> Result<Piece> {
+        let size = block.len();
+        let packer = self.0.clone();
+        // What takes less time than waking another thread is done here.
+        let frame = if size <= INLINE { packer.pack(&block)? } else { blocking(move || packer.pack(&block)).await? };
+        Ok(Piece { bytes: frame.into(), size })
+    }
+}
+
+/// Seals a small record, such as a manifest, at once.
+///
+/// # Errors
+/// `Internal` when the cryptographic library refuses.
+pub fn seal_record(record: &[u8], epoch: EpochId, key: &Key) -> Result<Vec<u8>> {
+    let packer = frames::Packer::new(RECORD_LEVEL);
+    let mut pieces = Vec::new();
+    for block in record.chunks(BLOCK) {
+        pieces.push((packer.pack(block)?, block.len()));
+    }
+    let packed = pieces.iter().map(|(frame, _)| frame.len()).sum();
+    let codec = if is_worth_it(packed, record.len()) { Codec::Zstd } else { Codec::None };
+    let (header, segment_key) = Header::create(epoch, key, codec)?;
+    let (mut sealer, mut out) = (Sealer::new(segment_key)?, BytesMut::from(&header.as_bytes()[..]));
+    if codec == Codec::Zstd {
+        let mut table = SeekTable::default();
+        for (frame, size) in &pieces {
+            sealer.push(frame, &mut out)?;
+            table.push(frame.len(), *size)?;
+        }
+        sealer.push(&table.to_bytes()?, &mut out)?;
+    } else {
+        sealer.push(record, &mut out)?;
+    }
+    sealer.finish(&mut out)?;
+    Ok(out.into())
+}
+
+/// Opens a small record of at most `max` bytes.
+///
+/// # Errors
+/// As [`Sealed::open`]; `TooLarge`.
+pub async fn open_record(container: &[u8], keys: &Keyring, max: u64) -> Result<Vec<u8>> {
+    let opened = Sealed::open(Arc::new(Bytes::copy_from_slice(container)), keys).await?;
+    read_to_vec(opened.read(None), max).await
 }
 
 /// Runs what takes milliseconds of computing beside the runtime's own threads.
@@ -179,6 +251,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 pub struct Sealed {
     inner: Arc<Inner>,
     length: u64,
+    compressed: bool,
 }
 
 #[derive(Debug)]
@@ -196,6 +269,26 @@ impl Sealed {
     /// `Corrupt` when the container is damaged, `KeyUnavailable` when its epoch key is not at hand (the error names the
     /// id), and what the body answers.
     pub async fn open(container: Arc<dyn Body>, keys: &Keyring) -> Result<Self> {
+        Self::open_if(container, keys, |_| Ok(())).await
+    }
+
+    /// As [`open`](Sealed::open), for a container that another record tells of: one under another epoch key is not the
+    /// one that is meant.
+    ///
+    /// # Errors
+    /// Besides those of [`open`](Sealed::open), `Corrupt` when the header names another epoch key.
+    pub async fn open_under(container: Arc<dyn Body>, epoch: EpochId, keys: &Keyring) -> Result<Self> {
+        let check = |header: &Header| {
+            let other = || {
+                let why = "its header names another key than the record of it";
+                Error::new(ErrorKind::Corrupt, "open sealed object", why).with("key", epoch)
+            };
+            if header.epoch() == epoch { Ok(()) } else { Err(other()) }
+        };
+        Self::open_if(container, keys, check).await
+    }
+
+    async fn open_if(container: Arc<dyn Body>, keys: &Keyring, check: impl Fn(&Header) -> Result<()>) -> Result<Self> {
         let shape = Shape::of_container(container.len())?;
         let container: Arc<dyn Body> = if container.len() <= SMALL {
             Arc::new(Bytes::from(read_exact(&*container, 0..container.len()).await?))
@@ -203,7 +296,8 @@ impl Sealed {
             container
         };
         let header = Header::parse(&read_exact(&*container, 0..HEADER_LEN as u64).await?)?;
-        let opener = Opener::new(header.open(&keys.epoch(header.epoch())?)?)?;
+        check(&header)?;
+        let opener = Opener::new(header.open(&keys.epoch(header.epoch()).await?)?)?;
         let mut inner = Inner { container, shape, opener, table: None };
         let mut length = shape.payload;
         if header.codec() == Codec::Zstd {
@@ -214,7 +308,13 @@ impl Sealed {
                 .ok_or_else(|| Error::new(ErrorKind::Internal, "open sealed object", "a reader outlived its stream"))?;
             inner.table = Some(table);
         }
-        Ok(Self { inner: Arc::new(inner), length })
+        Ok(Self { inner: Arc::new(inner), length, compressed: header.codec() == Codec::Zstd })
+    }
+
+    /// Whether its payload is compressed.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.compressed
     }
 }
 
@@ -319,7 +419,8 @@ fn content(inner: Arc<Inner>, range: Range<u64>) -> ByteStream<'static> {
     })
     .map(|item| async move {
         let (frame, packed) = item?;
-        let block = blocking(move || frames::decompress(&packed, frame.size as usize)).await?;
+        let open = move || frames::decompress(&packed, frame.size as usize);
+        let block = if frame.size as usize <= INLINE { open()? } else { blocking(open).await? };
         Ok((frame, Bytes::from(block)))
     })
     .buffered(READ_AHEAD)

@@ -1,5 +1,8 @@
 //! The compressed payload: zstd frames of 1 MiB each, and the table that finds them.
 
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
 use devicevault_core::{Error, ErrorKind, Result};
 use zstd::bulk;
 use zstd::zstd_safe::CParameter;
@@ -17,12 +20,40 @@ pub(super) const FOOTER: usize = 9;
 const HEAD: usize = 8;
 const ENTRY: usize = 8;
 
-/// Compresses one block into one frame with content size and checksum.
-pub(super) fn compress(block: &[u8], level: i32) -> Result<Vec<u8>> {
-    let refused = |e| Error::new(ErrorKind::Internal, "compress", "zstd refused").because(e);
-    let mut compressor = bulk::Compressor::new(level).map_err(refused)?;
-    compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(refused)?;
-    compressor.compress(block).map_err(refused)
+/// Compresses blocks at one level. A context is a few MiB that are costly to set up: those that are done with serve
+/// again, on whichever thread.
+pub(super) struct Packer {
+    level: i32,
+    idle: Mutex<Vec<bulk::Compressor<'static>>>,
+}
+
+impl fmt::Debug for Packer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Packer").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+impl Packer {
+    pub(super) fn new(level: i32) -> Self {
+        Self { level, idle: Mutex::default() }
+    }
+
+    /// Compresses one block into one frame with content size and checksum.
+    pub(super) fn pack(&self, block: &[u8]) -> Result<Vec<u8>> {
+        let refused = |e| Error::new(ErrorKind::Internal, "compress", "zstd refused").because(e);
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut compressor = match idle {
+            Some(compressor) => compressor,
+            None => {
+                let mut new = bulk::Compressor::new(self.level).map_err(refused)?;
+                new.set_parameter(CParameter::ChecksumFlag(true)).map_err(refused)?;
+                new
+            }
+        };
+        let frame = compressor.compress(block).map_err(refused)?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(compressor);
+        Ok(frame)
+    }
 }
 
 /// Decompresses one frame into exactly `size` bytes.
@@ -156,7 +187,7 @@ mod tests {
 
         #[test]
         fn blocks_survive(block in proptest::collection::vec(0u8..4, 0..5000)) {
-            prop_assert_eq!(&decompress(&compress(&block, 3).unwrap(), block.len()).unwrap(), &block);
+            prop_assert_eq!(&decompress(&Packer::new(3).pack(&block).unwrap(), block.len()).unwrap(), &block);
         }
     }
 }

@@ -21,7 +21,7 @@ mod vectors;
 pub(crate) use header::Codec;
 pub(crate) use segments::Sealer;
 
-pub use container::{SealOptions, Sealed, seal, sealed_length};
+pub use container::{SealOptions, Sealed, open_record, seal, seal_record, sealed_length};
 pub use crypto::Key;
 pub use header::{HEADER_LEN, Header};
-pub use keys::{EpochId, Keyring};
+pub use keys::{EpochId, EpochObject, Keyring};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use devicevault_core::body::read_to_vec;
-use devicevault_core::{Body, Digest, SecretString, Timestamp};
+use devicevault_core::{Body, Digest, KeyProvider, SecretString};
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::keys::{EpochObject, Kek, KekKind, Passphrase};
+use super::keys::{Kek, Passphrase, PassphraseKek};
 use super::*;
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +39,10 @@ fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
 }
 
+fn raw(key: Key) -> Arc<dyn KeyProvider> {
+    Arc::new(Kek::raw(key))
+}
+
 fn key(hex: &str) -> Key {
     Key::from_slice(&hex::decode(hex).unwrap()).unwrap()
 }
@@ -48,9 +52,7 @@ async fn check(folder: &Path) {
     for v in &vectors.containers {
         let container = Bytes::from(std::fs::read(folder.join(&v.file)).unwrap());
         let epoch = Header::parse(&container[..HEADER_LEN]).unwrap().epoch();
-        let kek = Kek::raw(Key::generate().unwrap());
-        let ring = Keyring::new(vec![kek.clone()]);
-        ring.add(EpochObject::create(epoch, &key(&v.epoch_key), &[kek], Timestamp::UNIX_EPOCH).unwrap());
+        let ring = Keyring::of_one(epoch, key(&v.epoch_key));
         let body: Arc<dyn Body> = Arc::new(container);
         let opened = Sealed::open(body, &ring).await.unwrap();
         let content = read_to_vec(opened.read(None), u64::MAX).await.unwrap();
@@ -67,15 +69,11 @@ async fn check(folder: &Path) {
     }
     for v in &vectors.epochs {
         let object = EpochObject::from_json(&std::fs::read(folder.join(format!("{}.json", v.id))).unwrap()).unwrap();
-        let mut keks: Vec<_> = v.keks.iter().map(|k| Kek::raw(key(k))).collect();
+        let mut keks: Vec<Arc<dyn KeyProvider>> = v.keks.iter().map(|k| raw(key(k))).collect();
         if let Some(passphrase) = &v.passphrase {
-            let parameters = object.wraps.iter().find_map(|w| match &w.kind {
-                KekKind::Argon2id(p) => Some(p.clone()),
-                KekKind::Raw => None,
-            });
-            keks.push(Kek::passphrase(&SecretString::from(passphrase.clone()), parameters.unwrap()).unwrap());
+            keks.push(Arc::new(PassphraseKek::new(SecretString::from(passphrase.clone()))));
         }
-        assert_eq!(object.open(&keks).unwrap().expose(), key(&v.key).expose());
+        assert_eq!(object.open(&keks).await.unwrap().expose(), key(&v.key).expose());
     }
 }
 
@@ -105,12 +103,13 @@ fn contents() -> Vec<(&'static str, Vec<u8>, Option<i32>)> {
 }
 
 async fn write(folder: &Path) {
-    let (first, second) = (Kek::raw(Key::generate().unwrap()), Key::generate().unwrap());
+    let (first, second) = (Key::generate().unwrap(), Key::generate().unwrap());
     let parameters = Passphrase { memory_kib: 1024, passes: 1, ..Passphrase::generate().unwrap() };
-    let phrase = Kek::passphrase(&SecretString::from("correct horse"), parameters).unwrap();
-    let ring = Keyring::new(vec![first, Kek::raw(second.clone()), phrase]);
-    let object = ring.create_epoch("2026-11-21T10:11:12Z".parse().unwrap()).unwrap();
-    let (epoch, epoch_key) = ring.current().unwrap();
+    let phrase = PassphraseKek::new(SecretString::from("correct horse")).with_parameters(parameters);
+    let ring = Keyring::default();
+    let keks = [raw(first), raw(second.clone()), Arc::new(phrase)];
+    let object = ring.create_epoch(&keks, "2026-11-21T10:11:12Z".parse().unwrap()).await.unwrap();
+    let (epoch, epoch_key) = ring.current().await.unwrap();
     std::fs::write(folder.join(format!("{epoch}.json")), object.to_json()).unwrap();
     let epoch_hex = hex::encode(epoch_key.expose());
     let entry = |keks: Vec<String>, passphrase: Option<&str>| Epoch {

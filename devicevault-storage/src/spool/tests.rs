@@ -27,7 +27,8 @@ async fn content(body: &dyn Body) -> Vec<u8> {
 }
 
 fn item(taken_at: devicevault_core::Timestamp) -> Parked {
-    let mut manifest = devicevault_testkit::samples::manifest(&devicevault_testkit::samples::device("sw1"), "running-config", b"x");
+    let mut manifest =
+        devicevault_testkit::samples::manifest(&devicevault_testkit::samples::device("sw1"), "running-config", b"x");
     manifest.taken_at = taken_at;
     Parked { destination: "offsite".into(), entry: Entry::new(manifest), attempts: 3 }
 }
@@ -68,8 +69,8 @@ async fn what_is_parked_outlives_its_process_and_what_is_not_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let first = spool(folder.path(), SpoolOptions::default()).await;
     let kept = body(&first, b"hostname a\n").await;
-    let now = SystemClock.now();
-    let id = first.park(&item(now), kept.clone()).await.unwrap();
+    let parked = item(SystemClock.now());
+    let id = first.park(&parked, kept.clone()).await.unwrap();
     let lost = first.create().await.unwrap();
     // While it lives, another process leaves it alone.
     let neighbour = spool(folder.path(), SpoolOptions::default()).await;
@@ -80,7 +81,7 @@ async fn what_is_parked_outlives_its_process_and_what_is_not_does_not() {
     drop(first);
     let second = spool(folder.path(), SpoolOptions::default()).await;
     let pending = second.pending().await.unwrap();
-    assert_eq!(pending, [(id, item(now))]);
+    assert_eq!(pending, [(id, parked)]);
     assert!(second.bytes() > 0);
     assert_eq!(content(&*second.open(id).await.unwrap()).await, b"hostname a\n");
     second.remove(id).await.unwrap();

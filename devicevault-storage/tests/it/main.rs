@@ -1,5 +1,9 @@
 //! Tests of the storage crate from outside.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on fails by it, and tells its figures")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails by it, and tells its figures"
+)]
 
 #[cfg(feature = "sqlite")]
 mod catalog;

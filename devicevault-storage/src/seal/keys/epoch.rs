@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use devicevault_core::{Error, ErrorKind, Result, Timestamp};
+use devicevault_core::key::{KekId, KeyProvider, SecretKey, WrappedKey};
+use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use zeroize::Zeroize as _;
 
-use super::super::crypto::{Key, random};
-use super::kek::{Kek, KekId, KekKind};
+use super::super::crypto::Key;
 
 /// Names an epoch key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,50 +59,55 @@ pub struct EpochObject {
     pub id: EpochId,
     /// When it was made.
     pub created: Timestamp,
+    /// Grows whenever it is rewritten.
+    #[serde(default)]
+    pub revision: u64,
+    /// Key-encryption keys that opened it once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<KekId>,
     /// The wraps.
-    pub wraps: Vec<Wrap>,
-}
-
-/// An epoch key under one key-encryption key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wrap {
-    /// The key-encryption key.
-    pub kek: KekId,
-    /// Where that comes from.
-    #[serde(flatten)]
-    pub kind: KekKind,
-    /// 12 bytes in hex.
-    pub nonce: String,
-    /// 48 bytes in hex.
-    pub wrapped: String,
+    pub wraps: Vec<WrappedKey>,
 }
 
 impl EpochObject {
     /// Wraps a key for the first time.
     ///
     /// # Errors
-    /// `Internal` when the cryptographic library refuses.
-    pub fn create(id: EpochId, key: &Key, keks: &[Kek], created: Timestamp) -> Result<Self> {
-        let mut object = Self { format: FORMAT, readable_by: FORMAT, id, created, wraps: Vec::new() };
-        keks.iter().try_for_each(|kek| object.add(key, kek))?;
+    /// `KeyUnavailable` with nobody to wrap it; what a provider answers.
+    pub async fn create(
+        id: EpochId,
+        key: &Key,
+        providers: &[Arc<dyn KeyProvider>],
+        created: Timestamp,
+    ) -> Result<Self> {
+        if providers.is_empty() {
+            let why = "there is no key to wrap it with";
+            return Err(Error::new(ErrorKind::KeyUnavailable, "make epoch key", why));
+        }
+        let (retired, wraps) = (Vec::new(), Vec::new());
+        let mut object = Self { format: FORMAT, readable_by: FORMAT, id, created, revision: 0, retired, wraps };
+        for provider in providers {
+            object.add(key, &**provider).await?;
+        }
+        object.revision = 1;
         Ok(object)
     }
 
     /// Adds a wrap, in place of one by the same key-encryption key.
     ///
     /// # Errors
-    /// `Internal` when the cryptographic library refuses.
-    pub fn add(&mut self, key: &Key, kek: &Kek) -> Result<()> {
-        let nonce: [u8; 12] = random()?;
-        let mut wrapped = key.expose().to_vec();
-        kek.key().cipher()?.seal(nonce, &self.bound(), &mut wrapped)?;
-        self.wraps.retain(|w| w.kek != *kek.id());
-        self.wraps.push(Wrap {
-            kek: kek.id().clone(),
-            kind: kek.kind().clone(),
-            nonce: hex::encode(nonce),
-            wrapped: hex::encode(wrapped),
-        });
+    /// What the provider answers; `Conflict` when there are as many as there may be.
+    pub async fn add(&mut self, key: &Key, provider: &dyn KeyProvider) -> Result<()> {
+        let secret = SecretKey::new(Box::new(*key.expose()));
+        let wrap = provider.wrap(&secret, &self.bound()).await?;
+        self.wraps.retain(|w| w.kek != wrap.kek);
+        if self.wraps.len() >= MAX_WRAPS {
+            let why = format!("there are {MAX_WRAPS} keys already");
+            return Err(Error::new(ErrorKind::Conflict, "wrap epoch key", why).with("epoch", self.id));
+        }
+        self.retired.retain(|k| *k != wrap.kek);
+        self.wraps.push(wrap);
+        self.revision = self.revision.saturating_add(1);
         Ok(())
     }
 
@@ -117,44 +122,62 @@ impl EpochObject {
                 .with("epoch", self.id)
                 .hint("add another key-encryption key first"));
         }
-        self.wraps.retain(|w| w.kek != *kek);
+        if self.is_wrapped_by(kek) {
+            self.wraps.retain(|w| w.kek != *kek);
+            self.retired.push(kek.clone());
+            self.revision = self.revision.saturating_add(1);
+        }
         Ok(())
+    }
+
+    /// Whether a key-encryption key opens it.
+    #[must_use]
+    pub fn is_wrapped_by(&self, kek: &KekId) -> bool {
+        self.wraps.iter().any(|w| w.kek == *kek)
     }
 
     /// Opens it with any of the keys at hand.
     ///
     /// # Errors
     /// `KeyUnavailable` when none of its wraps is of one of them, `Corrupt` when a wrap of one does not open.
-    pub fn open(&self, keks: &[Kek]) -> Result<Key> {
-        let mut damaged = None;
-        for wrap in &self.wraps {
-            let Some(kek) = keks.iter().find(|k| *k.id() == wrap.kek) else { continue };
-            match self.unwrap_with(wrap, kek) {
-                Ok(key) => return Ok(key),
-                Err(e) => damaged = Some(e),
+    pub async fn open(&self, providers: &[Arc<dyn KeyProvider>]) -> Result<Key> {
+        let bound = self.bound();
+        let mut failures = Vec::new();
+        for provider in providers {
+            for wrap in &self.wraps {
+                match provider.unwrap(wrap, &bound).await {
+                    Ok(Some(key)) => return Ok(Key::new(*key.expose_secret())),
+                    Ok(None) => {}
+                    Err(e) => failures.push(e.with("epoch", self.id)),
+                }
             }
         }
-        let known: Vec<_> = self.wraps.iter().map(|w| w.kek.0.as_str()).collect();
-        Err(damaged.unwrap_or_else(|| {
-            Error::new(ErrorKind::KeyUnavailable, "open epoch key", "none of the keys at hand opens it")
-                .with("epoch", self.id)
-                .with("wrapped by", known.join(" or "))
-                .hint("give the key file, passphrase or recovery kit of one of these")
-        }))
+        let worst = failures.iter().position(|e| e.kind() == ErrorKind::Corrupt).unwrap_or_default();
+        match failures.into_iter().nth(worst) {
+            Some(failure) => Err(failure),
+            None => Err(self.no_key(providers).await),
+        }
     }
 
-    fn unwrap_with(&self, wrap: &Wrap, kek: &Kek) -> Result<Key> {
-        let damaged = || {
-            Error::new(ErrorKind::Corrupt, "open epoch key", "its wrap is damaged")
-                .with("epoch", self.id)
-                .with("key", &wrap.kek)
+    async fn no_key(&self, providers: &[Arc<dyn KeyProvider>]) -> Error {
+        let mut at_hand = Vec::new();
+        for provider in providers {
+            at_hand.extend(provider.kek().await.ok());
+        }
+        let retired = at_hand.iter().find(|k| self.retired.contains(k));
+        let why = match retired {
+            Some(_) => "the key at hand was retired",
+            None if providers.is_empty() => "no key is at hand",
+            None => "none of the keys at hand opens it",
         };
-        let nonce: [u8; 12] = hex::decode(&wrap.nonce).ok().and_then(|n| n.try_into().ok()).ok_or_else(damaged)?;
-        let mut wrapped = hex::decode(&wrap.wrapped).map_err(|e| damaged().because(e))?;
-        kek.key().cipher()?.open(nonce, &self.bound(), &mut wrapped).ok_or_else(damaged)?;
-        let key = Key::from_slice(&wrapped).ok_or_else(damaged);
-        wrapped.zeroize();
-        key
+        let list = |ids: Vec<&str>| ids.join(" or ").escape_debug().to_string();
+        let mut e = Error::new(ErrorKind::KeyUnavailable, "open epoch key", why)
+            .with("epoch", self.id)
+            .with("wrapped by", list(self.wraps.iter().map(|w| w.kek.0.as_str()).collect()));
+        if !at_hand.is_empty() {
+            e = e.with("at hand", list(at_hand.iter().map(|k| k.0.as_str()).collect()));
+        }
+        e.hint("give the key file, passphrase or recovery kit of one of the keys that wrap it")
     }
 
     fn bound(&self) -> Vec<u8> {

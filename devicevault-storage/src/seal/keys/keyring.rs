@@ -1,30 +1,44 @@
 //! The epoch keys at hand, opened.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use devicevault_core::key::KeyProvider;
 use devicevault_core::{Error, ErrorKind, Result, Timestamp};
 
 use super::super::crypto::Key;
 use super::epoch::{EpochId, EpochObject};
-use super::kek::Kek;
 
-/// Epoch keys by id; the newest one seals. Clones share it.
+/// So many objects of other places are remembered for one epoch key: a hostile destination must not fill the memory.
+const MAX_FOUND: usize = 8;
+
+/// Epoch keys by id, and those who hold the keys that open them. Clones share it.
+///
+/// What the instance keeps itself ([`add`](Keyring::add)) seals and opens; what is found at a destination
+/// ([`add_found`](Keyring::add_found)) only opens, so that nobody there chooses what seals.
 #[derive(Debug, Clone, Default)]
-pub struct Keyring(Arc<RwLock<State>>);
+pub struct Keyring(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    providers: Vec<Arc<dyn KeyProvider>>,
+    state: RwLock<State>,
+    /// Several that need the same key at once ask for it once.
+    opening: tokio::sync::Mutex<()>,
+}
 
 #[derive(Debug, Default)]
 struct State {
-    keks: Vec<Kek>,
-    objects: BTreeMap<EpochId, EpochObject>,
+    own: BTreeMap<EpochId, EpochObject>,
+    found: BTreeMap<EpochId, Vec<EpochObject>>,
     open: BTreeMap<EpochId, Key>,
 }
 
 impl Keyring {
-    /// With these key-encryption keys and no epoch key yet.
+    /// With these holders of key-encryption keys, asked in this order, and no epoch key yet.
     #[must_use]
-    pub fn new(keks: Vec<Kek>) -> Self {
-        Self(Arc::new(RwLock::new(State { keks, ..State::default() })))
+    pub fn new(providers: Vec<Arc<dyn KeyProvider>>) -> Self {
+        Self(Arc::new(Inner { providers, ..Inner::default() }))
     }
 
     /// With one epoch key that is kept somewhere else than in an epoch key object.
@@ -35,73 +49,119 @@ impl Keyring {
         ring
     }
 
-    /// Makes an epoch key, wrapped by every key-encryption key at hand; from now on it seals.
+    /// Makes an epoch key, wrapped by each of these; from now on it seals.
     ///
-    /// The object has to be stored, durably and at every destination, before anything is sealed with it.
+    /// The object has to be stored durably in the instance's home before this ring seals anything; a sealing destination
+    /// stores it in its own place before it seals with it.
     ///
     /// # Errors
-    /// `KeyUnavailable` without any key-encryption key; `Internal` when the cryptographic library refuses.
-    pub fn create_epoch(&self, now: Timestamp) -> Result<EpochObject> {
-        let mut state = self.write();
-        if state.keks.is_empty() {
-            return Err(Error::new(ErrorKind::KeyUnavailable, "make epoch key", "there is no key to wrap it with"));
-        }
+    /// `KeyUnavailable` with nobody to wrap it; what a provider answers.
+    pub async fn create_epoch(&self, wrap_with: &[Arc<dyn KeyProvider>], now: Timestamp) -> Result<EpochObject> {
         let (id, key) = (EpochId::generate(), Key::generate()?);
-        let object = EpochObject::create(id, &key, &state.keks, now)?;
-        state.objects.insert(id, object.clone());
+        let object = EpochObject::create(id, &key, wrap_with, now).await?;
+        let mut state = self.write();
+        state.own.insert(id, object.clone());
         state.open.insert(id, key);
         Ok(object)
     }
 
-    /// Adds an epoch key object; it is opened when it is first needed.
+    /// Adds an epoch key object of the instance's own; it is opened when it is first needed. Of two with the same id the
+    /// later revision stays.
     pub fn add(&self, object: EpochObject) {
-        self.write().objects.insert(object.id, object);
+        let mut state = self.write();
+        if state.own.get(&object.id).is_none_or(|known| known.revision <= object.revision) {
+            state.own.insert(object.id, object);
+        }
     }
 
-    /// The objects, oldest first.
+    /// Adds an epoch key object that lay at a destination. It may open what was sealed, and does not seal.
+    pub fn add_found(&self, object: EpochObject) {
+        let mut state = self.write();
+        if state.own.get(&object.id) == Some(&object) {
+            return;
+        }
+        let others = state.found.entry(object.id).or_default();
+        if others.len() < MAX_FOUND && !others.contains(&object) {
+            others.push(object);
+        }
+    }
+
+    /// The instance's own objects, oldest first.
     #[must_use]
     pub fn objects(&self) -> Vec<EpochObject> {
-        self.read().objects.values().cloned().collect()
+        self.read().own.values().cloned().collect()
+    }
+
+    /// The instance's own object of this id.
+    #[must_use]
+    pub fn object(&self, id: EpochId) -> Option<EpochObject> {
+        self.read().own.get(&id).cloned()
+    }
+
+    /// Those who hold key-encryption keys.
+    #[must_use]
+    pub fn providers(&self) -> &[Arc<dyn KeyProvider>] {
+        &self.0.providers
     }
 
     /// The epoch key of this id.
     ///
     /// # Errors
-    /// `KeyUnavailable` when it is not here or no key-encryption key at hand opens it; both name the id.
-    pub fn epoch(&self, id: EpochId) -> Result<Key> {
-        if let Some(key) = self.read().open.get(&id) {
-            return Ok(key.clone());
+    /// `KeyUnavailable` when it is not here or no key-encryption key at hand opens it, `Corrupt` when the wrap of one is
+    /// damaged; both name the ids.
+    pub async fn epoch(&self, id: EpochId) -> Result<Key> {
+        if let Some(key) = self.opened(id) {
+            return Ok(key);
         }
-        let mut state = self.write();
-        let missing = || {
+        let _alone = self.0.opening.lock().await;
+        if let Some(key) = self.opened(id) {
+            return Ok(key);
+        }
+        let objects = {
+            let state = self.read();
+            let found = state.found.get(&id).into_iter().flatten();
+            state.own.get(&id).into_iter().chain(found).cloned().collect::<Vec<_>>()
+        };
+        let mut first_error = None;
+        for object in objects {
+            match object.open(&self.0.providers).await {
+                Ok(key) => {
+                    self.write().open.insert(id, key.clone());
+                    return Ok(key);
+                }
+                Err(e) => first_error.get_or_insert(e),
+            };
+        }
+        Err(first_error.unwrap_or_else(|| {
             Error::new(ErrorKind::KeyUnavailable, "find key", "this epoch key is not here")
                 .with("epoch", id)
                 .hint("it lies under keys/ at every destination, and in the instance's home")
-        };
-        let key = state.objects.get(&id).ok_or_else(missing)?.open(&state.keks)?;
-        state.open.insert(id, key.clone());
-        Ok(key)
+        }))
     }
 
-    /// The newest epoch key: what seals.
+    /// The newest epoch key of the instance's own: what seals.
     ///
     /// # Errors
-    /// `KeyUnavailable` when there is none.
-    pub fn current(&self) -> Result<(EpochId, Key)> {
-        let newest = self.read().objects.keys().next_back().copied();
+    /// `KeyUnavailable` when there is none; as [`epoch`](Keyring::epoch).
+    pub async fn current(&self) -> Result<(EpochId, Key)> {
+        let newest = self.read().own.keys().next_back().copied();
         let none = || {
             Error::new(ErrorKind::KeyUnavailable, "find key", "there is no epoch key yet")
                 .hint("run `devicevault key init`")
         };
         let id = newest.ok_or_else(none)?;
-        Ok((id, self.epoch(id)?))
+        Ok((id, self.epoch(id).await?))
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    fn opened(&self, id: EpochId) -> Option<Key> {
+        self.read().open.get(&id).cloned()
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.0.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
