@@ -7,6 +7,7 @@
 //!   remember.
 //! - [`clock`], [`faulty`], [`bodies`], [`cancel`]: time that moves when told, calls that fail when told, bodies that
 //!   misbehave, futures that are dropped half-way.
+//! - `sim`, with the feature of that name: simulated devices, real SSH on loopback.
 //! - [`samples`]: data that tests need and do not care about.
 
 pub mod bodies;
@@ -18,3 +19,5 @@ pub mod memory;
 pub mod recording;
 pub mod samples;
 pub mod scripted;
+#[cfg(feature = "sim")]
+pub mod sim;
