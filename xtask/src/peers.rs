@@ -36,6 +36,8 @@ const PEERS: [Peer; 9] = [
 ];
 /// Not a program: the test makes users and opens their sessions.
 const ROOT: &str = "root";
+/// What root may not do in every container.
+const MOUNT: &str = " to mount ";
 
 /// Where Debian puts them, beside `PATH`.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/lib/frr", "/usr/local/sbin"];
@@ -57,7 +59,10 @@ pub(crate) fn is_reason(reason: &str) -> bool {
 
 /// Why a test with this reason to be ignored cannot be run here; `None`: it can.
 pub(crate) fn missing(reason: &str) -> Option<String> {
-    let lacks: Vec<String> = needs(reason).filter_map(lack).collect();
+    let mut lacks: Vec<String> = needs(reason).filter_map(lack).collect();
+    if reason.contains(MOUNT) && lacks.is_empty() && !may_mount() {
+        lacks.push("the right to mount, which we do not have here".to_owned());
+    }
     (!lacks.is_empty()).then(|| lacks.join(" and "))
 }
 
@@ -94,9 +99,10 @@ pub(crate) fn install(reasons: &[String]) -> Vec<String> {
     }
 }
 
-/// The words of `needs a, b and c with d`; none for any other reason.
+/// The words of `needs a, b and c with d to do something`; none for any other reason.
 fn needs(reason: &str) -> impl Iterator<Item = &str> {
     let list = reason.strip_prefix("needs ").unwrap_or_default();
+    let list = list.split_once(" to ").map_or(list, |(list, _purpose)| list);
     list.split([',', ' ']).filter(|word| !["", "and", "with"].contains(word))
 }
 
@@ -127,6 +133,11 @@ fn imports(module: &str) -> bool {
     Command::new("python3").args(["-c", &import]).output().is_ok_and(|o| o.status.success())
 }
 
+/// Tried in a name space of its own, so that nothing is left mounted.
+fn may_mount() -> bool {
+    Command::new("unshare").args(["--mount", "true"]).output().is_ok_and(|o| o.status.success())
+}
+
 fn is_root() -> bool {
     Path::new("/proc/self").metadata().is_ok_and(|m| m.uid() == 0)
 }
@@ -141,6 +152,7 @@ mod tests {
         assert_eq!(words("needs sshd"), ["sshd"]);
         assert_eq!(words("needs sshd, frr and root"), ["sshd", "frr", "root"]);
         assert_eq!(words("needs python3 with zstandard"), ["python3", "zstandard"]);
+        assert_eq!(words("needs root to mount a tmpfs"), ["root"]);
         assert!(words("builds a crate of its own").is_empty());
         assert_eq!(unknown("needs sshd and a miracle"), ["a", "miracle"]);
         assert!(unknown("builds a crate of its own").is_empty());
