@@ -88,7 +88,8 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        let _ = Command::new("userdel").arg(&self.name).stderr(Stdio::null()).status();
+        // The server may still be ending a session of the user's; without force the user would stay.
+        let _ = Command::new("userdel").arg("--force").arg(&self.name).stderr(Stdio::null()).status();
     }
 }
 
