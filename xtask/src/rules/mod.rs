@@ -4,6 +4,7 @@ mod arrows;
 mod code;
 mod crates;
 mod deny_file;
+mod documents;
 mod licences;
 mod sources;
 
@@ -15,9 +16,10 @@ pub(crate) use sources::ignored_tests;
 type Rule = fn(&Workspace) -> Vec<String>;
 
 /// Every rule, by name.
-pub(crate) const ALL: [(&str, Rule); 4] = [
+pub(crate) const ALL: [(&str, Rule); 5] = [
     ("rules: our crates", arrows::breaches),
     ("rules: others' crates", crates::breaches),
     ("rules: sources", sources::breaches),
+    ("rules: documents", documents::breaches),
     ("licences", licences::breaches),
 ];
