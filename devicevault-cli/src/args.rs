@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use devicevault_core::Result;
 
 use crate::Exit;
-use crate::commands::{backup, device, diff, download, history, init, platform, run, show, verify};
+use crate::commands::{backup, demo, device, diff, download, history, init, platform, run, show, verify};
 use crate::context::Context;
 use crate::logs::LogArgs;
 use crate::ui::Ui;
@@ -21,6 +21,7 @@ Exit codes:
 
 const FIRST_STEPS: &str = "\
 First steps:
+  devicevault demo                      see it work on simulated devices
   devicevault backup --host 192.0.2.1 --platform cisco_ios --user backup --password-env PW --to ./backups
                                         back up one device, nothing before it
   devicevault init                      set up a home for many devices";
@@ -92,6 +93,8 @@ pub(crate) enum Command {
     Download(download::DownloadArgs),
     /// Check that what was stored is still what was stored
     Verify(verify::VerifyArgs),
+    /// See it work on simulated devices
+    Demo(demo::DemoArgs),
 }
 
 impl Command {
@@ -107,6 +110,7 @@ impl Command {
             Self::Diff(args) => diff::run(context, args).await,
             Self::Download(args) => download::run(context, args).await,
             Self::Verify(args) => verify::run(context, args).await,
+            Self::Demo(args) => Box::pin(demo::run(context, args)).await,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Naming one of the versions of an artefact: by its identifier, its place in the order, or a time.
 
+use std::collections::BTreeMap;
+
 use devicevault_core::run::Backup;
-use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_core::{DeviceId, Error, ErrorKind, Result};
 use jiff::tz::TimeZone;
 
 use crate::ui::human;
@@ -12,6 +14,9 @@ pub(crate) const FORMS: &str =
 
 /// The shortest beginning of an identifier that is taken for one.
 const SHORTEST: usize = 4;
+
+/// So much of an identifier is shown at least.
+const SHOWN: usize = 8;
 
 /// Finds the version that a reference names among those of one artefact, newest first. `latest` and times pass over
 /// suspect versions as long as there is one that is not suspect.
@@ -64,13 +69,30 @@ fn steps_back(reference: &str) -> Option<usize> {
 
 /// The shortest beginnings, of at least eight characters, that tell these identifiers apart.
 pub(crate) fn short_ids<T: ToString>(ids: &[T]) -> Vec<String> {
-    let mut all: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    let whole = all.clone();
-    all.sort();
-    all.dedup();
+    let all: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let needed = needed(all.iter().map(String::as_str).collect());
+    all.into_iter().map(|id| id.get(..needed).unwrap_or(&id).to_owned()).collect()
+}
+
+/// Beginnings that tell versions of one artefact apart: among those a reference is looked for. Versions that one run
+/// took begin alike for long.
+pub(crate) fn short_versions(versions: &[Backup]) -> Vec<String> {
+    let mut artefacts: BTreeMap<(&DeviceId, &str), Vec<String>> = BTreeMap::new();
+    for b in versions {
+        artefacts.entry((&b.device, &b.artefact)).or_default().push(b.id.to_string());
+    }
+    let needed = artefacts.values().map(|ids| needed(ids.iter().map(String::as_str).collect())).max().unwrap_or(SHOWN);
+    let short = |b: &Backup| b.id.to_string().get(..needed).unwrap_or_default().to_owned();
+    versions.iter().map(short).collect()
+}
+
+/// How long a beginning has to be.
+fn needed(mut ids: Vec<&str>) -> usize {
+    ids.sort_unstable();
+    ids.dedup();
     let common = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
-    let needed = all.windows(2).map(|w| common(&w[0], &w[1]) + 1).max().unwrap_or(0).max(8);
-    whole.into_iter().map(|id| id.get(..needed).unwrap_or(&id).trim_end_matches('-').to_owned()).collect()
+    let most = ids.iter().zip(ids.iter().skip(1)).map(|(a, b)| common(a, b) + 1).max();
+    most.unwrap_or(0).max(SHOWN)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use devicevault_core::catalog::{Page, RunQuery};
 use devicevault_core::engine::{Destination, DestinationOptions, Job, Limits, RetryPolicy, Selection};
 use devicevault_core::run::{Outcome, Run, RunState};
+use devicevault_core::storage::Probe;
 use devicevault_core::{
     Clock, Device, Engine, Error, ErrorKind, EventSink, Result, RunId, StepLimits, StorageBackend, Target, View,
 };
@@ -130,7 +131,7 @@ async fn ready_destinations(context: &Context, open: Vec<OpenDestination>) -> Re
     if open.is_empty() {
         return Err(Error::new(ErrorKind::Config, "plan backup", "there is no destination to store at"));
     }
-    let tested = stream::iter(open).map(test).buffered(8).collect::<Vec<_>>().await;
+    let tested = stream::iter(open).map(|d| test(context, d)).buffered(8).collect::<Vec<_>>().await;
     let keeps = |d: &OpenDestination| d.config.view == View::Original && d.backend.is_ok();
     if !tested.iter().any(keeps) {
         let first = tested.into_iter().find_map(|d| d.backend.err().filter(|_| d.config.view == View::Original));
@@ -153,21 +154,29 @@ async fn ready_destinations(context: &Context, open: Vec<OpenDestination>) -> Re
     Ok(ready.collect())
 }
 
-async fn test(mut destination: OpenDestination) -> OpenDestination {
-    if let Ok(backend) = &destination.backend {
-        let name = &destination.config.name;
-        let failed = match backend.check().await {
-            Ok(health) if health.is_good() => None,
-            Ok(health) => {
-                let bad: Vec<_> =
-                    health.probes.iter().filter(|p| !p.good).map(|p| format!("{}: {}", p.name, p.detail)).collect();
-                Some(Error::new(ErrorKind::Unavailable, "test destination", bad.join("; ")))
+/// Probes that say how safe a store is, not whether it works: what fails there is told, and no reason to go without a
+/// backup.
+const ADVICE: [&str; 2] = ["durability", "free space"];
+
+async fn test(context: &Context, mut destination: OpenDestination) -> OpenDestination {
+    let Ok(backend) = &destination.backend else { return destination };
+    let name = destination.config.name.clone();
+    let failed = match backend.check().await {
+        Err(e) => Some(e),
+        Ok(health) => {
+            let (advice, faults): (Vec<_>, Vec<_>) =
+                health.probes.into_iter().filter(|p| !p.good).partition(|p| ADVICE.contains(&p.name.as_str()));
+            let told = |probes: &[Probe]| {
+                probes.iter().map(|p| format!("{}: {}", p.name, p.detail)).collect::<Vec<_>>().join("; ")
+            };
+            if !advice.is_empty() {
+                context.ui.warn(&format!("destination {name}: {}", told(&advice)));
             }
-            Err(e) => Some(e),
-        };
-        if let Some(e) = failed {
-            destination.backend = Err(e.with("destination", name));
+            (!faults.is_empty()).then(|| Error::new(ErrorKind::Unavailable, "test destination", told(&faults)))
         }
+    };
+    if let Some(e) = failed {
+        destination.backend = Err(e.with("destination", name));
     }
     destination
 }

@@ -14,6 +14,7 @@ use devicevault_storage::codec::Compression;
 use devicevault_storage::git::{GitBackend, GitOptions};
 use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
+use devicevault_testkit::sim::{Fleet, SimDevice};
 use serde::{Deserialize, Serialize};
 
 use crate::app::{App, BackendSettings};
@@ -235,4 +236,57 @@ pub(crate) fn platform(own: Option<&Path>, name: &str) -> Result<(PlatformSummar
 /// What is wrong with it, and where.
 pub(crate) fn check_platform(file: &Path) -> Result<PlatformSummary> {
     PlatformSet::check_file(file).map(|p| PlatformSummary::from(&*p))
+}
+
+/// Simulated devices for a demonstration; gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Simulation(Fleet);
+
+impl Simulation {
+    /// Starts so many, of every platform that can be simulated.
+    ///
+    /// # Errors
+    /// They cannot listen.
+    pub(crate) async fn start(devices: u16) -> Result<Self> {
+        type Make = fn(String) -> SimDevice;
+        let kinds: [(&str, Make); 5] = [
+            ("core-sw", SimDevice::cisco_ios),
+            ("edge-rtr", SimDevice::juniper_junos),
+            ("branch-gw", SimDevice::mikrotik_routeros),
+            ("route-srv", SimDevice::frr),
+            ("jump-host", SimDevice::linux),
+        ];
+        let each = (0..usize::from(devices)).zip(kinds.iter().cycle());
+        let fleet = each.map(|(i, (name, make))| make(format!("{name}{}", i / kinds.len() + 1)).volatile());
+        Fleet::builder().devices(fleet).start().await.map(Self)
+    }
+
+    /// Them, as an inventory knows them.
+    pub(crate) fn devices(&self) -> Vec<Device> {
+        let sites = ["zurich", "geneva"];
+        let each = self.0.devices().iter().zip(sites.iter().cycle());
+        let devices = each.map(|(simulated, site)| {
+            let addr = simulated.addr();
+            let mut device =
+                Device::new(simulated.name(), simulated.name(), addr.ip().to_string(), simulated.platform());
+            device.port = Some(addr.port());
+            device.site = Some((*site).to_owned());
+            device.login.username = Some(simulated.username().to_owned());
+            device
+        });
+        devices.collect()
+    }
+
+    /// The password of all of them.
+    pub(crate) fn password(&self) -> &'static str {
+        devicevault_testkit::sim::PASSWORD
+    }
+
+    /// Changes the first one, and tells its name: what it says of a port, and a secret.
+    pub(crate) fn change(&self) -> String {
+        let Some(first) = self.0.devices().first() else { return String::new() };
+        first.change_line("description ", "description uplink to the new core");
+        first.change_line("snmp-server community ", "snmp-server community aN0therSecret RO MANAGEMENT");
+        first.name().to_owned()
+    }
 }

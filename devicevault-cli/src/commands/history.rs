@@ -70,9 +70,8 @@ fn start_of(text: &str) -> Result<devicevault_core::Timestamp> {
 
 /// Versions, for people.
 pub(crate) fn table(versions: &[Backup]) -> Table {
-    let ids: Vec<_> = versions.iter().map(|b| b.id).collect();
     let mut table = Table::new(["version", "device", "artefact", "first seen", "last seen", "size", "copies", "note"]);
-    for (b, id) in versions.iter().zip(reference::short_ids(&ids)) {
+    for (b, id) in versions.iter().zip(reference::short_versions(versions)) {
         let copies: Vec<_> = b
             .copies
             .iter()

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod backup;
+pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod diff;
 pub(crate) mod download;

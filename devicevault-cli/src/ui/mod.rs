@@ -116,8 +116,13 @@ impl Ui {
         }
     }
 
-    /// Something that did not go as it should and does not end the command.
+    /// Something that did not go as it should and does not end the command. Where a person would not read it, or a
+    /// program reads errors, it is left to the log.
     pub(crate) fn warn(&self, text: &str) {
+        if self.quiet || self.json {
+            tracing::warn!(event = "warning", message = text);
+            return;
+        }
         self.to_stderr(&format!("{} {}\n", self.error_paint.on(Style::Warning, "warning:"), escape::text(text)));
     }
 

@@ -1,6 +1,19 @@
-//! The `devicevault` program, run as a person runs it.
+//! The `devicevault` program, run as a person runs it: by its arguments, its outputs and its exit codes. The devices are
+//! simulated in the test's own process and reached over real SSH on loopback.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod arguments;
+mod at_once;
+mod demos;
+mod full_disks;
 mod homes;
+mod hostile;
 mod imports;
+mod interrupts;
+mod kills;
 mod person;
+mod refusals;
+mod rounds;
+mod secrets;
+mod sight;
+mod verifications;

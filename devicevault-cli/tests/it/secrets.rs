@@ -1,0 +1,84 @@
+//! Secrets are in the originals, and nowhere else in clear.
+
+use devicevault_testkit::sim::SimDevice;
+
+use crate::person::{Answer, Person, files_below};
+use crate::sight::devices;
+
+/// Which of the secrets stand in these bytes.
+fn found<'a>(bytes: &[u8], secrets: &'a [String]) -> Vec<&'a str> {
+    let text = String::from_utf8_lossy(bytes);
+    secrets.iter().map(String::as_str).filter(|s| text.contains(s)).collect()
+}
+
+fn assert_told_none(answer: &Answer, secrets: &[String]) {
+    assert_eq!(found(answer.out.as_bytes(), secrets), Vec::<&str>::new(), "{answer:?}");
+    assert_eq!(found(answer.err.as_bytes(), secrets), Vec::<&str>::new(), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_a_log_an_output_a_manifest_or_the_catalog() {
+    let platforms = ["cisco_ios", "juniper_junos", "mikrotik_routeros", "frr", "linux"];
+    let all = platforms.map(|p| SimDevice::of_platform(p, p.replace('_', "-")).unwrap().size(8 << 10).volatile());
+    let (fleet, person) = devices(all).await;
+    let secrets: Vec<String> = fleet.devices().iter().flat_map(devicevault_testkit::sim::Simulated::secrets).collect();
+    assert!(secrets.len() > 2 * platforms.len());
+    person.moves_in(&fleet).await;
+
+    let logged = ["-vvv", "--log-format", "json", "--log-file", "log.jsonl"];
+    let mut answers = Vec::new();
+    for json in [&["--json"][..], &[]] {
+        answers.push(person.asks(&[&["backup", "--all"][..], json, &logged].concat()).await.good());
+        fleet.devices().iter().for_each(devicevault_testkit::sim::Simulated::change_something);
+    }
+    // Failures tell as little.
+    let wrong = fleet.devices()[0].password();
+    fleet.devices()[0].set_password("another one");
+    answers.push(person.asks(&[&["backup", "--all", "-vvv"][..], &["--log-format", "text"]].concat()).await.ended(3));
+    fleet.devices()[0].set_password(wrong);
+    for device in fleet.devices() {
+        answers.push(person.asks(&["show", device.name()]).await.good());
+        answers.push(person.asks(&["diff", device.name()]).await);
+        answers.push(person.asks(&["device", "show", device.name()]).await.good());
+        answers.push(person.asks(&["device", "show", device.name(), "--json"]).await.good());
+    }
+    answers.push(person.asks(&["history", "--json"]).await.good());
+    answers.push(person.asks(&["run", "list", "--json"]).await.good());
+    answers.push(person.asks(&["verify", "--json"]).await.good());
+    for answer in &answers {
+        assert_told_none(answer, &secrets);
+    }
+
+    let store = person.path("home/store");
+    for (file, bytes) in files_below(&person.path("")) {
+        let original = file.starts_with(&store) && !file.to_string_lossy().ends_with(".json");
+        if !original {
+            assert_eq!(found(&bytes, &secrets), Vec::<&str>::new(), "{}", file.display());
+        }
+    }
+    // Git compresses what it keeps.
+    let git = person.path("home/git");
+    let all = std::process::Command::new("git").arg("-C").arg(git).args(["log", "-p", "--all"]).output().unwrap();
+    assert!(all.stdout.len() > 5000);
+    assert_eq!(found(&all.stdout, &secrets), Vec::<&str>::new());
+    // What a restore takes has them.
+    let name = fleet.devices()[0].name();
+    let original = person.asks(&["show", name, "--view", "original"]).await.good();
+    assert!(!found(original.out.as_bytes(), &secrets).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_list_shows_no_secret() {
+    let (fleet, person) = devices([SimDevice::cisco_ios("core-sw1")]).await;
+    // Every way to give a password names a place.
+    let device = &fleet.devices()[0];
+    person.write("password", &format!("{}\n", device.password()));
+    for more in [&["--password-file", "password"][..], &["--password-command", "cat password"]] {
+        let args = Person::ad_hoc(device, more);
+        assert!(args.iter().all(|a| !a.contains(&device.password())));
+        person.backs_up(device, more).await.good();
+    }
+    for (file, bytes) in files_below(&person.path("backups/.devicevault")) {
+        assert_eq!(found(&bytes, &device.secrets()), Vec::<&str>::new(), "{}", file.display());
+    }
+}

@@ -1,0 +1,65 @@
+//! Damage is found, named, and mended by the next backup.
+
+use crate::person::{Person, files_below};
+use crate::sight::switch;
+
+/// The stored files of an artefact, oldest first.
+fn stored(person: &Person, folder: &str, artefact: &str) -> Vec<std::path::PathBuf> {
+    let all = files_below(&person.path(folder)).into_iter().map(|(f, _)| f);
+    let mut found: Vec<_> = all
+        .filter(|f| f.to_string_lossy().contains(&format!("/{artefact}/")) && !f.to_string_lossy().ends_with(".json"))
+        .collect();
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_is_found_named_and_mended() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "core-sw1"]).await.good();
+    for depth in ["size", "stored", "content"] {
+        person.asks(&["verify", "--depth", depth]).await.good();
+    }
+    let file = stored(&person, "home/store", "running-config").remove(0);
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+
+    person.asks(&["verify", "--depth", "size"]).await.good();
+    let answer = person.asks(&["verify", "--json"]).await.ended(3).json();
+    assert_eq!(answer["bad"].as_array().unwrap().len(), 1, "{answer}");
+    let bad = &answer["bad"][0];
+    assert_eq!(
+        (&bad["device"], &bad["artefact"], &bad["verdict"]),
+        (&"core-sw1".into(), &"running-config".into(), &"damaged".into())
+    );
+    assert!(file.to_string_lossy().ends_with(bad["storage_ref"].as_str().unwrap()), "{bad}");
+    let told = person.asks(&["verify", "--device", "core-sw1"]).await.ended(3);
+    assert!(told.out.contains(bad["storage_ref"].as_str().unwrap()), "{told:?}");
+    let shown = person.asks(&["history", "core-sw1", "--artefact", "running-config"]).await.good();
+    assert!(shown.out.contains("store (damaged)"), "{}", shown.out);
+
+    // What is damaged is no longer relied upon: the next backup stores it anew.
+    person.asks(&["backup", "core-sw1"]).await.good();
+    person.asks(&["verify"]).await.good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_verified_with_its_index_and_without() {
+    let (fleet, person) = switch().await;
+    person.backs_up(&fleet.devices()[0], &[]).await.good();
+    person.asks(&["verify", "--from", "backups"]).await.good();
+    let file = stored(&person, "backups", "inventory").remove(0);
+    std::fs::remove_file(&file).unwrap();
+    let answer = person.asks(&["verify", "--from", "backups", "--json"]).await.ended(3).json();
+    assert_eq!(answer["bad"][0]["verdict"], "missing", "{answer}");
+    std::fs::write(&file, "something else").unwrap();
+    std::fs::remove_dir_all(person.path("backups/.devicevault")).unwrap();
+    let answer = person.asks(&["verify", "--from", "backups", "--json"]).await.ended(3).json();
+    assert_eq!(answer["bad"][0]["verdict"], "damaged", "{answer}");
+    person.asks(&["verify", "--from", "nonesuch"]).await.ended(1);
+    std::fs::create_dir(person.path("empty")).unwrap();
+    person.asks(&["verify", "--from", "empty"]).await.ended(2);
+}
