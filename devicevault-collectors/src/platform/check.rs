@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Pagers of many vendors. It is looked for at the end of a line that stands at the very end of what has come.
-const PAGER: &str = r"(?i)(?:-{1,4} ?\(?more\)?(?: ?[\d,/%() -]+%?\)?)? ?-{1,4}(?: ?or \(q\)uit|, next page: .*|.{0,40}quit.{0,20})?|<-+ ?more ?-+>|\bmore: ?<space>.*|^ ?lines \d+-\d+.*|(?:press|hit) (?:any key|<?space(?:bar)?>?|<?enter>?|<?return>?)(?: key)? to continue.*)\s*$";
+const PAGER: &str = r"(?i)(?:-{2,4} ?\(?more\)?[^-]{0,60}-{2,4}(?: ?or \(q\)uit|, next page: .*)?|<-+ ?more ?-+>|\bmore: ?<space>.*|^ ?lines \d+-\d+.*|(?:press|hit) (?:any key|<?space(?:bar)?>?|<?enter>?|<?return>?)(?: key)? to continue.*)\s*$";
 
 pub(super) fn platform(text: &str, source: &PlatformSource) -> Result<Platform> {
     let file: PlatformFile = toml::from_str(text).map_err(|e| located(&e, text, source))?;

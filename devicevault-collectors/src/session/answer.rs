@@ -22,6 +22,8 @@ pub(crate) enum Next {
     WaitQuietly,
     /// Answer the pager, whose text begins there on the current line.
     Space(usize),
+    /// Wait: the pager that begins there was answered.
+    Answered(usize),
     /// Type an empty line.
     EmptyLine,
     /// The answer is complete.
@@ -55,28 +57,34 @@ impl Doubts {
 /// Rules that hold for every answer of a session.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules<'a> {
-    pub(crate) prompt: &'a Prompt,
     pub(crate) pager: &'a Regex,
     pub(crate) confirm: Confirm,
 }
 
 /// The answer to one command, while it comes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Answer {
     command: Vec<u8>,
+    prompt: Prompt,
     echoed: bool,
     after_echo: bool,
     /// Lines before the echo: left over from an earlier answer, or the text of a device that does not echo.
     before: BytesMut,
     before_squeezed: Vec<u8>,
+    before_prompts: usize,
+    before_text: bool,
     late_prompts: usize,
     stray: bool,
     out: BytesMut,
     some_text: bool,
     last: Vec<u8>,
     candidate: Option<Candidate>,
-    typed: Typed,
+    /// Empty lines of ours that are still to be answered by a prompt each.
+    pending: usize,
+    /// Empty lines that a pager may have taken.
+    perhaps: usize,
     asked: usize,
+    late: usize,
     spaces: usize,
     paged_at: Option<u64>,
     doubts: Doubts,
@@ -84,8 +92,6 @@ pub(crate) struct Answer {
     /// An empty answer needs no confirmation.
     brief: bool,
     end_marker: Option<Regex>,
-    prompt_text: Vec<u8>,
-    blanks: usize,
     complete: bool,
 }
 
@@ -96,24 +102,16 @@ struct Candidate {
     line: Vec<u8>,
     /// What of it is text: output without a line end at its end.
     text: usize,
-    /// How many of the lines that are expected after it have come.
-    seen: usize,
+    /// Those of the lines that are expected after it which have come, its own among them.
+    lines: Vec<Vec<u8>>,
     /// It stood at the very end when our empty line was typed.
     stood: bool,
 }
 
-/// Whether an empty line of ours is still to be answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Typed {
-    #[default]
-    No,
-    Yes,
-    /// A pager may have taken it.
-    Perhaps,
-}
-
 /// How often an empty line is typed again that nothing came back for.
 const MOST_ASKED: usize = 2;
+/// More lines than these are not held back, whatever they say.
+const MOST_PROMPTS: usize = 64;
 /// Without an echo after so many bytes there is none.
 const MOST_BEFORE_ECHO: usize = 64 * 1024;
 
@@ -121,11 +119,32 @@ impl Answer {
     /// The answer to `command`, which is being sent.
     pub(crate) fn new(command: &str, prompt: &Prompt, echo: Echo) -> Self {
         Self {
-            echo,
             command: command.as_bytes().to_vec(),
-            prompt_text: prompt.text().to_vec(),
-            blanks: prompt.blanks,
-            ..Self::default()
+            prompt: prompt.clone(),
+            // Where nothing is shown of what is typed, no echo is to be waited for.
+            echoed: prompt.mute,
+            after_echo: false,
+            before: BytesMut::new(),
+            before_squeezed: Vec::new(),
+            before_prompts: 0,
+            before_text: false,
+            late_prompts: 0,
+            stray: false,
+            out: BytesMut::new(),
+            some_text: false,
+            last: Vec::new(),
+            candidate: None,
+            pending: 0,
+            perhaps: 0,
+            asked: 0,
+            late: 0,
+            spaces: 0,
+            paged_at: None,
+            doubts: Doubts { no_echo: prompt.mute, ..Doubts::default() },
+            echo,
+            brief: false,
+            end_marker: None,
+            complete: false,
         }
     }
 
@@ -143,7 +162,7 @@ impl Answer {
 
     /// How many prompts may still come after it is complete.
     pub(crate) fn late_prompts(&self) -> usize {
-        self.asked + usize::from(self.typed == Typed::Perhaps)
+        self.late
     }
 
     /// An answer without text needs no confirmation.
@@ -186,27 +205,26 @@ impl Answer {
         if let Some(found) = at_end(rules.pager, current) {
             // The same pager is answered once, even where its text comes in pieces.
             if self.paged_at == Some(redrawn) {
-                return Next::Wait;
+                return Next::Answered(found);
             }
             self.paged_at = Some(redrawn);
             self.spaces += 1;
             self.drop_candidate();
-            if self.typed == Typed::Yes {
-                self.typed = Typed::Perhaps;
-            }
+            self.perhaps += std::mem::take(&mut self.pending);
             return Next::Space(found);
         }
-        let Some(text) = self.prompt_at_end(rules.prompt, current) else {
-            return self.prompt_twice(rules.prompt, current);
+        let Some(text) = self.prompt_at_end(current) else {
+            return self.prompt_twice(current);
         };
         if let Some(candidate) = &self.candidate {
-            if candidate.seen == 1 + self.blanks && text == 0 {
+            let answered = !candidate.lines.is_empty() && candidate.lines.len() % (1 + self.prompt.blanks) == 0;
+            if text == 0 && (answered || (self.prompt.mute && candidate.stood)) {
                 return self.completed();
             }
-            if candidate.line == current && candidate.seen == 0 {
+            if candidate.line == current && candidate.lines.is_empty() {
                 return if rules.confirm == Confirm::Quiet { Next::WaitQuietly } else { Next::Wait };
             }
-            if text == 0 && candidate.seen > 0 {
+            if text == 0 && !candidate.lines.is_empty() {
                 // The blank lines are still to come.
                 return Next::Wait;
             }
@@ -218,15 +236,15 @@ impl Answer {
         }
         let marked = self.end_marker.as_ref().is_some_and(|m| m.is_match(&self.last));
         let nothing = self.brief && !self.some_text;
-        if self.echoed && text == 0 && self.typed == Typed::No && (marked || nothing) {
+        if self.echoed && text == 0 && self.pending == 0 && (marked || nothing) {
             return self.completed();
         }
-        self.candidate = Some(Candidate { line: current.to_vec(), text, seen: 0, stood: true });
-        match (rules.confirm, self.typed) {
-            (Confirm::Quiet, _) => Next::WaitQuietly,
-            (Confirm::EmptyLine, Typed::Yes) => Next::Wait,
-            (Confirm::EmptyLine, _) => {
-                self.typed = Typed::Yes;
+        self.candidate = Some(Candidate { line: current.to_vec(), text, lines: Vec::new(), stood: true });
+        match rules.confirm {
+            Confirm::Quiet => Next::WaitQuietly,
+            Confirm::EmptyLine if self.pending > 0 && !self.prompt.mute => Next::Wait,
+            Confirm::EmptyLine => {
+                self.pending += 1;
                 Next::EmptyLine
             }
         }
@@ -239,12 +257,11 @@ impl Answer {
 
     /// The device may have thrown our empty line away: another one does no harm. `false`: none is awaited.
     pub(crate) fn ask_again(&mut self, confirm: Confirm) -> bool {
-        let again = self.candidate.is_some()
-            && self.typed != Typed::No
-            && confirm == Confirm::EmptyLine
-            && self.asked < MOST_ASKED;
+        let again =
+            self.candidate.is_some() && self.pending > 0 && confirm == Confirm::EmptyLine && self.asked < MOST_ASKED;
         if again {
             self.asked += 1;
+            self.pending += 1;
         }
         again
     }
@@ -260,18 +277,30 @@ impl Answer {
         if !self.echoed {
             self.without_echo();
         }
+        let typed = self.pending + self.perhaps;
+        let mut answered = 0;
         if let Some(candidate) = self.candidate.take() {
-            // Output that ended without a line end stands before the prompt.
-            self.out.extend_from_slice(candidate.line.get(..candidate.text).unwrap_or_default());
+            let each = 1 + self.prompt.blanks;
+            let prompts = candidate.lines.len() / each;
+            answered = prompts.min(typed);
+            // More prompts than empty lines: the first ones were lines of the text.
+            let surplus = (prompts - answered) * each;
+            candidate.lines.iter().take(surplus).for_each(|line| self.text(line));
+            self.doubts.line_end |= prompts > self.pending && self.perhaps > 0;
+            if surplus == 0 {
+                // Output that ended without a line end stands before the prompt.
+                self.out.extend_from_slice(candidate.line.get(..candidate.text).unwrap_or_default());
+            }
         }
+        self.late = typed - answered;
         self.complete = true;
         Next::Complete
     }
 
     /// A terminal that echoed our empty line into the text at once shows the next two prompts side by side.
-    fn prompt_twice(&mut self, prompt: &Prompt, current: &[u8]) -> Next {
-        let twice = current.strip_suffix(prompt.text()).is_some_and(|first| prompt.is(first));
-        if self.typed == Typed::No || !twice {
+    fn prompt_twice(&mut self, current: &[u8]) -> Next {
+        let twice = current.strip_suffix(self.prompt.text()).is_some_and(|first| self.prompt.is(first));
+        if self.pending + self.perhaps == 0 || !twice {
             return Next::Wait;
         }
         self.doubts.line_end = true;
@@ -280,12 +309,13 @@ impl Answer {
     }
 
     /// Where the prompt begins on a line that ends in it. Spaces that no pager took stand after it.
-    fn prompt_at_end(&self, prompt: &Prompt, current: &[u8]) -> Option<usize> {
+    fn prompt_at_end(&self, current: &[u8]) -> Option<usize> {
+        let prompt = &self.prompt;
         let mut line = current;
         for _ in 0..=self.spaces {
             if let Some(text) = prompt.at_end_of(line) {
-                let twice =
-                    text > 0 && self.typed != Typed::No && line.get(..text).is_some_and(|first| prompt.is(first));
+                let typed = self.pending + self.perhaps > 0;
+                let twice = text > 0 && typed && line.get(..text).is_some_and(|first| prompt.is(first));
                 return (!twice).then_some(text);
             }
             line = line.strip_suffix(b" ")?;
@@ -295,19 +325,31 @@ impl Answer {
 
     fn is_echo(&mut self, line: &[u8]) -> bool {
         let squeezed = |text: &[u8]| text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect::<Vec<u8>>();
+        self.before_squeezed.extend(squeezed(line));
+        // Before the prompt that it was typed at, those may stand that answer empty lines of earlier on.
+        if let Some(prompt) = line.trim_ascii_end().strip_suffix(self.command.as_slice())
+            && (prompt.is_empty() || self.prompt.is_line(prompt))
+        {
+            self.stray = self.before_text || self.before_prompts > self.late_prompts;
+            return true;
+        }
         // Wrapped at the width of the terminal, or redrawn: without blanks it is the same.
         let command = squeezed(&self.command);
-        self.before_squeezed.extend(squeezed(line));
-        if command.is_empty() || !self.before_squeezed.ends_with(&command) {
-            let surplus = self.before_squeezed.len().saturating_sub(4096);
-            self.before_squeezed.drain(..surplus);
-            return false;
+        if !command.is_empty() && self.before_squeezed.ends_with(&command) {
+            let before = self.before_squeezed.len() - command.len();
+            let before = self.before_squeezed.get(..before).unwrap_or_default();
+            let prompts = prompts(before, &squeezed(self.prompt.text()));
+            self.stray = prompts.is_none_or(|n| n > 1 + self.late_prompts);
+            return true;
         }
-        let before = self.before_squeezed.len() - command.len();
-        let before = self.before_squeezed.get(..before).unwrap_or_default();
-        // The prompt that it was typed at, and those that answer empty lines which may not have been answered.
-        self.stray = prompts(before, &squeezed(&self.prompt_text)).is_none_or(|n| n > 1 + self.late_prompts);
-        true
+        let surplus = self.before_squeezed.len().saturating_sub(4096);
+        self.before_squeezed.drain(..surplus);
+        if self.prompt.is_line(line) {
+            self.before_prompts += 1;
+        } else {
+            self.before_text |= !line.trim_ascii().is_empty();
+        }
+        false
     }
 
     /// The device does not echo: what came is all text, save the prompt that the command was typed at.
@@ -315,7 +357,7 @@ impl Answer {
         self.echoed = true;
         self.doubts.no_echo = true;
         let before = self.before.split();
-        let text = match before.strip_prefix(self.prompt_text.as_slice()) {
+        let text = match before.strip_prefix(self.prompt.text()) {
             // The line that the command was typed on, with nothing to be seen of it.
             Some(text) => text.strip_prefix(b"\n").unwrap_or(text),
             None => &before,
@@ -326,12 +368,7 @@ impl Answer {
     /// The candidate was none: its line belongs to the text.
     fn drop_candidate(&mut self) {
         let Some(candidate) = self.candidate.take() else { return };
-        if candidate.seen > 0 {
-            self.text(&candidate.line);
-            for _ in 1..candidate.seen {
-                self.text(b"");
-            }
-        }
+        candidate.lines.iter().for_each(|line| self.text(line));
     }
 
     fn text(&mut self, line: &[u8]) {
@@ -359,26 +396,30 @@ impl Rows for Answer {
         }
         if std::mem::take(&mut self.after_echo) {
             // Typed before the device's editor was ready, a command is echoed twice: by the terminal and by the editor.
-            let again = line.strip_prefix(self.prompt_text.as_slice()).unwrap_or(line);
+            let again = line.strip_prefix(self.prompt.text()).unwrap_or(line);
             if again == self.command && !self.command.is_empty() {
                 return;
             }
         }
         if let Some(candidate) = &mut self.candidate {
-            let expected: &[u8] = if candidate.seen == 0 { &candidate.line } else { b"" };
-            if candidate.seen <= self.blanks && line.trim_ascii_end() == expected.trim_ascii_end() {
-                candidate.seen += 1;
+            let expected = match candidate.lines.len() {
+                0 => line.trim_ascii_end() == candidate.line.trim_ascii_end(),
+                n if n % (1 + self.prompt.blanks) == 0 => self.prompt.is_line(line),
+                _ => line.is_empty(),
+            };
+            if expected && self.pending + self.perhaps > 0 && candidate.lines.len() < MOST_PROMPTS {
+                candidate.lines.push(line.to_vec());
                 return;
             }
             // The line ended where we typed ours: was that its own end, or the echo?
-            if candidate.stood && candidate.seen > 0 && self.typed == Typed::Yes && self.echo != Echo::WhenRead {
+            if candidate.stood && !candidate.lines.is_empty() && self.pending > 0 && self.echo != Echo::WhenRead {
                 self.doubts.line_end = true;
             }
             self.drop_candidate();
         }
-        if self.typed != Typed::No && line.trim_ascii_end() == self.prompt_text.trim_ascii_end() {
+        if self.pending + self.perhaps > 0 && self.prompt.is_line(line) {
             // The prompt at which our empty line was read, with the next prompt close behind: or a line of the text.
-            self.candidate = Some(Candidate { line: line.to_vec(), text: 0, seen: 1, stood: false });
+            self.candidate = Some(Candidate { line: line.to_vec(), text: 0, lines: vec![line.to_vec()], stood: false });
             return;
         }
         self.text(line);
@@ -407,5 +448,8 @@ pub(crate) fn at_end(pager: &Regex, line: &[u8]) -> Option<usize> {
     const LONGEST: usize = 200;
     let from = line.len().saturating_sub(LONGEST);
     let found = pager.find(line.get(from..)?)?;
-    Some(from + found.start())
+    let start = from + found.start();
+    // Blanks that a line begins with are the pager's own.
+    let indented = line.get(..start)?.iter().all(|b| *b == b' ');
+    Some(if indented { 0 } else { start })
 }

@@ -18,6 +18,8 @@ pub(crate) enum Move {
     WaitQuietly,
     /// Answer the pager, whose text begins there on the current line.
     Space(usize),
+    /// Wait: the pager that begins there was answered.
+    Answered(usize),
     /// Type an empty line.
     EmptyLine,
     /// Send this. It may be a secret.
@@ -50,6 +52,7 @@ pub(crate) struct Dialogue<'a> {
     line_end: &'a str,
     login: &'a Login,
     typed: bool,
+    candidate: Vec<u8>,
     lines: u64,
     lines_needed: u64,
     last: Vec<u8>,
@@ -80,6 +83,7 @@ impl<'a> Dialogue<'a> {
             line_end: &shell.line_end,
             login,
             typed: false,
+            candidate: Vec::new(),
             lines: 0,
             lines_needed: 0,
             last: Vec::new(),
@@ -119,13 +123,18 @@ impl<'a> Dialogue<'a> {
         }
         if let Some(start) = at_end(self.pager, current) {
             if self.paged_at.replace(redrawn) == Some(redrawn) {
-                return Move::Wait;
+                return Move::Answered(start);
             }
             return Move::Space(start);
         }
         let asked = self.questions.iter().position(|q| q.expect.is_match(current));
         if let Some(question) = asked {
             return self.reply(question, redrawn);
+        }
+        if self.typed
+            && let Some(prompt) = twice(current).filter(|p| self.prompt.is_match(p) && *p == self.candidate)
+        {
+            return Move::Learned(Prompt::new(prompt, self.prompt, 0).mute());
         }
         if current.is_empty() || !self.prompt.is_match(current) {
             return Move::Wait;
@@ -141,6 +150,7 @@ impl<'a> Dialogue<'a> {
             return Move::Wait;
         }
         self.typed = true;
+        self.candidate = current.to_vec();
         self.lines_needed = 0;
         self.forget();
         Move::EmptyLine
@@ -199,6 +209,12 @@ impl<'a> Dialogue<'a> {
             }
         }
     }
+}
+
+/// The half of a line that says the same twice.
+fn twice(line: &[u8]) -> Option<&[u8]> {
+    let (first, second) = line.split_at_checked(line.len() / 2)?;
+    (!first.is_empty() && first == second).then_some(first)
 }
 
 impl Rows for Dialogue<'_> {

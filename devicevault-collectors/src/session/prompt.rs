@@ -10,13 +10,21 @@ pub(crate) struct Prompt {
     varies: Option<Regex>,
     /// Blank lines between the prompt that an empty line was typed at and the next one.
     pub(crate) blanks: usize,
+    /// The device shows nothing of what is typed, not even the line end: the next prompt stands right behind this one.
+    pub(crate) mute: bool,
 }
 
 impl Prompt {
     /// The prompt `text`, which `pattern` matches.
     pub(crate) fn new(text: &[u8], pattern: &Regex, blanks: usize) -> Self {
         let varies = pattern.capture_names().flatten().any(|n| n.starts_with("varies"));
-        Self { text: text.to_vec(), varies: varies.then(|| pattern.clone()), blanks }
+        Self { text: text.to_vec(), varies: varies.then(|| pattern.clone()), blanks, mute: false }
+    }
+
+    /// The same, of a device that shows nothing of what is typed.
+    pub(crate) fn mute(mut self) -> Self {
+        self.mute = true;
+        self
     }
 
     /// As it was seen last.
@@ -28,6 +36,11 @@ impl Prompt {
     pub(crate) fn is(&self, line: &[u8]) -> bool {
         line == self.text
             || self.varies.as_ref().is_some_and(|v| fixed(v, line).is_some_and(|f| Some(f) == fixed(v, &self.text)))
+    }
+
+    /// The same for a line that has ended: a blank at its end may be lost when the prompt is drawn again.
+    pub(crate) fn is_line(&self, line: &[u8]) -> bool {
+        self.is(line) || line.trim_ascii_end() == self.text.trim_ascii_end()
     }
 
     /// The length of what stands before the prompt on a line that ends in it.

@@ -28,6 +28,11 @@ pub(crate) struct Screen {
     pager: Option<Pager>,
     /// The pager was taken away, and nothing was written since.
     pager_gone: bool,
+    /// The pager was taken away, and nothing but blanks was written since: they are part of its erasing.
+    erasing: bool,
+    /// Something was written behind the pager that was answered.
+    doubtful_pager: bool,
+    mistaken_pagers: u64,
 }
 
 /// In a line: a blank by which the device took away what stood there. It shows as a blank where text follows and as
@@ -105,8 +110,21 @@ impl Screen {
         self.garbled
     }
 
+    /// Forgets the current line: it was dealt with.
+    pub(crate) fn forget_line(&mut self) {
+        self.line.clear();
+        self.cursor = 0;
+        self.redrawn += 1;
+    }
+
+    /// How many lines were answered as pagers and turned out to be text.
+    pub(crate) fn mistaken_pagers(&self) -> u64 {
+        self.mistaken_pagers
+    }
+
     /// The text from `start` to the end of the current line is a pager that has been answered.
     pub(crate) fn answered_pager(&mut self, start: usize) {
+        self.doubtful_pager = false;
         let text = self.line.get(start..).unwrap_or_default().to_vec();
         self.pager = Some(Pager { start, text });
     }
@@ -161,7 +179,21 @@ impl Screen {
         }
         if self.cursor == self.line.len() {
             self.pager_gone = false;
-            self.line.extend_from_slice(text);
+            match &mut self.pager {
+                Some(pager) if text.iter().all(|b| *b == b' ') => pager.text.extend_from_slice(text),
+                // More of it, or a line that goes on behind it: then it was no pager.
+                Some(_) => {
+                    self.pager = None;
+                    self.doubtful_pager = true;
+                }
+                None => {}
+            }
+            if self.erasing && text.iter().all(|b| *b == b' ') {
+                self.line.resize(self.line.len() + text.len(), ERASED);
+            } else {
+                self.erasing = false;
+                self.line.extend_from_slice(text);
+            }
             self.cursor = self.line.len();
             if self.line.len() > HELD {
                 let part = self.line.len() - KEPT;
@@ -175,6 +207,7 @@ impl Screen {
             return;
         }
         self.pager_gone = false;
+        self.erasing &= text.iter().all(|b| *b == b' ');
         for byte in text {
             self.overwrite(*byte);
         }
@@ -186,7 +219,7 @@ impl Screen {
             self.line.insert(self.cursor.min(self.line.len()), byte);
         } else {
             let here = character(self.line.get(self.cursor..).unwrap_or_default());
-            let byte = if byte == b' ' && here > 0 { ERASED } else { byte };
+            let byte = if byte == b' ' && (here > 0 || self.erasing) { ERASED } else { byte };
             match here {
                 0 => self.line.push(byte),
                 1 => {
@@ -225,6 +258,7 @@ impl Screen {
 
     fn end_line(&mut self, rows: &mut impl Rows) {
         self.redrawn += 1;
+        self.mistaken_pagers += u64::from(std::mem::take(&mut self.doubtful_pager));
         if let Some(pager) = self.pager.take() {
             let end = pager.start + pager.text.len();
             if self.line.get(pager.start..end) == Some(pager.text.as_slice()) {
@@ -232,6 +266,7 @@ impl Screen {
                 self.pager_gone = true;
             }
         }
+        self.erasing = false;
         let end = self.line.iter().rposition(|b| *b != ERASED).map_or(0, |last| last + 1);
         self.line.truncate(end);
         // A pager on a line of its own is no line of the text.
@@ -249,6 +284,7 @@ impl Screen {
             // Its place stays: what the device writes there to erase it is no text either.
             self.line.iter_mut().skip(pager.start).for_each(|b| *b = ERASED);
             self.pager_gone = true;
+            self.erasing = true;
         }
         self.cursor = column.min(self.line.len().max(WIDEST));
     }

@@ -12,7 +12,7 @@ use super::dialogue::{Dialogue, Move, Secret};
 use super::prompt::Prompt;
 use super::screen::{Rows, Screen};
 use crate::escape::shown;
-use crate::platform::ShellRules;
+use crate::platform::{Echo, ShellRules};
 use crate::transport::Terminal;
 
 /// A terminal on which we are logged in and know the prompt.
@@ -26,6 +26,7 @@ pub(crate) struct Shell {
     command: String,
     answer: Option<Answer>,
     doubts: Doubts,
+    mistaken_pagers: u64,
     stray: bool,
     /// Prompts that may still come, for empty lines that were typed and perhaps not answered.
     late_prompts: usize,
@@ -62,6 +63,7 @@ impl Shell {
             command: String::new(),
             answer: None,
             doubts: Doubts::default(),
+            mistaken_pagers: 0,
             stray: false,
             late_prompts: 0,
             deadline: now + left,
@@ -100,6 +102,7 @@ impl Shell {
                 Move::Wait => {}
                 Move::WaitQuietly => quiet = true,
                 Move::Space(start) => self.answer_pager(start).await?,
+                Move::Answered(start) => self.screen.answered_pager(start),
                 Move::EmptyLine => self.type_line("").await?,
                 Move::Say(Secret(text)) => self.terminal.write(text.into()).await?,
                 Move::Learned(prompt) => return Ok(prompt),
@@ -155,6 +158,7 @@ impl Shell {
         self.take_late()?;
         command.clone_into(&mut self.command);
         self.doubts = Doubts::default();
+        self.mistaken_pagers = self.screen.mistaken_pagers();
         self.answer = Some(answer.after_prompts(self.late_prompts));
         self.heard = Instant::now();
         self.deadline = self.heard + self.limits.command;
@@ -195,6 +199,9 @@ impl Shell {
 
     /// Why the answer that just ended may differ from what the device meant.
     pub(crate) fn doubt(&self) -> Option<&'static str> {
+        if self.rules.echo != Echo::WhenRead && self.screen.mistaken_pagers() > self.mistaken_pagers {
+            return Some("the device paused at a line that looks like a pager; a blank in it may be ours");
+        }
         let garbled = self.screen.garbled().then_some("a control sequence of the device has no end");
         self.doubts.text().or(garbled)
     }
@@ -202,6 +209,7 @@ impl Shell {
     /// Takes what has come; where that is nothing, does what the answer asks for and waits.
     async fn advance(&mut self) -> Result<()> {
         let Some(answer) = &mut self.answer else { return Ok(()) };
+        let begun = answer.has_begun();
         while answer.ready() < PIECE {
             let bytes = match self.terminal.read_now() {
                 Ok(Some(bytes)) => bytes,
@@ -216,15 +224,16 @@ impl Shell {
             self.heard = now;
         }
         answer.settle();
-        if answer.has_begun() && answer.ready() > 0 {
+        if answer.has_begun() && (!begun || answer.ready() > 0) {
             return Ok(());
         }
-        let rules = Rules { prompt: &self.prompt, pager: &self.rules.pager, confirm: self.rules.confirm };
+        let rules = Rules { pager: &self.rules.pager, confirm: self.rules.confirm };
         match answer.at_rest(rules, &self.screen.current(), self.screen.redrawn()) {
             Next::Complete => return Ok(()),
             Next::Wait => {}
             Next::WaitQuietly => return self.wait_quietly().await,
             Next::Space(start) => self.answer_pager(start).await?,
+            Next::Answered(start) => self.screen.answered_pager(start),
             Next::EmptyLine => self.type_line("").await?,
         }
         self.wait().await
@@ -319,19 +328,20 @@ impl Shell {
             return None;
         };
         match timeout(GOODBYE.min(self.limits.inactivity), self.leave(&command)).await {
-            Ok(()) => None,
-            Err(_) => Some(format!("the device did not close the session after '{command}'")),
+            Ok(true) => None,
+            _ => Some(format!("the device did not close the session after '{command}'")),
         }
     }
 
-    /// Until the device closes the session: that is what is wanted, so that it is no error in any step.
-    async fn leave(&mut self, command: &str) {
+    /// Until the device closes the session: that is what is wanted, so that it is no error in any step. `false`: it did
+    /// not.
+    async fn leave(&mut self, command: &str) -> bool {
         const MOST_LEVELS: usize = 4;
         for _ in 0..MOST_LEVELS {
             let first = self.stray;
             if self.start(command, Answer::new(command, &self.prompt, self.rules.echo)).await.is_err() {
                 self.stray |= first || self.answer.as_ref().is_some_and(Answer::stray);
-                return;
+                return true;
             }
             loop {
                 let current = self.screen.current();
@@ -339,10 +349,10 @@ impl Shell {
                     let text = match &question.answer {
                         crate::platform::Answer::Key(text) => text.clone(),
                         crate::platform::Answer::Line(text) => format!("{text}{}", self.rules.line_end),
-                        crate::platform::Answer::Credential(_) => return,
+                        crate::platform::Answer::Credential(_) => return false,
                     };
                     if self.terminal.write(text.into()).await.is_err() {
-                        return;
+                        return true;
                     }
                 } else if self.prompt.is(&current) {
                     // One level up: privileges were left, not the session.
@@ -350,13 +360,18 @@ impl Shell {
                 }
                 match self.terminal.read().await {
                     Ok(Some(bytes)) => self.screen.feed(&bytes, &mut Nowhere),
-                    _ => return,
+                    _ => return true,
                 }
             }
         }
+        false
     }
 
     async fn type_line(&mut self, text: &str) -> Result<()> {
+        if self.prompt.mute {
+            // What is typed leaves no mark, and the next prompt would stand behind this one.
+            self.screen.forget_line();
+        }
         self.terminal.write(format!("{text}{}", self.rules.line_end).into()).await
     }
 
@@ -383,7 +398,7 @@ struct Late<'a> {
 
 impl Rows for Late<'_> {
     fn line(&mut self, text: &[u8]) {
-        if self.prompt.is(text) {
+        if self.prompt.is_line(text) {
             self.prompts += 1;
         } else {
             self.text |= !text.trim_ascii().is_empty();

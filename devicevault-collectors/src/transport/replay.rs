@@ -46,6 +46,8 @@ pub enum Piece {
     Cut,
     /// Nothing more, for ever.
     Stall,
+    /// The device closes the session.
+    Hangup,
 }
 
 impl Replay {
@@ -71,15 +73,23 @@ impl Replay {
         self
     }
 
-    /// The answer to a command; the prompt follows by itself.
+    /// The answer to a command, in place of an earlier one; the prompt follows by itself.
     pub fn answer(mut self, command: impl Into<String>, pieces: Vec<Piece>) -> Self {
-        self.answers.push((command.into(), pieces));
+        let command = command.into();
+        self.answers.retain(|(known, _)| *known != command);
+        self.answers.push((command, pieces));
         self
     }
 
     /// Sends no more than so many bytes at a time, with the smallest of pauses between.
     pub fn chunk(mut self, bytes: usize) -> Self {
         self.chunk = bytes.max(1);
+        self
+    }
+
+    /// The command that ends the session, in place of `exit`.
+    pub fn logout_by(mut self, command: impl Into<String>) -> Self {
+        self.logout = command.into();
         self
     }
 
@@ -181,6 +191,7 @@ impl Running for Command {
                 Some(Piece::Pause(time)) => tokio::time::sleep(time).await,
                 Some(Piece::Stall) => std::future::pending().await,
                 Some(Piece::Cut) => return Err(cut()),
+                Some(Piece::Hangup) => return Ok(None),
                 Some(Piece::Pager(..) | Piece::Question(_)) => {}
             }
         }
@@ -265,6 +276,7 @@ impl Session {
                 }
                 Some(Piece::Cut) => return Ready::Cut,
                 Some(Piece::Stall) => return Ready::Nothing,
+                Some(Piece::Hangup) => return Ready::Closed,
                 None if self.closed => return Ready::Closed,
                 None => {
                     let Some(line) = self.line() else { return Ready::Nothing };
