@@ -177,7 +177,7 @@ impl Inner {
                     return Ok(());
                 }
                 let go_on = || !self.closing.load(Ordering::Relaxed);
-                let merged = repack::merge(&self.layout, &self.layout.repository()?, &selection, self.now(), &go_on)?;
+                let merged = repack::merge(&self.layout, &selection, self.now(), &go_on)?;
                 tracing::debug!(?merged, "merged small packs");
             }
         };
@@ -213,7 +213,7 @@ impl Inner {
         let begun = self.clock.monotonic();
         let go_on =
             || self.clock.monotonic().saturating_sub(begun) < budget.duration && !self.closing.load(Ordering::Relaxed);
-        match repack::merge(&self.layout, &self.layout.repository()?, &selection, self.now(), &go_on) {
+        match repack::merge(&self.layout, &selection, self.now(), &go_on) {
             Ok(m) => {
                 report.bytes_freed += m.before.saturating_sub(m.after);
                 report.done.push(format!(

@@ -5,22 +5,13 @@ use std::io::{ErrorKind as Io, Write as _};
 use std::path::{Path, PathBuf};
 
 use devicevault_core::{Digest, Error, ErrorKind, Result};
-use git2::{Config, ConfigLevel, ErrorCode, Repository, RepositoryInitOptions};
+use git2::{ErrorCode, Repository, RepositoryInitOptions};
 
 use super::fault;
 use super::lock::FileLock;
 
-/// What libgit2 is told for our writes. It stands in a file of our own: `core.fsyncObjectFiles` in the repository's
-/// configuration would make every `git` command print that it is deprecated. The limits bound the memory of a repack;
-/// libgit2 leaves objects larger than `deltaCacheSize` whole.
-const LIBGIT2: &str = "\
-[core]
-\tfsyncObjectFiles = true
-[pack]
-\tdeltaCacheSize = 33554432
-\tdeltaCacheLimit = 65536
-\twindowMemory = 67108864
-";
+/// What stands in a folder that is complete: the layout of `devicevault/` and its version.
+const FORMAT: &str = "DeviceVault in a Git repository, format 1\n";
 
 /// Paths in a bare repository. Ours are below `devicevault/`, which Git leaves alone.
 #[derive(Debug, Clone)]
@@ -56,7 +47,7 @@ impl Layout {
         }
         make_folder(dir).map_err(at)?;
         make_folder(&this.own()).map_err(at)?;
-        if !this.config_file().is_file() {
+        if !this.format_file().is_file() {
             this.initialise(branch, !exists || empty || ours)?;
         }
         this.repository()?;
@@ -70,7 +61,7 @@ impl Layout {
         let at = |e| fault::io(operation, &lock, e);
         let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock).map_err(at)?;
         file.lock().map_err(at)?;
-        if self.config_file().is_file() {
+        if self.format_file().is_file() {
             return Ok(());
         }
         if new {
@@ -78,8 +69,8 @@ impl Layout {
             options.bare(true).mkpath(true).external_template(false).initial_head(branch);
             Repository::init_opts(&self.dir, &options).map_err(|e| fault::git(operation, e))?;
         }
-        let staged = self.own().join("libgit2.config.new");
-        fs::write(&staged, LIBGIT2).map_err(|e| fault::io(operation, &staged, e))?;
+        let staged = self.own().join("format.new");
+        fs::write(&staged, FORMAT).map_err(|e| fault::io(operation, &staged, e))?;
         if new {
             sync_tree(&self.dir)?;
             if let Some(parent) = self.dir.parent().filter(|p| !p.as_os_str().is_empty()) {
@@ -87,25 +78,13 @@ impl Layout {
             }
         }
         // Last: what this file stands for is complete.
-        fs::rename(&staged, self.config_file()).map_err(|e| fault::io(operation, &staged, e))?;
+        fs::rename(&staged, self.format_file()).map_err(|e| fault::io(operation, &staged, e))?;
         sync_folder(&self.own())
     }
 
-    /// A handle of libgit2's that flushes what it writes.
+    /// A handle of libgit2's, to read with: what is written here is written, and flushed, by ourselves.
     pub(super) fn repository(&self) -> Result<Repository> {
-        let failed = |e| fault::git("open repository", e).with("path", self.dir.display());
-        let repo = Repository::open_bare(&self.dir).map_err(failed)?;
-        let mut config = repo.config().map_err(failed)?;
-        config.add_file(&self.config_file(), ConfigLevel::App, true).map_err(failed)?;
-        Ok(repo)
-    }
-
-    /// Our settings and no others, for a repository in memory.
-    pub(super) fn config(&self) -> Result<Config> {
-        let failed = |e| fault::git("open repository", e).with("path", self.dir.display());
-        let mut config = Config::new().map_err(failed)?;
-        config.add_file(&self.config_file(), ConfigLevel::App, true).map_err(failed)?;
-        Ok(config)
+        Repository::open_bare(&self.dir).map_err(|e| fault::git("open repository", e).with("path", self.dir.display()))
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -116,8 +95,8 @@ impl Layout {
         self.dir.join("devicevault")
     }
 
-    fn config_file(&self) -> PathBuf {
-        self.own().join("libgit2.config")
+    fn format_file(&self) -> PathBuf {
+        self.own().join("format")
     }
 
     /// Held by whoever writes commits.
@@ -128,6 +107,11 @@ impl Layout {
     /// Held by whoever rewrites packs.
     pub(super) fn repack_lock(&self) -> PathBuf {
         self.own().join("repack.lock")
+    }
+
+    /// Where a merged pack is made and looked through before it takes the place of others.
+    pub(super) fn staging(&self) -> PathBuf {
+        self.own().join("staging")
     }
 
     /// The branch's next value, before it becomes Git's own lock.

@@ -43,17 +43,20 @@
 
 mod backend;
 mod branch;
+mod delta;
 mod fault;
 mod handles;
 mod health;
 mod history;
 mod index;
+mod kinship;
 mod layout;
 mod lock;
 mod message;
 mod objects;
 mod options;
 mod pack;
+mod packfile;
 mod path;
 mod repack;
 mod tree;

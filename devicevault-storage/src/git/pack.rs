@@ -146,7 +146,7 @@ pub(super) fn stored(layout: &Layout) -> Result<u64> {
     Ok(packs + loose(layout)?.iter().map(|(_, _, size)| size).sum::<u64>())
 }
 
-/// What libgit2 leaves when it is killed while it writes a pack.
+/// What is left when somebody is killed while writing a pack.
 pub(super) fn leftovers(layout: &Layout) -> Result<Vec<(PathBuf, u64, Option<SystemTime>)>> {
     let dir = layout.packs();
     let failed = |e| fault::io("list packs", &dir, e);
@@ -161,7 +161,7 @@ pub(super) fn leftovers(layout: &Layout) -> Result<Vec<(PathBuf, u64, Option<Sys
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let orphan = name.strip_suffix(".idx").is_some_and(|n| !dir.join(format!("{n}.pack")).exists());
-        if name.starts_with("pack_git2_") || (name.starts_with("pack-") && orphan) {
+        if name.starts_with("tmp_") || name.starts_with("pack_git2_") || (name.starts_with("pack-") && orphan) {
             let meta = entry.metadata().map_err(failed)?;
             found.push((entry.path(), meta.len(), meta.modified().ok()));
         }

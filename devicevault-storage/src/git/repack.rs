@@ -1,37 +1,45 @@
 //! Merging packs, so that what is alike shares what it has in common, and reading stays fast.
 //!
-//! Every store adds one pack. Merging writes one pack of everything in some of them, flushed, and takes those away:
-//! a reader that still has one open reads on in it, and looks again when a pack that it knows is gone. Nothing is left
-//! out of a merge except what no branch or tag leads to and nobody wrote in the last two weeks, as `git gc` does.
+//! Every store adds one pack. Merging writes one pack of everything in some of them, reads it through, and only then
+//! takes those away: a reader that still has one open reads on in it, and looks again when a pack that it knows is gone.
+//! Nothing is left out of a merge except what no branch or tag leads to and nobody wrote in the last two weeks, as
+//! `git gc` does.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::io::ErrorKind as Io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use devicevault_core::{Error, ErrorKind, Result};
-use git2::{ObjectType, Oid, Repository, Sort};
+use flate2::Compression;
+use git2::{ObjectType, Odb, Oid, Repository, Sort};
 
+use super::delta;
 use super::fault;
-use super::layout::Layout;
+use super::kinship::Kinship;
+use super::layout::{Layout, sync_folder};
 use super::objects;
 use super::pack::{self, Pack};
-use super::tree::Tree;
-use super::write::pack_name;
+use super::packfile::PackWriter;
 
 /// Packs of like size are merged by a store when there are this many, so that an object is rewritten once per factor
 /// of this size, and a repository has at most a few times this many packs.
 const FANOUT: u64 = 32;
 
 /// A pack of more objects than this is merged by nobody but `git gc`: it takes memory for each of them.
-const MAX_OBJECTS: u64 = 2_000_000;
+const MAX_OBJECTS: u64 = 4_000_000;
 
 /// `maintain` leaves a pack alone that holds this many times what all smaller ones do together.
 const DOMINANT: u64 = 8;
 
 /// How long what nothing leads to is kept: another program may be about to name it.
 const GRACE: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Bytes that are read before the repository is opened anew: libgit2 keeps up to 16 MiB of what it unpacked for every
+/// pack that it has open.
+const REOPEN: usize = 128 << 20;
 
 /// What a merge did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,13 +64,13 @@ pub(super) struct Selection {
 impl Selection {
     /// The packs of one size class that have become too many; empty while there are none.
     pub(super) fn too_many(layout: &Layout) -> Result<Self> {
-        let mut classes: HashMap<u32, Vec<Pack>> = HashMap::new();
-        for pack in mergeable(layout)? {
-            classes.entry(pack.objects.max(1).ilog(FANOUT)).or_default().push(pack);
-        }
-        let packs = classes.into_values().find(|class| class.len() as u64 >= FANOUT).unwrap_or_default();
-        let total: u64 = packs.iter().map(|p| p.objects).sum();
-        Ok(if total > MAX_OBJECTS { Self::default() } else { Self { packs, ..Self::default() } })
+        let packs = mergeable(layout)?;
+        let class = |p: &Pack| p.objects.max(1).ilog(FANOUT);
+        let classes: HashSet<u32> = packs.iter().map(class).collect();
+        let of = |c: u32| packs.iter().filter(|p| class(p) == c).cloned().collect::<Vec<_>>();
+        let full = classes.into_iter().map(of).find(|packs| packs.len() as u64 >= FANOUT).unwrap_or_default();
+        let total: u64 = full.iter().map(|p| p.objects).sum();
+        Ok(if total > MAX_OBJECTS { Self::default() } else { Self { packs: full, ..Self::default() } })
     }
 
     /// All packs and loose objects, but for packs beside which the rest is little.
@@ -73,7 +81,7 @@ impl Selection {
         let mut sum = 0;
         let mut take = packs.len();
         for (i, pack) in packs.iter().enumerate() {
-            if i > 0 && pack.objects > MAX_OBJECTS / 20 && pack.objects >= sum * DOMINANT {
+            if i > 0 && pack.objects > MAX_OBJECTS / 40 && pack.objects >= sum * DOMINANT {
                 take = i;
                 break;
             }
@@ -87,72 +95,64 @@ impl Selection {
     pub(super) fn is_empty(&self) -> bool {
         self.packs.len() < 2 && self.loose.is_empty()
     }
+
+    /// The objects, and those among them that were written lately.
+    fn objects(&self, now: SystemTime) -> Result<(HashSet<Oid>, HashSet<Oid>)> {
+        let old = |t: Option<SystemTime>| t.and_then(|t| now.duration_since(t).ok()).is_some_and(|age| age > GRACE);
+        let (mut all, mut young) = (HashSet::new(), HashSet::new());
+        for pack in &self.packs {
+            let ids = pack::objects(&pack.path)?;
+            if !old(pack.modified) {
+                young.extend(&ids);
+            }
+            all.extend(ids);
+        }
+        for (id, path, _) in &self.loose {
+            all.insert(*id);
+            if !old(fs::metadata(path).and_then(|m| m.modified()).ok()) {
+                young.insert(*id);
+            }
+        }
+        Ok((all, young))
+    }
+
+    fn size(&self) -> u64 {
+        self.packs.iter().map(|p| p.size).sum::<u64>() + self.loose.iter().map(|(_, _, size)| size).sum::<u64>()
+    }
 }
 
 fn mergeable(layout: &Layout) -> Result<Vec<Pack>> {
     Ok(pack::packs(layout)?.into_iter().filter(|p| !p.kept && p.objects <= MAX_OBJECTS).collect())
 }
 
+/// Whether there is time left.
+pub(super) type GoOn<'a> = &'a (dyn Fn() -> bool + Sync);
+
+fn in_time(go_on: GoOn<'_>) -> Result<()> {
+    let stop = || Error::new(ErrorKind::Timeout, "merge packs", "the time for it is used up");
+    if go_on() { Ok(()) } else { Err(stop()) }
+}
+
 /// Merges. The caller holds the repack lock. `now` is the wall clock's; `go_on` is asked now and then.
 ///
 /// # Errors
-/// `Timeout` when `go_on` said no. Whatever the error, nothing is lost: old packs go only when the new one is whole.
-pub(super) fn merge(
-    layout: &Layout,
-    repo: &Repository,
-    selection: &Selection,
-    now: SystemTime,
-    go_on: &(dyn Fn() -> bool + Sync),
-) -> Result<Merged> {
+/// `Timeout` when `go_on` said no. Whatever the error, nothing is lost: old packs go only when the new one was read.
+pub(super) fn merge(layout: &Layout, selection: &Selection, now: SystemTime, go_on: GoOn<'_>) -> Result<Merged> {
     // A damaged object is left where it is, and with it the packs: verification names it.
     objects::guard_all(selection.loose.iter().map(|(id, path, _)| (*id, path.as_path())))?;
-    let old = |t: Option<SystemTime>| t.and_then(|t| now.duration_since(t).ok()).is_some_and(|age| age > GRACE);
-    let mut ids: HashSet<Oid> = HashSet::new();
-    let mut young: HashSet<Oid> = HashSet::new();
-    for p in &selection.packs {
-        let objects = pack::objects(&p.path)?;
-        if !old(p.modified) {
-            young.extend(&objects);
-        }
-        ids.extend(objects);
-    }
-    for (id, path, _) in &selection.loose {
-        ids.insert(*id);
-        if !old(fs::metadata(path).and_then(|m| m.modified()).ok()) {
-            young.insert(*id);
-        }
-    }
-    let order = Order::of(repo, &ids, go_on)?;
-    let dead: HashSet<Oid> = if selection.whole && ids.len() > young.len() {
-        match reachable(layout, repo) {
-            Ok(Some(live)) => {
-                let named = order.of_commits(&live);
-                ids.iter().filter(|id| !young.contains(id) && !named.contains(id)).copied().collect()
-            }
-            Ok(None) => HashSet::new(),
-            Err(e) => {
-                tracing::warn!(error = %e, "what nothing leads to is kept: the history could not be walked");
-                HashSet::new()
-            }
-        }
-    } else {
-        HashSet::new()
-    };
-
-    let new = write(layout, repo, order.newest_first().filter(|(id, _)| !dead.contains(id)), go_on)?;
-    let written: HashSet<Oid> = match &new {
-        Some(path) => pack::objects(path)?.into_iter().collect(),
+    let (all, young) = selection.objects(now)?;
+    let live = if selection.whole && all.len() > young.len() { live(layout) } else { None };
+    let none = HashSet::new();
+    let kinship = Kinship::of(&mut Reader::new(layout)?, &all, live.as_ref().unwrap_or(&none), &|| in_time(go_on))?;
+    let dead: HashSet<Oid> = match live {
+        Some(_) => all.iter().filter(|id| !young.contains(id) && !kinship.needs(id)).copied().collect(),
         None => HashSet::new(),
     };
-    if let Some(missing) = ids.iter().find(|id| !written.contains(id) && !dead.contains(id)) {
-        return Err(
-            Error::new(ErrorKind::Internal, "merge packs", "the new pack lacks an object").with("object", missing)
-        );
-    }
-    let before = selection.packs.iter().map(|p| p.size).sum::<u64>()
-        + selection.loose.iter().map(|(_, _, size)| size).sum::<u64>();
-    for p in selection.packs.iter().filter(|p| Some(&p.path) != new.as_ref()) {
-        remove_pack(layout, p)?;
+    let before = selection.size();
+    let kept = all.len() - dead.len();
+    let new = if kept == 0 { None } else { Some(write(layout, kinship, &dead, kept, go_on)?) };
+    for pack in selection.packs.iter().filter(|p| Some(&p.path) != new.as_ref()) {
+        remove_pack(layout, pack)?;
     }
     for (_, path, _) in &selection.loose {
         remove(path)?;
@@ -161,153 +161,192 @@ pub(super) fn merge(
     Ok(Merged {
         packs: selection.packs.len(),
         loose: selection.loose.len(),
-        objects: written.len(),
+        objects: kept,
         pruned: dead.len(),
         before,
         after,
     })
 }
 
-/// Writes a pack of these objects; none for none.
-fn write<'a>(
-    layout: &Layout,
-    repo: &Repository,
-    objects: impl Iterator<Item = (Oid, &'a str)>,
-    go_on: &(dyn Fn() -> bool + Sync),
-) -> Result<Option<PathBuf>> {
-    let failed = |e| fault::git("merge packs", e).with("path", layout.packs().display());
-    let mut builder = repo.packbuilder().map_err(failed)?;
-    builder.set_threads(std::thread::available_parallelism().map_or(1, |n| n.get().min(4) as u32));
-    builder.set_progress_callback(|_, _, _| go_on()).map_err(failed)?;
-    for (id, name) in objects {
-        builder.insert_object(id, Some(name)).map_err(failed)?;
+/// Writes the pack aside, reads every object of it, and puts it in its place.
+fn write(layout: &Layout, kinship: Kinship, dead: &HashSet<Oid>, count: usize, go_on: GoOn<'_>) -> Result<PathBuf> {
+    let staging = layout.staging();
+    let packs = staging.join("pack");
+    clear(&staging)?;
+    let mut reader = Reader::new(layout)?;
+    let mut writer = PackWriter::new(&packs, count, Compression::default())?;
+    let mut order = Vec::with_capacity(count);
+    let mut line = Line::default();
+    for family in kinship.families() {
+        line = Line::after(line);
+        for id in family.into_iter().filter(|id| !dead.contains(id)) {
+            in_time(go_on)?;
+            let (kind, data) = reader.read(id)?;
+            match line.base(kind, &data) {
+                Some((base, delta)) => writer.delta(id, base, &delta)?,
+                None => writer.whole(id, kind, &data)?,
+            }
+            line.push(id, kind, data.into());
+            order.push(id);
+        }
     }
-    if builder.object_count() == 0 {
-        return Ok(None);
+    let staged = writer.finish()?;
+    read_through(&staging, &order, go_on)?;
+
+    let operation = "merge packs";
+    let name = staged.file_name().unwrap_or_default();
+    let new = layout.packs().join(name);
+    for extension in ["pack", "idx"] {
+        let (from, to) = (staged.with_extension(extension), new.with_extension(extension));
+        fs::rename(&from, &to).map_err(|e| fault::io(operation, &to, e))?;
     }
-    builder.write(&layout.packs(), 0o444).map_err(failed)?;
-    let name = builder.name().map_err(failed)?.map(|name| layout.packs().join(format!("pack-{name}.pack")));
-    name.map(Some).ok_or_else(|| Error::new(ErrorKind::Internal, "merge packs", "the new pack has no name"))
+    sync_folder(&layout.packs())?;
+    Ok(new)
 }
 
-/// Objects in the order in which a pack should have them, with what tells which are alike.
+/// Reads every object of a pack that stands alone: libgit2 compares each with its id.
+fn read_through(staging: &Path, ids: &[Oid], go_on: GoOn<'_>) -> Result<()> {
+    let failed = |e| fault::git("read merged pack", e).with("path", staging.display());
+    let path = staging.to_str().ok_or_else(|| {
+        Error::new(ErrorKind::Config, "read merged pack", "the path is not UTF-8").with("path", staging.display())
+    })?;
+    let open = || {
+        let odb = Odb::new()?;
+        odb.add_disk_alternate(path)?;
+        Ok(odb)
+    };
+    let mut odb = open().map_err(failed)?;
+    let mut bytes = 0;
+    for id in ids {
+        in_time(go_on)?;
+        if bytes > REOPEN {
+            odb = open().map_err(failed)?;
+            bytes = 0;
+        }
+        bytes += odb.read(*id).map_err(|e| failed(e).with("object", id))?.len();
+    }
+    Ok(())
+}
+
+fn clear(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != Io::NotFound => Err(fault::io("merge packs", folder, e)),
+        _ => Ok(()),
+    }
+}
+
+/// Reads objects, and lets go of what libgit2 keeps of them now and then.
+pub(super) struct Reader<'a> {
+    layout: &'a Layout,
+    repo: Repository,
+    bytes: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(layout: &'a Layout) -> Result<Self> {
+        Ok(Self { layout, repo: layout.repository()?, bytes: 0 })
+    }
+
+    pub(super) fn read(&mut self, id: Oid) -> Result<(ObjectType, Vec<u8>)> {
+        if self.bytes > REOPEN {
+            *self = Self::new(self.layout)?;
+        }
+        let failed = |e| fault::git("merge packs", e).with("object", id);
+        let odb = self.repo.odb().map_err(failed)?;
+        let object = odb.read(id).map_err(failed)?;
+        self.bytes += object.len();
+        Ok((object.kind(), object.data().to_vec()))
+    }
+
+    pub(super) fn kind(&self, id: Oid) -> Result<ObjectType> {
+        let header = self.repo.odb().and_then(|odb| odb.read_header(id));
+        header.map(|(_, kind)| kind).map_err(|e| fault::git("merge packs", e).with("object", id))
+    }
+}
+
+/// Distance between the steps of one level of a [`Line`].
+const STEP: usize = 64;
+
+/// How many lines may begin one with the other.
+const MAX_LINES: usize = 16;
+
+/// Versions of one thing, newest first: what each is best made of.
+///
+/// The newest is made of the newest of the line before, which is often alike: two switches of one company. Every 64th is
+/// made of the one 64 before it, every 4,096th of the one 4,096 before, all others of the one before: so that no version
+/// is further than 64 steps for each factor of 64 from the newest, however long the line is.
 #[derive(Debug, Default)]
-struct Order {
-    /// Oldest first: a commit, then what it brought.
-    commits: Vec<(Oid, Vec<Oid>)>,
-    names: HashMap<Oid, String>,
-    rest: Vec<Oid>,
+struct Line {
+    count: usize,
+    /// By level: the last one of this level.
+    levels: [Option<Version>; 4],
+    /// The newest.
+    head: Option<Version>,
+    /// The newest of the line before, and how many before that begin one with the other.
+    before: Option<Version>,
+    lines: usize,
 }
 
-impl Order {
-    fn of(repo: &Repository, ids: &HashSet<Oid>, go_on: &(dyn Fn() -> bool + Sync)) -> Result<Self> {
-        let operation = "merge packs";
-        let odb = repo.odb().map_err(|e| fault::git(operation, e))?;
-        let mut commits = Vec::new();
-        for id in ids {
-            let (_, kind) = odb.read_header(*id).map_err(|e| fault::git(operation, e).with("object", id))?;
-            if kind == ObjectType::Commit {
-                let commit = repo.find_commit(*id).map_err(|e| fault::git(operation, e).with("commit", id))?;
-                commits.push((commit.time().seconds(), *id, commit.tree_id(), commit.parent_id(0).ok()));
-            }
+#[derive(Debug, Clone)]
+struct Version {
+    id: Oid,
+    kind: ObjectType,
+    data: Bytes,
+}
+
+impl Line {
+    /// The next line.
+    fn after(line: Self) -> Self {
+        if line.count == 0 {
+            return line;
         }
-        commits.sort_unstable_by_key(|(time, id, _, _)| (*time, *id));
-        let mut order = Self::default();
-        let mut trees = Trees { repo, last: HashMap::new() };
-        for (i, (_, id, tree, parent)) in commits.iter().enumerate() {
-            if i % 256 == 0 && !go_on() {
-                return Err(Error::new(ErrorKind::Timeout, operation, "the time for it is used up"));
-            }
-            // A parent that is not here (a shallow clone) is no fault: then all of the tree is new.
-            let base = parent.and_then(|p| repo.find_commit(p).ok()).map(|p| p.tree_id());
-            let mut found = Vec::new();
-            trees.brought(*tree, base, "", &mut found)?;
-            if let Some(path) = found.last().map(|(_, path)| path.clone()) {
-                order.names.entry(*id).or_insert_with(|| pack_name(&path));
-            }
-            let mut brought = Vec::new();
-            for (oid, path) in found {
-                order.names.entry(oid).or_insert_with(|| pack_name(&path));
-                brought.push(oid);
-            }
-            order.commits.push((*id, brought));
-        }
-        let placed: HashSet<Oid> =
-            order.commits.iter().flat_map(|(c, b)| std::iter::once(*c).chain(b.iter().copied())).collect();
-        order.rest = ids.iter().filter(|id| !placed.contains(id)).copied().collect();
-        // What a commit brought may be in a pack that is not merged.
-        for (_, brought) in &mut order.commits {
-            brought.retain(|id| ids.contains(id));
-        }
-        Ok(order)
+        let before = line.head.filter(|_| line.lines < MAX_LINES);
+        let lines = if before.is_some() { line.lines + 1 } else { 0 };
+        Self { before, lines, ..Self::default() }
     }
 
-    fn newest_first(&self) -> impl Iterator<Item = (Oid, &str)> {
-        let named = |id: Oid| (id, self.names.get(&id).map_or("", String::as_str));
-        let commits = self.commits.iter().rev().map(|(c, _)| *c);
-        let brought = self.commits.iter().rev().flat_map(|(_, b)| b.iter().copied());
-        commits.chain(brought).chain(self.rest.iter().copied()).map(named)
+    fn level(&self) -> usize {
+        let mut level = 0;
+        let mut n = self.count;
+        while n > 0 && n.is_multiple_of(STEP) {
+            level += 1;
+            n /= STEP;
+        }
+        level
     }
 
-    /// Everything that these commits need.
-    fn of_commits(&self, live: &HashSet<Oid>) -> HashSet<Oid> {
-        let mut named: HashSet<Oid> = live.clone();
-        for (_, brought) in self.commits.iter().filter(|(c, _)| live.contains(c)) {
-            named.extend(brought);
+    /// What the next one is made of, where that saves something.
+    fn base(&self, kind: ObjectType, data: &[u8]) -> Option<(Oid, Vec<u8>)> {
+        let base = if self.count == 0 { &self.before } else { self.levels.get(self.level())? };
+        let base = base.as_ref().filter(|b| b.kind == kind)?;
+        // What is not much smaller so is better read at once.
+        Some((base.id, delta::encode(&base.data, data, data.len() * 2 / 3)?))
+    }
+
+    fn push(&mut self, id: Oid, kind: ObjectType, data: Bytes) {
+        let version = Version { id, kind, data };
+        if self.count == 0 {
+            self.head = Some(version.clone());
         }
-        named
+        let levels = if self.count == 0 { self.levels.len() } else { self.level() + 1 };
+        for place in self.levels.iter_mut().take(levels) {
+            *place = Some(version.clone());
+        }
+        self.count += 1;
     }
 }
 
-/// Reads trees, and keeps the last one of each path: the next commit's base.
-struct Trees<'a> {
-    repo: &'a Repository,
-    last: HashMap<String, (Oid, std::rc::Rc<Tree>)>,
-}
-
-impl Trees<'_> {
-    fn read(&mut self, id: Oid, path: &str) -> Result<std::rc::Rc<Tree>> {
-        if let Some((known, tree)) = self.last.get(path)
-            && *known == id
-        {
-            return Ok(tree.clone());
-        }
-        let tree = std::rc::Rc::new(objects::tree(self.repo, id)?);
-        self.last.insert(path.to_owned(), (id, tree.clone()));
-        Ok(tree)
-    }
-
-    /// The objects in `tree` that `base` has not, with their paths; files last.
-    fn brought(&mut self, tree: Oid, base: Option<Oid>, path: &str, out: &mut Vec<(Oid, String)>) -> Result<()> {
-        if base == Some(tree) {
-            return Ok(());
-        }
-        let old = base.map(|b| self.read(b, path)).transpose()?;
-        let new = self.read(tree, path)?;
-        out.push((tree, path.to_owned()));
-        let known: HashMap<&[u8], (Oid, bool)> =
-            old.iter().flat_map(|t| t.items()).map(|i| (i.name.as_slice(), (i.id, i.is_folder()))).collect();
-        for item in new.items() {
-            let before = known.get(item.name.as_slice()).copied();
-            if before.is_some_and(|(id, _)| id == item.id) {
-                continue;
-            }
-            let inner = format!("{path}{}", String::from_utf8_lossy(&item.name));
-            if item.is_folder() {
-                let base = before.filter(|(_, folder)| *folder).map(|(id, _)| id);
-                self.brought(item.id, base, &format!("{inner}/"), out)?;
-            } else if item.is_blob() {
-                out.push((item.id, inner));
-            }
-        }
-        Ok(())
-    }
+/// The commits that something leads to; `None` where that cannot be told, so that everything is kept.
+fn live(layout: &Layout) -> Option<HashSet<Oid>> {
+    layout.repository().and_then(|repo| reachable(layout, &repo)).unwrap_or_else(|e| {
+        tracing::warn!(error = %e, "what nothing leads to is kept: the history could not be walked");
+        None
+    })
 }
 
 /// The commits that branches and tags lead to; `None` where something else may lead to an object too.
 fn reachable(layout: &Layout, repo: &Repository) -> Result<Option<HashSet<Oid>>> {
-    let operation = "walk history";
-    let failed = |e| fault::git(operation, e);
+    let failed = |e| fault::git("walk history", e);
     let others = ["logs", "worktrees", "shallow", "FETCH_HEAD", "MERGE_HEAD", "ORIG_HEAD"];
     if others.iter().any(|name| layout.dir().join(name).exists()) {
         return Ok(None);
@@ -331,13 +370,14 @@ fn reachable(layout: &Layout, repo: &Repository) -> Result<Option<HashSet<Oid>>>
 pub(super) fn clear_leftovers(layout: &Layout, now: SystemTime) -> Result<(usize, u64)> {
     let mut freed = (0, 0);
     for (path, size, modified) in pack::leftovers(layout)? {
-        // Another program that uses libgit2 may be writing: an hour is more than it takes.
+        // Another program may be writing: an hour is more than it takes.
         let age = modified.and_then(|t| now.duration_since(t).ok());
         if age.is_some_and(|age| age > Duration::from_secs(3600)) {
             remove(&path)?;
             freed = (freed.0 + 1, freed.1 + size);
         }
     }
+    clear(&layout.staging())?;
     Ok(freed)
 }
 
@@ -351,7 +391,7 @@ fn remove_pack(layout: &Layout, pack: &Pack) -> Result<()> {
     Ok(())
 }
 
-fn remove(path: &std::path::Path) -> Result<()> {
+fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != Io::NotFound => Err(fault::io("remove file", path, e)),
         _ => Ok(()),

@@ -70,6 +70,27 @@ impl Tree {
         &self.items
     }
 
+    /// Its lines that are not the same in `old`, with the line of that name there. Both are in Git's order, so that most
+    /// lines are compared in step.
+    pub(super) fn differing<'t>(&'t self, old: &'t [Item]) -> impl Iterator<Item = (&'t Item, Option<&'t Item>)> {
+        let mut rest = old;
+        self.items.iter().filter_map(move |item| {
+            if let Some((first, tail)) = rest.split_first()
+                && first.name == item.name
+            {
+                rest = tail;
+                return (first.id != item.id || first.mode != item.mode).then_some((item, Some(first)));
+            }
+            // Out of step: a line was added or taken away, or became a folder.
+            let at = rest.iter().position(|o| o.name == item.name);
+            let found = at.and_then(|at| rest.get(at)).or_else(|| old.iter().find(|o| o.name == item.name));
+            if let Some(at) = at {
+                rest = rest.get(at + 1..).unwrap_or_default();
+            }
+            found.is_none_or(|o| o.id != item.id || o.mode != item.mode).then_some((item, found))
+        })
+    }
+
     /// The line of this name.
     pub(super) fn get(&self, name: &str) -> Option<&Item> {
         self.items.iter().find(|i| i.name == name.as_bytes())
@@ -147,6 +168,27 @@ mod tests {
             let want = theirs.write().unwrap();
             prop_assert_eq!(Oid::hash_object(ObjectType::Tree, &ours.to_bytes()).unwrap(), want);
             prop_assert_eq!(Tree::parse(repo.odb().unwrap().read(want).unwrap().data()).unwrap(), ours);
+        }
+
+        #[test]
+        fn what_differs_is_found(
+            a in prop::collection::btree_map("[a-c]{1,2}", 0_u8..3, 0..12), b in prop::collection::btree_map("[a-c]{1,2}", 0_u8..3, 0..12)
+        ) {
+            let tree = |names: &std::collections::BTreeMap<String, u8>| {
+                let mut t = Tree::default();
+                for (name, n) in names {
+                    t.set_file(name, Oid::from_bytes(&[*n + 1; 20]).unwrap()).unwrap();
+                }
+                t
+            };
+            let (old, new) = (tree(&a), tree(&b));
+            let got: Vec<_> = new.differing(old.items()).map(|(i, o)| (i.name.clone(), o.map(|o| o.id))).collect();
+            let want: Vec<_> = b
+                .iter()
+                .filter(|(name, n)| a.get(*name) != Some(n))
+                .map(|(name, _)| (name.clone().into_bytes(), old.get(name).map(|o| o.id)))
+                .collect();
+            prop_assert_eq!(got, want);
         }
 
         #[test]

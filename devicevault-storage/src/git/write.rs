@@ -1,12 +1,14 @@
-//! From a batch of entries to commits: objects in memory, one pack, one move of the branch.
+//! From a batch of entries to commits: objects, one pack, one move of the branch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use devicevault_core::{Digest, Entry, Error, ErrorKind, Result, StorageRef, Timestamp};
-use git2::{Mempack, ObjectType, Odb, Oid, Repository};
+use flate2::Compression;
+use git2::{ObjectType, Oid, Repository};
 
 use super::branch::{self, Moved};
+use super::delta;
 use super::fault;
 use super::history;
 use super::index::Index;
@@ -14,11 +16,15 @@ use super::layout::Layout;
 use super::message;
 use super::objects;
 use super::options::{CommitPer, GitOptions};
+use super::packfile::PackWriter;
 use super::path::{TreePath, Version};
 use super::tree::Tree;
 
 /// How often a batch is built again because another program moved the branch meanwhile.
 const REBASES: u32 = 5;
+
+/// A store is in a hurry; a merge compresses better.
+const COMPRESSION: u32 = 3;
 
 /// An entry whose bytes are whole and hash to what its manifest says.
 #[derive(Debug)]
@@ -58,11 +64,11 @@ impl Target<'_> {
                     None => new.push(one),
                 }
             }
-            let mut memory = Memory::new(self.layout)?;
-            let mut chain = Chain { target: self, memory: &mut memory, root: Folder::root(self.repo, tip)?, tip };
+            let mut fresh = Fresh::default();
+            let mut chain = Chain { target: self, fresh: &mut fresh, root: Folder::root(self.repo, tip)?, tip };
             chain.commit_all(&new, &mut verdicts)?;
             let Some(end) = chain.tip.filter(|end| Some(*end) != tip) else { return Ok(verdicts) };
-            memory.flush(self.layout)?;
+            fresh.flush(self.layout)?;
             match branch::advance(self.layout, self.repo, &refname, tip, end)? {
                 Moved::Elsewhere => continue,
                 Moved::Done => {}
@@ -98,7 +104,7 @@ impl Target<'_> {
 /// Commits that follow one another, not yet on disk.
 struct Chain<'a> {
     target: &'a Target<'a>,
-    memory: &'a mut Memory,
+    fresh: &'a mut Fresh,
     root: Folder,
     tip: Option<Oid>,
 }
@@ -148,14 +154,14 @@ impl Chain<'_> {
             return if e.kind() == ErrorKind::Conflict { Ok(Err(e.with("path", path.as_str()))) } else { Err(e) };
         }
         if before != Some(id) {
-            self.memory.write(ObjectType::Blob, &one.data, path.as_str())?;
+            self.fresh.add(ObjectType::Blob, one.data.clone())?;
         }
         Ok(Ok(()))
     }
 
     fn commit(&mut self, group: &[(&Checked, TreePath)], verdicts: &mut Vec<Verdict>) -> Result<()> {
         let Some((newest, _)) = group.iter().max_by_key(|(c, _)| c.entry.manifest.taken_at) else { return Ok(()) };
-        let tree = self.root.write(self.memory, "")?;
+        let tree = self.root.write(self.fresh, "")?;
         let options = self.target.options;
         let entries: Vec<_> = group.iter().map(|(c, p)| (&c.entry, p)).collect();
         let who = format!("{} <{}>", options.author, options.email);
@@ -165,9 +171,7 @@ impl Chain<'_> {
         let message = message::write(&entries)?;
         let commit =
             format!("tree {tree}\n{parent}author {who} {taken} +0000\ncommitter {who} {now} +0000\n\n{message}");
-        // Commits of one file stand together in a pack, where each is little more than what differs.
-        let hint = group.first().map_or("", |(_, p)| p.as_str());
-        let id = self.memory.write(ObjectType::Commit, commit.as_bytes(), hint)?;
+        let id = self.fresh.add(ObjectType::Commit, commit)?;
         self.tip = Some(id);
         for (one, path) in group {
             verdicts.push((one.slot, Ok(Version::new(&options.branch, path.as_str(), id).to_ref())));
@@ -241,62 +245,85 @@ impl Folder {
     }
 
     /// Writes what changed, from the leaves up.
-    fn write(&mut self, memory: &mut Memory, path: &str) -> Result<Oid> {
+    fn write(&mut self, fresh: &mut Fresh, path: &str) -> Result<Oid> {
         if let Some(id) = self.id {
             return Ok(id);
         }
         for (name, folder) in &mut self.inner {
-            let id = folder.write(memory, &format!("{path}{name}/"))?;
+            let id = folder.write(fresh, &format!("{path}{name}/"))?;
             self.tree.set_folder(name, id)?;
         }
-        let id = memory.write(ObjectType::Tree, &self.tree.to_bytes(), path)?;
+        let id = fresh.add_tree(path, self.tree.to_bytes())?;
         self.id = Some(id);
         Ok(id)
     }
 }
 
-/// Objects that are not on disk yet, beside no others: nothing is looked up there that is not new.
-struct Memory {
-    repo: Repository,
-    new: Vec<(Oid, String)>,
+/// How many deltas may stand on one another in a pack of a batch: reading the last applies all of them.
+const MAX_DEPTH: u32 = 32;
+
+/// Objects that are not on disk yet.
+#[derive(Debug, Default)]
+struct Fresh {
+    objects: Vec<Object>,
+    known: HashSet<Oid>,
+    /// The newest tree of each path, and how many deltas it stands on.
+    trees: HashMap<String, (Oid, Vec<u8>, u32)>,
 }
 
-impl Memory {
-    fn new(layout: &Layout) -> Result<Self> {
-        let failed = |e| fault::git("prepare objects", e);
-        let odb = Odb::new().map_err(failed)?;
-        // Owned by the object database, and freed with it.
-        let _: Mempack<'_> = odb.add_new_mempack_backend(1).map_err(failed)?;
-        let repo = Repository::from_odb(odb).map_err(failed)?;
-        repo.set_config(&layout.config()?).map_err(failed)?;
-        Ok(Self { repo, new: Vec::new() })
+#[derive(Debug)]
+struct Object {
+    id: Oid,
+    kind: ObjectType,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Whole(Bytes),
+    Delta { base: Oid, bytes: Vec<u8> },
+}
+
+impl Fresh {
+    fn add(&mut self, kind: ObjectType, data: impl Into<Bytes>) -> Result<Oid> {
+        let data = data.into();
+        let id = Oid::hash_object(kind, &data).map_err(|e| fault::git("hash object", e))?;
+        if self.known.insert(id) {
+            self.objects.push(Object { id, kind, content: Content::Whole(data) });
+        }
+        Ok(id)
     }
 
-    fn write(&mut self, kind: ObjectType, data: &[u8], hint: &str) -> Result<Oid> {
-        let failed = |e| fault::git("prepare objects", e);
-        let id = self.repo.odb().and_then(|odb| odb.write(kind, data)).map_err(failed)?;
-        self.new.push((id, pack_name(hint)));
+    /// Adds the tree of this path. From one commit to the next it differs by one line: so does what is written.
+    fn add_tree(&mut self, path: &str, data: Vec<u8>) -> Result<Oid> {
+        let kind = ObjectType::Tree;
+        let id = Oid::hash_object(kind, &data).map_err(|e| fault::git("hash object", e))?;
+        if !self.known.insert(id) {
+            return Ok(id);
+        }
+        let base = self.trees.get(path).filter(|(_, _, depth)| *depth < MAX_DEPTH);
+        let delta =
+            base.and_then(|(base, old, depth)| Some((*base, delta::encode(old, &data, data.len() / 2)?, *depth)));
+        let (content, depth) = match delta {
+            Some((base, bytes, depth)) => (Content::Delta { base, bytes }, depth + 1),
+            None => (Content::Whole(data.clone().into()), 0),
+        };
+        self.objects.push(Object { id, kind, content });
+        self.trees.insert(path.to_owned(), (id, data, depth));
         Ok(id)
     }
 
     /// Writes all of them as one pack, flushed with its name.
     fn flush(&self, layout: &Layout) -> Result<()> {
-        let write = || {
-            let mut pack = self.repo.packbuilder()?;
-            pack.set_threads(1);
-            for (id, name) in self.new.iter().rev() {
-                pack.insert_object(*id, Some(name))?;
+        let mut pack = PackWriter::new(&layout.packs(), self.objects.len(), Compression::new(COMPRESSION))?;
+        for object in &self.objects {
+            match &object.content {
+                Content::Whole(data) => pack.whole(object.id, object.kind, data)?,
+                Content::Delta { base, bytes } => pack.delta(object.id, *base, bytes)?,
             }
-            pack.write(&layout.packs(), 0o444)
-        };
-        write().map_err(|e| fault::git("write pack", e).with("path", layout.packs().display()))
+        }
+        pack.finish().map(drop)
     }
-}
-
-/// What libgit2 orders objects by before it looks for likenesses. It regards the last sixteen characters alone, which
-/// of our paths are the same for every device: so the path's hash.
-pub(super) fn pack_name(path: &str) -> String {
-    Digest::of(path.as_bytes()).to_string().chars().take(16).collect()
 }
 
 /// Reads a body and checks it against its manifest.
