@@ -7,6 +7,7 @@
 //! - A session finds the prompt, applies what a terminal would apply, answers pagers, and knows when an answer is
 //!   complete: not when a line looks like a prompt, but when an empty line typed there is answered by that prompt alone.
 //! - [`CliCollector`] brings them together as a [`Collector`](devicevault_core::Collector).
+//! - [`SftpCollector`] and [`ScpCollector`] fetch files; their options are told in [`files`].
 //!
 //! # Options of a device
 //! | option | values | meaning |
@@ -19,6 +20,7 @@
 mod collector;
 mod conversation;
 mod escape;
+pub mod files;
 pub mod options;
 mod platform;
 mod refusal;
@@ -26,5 +28,6 @@ mod session;
 mod transport;
 
 pub use collector::CliCollector;
+pub use files::{ScpCollector, SftpCollector};
 pub use platform::{Channel, Confirm, Echo, Platform, PlatformSet, PlatformSource};
 pub use transport::{Dialer, Link, Piece, Replay, ReplayDialer, RunEnd, Running, SshDialer, Terminal};

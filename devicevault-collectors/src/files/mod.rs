@@ -29,5 +29,33 @@ mod scp;
 mod sftp;
 mod tar;
 
+use devicevault_core::{ArtifactInfo, ErrorKind, Note, Result, Sink};
+
+use error::Fault;
 pub use scp::ScpCollector;
 pub use sftp::SftpCollector;
+
+/// Tells the sink of an artefact that failed, and whether the conversation goes on: an error ends it.
+async fn settle(fault: Fault, info: &ArtifactInfo, begun: bool, out: &mut dyn Sink) -> Result<()> {
+    let error = match fault {
+        Fault::File(e) => e,
+        Fault::Session(e) | Fault::Sink(e) => return Err(e),
+    };
+    let error = error.with("artefact", &info.name);
+    if !begun && !info.mandatory && error.kind() == ErrorKind::NotFound {
+        out.note(Note::info(format!("the device has no {}: {error}", info.name)));
+        return Ok(());
+    }
+    if !begun {
+        out.begin(info.clone()).await?;
+    }
+    out.fail(error).await
+}
+
+/// What a run's log says of a device whose platform is not known here.
+fn unknown_platform(name: &str) -> String {
+    format!(
+        "there is no platform '{}': of the secrets in texts, only those that every text may hold are recognised",
+        name.escape_debug()
+    )
+}

@@ -78,10 +78,9 @@ pub(super) fn files(device: &Device, platform: Option<&Platform>, patterns: bool
         let (name, setting) = rest.split_once('.').unwrap_or((rest, ""));
         check_artefact_name(name).map_err(|e| reader.wrong(key, e.message()))?;
         if !setting.is_empty() && !SETTINGS.contains(&setting) || rest.ends_with('.') {
-            return Err(reader.wrong(key, "there is no setting of this name").hint(format!(
-                "settings of a file are {}; its name holds no dot",
-                SETTINGS.join(", ")
-            )));
+            return Err(reader
+                .wrong(key, "there is no setting of this name")
+                .hint(format!("settings of a file are {}; its name holds no dot", SETTINGS.join(", "))));
         }
         names.entry(name).or_default().insert(setting, value);
     }
@@ -102,10 +101,12 @@ pub(super) fn pace(device: &Device) -> Result<Pace> {
     }
     let window = match device.options.get(WINDOW) {
         None => 16 << 20,
-        Some(text) => match size(text).and_then(|s| u32::try_from(s).ok()).filter(|s| (64 << 10..=64 << 20).contains(s)) {
-            Some(window) => window,
-            None => return Err(reader.wrong(WINDOW, "it is a size from 64KiB to 64MiB").value(text)),
-        },
+        Some(text) => {
+            match size(text).and_then(|s| u32::try_from(s).ok()).filter(|s| (64 << 10..=64 << 20).contains(s)) {
+                Some(window) => window,
+                None => return Err(reader.wrong(WINDOW, "it is a size from 64KiB to 64MiB").value(text)),
+            }
+        }
     };
     let in_flight = match device.options.get(IN_FLIGHT) {
         None => 64,
@@ -212,13 +213,16 @@ impl Reader<'_> {
         if !wild {
             return match take {
                 None | Some(Take::One) => Ok(Place::Path(path.to_owned())),
-                Some(_) => Err(self.wrong(&format!("{option}.take"), "it chooses among the files that a pattern meets")),
+                Some(_) => {
+                    Err(self.wrong(&format!("{option}.take"), "it chooses among the files that a pattern meets"))
+                }
             };
         }
         if !self.patterns {
-            return Err(self.wrong(option, "SCP cannot list, so it takes no pattern").value(path).hint(
-                "name one file, or use the collector sftp",
-            ));
+            return Err(self
+                .wrong(option, "SCP cannot list, so it takes no pattern")
+                .value(path)
+                .hint("name one file, or use the collector sftp"));
         }
         let pattern = Pattern::parse(path).map_err(|e| self.wrong(option, e.to_string()))?;
         if path.split('/').any(|c| c == "..") {
@@ -370,7 +374,8 @@ mod tests {
 
     #[test]
     fn sizes_are_read() {
-        let cases = [("0", Some(0)), ("12 b", Some(12)), ("2KiB", Some(2048)), ("2kb", Some(2000)), ("1 GiB", Some(1 << 30))];
+        let cases =
+            [("0", Some(0)), ("12 b", Some(12)), ("2KiB", Some(2048)), ("2kb", Some(2000)), ("1 GiB", Some(1 << 30))];
         for (text, want) in cases {
             assert_eq!(size(text), want, "{text}");
         }

@@ -30,6 +30,11 @@ pub(super) fn head(member: &Member<'_>) -> Vec<u8> {
         record(&mut records, b"size", member.size.to_string().as_bytes());
     }
     let mut out = Vec::new();
+    for (key, number) in [(b"uid", member.owner.0), (b"gid", member.owner.1)] {
+        if number > 0o7_777_777 {
+            record(&mut records, key, number.to_string().as_bytes());
+        }
+    }
     if !records.is_empty() {
         let extended = Member {
             path: b"pax",

@@ -13,6 +13,7 @@ use crate::platform::Platform;
 
 pub use replay::{Piece, Replay, ReplayDialer};
 pub use ssh::SshDialer;
+pub(crate) use ssh::core_error;
 
 /// Reaches devices and logs in to them, as far as the protocol does that.
 #[async_trait]

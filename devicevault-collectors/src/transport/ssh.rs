@@ -36,16 +36,20 @@ impl SshDialer {
     }
 }
 
-#[async_trait]
-impl Dialer for SshDialer {
-    async fn dial(&self, target: &Target, platform: &Platform) -> Result<Box<dyn Link>> {
+/// A window in bytes that all devices work with: RouterOS stalls above.
+const SURE_WINDOW: u32 = 2 << 20;
+
+impl SshDialer {
+    /// Connects and logs in as the device's options say, by its platform's profile where they say none.
+    pub(crate) async fn connect(&self, target: &Target, profile: Option<&str>, window: u32) -> Result<Connection> {
         let device = &target.device;
         let server = Endpoint::new(device.host.as_str(), device.port.unwrap_or(SSH_PORT));
         let wrong = |e: SshError| core_error(e).with("device", &device.name);
-        let chosen = options::get(device, options::PROFILE).or(platform.ssh_profile.as_deref());
+        let chosen = options::get(device, options::PROFILE).or(profile);
         let profile = chosen.map(str::parse).transpose().map_err(wrong)?.unwrap_or_default();
         let policy = options::host_key_policy(device, &self.policy).map_err(wrong)?;
         let ssh = Options::default()
+            .with_window(window)
             .with_profile(profile)
             .with_host_key(policy)
             .with_timeouts(target.limits.connect, target.limits.login);
@@ -58,7 +62,14 @@ impl Dialer for SshDialer {
             credentials = credentials.with_password(password.expose_secret());
         }
         let opened = connect(&server, &credentials, &ssh, self.host_keys.clone()).await;
-        let connection = opened.map_err(|e| core_error(e).with("address", &server))?;
+        opened.map_err(|e| core_error(e).with("address", &server))
+    }
+}
+
+#[async_trait]
+impl Dialer for SshDialer {
+    async fn dial(&self, target: &Target, platform: &Platform) -> Result<Box<dyn Link>> {
+        let connection = self.connect(target, platform.ssh_profile.as_deref(), SURE_WINDOW).await?;
         Ok(Box::new(SshLink { connection: Some(connection) }))
     }
 }
@@ -147,7 +158,7 @@ impl Running for SshCommand {
 }
 
 /// The house's error for one of SSH.
-fn core_error(e: SshError) -> Error {
+pub(crate) fn core_error(e: SshError) -> Error {
     let hint = e.hint();
     let (kind, operation) = match &e {
         SshError::Unreachable { .. } => (ErrorKind::Unreachable, "connect"),
