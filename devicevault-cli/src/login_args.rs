@@ -35,13 +35,13 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "COMMAND", group = "passphrase")]
     key_passphrase_command: Option<String>,
     /// The enable secret is in this environment variable
-    #[arg(long, value_name = "VAR", group = "enable")]
+    #[arg(long, alias = "enable-password-env", value_name = "VAR", group = "enable")]
     enable_env: Option<String>,
     /// The enable secret is the first line of this file
-    #[arg(long, value_name = "FILE", group = "enable")]
+    #[arg(long, alias = "enable-password-file", value_name = "FILE", group = "enable")]
     enable_file: Option<PathBuf>,
     /// The enable secret is the first line that this command prints
-    #[arg(long, value_name = "COMMAND", group = "enable")]
+    #[arg(long, alias = "enable-password-command", value_name = "COMMAND", group = "enable")]
     enable_command: Option<String>,
 }
 

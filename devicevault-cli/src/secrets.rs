@@ -10,6 +10,8 @@ use devicevault_core::{Device, Error, ErrorKind, Login, Result, SecretRef, Secre
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{Mutex, OnceCell};
 
+use crate::wiring;
+
 /// The longest secret, in bytes: private keys are the longest.
 const MAX_SECRET: u64 = 64 << 10;
 /// A command that takes longer is given up.
@@ -96,8 +98,9 @@ fn user(device: &Device) -> String {
     device.login.username.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_default()
 }
 
+/// Whether the device has to be logged in to and it is not said how. Collectors of other kinds judge for themselves.
 fn lacks_secret(device: &Device) -> bool {
-    device.login.password.is_none() && device.login.private_key.is_none()
+    wiring::needs_login(device) && device.login.password.is_none() && device.login.private_key.is_none()
 }
 
 async fn read(what: &'static str, at: &SecretRef, reading: Reading) -> Result<SecretString> {

@@ -160,6 +160,11 @@ pub(crate) fn set_host_key(device: &mut Device, trust: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether a device's collector logs in, so that a secret has to be at hand.
+pub(crate) fn needs_login(device: &Device) -> bool {
+    device.collector == CliCollector::KEY
+}
+
 /// Refuses settings that look like those of the collector for command lines and are none.
 ///
 /// # Errors
