@@ -141,11 +141,8 @@ impl Catalog for MemoryCatalog {
 
     async fn record(&self, run: RunId, outcomes: Vec<Outcome>) -> Result<()> {
         let mut state = self.state();
-        let mut records = state.records.clone();
-        for outcome in outcomes {
-            records.take(run, outcome)?;
-        }
-        state.records = records;
+        state.records.check(run, &outcomes)?;
+        outcomes.into_iter().for_each(|outcome| state.records.take(outcome));
         Ok(())
     }
 

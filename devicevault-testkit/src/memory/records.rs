@@ -1,6 +1,6 @@
 //! The records of a catalog in memory, and how each call changes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use devicevault_core::catalog::{CopyKey, Latest, PendingCopy, Query, RunQuery};
 use devicevault_core::run::{Backup, Copy, CopyStatus, Outcome, Run};
@@ -10,8 +10,8 @@ use devicevault_core::{
 
 const OPERATION: &str = "record run";
 
-/// Runs and backups. Cloned before a change that may fail half-way.
-#[derive(Debug, Clone, Default)]
+/// Runs and backups.
+#[derive(Debug, Default)]
 pub(super) struct Records {
     pub(super) runs: BTreeMap<RunId, Run>,
     pub(super) tasks: BTreeMap<TaskId, RunId>,
@@ -19,20 +19,44 @@ pub(super) struct Records {
 }
 
 impl Records {
-    pub(super) fn take(&mut self, of: RunId, outcome: Outcome) -> Result<()> {
-        match outcome {
-            Outcome::Backup(backup) => self.put_backup(backup),
-            Outcome::Extended { backup, destinations, seen } => return self.extend(backup, &destinations, seen),
-            Outcome::End(run) => return self.end(of, run),
-            _ => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    OPERATION,
-                    "this catalog does not know such an outcome",
-                ));
+    /// Whether all of these can be taken, one after the other.
+    pub(super) fn check(&self, of: RunId, outcomes: &[Outcome]) -> Result<()> {
+        let mut new = BTreeSet::new();
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Backup(backup) => {
+                    new.insert(backup.id);
+                }
+                Outcome::Extended { backup: id, .. } if self.backups.contains_key(id) || new.contains(id) => {}
+                Outcome::Extended { backup: id, .. } => {
+                    let gone = "the backup that was seen again is gone";
+                    return Err(Error::new(ErrorKind::NotFound, OPERATION, gone).with("backup", id));
+                }
+                Outcome::End(run) if run.id == of && run.state.is_final() => {}
+                Outcome::End(_) => {
+                    let wrong = "the end of another run was handed in, or one that is none";
+                    return Err(Error::new(ErrorKind::Internal, OPERATION, wrong).with("run", of));
+                }
+                _ => {
+                    let unknown = "this catalog does not know such an outcome";
+                    return Err(Error::new(ErrorKind::Unsupported, OPERATION, unknown));
+                }
             }
         }
         Ok(())
+    }
+
+    /// Takes what was checked.
+    pub(super) fn take(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Backup(backup) => self.put_backup(backup),
+            Outcome::Extended { backup, destinations, seen } => self.extend(backup, &destinations, seen),
+            Outcome::End(run) => {
+                self.tasks.insert(run.start.task_id, run.id);
+                self.runs.insert(run.id, run);
+            }
+            _ => {}
+        }
     }
 
     /// What is known of a backup stays, but for what this report adds.
@@ -50,28 +74,12 @@ impl Records {
         }
     }
 
-    fn extend(&mut self, id: BackupId, destinations: &[DestinationId], seen: Timestamp) -> Result<()> {
-        let gone =
-            || Error::new(ErrorKind::NotFound, OPERATION, "the backup that was seen again is gone").with("backup", id);
-        let backup = self.backups.get_mut(&id).ok_or_else(gone)?;
+    fn extend(&mut self, id: BackupId, destinations: &[DestinationId], seen: Timestamp) {
+        let Some(backup) = self.backups.get_mut(&id) else { return };
         backup.last_seen = backup.last_seen.max(seen);
         for copy in backup.copies.iter_mut().filter(|c| destinations.contains(&c.destination)) {
             copy.last_seen = copy.last_seen.max(seen);
         }
-        Ok(())
-    }
-
-    fn end(&mut self, of: RunId, run: Run) -> Result<()> {
-        let wrong = |why| Err(Error::new(ErrorKind::Internal, OPERATION, why).with("run", of));
-        if run.id != of {
-            return wrong("the end of another run was handed in");
-        }
-        if !run.state.is_final() {
-            return wrong("the run that ended is not in a final state");
-        }
-        self.tasks.insert(run.start.task_id, run.id);
-        self.runs.insert(run.id, run);
-        Ok(())
     }
 
     pub(super) fn latest(&self, device: &DeviceId, artefact: &str) -> Latest {
