@@ -4,6 +4,7 @@
 mod command;
 mod ignored;
 mod peers;
+mod platforms;
 mod rules;
 mod steps;
 mod summary;
@@ -21,6 +22,7 @@ cargo xtask test [--no-install]   everything that CI does:
                                   packages that are missing; --no-install leaves the machine as it is
 cargo xtask ci                    the same
 cargo xtask rules                 only the rules: dependencies, sources, licences
+cargo xtask docs                  writes the pages that are made from the tree
 cargo xtask help                  this text";
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         ["test" | "ci"] => (true, false),
         ["test" | "ci", "--no-install"] => (false, false),
         ["rules"] => (false, true),
+        ["docs"] => return docs(),
         ["help" | "--help" | "-h"] => {
             println!("{HELP}");
             return ExitCode::SUCCESS;
@@ -47,6 +50,21 @@ fn main() -> ExitCode {
     }
     summary.print();
     if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Writes what is generated.
+fn docs() -> ExitCode {
+    let written = Workspace::load().and_then(|w| {
+        let page = platforms::page(&w.root)?;
+        std::fs::write(w.root.join(platforms::PAGE), page).map_err(|e| e.to_string())
+    });
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            println!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// What fails soonest comes first; a failure does not keep the rest from being looked at.

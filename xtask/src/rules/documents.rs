@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::platforms;
 use crate::workspace::Workspace;
 
 /// Folders with documents, below the root; not what lies deeper.
@@ -25,12 +26,11 @@ pub(super) fn breaches(workspace: &Workspace) -> Vec<String> {
             }
         }
     }
-    let readme = std::fs::read_to_string(root.join("README.md")).unwrap_or_default();
-    for path in files(&root.join("devicevault-collectors/platforms"), "toml") {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if !readme.contains(&format!("`{name}`")) {
-            out.push(format!("README.md does not name the platform {name}"));
-        }
+    let page = std::fs::read_to_string(root.join(platforms::PAGE)).unwrap_or_default();
+    match platforms::page(root) {
+        Ok(now) if now == page => {}
+        Ok(_) => out.push(format!("{} is not what the platform files say: run `cargo xtask docs`", platforms::PAGE)),
+        Err(why) => out.push(why),
     }
     out
 }
