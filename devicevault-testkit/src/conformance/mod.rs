@@ -29,6 +29,7 @@ mod collector;
 mod inventory;
 mod place;
 mod report;
+mod spool;
 
 pub use backend::{BackendSuite, Damage, Damager, backend};
 pub use catalog::{CatalogSuite, catalog};
@@ -36,3 +37,4 @@ pub use collector::{CollectorSuite, Scene, Situation, Subject, collector};
 pub use inventory::{InventorySuite, inventory};
 pub use place::Opener;
 pub use report::{CaseReport, Finding, Report};
+pub use spool::{SpoolSuite, spool};

@@ -7,4 +7,5 @@ mod defective_catalog;
 mod faults;
 mod memory_backend;
 mod memory_catalog;
+mod memory_spool;
 mod scripted_collector;
