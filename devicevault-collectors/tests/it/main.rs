@@ -2,7 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod conformance;
+mod files;
 mod platforms;
+#[path = "../../../devicevault-ssh/tests/it/relay.rs"]
+mod relay;
 mod replayed;
+#[path = "../../../devicevault-ssh/tests/it/server.rs"]
+mod server;
 mod simulated;
 mod texts;

@@ -15,7 +15,7 @@ use devicevault_ssh::{
 use rand::Rng as _;
 use tokio::time::Instant;
 
-use crate::scripted::relay;
+use crate::relay::{Trouble, relay};
 use crate::server::{Sshd, User};
 
 /// A server with SFTP, a user, and a folder that is the user's.
@@ -200,7 +200,7 @@ async fn a_file_that_changes_while_it_is_read_is_not_whole() {
 async fn a_connection_that_breaks_is_an_error_and_not_an_end() {
     let place = Place::start("cut", "internal-sftp");
     place.random("f", 4 << 20);
-    let at = relay(place.server.endpoint(), Duration::ZERO, 1 << 20).await;
+    let at = relay(place.server.endpoint(), Duration::ZERO, Trouble::CutAfter(1 << 20)).await;
     let connection = place.connect_to(&at).await;
     let sftp = connection.sftp().await.unwrap();
     let e = tokio::time::timeout(Duration::from_secs(10), read(&sftp, &place.text("f"))).await.unwrap().unwrap_err();
@@ -208,6 +208,11 @@ async fn a_connection_that_breaks_is_an_error_and_not_an_end() {
     let connection = place.connect_to(&at).await;
     let e = tokio::time::timeout(Duration::from_secs(10), copy(&connection, &place.text("f"))).await.unwrap();
     assert!(e.is_err(), "a broken connection is no end");
+    let silent = relay(place.server.endpoint(), Duration::ZERO, Trouble::SilentAfter(1 << 20)).await;
+    let connection = place.connect_to(&silent).await;
+    let sftp = connection.sftp().await.unwrap();
+    let waiting = tokio::time::timeout(Duration::from_secs(1), read(&sftp, &place.text("f"))).await;
+    assert!(waiting.is_err(), "silence is the caller's to bound");
 }
 
 #[tokio::test]
@@ -337,7 +342,7 @@ async fn a_large_file_streams_in_bounded_memory() {
         place.own(&place.path("big"));
     }
     let rate = |since: Instant, bytes: u64| bytes as f64 / 1e6 / since.elapsed().as_secs_f64();
-    let far = relay(place.server.endpoint(), Duration::from_millis(25), u64::MAX).await;
+    let far = relay(place.server.endpoint(), Duration::from_millis(25), Trouble::None).await;
     let before = peak();
     for (what, at) in [("loopback", place.server.endpoint()), ("50 ms round trip", far)] {
         let connection = place.connect_to(&at).await;

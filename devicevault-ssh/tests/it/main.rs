@@ -3,6 +3,7 @@
 
 mod files;
 mod known_hosts;
+mod relay;
 mod scp_hostile;
 mod scripted;
 mod server;

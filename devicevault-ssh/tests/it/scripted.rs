@@ -1,7 +1,5 @@
-//! An SSH server in this process that lets anybody in and hands each channel to a script, and a relay that delays a
-//! connection or cuts it.
+//! An SSH server in this process that lets anybody in and hands each channel to a script.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +8,7 @@ use futures::future::BoxFuture;
 use russh::keys::{Algorithm, PrivateKey};
 use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Session, run_stream};
 use russh::{Channel, ChannelId, ChannelStream};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
+use tokio::net::TcpListener;
 
 /// What the other end of a channel is.
 pub(crate) type Stream = ChannelStream<Msg>;
@@ -92,61 +88,4 @@ impl Handler for Visitor {
     ) -> Result<(), russh::Error> {
         self.begin(name.to_owned(), id, session)
     }
-}
-
-/// Relays to a server, each way this much later, and breaks off after so many bytes from the server.
-pub(crate) async fn relay(to: Endpoint, delay: Duration, cut_after: u64) -> Endpoint {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let server = TcpStream::connect((to.host.as_str(), to.port)).await.unwrap();
-            for stream in [&client, &server] {
-                stream.set_nodelay(true).unwrap();
-            }
-            let (from_client, to_client) = client.into_split();
-            let (from_server, to_server) = server.into_split();
-            tokio::spawn(async move {
-                tokio::select! {
-                    _ = later(from_client, to_server, delay, u64::MAX) => {}
-                    _ = later(from_server, to_client, delay, cut_after) => {}
-                }
-            });
-        }
-    });
-    Endpoint::new("127.0.0.1", port)
-}
-
-async fn later(
-    mut from: impl tokio::io::AsyncRead + Unpin,
-    mut to: impl tokio::io::AsyncWrite + Unpin,
-    delay: Duration,
-    mut left: u64,
-) -> io::Result<()> {
-    // As much as a long line holds: a gigabit at a tenth of a second is a thousand of these.
-    let (send, mut receive) = tokio::sync::mpsc::channel::<(Instant, Vec<u8>)>(1000);
-    let reading = async move {
-        loop {
-            let mut piece = vec![0; 16 << 10];
-            let got = from.read(&mut piece).await?;
-            piece.truncate(got);
-            if got == 0 || send.send((Instant::now() + delay, piece)).await.is_err() {
-                return io::Result::Ok(());
-            }
-        }
-    };
-    let writing = async move {
-        while let Some((at, piece)) = receive.recv().await {
-            tokio::time::sleep_until(at).await;
-            let room = left.min(piece.len() as u64) as usize;
-            to.write_all(&piece[..room]).await?;
-            left -= room as u64;
-            if left == 0 {
-                break;
-            }
-        }
-        to.shutdown().await
-    };
-    let (read, written) = tokio::join!(reading, writing);
-    read.and(written)
 }
