@@ -71,6 +71,7 @@ pub(crate) struct Answer {
     /// Lines before the echo: left over from an earlier answer, or the text of a device that does not echo.
     before: BytesMut,
     before_squeezed: Vec<u8>,
+    drawn: Vec<u8>,
     before_prompts: usize,
     before_text: bool,
     late_prompts: usize,
@@ -84,7 +85,7 @@ pub(crate) struct Answer {
     /// Empty lines that a pager may have taken.
     perhaps: usize,
     asked: usize,
-    late: usize,
+    unanswered: usize,
     spaces: usize,
     paged_at: Option<u64>,
     doubts: Doubts,
@@ -126,6 +127,7 @@ impl Answer {
             after_echo: false,
             before: BytesMut::new(),
             before_squeezed: Vec::new(),
+            drawn: Vec::new(),
             before_prompts: 0,
             before_text: false,
             late_prompts: 0,
@@ -137,7 +139,7 @@ impl Answer {
             pending: 0,
             perhaps: 0,
             asked: 0,
-            late: 0,
+            unanswered: 0,
             spaces: 0,
             paged_at: None,
             doubts: Doubts { no_echo: prompt.mute, ..Doubts::default() },
@@ -161,8 +163,8 @@ impl Answer {
     }
 
     /// How many prompts may still come after it is complete.
-    pub(crate) fn late_prompts(&self) -> usize {
-        self.late
+    pub(crate) fn unanswered(&self) -> usize {
+        self.unanswered
     }
 
     /// An answer without text needs no confirmation.
@@ -292,7 +294,7 @@ impl Answer {
                 self.out.extend_from_slice(candidate.line.get(..candidate.text).unwrap_or_default());
             }
         }
-        self.late = typed - answered;
+        self.unanswered = typed - answered;
         self.complete = true;
         Next::Complete
     }
@@ -325,6 +327,7 @@ impl Answer {
 
     fn is_echo(&mut self, line: &[u8]) -> bool {
         let squeezed = |text: &[u8]| text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect::<Vec<u8>>();
+        let drawn = std::mem::take(&mut self.drawn);
         self.before_squeezed.extend(squeezed(line));
         // Before the prompt that it was typed at, those may stand that answer empty lines of earlier on.
         if let Some(prompt) = line.trim_ascii_end().strip_suffix(self.command.as_slice())
@@ -335,9 +338,8 @@ impl Answer {
         }
         // Wrapped at the width of the terminal, or redrawn: without blanks it is the same.
         let command = squeezed(&self.command);
-        if !command.is_empty() && self.before_squeezed.ends_with(&command) {
-            let before = self.before_squeezed.len() - command.len();
-            let before = self.before_squeezed.get(..before).unwrap_or_default();
+        for seen in [&self.before_squeezed, &drawn] {
+            let Some(before) = seen.strip_suffix(command.as_slice()).filter(|_| !command.is_empty()) else { continue };
             let prompts = prompts(before, &squeezed(self.prompt.text()));
             self.stray = prompts.is_none_or(|n| n > 1 + self.late_prompts);
             return true;
@@ -384,6 +386,15 @@ impl Answer {
 }
 
 impl Rows for Answer {
+    fn wants_drawn(&self) -> bool {
+        !self.echoed
+    }
+
+    fn drawn(&mut self, text: &[u8]) {
+        self.drawn.clear();
+        self.drawn.extend_from_slice(text);
+    }
+
     fn line(&mut self, line: &[u8]) {
         if !self.echoed && self.is_echo(line) {
             self.echoed = true;

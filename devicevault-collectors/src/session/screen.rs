@@ -14,6 +14,13 @@ pub(crate) trait Rows {
     fn line(&mut self, text: &[u8]);
     /// The beginning of a line that is too long to be held; the rest follows.
     fn part(&mut self, text: &[u8]);
+    /// Whether [`drawn`](Rows::drawn) is of use.
+    fn wants_drawn(&self) -> bool {
+        false
+    }
+    /// Before [`line`](Rows::line): all that was written on it in the order of writing, without blanks, whatever was
+    /// moved and erased. An echo that is wrapped or redrawn can be told by it.
+    fn drawn(&mut self, _text: &[u8]) {}
 }
 
 /// The current line and the state of the control sequence that is being read.
@@ -33,6 +40,8 @@ pub(crate) struct Screen {
     /// Something was written behind the pager that was answered.
     doubtful_pager: bool,
     mistaken_pagers: u64,
+    /// What was written on the line, where that is wanted.
+    drawn: Option<Vec<u8>>,
 }
 
 /// In a line: a blank by which the device took away what stood there. It shows as a blank where text follows and as
@@ -131,6 +140,11 @@ impl Screen {
 
     /// Bytes as they come from the device.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], rows: &mut impl Rows) {
+        match rows.wants_drawn() {
+            true if self.drawn.is_none() => self.drawn = Some(without_blanks(&self.line).collect()),
+            true => {}
+            false => self.drawn = None,
+        }
         while let Some(&byte) = bytes.first() {
             if !matches!(self.state, State::Ground) {
                 if self.sequence(byte) {
@@ -138,7 +152,12 @@ impl Screen {
                 }
                 continue;
             }
-            if self.line.is_empty() && self.cursor == 0 && self.pager.is_none() && !self.pager_gone {
+            if self.line.is_empty()
+                && self.cursor == 0
+                && self.pager.is_none()
+                && !self.pager_gone
+                && self.drawn.is_none()
+            {
                 bytes = self.whole_lines(bytes, rows);
             }
             let run = bytes.iter().position(|b| is_control(*b)).unwrap_or(bytes.len());
@@ -173,6 +192,9 @@ impl Screen {
     fn write(&mut self, text: &[u8], rows: &mut impl Rows) {
         if text.is_empty() {
             return;
+        }
+        if let Some(drawn) = self.drawn.as_mut().filter(|d| d.len() < HELD) {
+            drawn.extend(without_blanks(text));
         }
         if self.cursor > self.line.len() {
             self.line.resize(self.cursor, b' ');
@@ -272,8 +294,12 @@ impl Screen {
         // A pager on a line of its own is no line of the text.
         if !(std::mem::take(&mut self.pager_gone) && self.line.is_empty()) {
             show(&mut self.line);
+            if let Some(drawn) = &self.drawn {
+                rows.drawn(drawn);
+            }
             rows.line(&self.line);
         }
+        self.drawn = rows.wants_drawn().then(Vec::new);
         self.line.clear();
         self.cursor = 0;
     }
@@ -423,6 +449,10 @@ impl Screen {
 /// Turns blanks that erased something into blanks.
 fn show(line: &mut [u8]) {
     line.iter_mut().filter(|b| **b == ERASED).for_each(|b| *b = b' ');
+}
+
+fn without_blanks(text: &[u8]) -> impl Iterator<Item = u8> {
+    text.iter().copied().filter(|b| !matches!(*b, b' ' | b'\t' | ERASED))
 }
 
 fn is_control(byte: u8) -> bool {

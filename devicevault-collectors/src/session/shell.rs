@@ -182,7 +182,7 @@ impl Shell {
                     }
                     if answer.is_complete() {
                         self.doubts = answer.doubts();
-                        self.late_prompts = answer.late_prompts();
+                        self.late_prompts = answer.unanswered();
                         self.answer = None;
                         return Ok(None);
                     }
