@@ -44,6 +44,7 @@ mod instance;
 mod interrupt;
 mod login_args;
 mod logs;
+mod patience;
 mod reference;
 mod report;
 mod round;

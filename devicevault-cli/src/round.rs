@@ -16,6 +16,7 @@ use futures::{StreamExt as _, stream};
 use crate::context::Context;
 use crate::instance::{Instance, OpenDestination};
 use crate::interrupt::cancellable;
+use crate::patience::Impatient;
 use crate::secrets::Secrets;
 use crate::ui::progress::Progress;
 use crate::unready::{UnreadyBackend, UnreadyCollector};
@@ -145,10 +146,13 @@ async fn ready_destinations(context: &Context, open: Vec<OpenDestination>) -> Re
     }
     let ready = tested.into_iter().map(|d| {
         let options = DestinationOptions::default().with_view(d.config.view);
-        let backend: Arc<dyn StorageBackend> = d.backend.unwrap_or_else(|e| {
-            context.ui.warn(&format!("destination {}: {}", d.config.name, e.to_record().message));
-            UnreadyBackend::new(e)
-        });
+        let backend: Arc<dyn StorageBackend> = match d.backend {
+            Ok(backend) => Impatient::new(backend),
+            Err(e) => {
+                context.ui.warn(&format!("destination {}: {}", d.config.name, e.to_record().message));
+                UnreadyBackend::new(e)
+            }
+        };
         Destination::new(d.config.id, backend, options, context.clock().clone())
     });
     Ok(ready.collect())
