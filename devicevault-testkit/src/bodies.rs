@@ -112,3 +112,32 @@ impl Body for ScriptedBody {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devicevault_core::body::read_to_vec;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_range_is_exact_however_the_body_is_cut(content: Vec<u8>, piece in 0usize..40, a in 0u64..150, b in 0u64..150) {
+            let body = ScriptedBody::new(content.clone()).in_pieces_of(piece);
+            let got = futures::executor::block_on(read_to_vec(body.read(Some(a..b)), u64::MAX)).unwrap();
+            let want: Vec<u8> = content.iter().copied().enumerate()
+                .filter(|(i, _)| (*i as u64) >= a && (*i as u64) < b).map(|(_, x)| x).collect();
+            prop_assert_eq!(got, want);
+        }
+
+        #[test]
+        fn a_failing_body_yields_what_is_before_its_fault_and_then_the_fault(len in 0usize..100, piece in 1usize..40, at in 0u64..120) {
+            let body = ScriptedBody::new(vec![7; len]).in_pieces_of(piece).failing_at(at);
+            let items: Vec<_> = futures::executor::block_on(body.read(None).collect());
+            let bytes: usize = items.iter().flatten().map(Bytes::len).sum();
+            let failed = items.last().is_some_and(Result::is_err);
+            prop_assert_eq!(bytes as u64, at.min(len as u64));
+            prop_assert_eq!(failed, at <= len as u64);
+            prop_assert_eq!(items.iter().filter(|i| i.is_err()).count(), usize::from(failed));
+        }
+    }
+}

@@ -441,3 +441,18 @@ async fn a_hundred_devices_answer_at_once() {
     talks.join_all().await;
     assert_eq!(fleet.stats().logins, 100);
 }
+
+#[tokio::test]
+async fn whatever_is_typed_the_next_line_is_understood() {
+    let fleet = one(SimDevice::cisco_ios("sw1")).await;
+    let mut rng = fastrand::Rng::with_seed(7);
+    for _ in 0..20 {
+        let mut shell = Shell::open(&fleet.devices()[0], 24).await;
+        shell.until("sw1#").await;
+        // Everything but Ctrl-D, which leaves, and letters, which may be a command that does.
+        let noise = (0..rng.usize(0..2000)).map(|_| rng.u8(..)).filter(|b| *b != 4 && !b.is_ascii_alphabetic());
+        shell.channel.data_bytes(noise.collect::<Vec<u8>>()).await.unwrap();
+        shell.type_in("\u{15}\rq\u{15}show inventory\r").await;
+        shell.until("SN: SIM00000002\r\n\r\n\r\nsw1#").await;
+    }
+}
