@@ -11,8 +11,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use super::Plain;
-use super::record::Stored;
-use super::store::{Job, write_error};
+use super::chain::Encoded;
+use super::store::{Job, Written, encoded, manifest_file, stored_as, write_error};
 use crate::fault;
 use crate::local::{Content, LocalStore, Placement, StagedFile, StagedWriter};
 
@@ -65,7 +65,7 @@ impl Plain {
         verdicts.into_iter().map(|v| v.unwrap_or_else(lost)).collect()
     }
 
-    async fn ready(&self, folder: &LocalStore, job: Result<Job>, taken: bool) -> Ready {
+    async fn ready(self: &Arc<Self>, folder: &LocalStore, job: Result<Job>, taken: bool) -> Ready {
         let job = match job {
             Ok(job) => job,
             Err(e) => return Ready::Done(Err(e)),
@@ -75,10 +75,10 @@ impl Plain {
             return Ready::Done(self.store_alone(&job).await);
         }
         let prepare = async {
-            let (content, stored) = self.write(folder, &job).await?;
-            let json = self.record_of(&job, stored).to_json()?;
+            let (content, written) = self.write(folder, &job).await?;
+            let json = manifest_file(&job, written)?;
             let place = |at: &Path, content| Placement { location: at.clone(), content, replace: false };
-            Ok(vec![place(&job.place.content, content), place(&job.place.manifest, Content::Bytes(json.into()))])
+            Ok(vec![place(&job.place.content, content), place(&job.place.manifest, Content::Bytes(json))])
         };
         match prepare.await {
             Ok(set) => Ready::Set(Box::new(job), set),
@@ -92,20 +92,20 @@ impl Plain {
         folder: &LocalStore,
         job: &Job,
         replace: bool,
-    ) -> Result<Option<Stored>> {
-        let (content, stored) = self.write(folder, job).await?;
+    ) -> Result<Option<Written>> {
+        let (content, written) = self.write(folder, job).await?;
         let placement = Placement { location: job.place.content.clone(), content, replace };
         match folder.put_many(vec![vec![placement]]).await.into_iter().collect::<std::result::Result<Vec<_>, _>>() {
-            Ok(_) => Ok(Some(stored)),
+            Ok(_) => Ok(Some(written)),
             Err(StoreError::AlreadyExists { .. }) => Ok(None),
             Err(e) => Err(write_error(&job.place.content, e)),
         }
     }
 
     /// Runs a body through the chain, into memory or into a file that has no name yet.
-    async fn write(&self, folder: &LocalStore, job: &Job) -> Result<(Content, Stored)> {
+    async fn write(&self, folder: &LocalStore, job: &Job) -> Result<(Content, Written)> {
         let at = &job.place.content;
-        let mut stream = self.encoded(job);
+        let Encoded { mut stream, transforms, header } = encoded(job).await?;
         let mut hash = Sha256::new();
         let mut size = 0_u64;
         let mut buffer = BytesMut::new();
@@ -128,7 +128,8 @@ impl Plain {
             None => Content::Bytes(buffer.freeze()),
             Some(writing) => Content::Staged(writing.append(buffer.freeze(), at).await?.finish(at).await?),
         };
-        Ok((content, self.stored_as(job, size, Digest(hash.finalize().into()))))
+        let stored = stored_as(job, size, Digest(hash.finalize().into()), header);
+        Ok((content, Written { stored, transforms }))
     }
 }
 

@@ -6,6 +6,7 @@ use object_store::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::Template;
+use super::chain::{Form, SEALED_SUFFIX};
 use crate::codec::Compression;
 
 /// What a manifest's name ends in.
@@ -55,9 +56,13 @@ pub(super) struct Place {
 
 impl Place {
     /// Where a new backup goes.
-    pub(super) fn of(template: &Template, m: &Manifest, compression: Compression) -> Result<Self> {
-        let base = template.render(m);
-        let content = format!("{base}{}", compression.suffix());
+    pub(super) fn of(template: &Template, m: &Manifest, form: &Form) -> Result<Self> {
+        let names = match form {
+            Form::Sealed(sealing) => sealing.names.as_ref(),
+            Form::Clear(_) => None,
+        };
+        let base = template.render(m, names);
+        let content = format!("{base}{}", form.suffix());
         // A body must not look like a manifest.
         let content = match content.strip_suffix(MANIFEST) {
             Some(stem) => format!("{stem}.manifest%2Ejson"),
@@ -83,11 +88,12 @@ pub(super) fn content_path(at: &StorageRef) -> Result<Path> {
     })
 }
 
-/// Where the manifest of this content may be: the suffix of a compression does not count, unless it was the content's
-/// own.
+/// Where the manifest of this content may be: the suffix of a compression or a container does not count, unless it was
+/// the content's own.
 pub(super) fn manifest_paths(content: &Path) -> impl Iterator<Item = Path> {
     let name = content.as_ref();
-    let stripped = [Compression::Zstd, Compression::Gzip].into_iter().find_map(|c| name.strip_suffix(c.suffix()));
+    let suffixes = [Compression::Zstd.suffix(), Compression::Gzip.suffix(), SEALED_SUFFIX];
+    let stripped = suffixes.into_iter().find_map(|suffix| name.strip_suffix(suffix));
     let restored = name.strip_suffix(".manifest%2Ejson").map(|stem| format!("{stem}{MANIFEST}"));
     let bases = [stripped.map(str::to_owned), restored, Some(name.to_owned())];
     bases.into_iter().flatten().filter_map(|base| path(&format!("{base}{MANIFEST}")).ok())
@@ -120,14 +126,26 @@ mod tests {
     use devicevault_testkit::samples;
 
     use super::*;
+    use crate::plain::sealing::Sealing;
+    use crate::seal::{EpochId, Key, SealOptions};
+
+    fn forms() -> Vec<Form> {
+        let clear = [Compression::None, Compression::Zstd, Compression::Gzip].map(Form::Clear);
+        let key = || Key::generate().unwrap();
+        let sealed = [None, Some(key())].map(|names| {
+            let (epoch, options) = (EpochId::generate(), SealOptions::default());
+            Form::Sealed(Box::new(Sealing { epoch, key: key(), options, names }))
+        });
+        clear.into_iter().chain(sealed).collect()
+    }
 
     #[test]
     fn content_and_manifest_find_each_other() {
-        for extension in ["txt", "tar.gz", "zst", "manifest.json", "conf"] {
-            for compression in [Compression::None, Compression::Zstd, Compression::Gzip] {
+        for extension in ["txt", "tar.gz", "zst", "manifest.json", "conf", "dvo"] {
+            for form in forms() {
                 let mut m = samples::manifest(&samples::device("sw1"), "running-config", b"x");
                 m.extension = extension.to_owned();
-                let place = Place::of(&Template::default(), &m, compression).unwrap();
+                let place = Place::of(&Template::default(), &m, &form).unwrap();
                 assert!(has_stamp(place.content.as_ref()) && !is_manifest(place.content.as_ref()), "{place:?}");
                 assert!(is_manifest(place.manifest.as_ref()));
                 assert!(manifest_paths(&place.content).any(|p| p == place.manifest), "{place:?}");

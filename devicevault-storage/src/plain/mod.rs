@@ -9,6 +9,16 @@
 //! device, artefact and view, so that a second attempt finds what the first one stored. The content is what standard
 //! tools read: `zstdcat`, `zcat` or `cat`.
 //!
+//! With [`sealing`](PlainOptions::with_sealing) content and manifest are sealed containers (`docs/format.md`), the epoch
+//! keys lie under `keys/`, and a range is read without reading what is before it. Without a key one can still list the
+//! objects, and verify that they are what was stored.
+//!
+//! ```text
+//! keys/0197c2a0-6d5c-7000-8000-000000000001.json
+//! zurich/core-rtr1/running-config/2026-11-21T01-24-44Z-3f2a9c1d.txt.dvo
+//! zurich/core-rtr1/running-config/2026-11-21T01-24-44Z-3f2a9c1d.txt.manifest.json
+//! ```
+//!
 //! # What holds
 //! - A backup exists when its manifest does. The content is stored first and the manifest last; deletion goes the other
 //!   way. Content that no manifest names is removed by maintenance after a grace.
@@ -17,12 +27,15 @@
 //!   without any other record.
 //! - Nothing that is good is ever replaced: of two writers of one entry, one stores it and the other finds it.
 //! - Files that are not ours, beside ours, are neither listed nor touched.
+//! - Nothing is sealed before the object of its epoch key is at the destination, durably. A sealing destination does not
+//!   read what is not sealed, unless [told to](PlainOptions::accept_clear).
 //!
 //! In a [folder](crate::local) a batch is one durable step, and what [`store`](StorageBackend::store) confirmed
 //! survives a power cut. In other stores it is as durable as the store makes it.
 
 mod chain;
 mod check;
+mod envelope;
 #[cfg(unix)]
 mod folder;
 mod layout;
@@ -30,14 +43,16 @@ mod maintain;
 mod options;
 mod read;
 mod record;
+mod sealing;
 mod store;
 mod template;
 mod verify;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use devicevault_core::storage::{
@@ -46,9 +61,12 @@ use devicevault_core::storage::{
 use devicevault_core::{Body, ByteStream, Entry, Manifest, Result, StorageBackend, StorageRef};
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
+use tokio::sync::OnceCell;
 
 #[cfg(unix)]
 use crate::local::LocalStore;
+use crate::seal::keys::KeyFolder;
+use crate::seal::{EpochId, Key};
 
 pub use options::PlainOptions;
 pub use template::Template;
@@ -67,6 +85,12 @@ struct Plain {
     #[cfg(unix)]
     folder: Option<LocalStore>,
     options: PlainOptions,
+    /// The epoch key objects at the destination.
+    keys: KeyFolder,
+    /// Those that are known to be there, with their revision.
+    published: Mutex<BTreeSet<(EpochId, u64)>>,
+    /// What makes opaque names.
+    names: OnceCell<Key>,
 }
 
 impl PlainBackend {
@@ -74,18 +98,15 @@ impl PlainBackend {
     #[cfg(unix)]
     #[must_use]
     pub fn in_folder(folder: LocalStore, options: PlainOptions) -> Self {
-        Self(Arc::new(Plain { store: Arc::new(folder.clone()), folder: Some(folder), options }))
+        let mut plain = Plain::over(Arc::new(folder.clone()), options);
+        plain.folder = Some(folder);
+        Self(Arc::new(plain))
     }
 
     /// Backups in any object store.
     #[must_use]
     pub fn over(store: Arc<dyn ObjectStore>, options: PlainOptions) -> Self {
-        Self(Arc::new(Plain {
-            store,
-            #[cfg(unix)]
-            folder: None,
-            options,
-        }))
+        Self(Arc::new(Plain::over(store, options)))
     }
 }
 
@@ -100,7 +121,10 @@ impl StorageBackend for PlainBackend {
     fn capability(&self) -> Capability {
         let mut capability = Capability::default();
         capability.delete = true;
-        capability.range_read = self.0.options.compression == crate::codec::Compression::None;
+        let options = &self.0.options;
+        capability.range_read = options.sealed || options.compression == crate::codec::Compression::None;
+        capability.private_content = options.sealed;
+        capability.private_names = options.sealed && options.opaque_names;
         capability.durable = self.0.in_folder() || self.0.options.durable;
         capability.put_if_absent = self.0.in_folder();
         capability.max_batch = MAX_BATCH;
@@ -154,6 +178,18 @@ impl StorageBackend for PlainBackend {
 }
 
 impl Plain {
+    fn over(store: Arc<dyn ObjectStore>, options: PlainOptions) -> Self {
+        Self {
+            keys: KeyFolder::of_destination(store.clone()),
+            store,
+            #[cfg(unix)]
+            folder: None,
+            options,
+            published: Mutex::default(),
+            names: OnceCell::new(),
+        }
+    }
+
     #[cfg(unix)]
     fn in_folder(&self) -> bool {
         self.folder.is_some()

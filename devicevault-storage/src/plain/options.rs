@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use devicevault_core::{Clock, SystemClock};
+use devicevault_core::{Clock, Error, ErrorKind, Result, SystemClock};
 
 use super::Template;
 use crate::codec::Compression;
+use crate::seal::Keyring;
 
 /// Settings of a [`PlainBackend`](super::PlainBackend).
 #[derive(Debug, Clone)]
@@ -22,10 +23,19 @@ pub struct PlainOptions {
     pub durable: bool,
     /// The age of leavings is told by it.
     pub clock: Arc<dyn Clock>,
+    /// Opens what is sealed.
+    pub keyring: Option<Keyring>,
+    /// Whether new backups are sealed, under the keyring's newest epoch key.
+    pub sealed: bool,
+    /// Whether paths hold keyed hashes in place of names.
+    pub opaque_names: bool,
+    /// Whether a destination that seals also reads what is not sealed. Anybody who can write there could have made
+    /// it, so not unless backups of an earlier time are there.
+    pub accept_clear: bool,
 }
 
 impl Default for PlainOptions {
-    /// zstd, `{site}/{device}/{artefact}/{time}.{ext}`, a day of grace, durable, the machine's clock.
+    /// zstd, in the clear, `{site}/{device}/{artefact}/{time}.{ext}`, a day of grace, durable, the machine's clock.
     fn default() -> Self {
         Self {
             compression: Compression::Zstd,
@@ -33,6 +43,10 @@ impl Default for PlainOptions {
             grace: Duration::from_secs(24 * 3600),
             durable: true,
             clock: Arc::new(SystemClock),
+            keyring: None,
+            sealed: false,
+            opaque_names: false,
+            accept_clear: false,
         }
     }
 }
@@ -71,5 +85,55 @@ impl PlainOptions {
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// Seals new backups under the newest epoch key of this keyring, and opens old ones with it.
+    #[must_use]
+    pub fn with_sealing(mut self, keyring: Keyring) -> Self {
+        self.sealed = true;
+        self.with_keyring(keyring)
+    }
+
+    /// Opens what is sealed with this keyring; what is new is written as the other options say.
+    #[must_use]
+    pub fn with_keyring(mut self, keyring: Keyring) -> Self {
+        self.keyring = Some(keyring);
+        self
+    }
+
+    /// Hides names in paths. Needs sealing.
+    #[must_use]
+    pub fn with_opaque_names(mut self, opaque: bool) -> Self {
+        self.opaque_names = opaque;
+        self
+    }
+
+    /// Reads backups in the clear in a destination that seals.
+    #[must_use]
+    pub fn with_accept_clear(mut self, accept: bool) -> Self {
+        self.accept_clear = accept;
+        self
+    }
+
+    /// Whether the options go together. A backend with options that do not stores nothing.
+    ///
+    /// # Errors
+    /// `Config` that names what does not.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |why: &str, hint: &'static str| {
+            Err(Error::new(ErrorKind::Config, "open destination", why.to_owned()).hint(hint))
+        };
+        match self.compression {
+            Compression::Gzip if self.sealed => {
+                refuse("gzip does not go with sealing", "compress with zstd, or not at all")
+            }
+            _ if self.opaque_names && !self.sealed => {
+                refuse("opaque names need sealing", "a manifest in the clear would tell the names")
+            }
+            _ if self.sealed && self.keyring.is_none() => {
+                refuse("there is no keyring to seal with", "give a keyring with an epoch key")
+            }
+            _ => Ok(()),
+        }
     }
 }

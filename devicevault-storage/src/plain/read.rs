@@ -1,15 +1,19 @@
 //! Reading backups and their manifests; deleting them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use devicevault_core::{ByteStream, Error, ErrorKind, Result, StorageRef};
+use devicevault_core::{Body as _, ByteStream, Error, ErrorKind, Result, StorageRef};
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{Error as StoreError, GetOptions, GetRange, ObjectStoreExt as _};
 
-use super::record::{MAX_MANIFEST, Record};
+use super::envelope::{MAX_FILE, ManifestFile};
+use super::record::{Record, Stored};
+use super::sealing::sealed_under;
 use super::{Plain, chain, layout};
+use crate::codec::pieces;
 use crate::fault;
 
 /// How many manifests are read at once.
@@ -19,44 +23,53 @@ impl Plain {
     /// The record of a backup: its manifest, and what is stored.
     pub(super) async fn record(&self, at: &StorageRef) -> Result<Record> {
         let content = layout::content_path(at)?;
+        let (manifest, file) = self.file_of(&content).await?;
+        self.opened(file).await.map_err(|e| e.with("path", manifest))
+    }
+
+    /// The manifest file of this content, and where it is.
+    pub(super) async fn file_of(&self, content: &Path) -> Result<(Path, ManifestFile)> {
         let mut missing = None;
-        for manifest in layout::manifest_paths(&content) {
+        for manifest in layout::manifest_paths(content) {
             match self.load(&manifest).await {
-                Ok((record, _)) if Some(record.stored.object.as_str()) == content.filename() => return Ok(record),
+                Ok((file, _)) if Some(file.stored().object.as_str()) == content.filename() => {
+                    return Ok((manifest, file));
+                }
                 Ok(_) => {}
                 Err(e) if e.kind() == ErrorKind::NotFound => missing = Some(e),
                 Err(e) => return Err(e),
             }
         }
-        let none = Error::new(ErrorKind::NotFound, "read manifest", "there is no such backup").with("reference", at);
+        let none =
+            Error::new(ErrorKind::NotFound, "read manifest", "there is no such backup").with("reference", content);
         Err(missing.map_or_else(|| none.clone(), |e| none.clone().because(e)))
     }
 
-    /// Reads a manifest; also its length.
-    pub(super) async fn load(&self, manifest: &Path) -> Result<(Record, u64)> {
+    /// Reads a manifest file; also its length.
+    pub(super) async fn load(&self, manifest: &Path) -> Result<(ManifestFile, u64)> {
         let fail = |e| fault::of_store("read manifest", manifest, e);
         let got = self.store.get(manifest).await.map_err(fail)?;
         let size = got.meta.size;
-        if size > MAX_MANIFEST {
+        if size > MAX_FILE {
             return Err(Error::new(ErrorKind::Corrupt, "read manifest", "it is too long to be one")
                 .with("path", manifest)
                 .with("size", size));
         }
         let json = got.bytes().await.map_err(fail)?;
-        let record = Record::from_json(&json).map_err(|e| e.with("path", manifest))?;
-        Ok((record, size))
+        let file = ManifestFile::from_json(&json).map_err(|e| e.with("path", manifest))?;
+        Ok((file, size))
     }
 
     /// The stored bytes of a backup, or a part of them. `Corrupt` when they are not there, or not all.
     pub(super) async fn stored(
         &self,
         content: &Path,
-        record: &Record,
+        expected: &Stored,
         range: Option<Range<u64>>,
     ) -> Result<ByteStream<'static>> {
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
         let size_fault = |size: u64| {
-            let why = format!("{size} bytes are stored, and the manifest says {}", record.stored.size);
+            let why = format!("{size} bytes are stored, and the manifest says {}", expected.size);
             Error::new(ErrorKind::Corrupt, "read backup", why).with("path", content)
         };
         let got = match self.store.get_opts(content, options).await {
@@ -68,19 +81,23 @@ impl Plain {
             }
             // A range may be refused because the object became too short for it.
             Err(e) => match self.store.head(content).await {
-                Ok(meta) if meta.size != record.stored.size => return Err(size_fault(meta.size)),
+                Ok(meta) if meta.size != expected.size => return Err(size_fault(meta.size)),
                 _ => return Err(fault::of_store("read backup", content, e)),
             },
             Ok(got) => got,
         };
-        if got.meta.size != record.stored.size {
+        if got.meta.size != expected.size {
             return Err(size_fault(got.meta.size));
         }
         let path = content.clone();
         Ok(got.into_stream().map_err(move |e| fault::of_store("read backup", &path, e)).boxed())
     }
 
-    pub(super) async fn read(&self, at: &StorageRef, range: Option<Range<u64>>) -> Result<ByteStream<'static>> {
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        at: &StorageRef,
+        range: Option<Range<u64>>,
+    ) -> Result<ByteStream<'static>> {
         let record = self.record(at).await?;
         let content = layout::content_path(at)?;
         let size = record.manifest.size;
@@ -90,12 +107,25 @@ impl Plain {
             if wanted.is_empty() {
                 return Ok(futures::stream::empty().boxed());
             }
-            return self.stored(&content, &record, Some(wanted)).await;
+            return self.stored(&content, &record.stored, Some(wanted)).await;
         }
-        let stored = self.stored(&content, &record, None).await?;
         let path = content.clone();
-        let opened = chain::out_of_store(stored, &record.manifest)?.map_err(move |e| e.with("path", &path)).boxed();
+        if !whole && sealed_under(&record.manifest.transforms).is_some() {
+            let opened = self.unsealed(&content, &record).await.map_err(|e| e.with("path", &content))?;
+            return Ok(opened.read(Some(wanted)).map_err(move |e| e.with("path", &path)).boxed());
+        }
+        let opened = self.view(&content, &record).await.map_err(|e| e.with("path", &content))?;
+        let opened = opened.map_err(move |e| e.with("path", &path)).boxed();
         Ok(if whole { opened } else { part(opened, wanted, size) })
+    }
+
+    /// The view in stored content, whole and checked.
+    pub(super) async fn view(self: &Arc<Self>, content: &Path, record: &Record) -> Result<ByteStream<'static>> {
+        if sealed_under(&record.manifest.transforms).is_some() {
+            let opened = self.unsealed(content, record).await?;
+            return Ok(chain::checked(pieces(opened.read(None)), &record.manifest));
+        }
+        chain::out_of_store(self.stored(content, &record.stored, None).await?, &record.manifest)
     }
 
     pub(super) async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
@@ -124,7 +154,7 @@ impl Plain {
     async fn manifest_of(&self, content: &Path) -> Result<Option<Path>> {
         for manifest in layout::manifest_paths(content) {
             match self.load(&manifest).await {
-                Ok((record, _)) if Some(record.stored.object.as_str()) == content.filename() => {
+                Ok((file, _)) if Some(file.stored().object.as_str()) == content.filename() => {
                     return Ok(Some(manifest));
                 }
                 Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(Some(manifest)),

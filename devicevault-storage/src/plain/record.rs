@@ -9,7 +9,7 @@ use serde_json::Value;
 pub(super) const MAX_MANIFEST: u64 = 1024 * 1024;
 
 /// The field that holds the manifest's own hash.
-const OWN_HASH: &str = "manifest_sha256";
+pub(super) const OWN_HASH: &str = "manifest_sha256";
 
 /// What lies in the store for a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub(super) struct Stored {
     pub(super) size: u64,
     /// SHA-256 of its bytes.
     pub(super) sha256: Digest,
+    /// SHA-256 of the header of a sealed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) header: Option<Digest>,
 }
 
 /// A manifest with what is stored.
@@ -74,7 +77,7 @@ impl Record {
 
 /// Of the JSON without blanks and with keys in the order of their bytes (as in RFC 8785): how the file is indented does
 /// not matter, what it says does.
-fn hash_of(document: &Value) -> Digest {
+pub(super) fn hash_of(document: &Value) -> Digest {
     let mut text = String::new();
     write_canonical(document, &mut text);
     Digest::of(text.as_bytes())
@@ -122,7 +125,7 @@ mod tests {
     fn record() -> Record {
         let mut manifest = samples::manifest(&samples::device("sw1"), "running-config", b"abc");
         manifest.metadata.insert("ticket \"1\"\n".to_owned(), "é\u{202e}".to_owned());
-        let stored = Stored { object: "x.txt.zst".to_owned(), size: 3, sha256: Digest::of(b"xyz") };
+        let stored = Stored { object: "x.txt.zst".to_owned(), size: 3, sha256: Digest::of(b"xyz"), header: None };
         Record { manifest, stored }
     }
 

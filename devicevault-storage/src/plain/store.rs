@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use devicevault_core::storage::EntryId;
-use devicevault_core::{Body, Digest, Entry, Error, ErrorKind, Result, StorageRef};
+use devicevault_core::{Body, Digest, Entry, Error, ErrorKind, Result, StorageRef, Transform};
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{Error as StoreError, MultipartUpload, ObjectStore as _, ObjectStoreExt as _, PutMode};
 use sha2::{Digest as _, Sha256};
 
+use super::chain::{Encoded, Form};
 use super::layout::{self, Place};
 use super::record::{Record, Stored};
 use super::{Plain, chain};
@@ -30,6 +31,13 @@ pub(super) struct Job {
     pub(super) entry: Entry,
     pub(super) body: Arc<dyn Body>,
     pub(super) place: Place,
+    pub(super) form: Form,
+}
+
+/// Content that is in the store, and what was done to it on the way.
+pub(super) struct Written {
+    pub(super) stored: Stored,
+    pub(super) transforms: Vec<Transform>,
 }
 
 /// What is there already where an entry is to go.
@@ -45,6 +53,7 @@ enum Present {
 impl Plain {
     pub(super) async fn store(self: &Arc<Self>, batch: Vec<(Entry, Arc<dyn Body>)>) -> Vec<Result<StorageRef>> {
         // The same entry twice in a batch is one copy.
+        let form = self.form().await;
         let mut first: HashMap<EntryId, usize> = HashMap::new();
         let mut verdict_of = Vec::with_capacity(batch.len());
         let mut jobs = Vec::new();
@@ -52,8 +61,10 @@ impl Plain {
             let id = entry.id();
             let index = *first.entry(id).or_insert(jobs.len());
             if index == jobs.len() {
-                let place = Place::of(&self.options.template, &entry.manifest, self.options.compression);
-                jobs.push(place.map(|place| Job { entry, body, place }));
+                jobs.push(form.clone().and_then(|form| {
+                    let place = Place::of(&self.options.template, &entry.manifest, &form)?;
+                    Ok(Job { entry, body, place, form })
+                }));
             }
             verdict_of.push(index);
         }
@@ -83,13 +94,13 @@ impl Plain {
         self.store_each(jobs).await
     }
 
-    async fn store_each(&self, jobs: Vec<Result<Job>>) -> Vec<Result<StorageRef>> {
+    async fn store_each(self: &Arc<Self>, jobs: Vec<Result<Job>>) -> Vec<Result<StorageRef>> {
         let one = |job: Result<Job>| async move { self.store_alone(&job?).await };
         futures::stream::iter(jobs).map(one).buffered(PUTS_AT_ONCE).collect().await
     }
 
     /// Stores one entry, whoever else stores it at the same time.
-    pub(super) async fn store_alone(&self, job: &Job) -> Result<StorageRef> {
+    pub(super) async fn store_alone(self: &Arc<Self>, job: &Job) -> Result<StorageRef> {
         let mut meetings = 0;
         loop {
             let replace = match self.present(job).await? {
@@ -100,16 +111,15 @@ impl Plain {
                 Present::Nothing => false,
                 Present::Damaged => true,
             };
-            let stored = match self.put_content(job, replace).await? {
-                Some(stored) => Some(stored),
+            let written = match self.put_content(job, replace).await? {
+                Some(written) => Some(written),
                 None => match self.adopt(job).await? {
-                    Some(stored) => Some(stored),
+                    Some(written) => Some(written),
                     None => self.put_content(job, true).await?,
                 },
             };
             let kept = || Error::new(ErrorKind::Conflict, "store backup", "the store keeps what was to be replaced");
-            let stored = stored.ok_or_else(kept)?;
-            let json: Bytes = self.record_of(job, stored).to_json()?.into();
+            let json = manifest_file(job, written.ok_or_else(kept)?)?;
             match self.put(&job.place.manifest, json, replace).await {
                 Ok(()) => return Ok(job.place.reference()),
                 Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) if meetings < MAX_MEETINGS => {
@@ -123,8 +133,9 @@ impl Plain {
     /// What is there of this entry.
     async fn present(&self, job: &Job) -> Result<Present> {
         let ours = &job.entry.manifest;
-        let record = match self.load(&job.place.manifest).await {
-            Ok((record, _)) => record,
+        let loaded = async { self.opened(self.load(&job.place.manifest).await?.0).await };
+        let record = match loaded.await {
+            Ok(record) => record,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Present::Nothing),
             Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(Present::Damaged),
             Err(e) => return Err(e),
@@ -149,9 +160,13 @@ impl Plain {
 
     /// Content is there and no manifest: a writer died, or is about to write its manifest. If it is what we have to
     /// store, it serves.
-    async fn adopt(&self, job: &Job) -> Result<Option<Stored>> {
+    async fn adopt(self: &Arc<Self>, job: &Job) -> Result<Option<Written>> {
+        let compression = match &job.form {
+            Form::Clear(compression) => *compression,
+            Form::Sealed(_) => return self.adopt_sealed(job).await,
+        };
         let mut manifest = job.entry.manifest.clone();
-        manifest.transforms = chain::transforms(&manifest, self.options.compression);
+        manifest.transforms = chain::transforms(&manifest, compression.transform());
         let got = match self.store.get(&job.place.content).await {
             Err(StoreError::NotFound { .. }) => return Ok(None),
             other => other.map_err(|e| fault::of_store("store backup", &job.place.content, e))?,
@@ -185,17 +200,49 @@ impl Plain {
                 None => break,
             }
         }
-        Ok(told.await.ok().map(|sha256| self.stored_as(job, size, sha256)))
+        let written = |sha256| Written { stored: stored_as(job, size, sha256, None), transforms: manifest.transforms };
+        Ok(told.await.ok().map(written))
+    }
+
+    /// The same for a container, under whichever epoch key it was sealed. It is read twice: hashed, then opened.
+    async fn adopt_sealed(self: &Arc<Self>, job: &Job) -> Result<Option<Written>> {
+        let (at, manifest) = (&job.place.content, &job.entry.manifest);
+        let fail = |e| fault::of_store("store backup", at, e);
+        let got = match self.store.get(at).await {
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            other => other.map_err(fail)?,
+        };
+        let size = got.meta.size;
+        let mut hash = Sha256::new();
+        let mut bytes = got.into_stream();
+        while let Some(chunk) = bytes.try_next().await.map_err(fail)? {
+            hash.update(&chunk);
+        }
+        let mut stored = stored_as(job, size, Digest(hash.finalize().into()), None);
+        let opening = async {
+            let opened = self.left_sealed(at, stored.clone()).await?;
+            let mut view = chain::checked(opened.read(None), manifest);
+            while view.try_next().await?.is_some() {}
+            Ok::<_, Error>(opened)
+        };
+        let opened = match opening.await {
+            Ok(opened) => opened,
+            Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => return Ok(None),
+            // A key that is not at hand: what it sealed may be somebody's who is about to write the manifest.
+            Err(e) => return Err(e.with("path", at)),
+        };
+        stored.header = Some(opened.header().digest());
+        Ok(Some(Written { stored, transforms: chain::sealed_transforms(manifest, opened.header()) }))
     }
 
     /// Puts the content. `None`: there is content already, and it was not to be replaced.
-    async fn put_content(&self, job: &Job, replace: bool) -> Result<Option<Stored>> {
+    async fn put_content(&self, job: &Job, replace: bool) -> Result<Option<Written>> {
         #[cfg(unix)]
         if let Some(folder) = &self.folder {
             return self.put_content_in_folder(folder, job, replace).await;
         }
         let at = &job.place.content;
-        let mut stream = self.encoded(job);
+        let Encoded { mut stream, transforms, header } = encoded(job).await?;
         let mut hash = Sha256::new();
         let mut part = BytesMut::new();
         let mut upload: Option<Upload> = None;
@@ -218,16 +265,17 @@ impl Plain {
                 }
             }
         }
-        let stored = self.stored_as(job, size, Digest(hash.finalize().into()));
+        let stored = stored_as(job, size, Digest(hash.finalize().into()), header);
+        let written = Written { stored, transforms };
         let last = part.freeze();
         match upload {
             Some(mut upload) => {
                 upload.part(last).await.map_err(|e| write_error(at, e))?;
                 upload.complete().await.map_err(|e| write_error(at, e))?;
-                Ok(Some(stored))
+                Ok(Some(written))
             }
             None => match self.put(at, last, replace).await {
-                Ok(()) => Ok(Some(stored)),
+                Ok(()) => Ok(Some(written)),
                 Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(None),
                 Err(e) => Err(write_error(at, e)),
             },
@@ -263,20 +311,27 @@ impl Plain {
         let _ = at;
         Ok(())
     }
+}
 
-    pub(super) fn encoded(&self, job: &Job) -> devicevault_core::ByteStream<'static> {
-        chain::into_store(job.body.read(None), &job.entry.manifest, self.options.compression)
-    }
+/// The bytes of a job as they are to be stored.
+pub(super) async fn encoded(job: &Job) -> Result<Encoded> {
+    chain::into_store(job.body.read(None), &job.entry.manifest, &job.form).await
+}
 
-    pub(super) fn stored_as(&self, job: &Job, size: u64, sha256: Digest) -> Stored {
-        Stored { object: job.place.content.filename().unwrap_or_default().to_owned(), size, sha256 }
-    }
+pub(super) fn stored_as(job: &Job, size: u64, sha256: Digest, header: Option<Digest>) -> Stored {
+    Stored { object: job.place.content.filename().unwrap_or_default().to_owned(), size, sha256, header }
+}
 
-    pub(super) fn record_of(&self, job: &Job, stored: Stored) -> Record {
-        let mut manifest = job.entry.manifest.clone();
-        manifest.transforms = chain::transforms(&manifest, self.options.compression);
-        Record { manifest, stored }
-    }
+/// The manifest file beside the content.
+pub(super) fn manifest_file(job: &Job, written: Written) -> Result<Bytes> {
+    let mut manifest = job.entry.manifest.clone();
+    manifest.transforms = written.transforms;
+    let record = Record { manifest, stored: written.stored };
+    let json = match &job.form {
+        Form::Clear(_) => record.to_json()?,
+        Form::Sealed(sealing) => sealing.envelope(&record)?.to_json()?,
+    };
+    Ok(json.into())
 }
 
 /// An error of a write. That something is not there while it is written means that the destination itself has gone.

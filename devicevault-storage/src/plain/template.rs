@@ -6,8 +6,11 @@ use std::str::FromStr;
 use devicevault_core::{Error, ErrorKind, Kind, Manifest, Result};
 
 use super::layout;
-use crate::names::{self, MAX_COMPONENT, component};
+use crate::names::{MAX_COMPONENT, component, hash_suffix, joined};
+use crate::seal::Key;
 
+/// Bytes of a keyed hash in place of a name.
+const OPAQUE: usize = 10;
 /// What stands behind the time in a file name may be this long before it gives way.
 const MAX_TAIL: usize = 60;
 
@@ -132,39 +135,42 @@ fn pieces(segment: &str) -> Result<Vec<Piece>, String> {
 }
 
 impl Template {
-    /// The path of a backup, without the suffix of a compression.
-    pub(super) fn render(&self, m: &Manifest) -> String {
+    /// The path of a backup, without the suffix of a compression. With a key, names are hashed under it.
+    pub(super) fn render(&self, m: &Manifest, names: Option<&Key>) -> String {
         let mut path = String::new();
         for folder in &self.folders {
-            if let Some(name) = text_of(folder, m) {
-                path.push_str(&names::joined(&name));
+            if let Some(name) = text_of(folder, m, names) {
+                path.push_str(&joined(&name));
                 path.push('/');
             }
         }
         let time = layout::stamp(m);
-        let (before, after) = (text_of(&self.before, m), text_of(&self.after, m));
+        let (before, after) = (text_of(&self.before, m, names), text_of(&self.after, m, names));
         let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
         let name = if before.len() + time.len() + after.len() <= MAX_COMPONENT {
             format!("{before}{time}{after}")
         } else {
             // The stamp must not be cut: a file is known for ours by it.
             let tail = if after.len() <= MAX_TAIL { after.as_str() } else { "" };
-            format!("long{}-{time}{tail}", names::hash_suffix(&format!("{before}/{after}")))
+            format!("long{}-{time}{tail}", hash_suffix(&format!("{before}/{after}")))
         };
-        path.push_str(&names::joined(&name));
+        path.push_str(&joined(&name));
         path
     }
 }
 
 /// `None`: it is made of fields of which nothing is known.
-fn text_of(pieces: &[Piece], m: &Manifest) -> Option<String> {
+fn text_of(pieces: &[Piece], m: &Manifest, names: Option<&Key>) -> Option<String> {
     let mut text = String::new();
     let mut known = pieces.iter().all(|p| matches!(p, Piece::Literal(_)));
     for piece in pieces {
         match piece {
             Piece::Literal(literal) => text.push_str(literal),
             Piece::Field(field) => {
-                let value = field.of(m);
+                let value = match names {
+                    Some(key) => field.opaque(m, key),
+                    None => field.of(m),
+                };
                 known |= !value.is_empty();
                 text.push_str(&value);
             }
@@ -174,6 +180,20 @@ fn text_of(pieces: &[Piece], m: &Manifest) -> Option<String> {
 }
 
 impl Field {
+    /// A keyed hash of the name that [`of`](Field::of) shows; times stay.
+    fn opaque(self, m: &Manifest, key: &Key) -> String {
+        let name = self.of(m);
+        let word = FIELDS.iter().find(|(_, f)| *f == self).map(|(word, _)| *word).unwrap_or_default();
+        match self {
+            Self::Date | Self::Time => name,
+            _ if name.is_empty() => name,
+            _ => {
+                let hash = key.mac(&[b"devicevault name v1\0", word.as_bytes(), b"\0", name.as_bytes()]);
+                hash.iter().take(OPAQUE).map(|b| format!("{b:02x}")).collect()
+            }
+        }
+    }
+
     fn of(self, m: &Manifest) -> String {
         let optional = |s: &Option<String>| s.as_deref().filter(|s| !s.is_empty()).map(component).unwrap_or_default();
         match self {
@@ -209,7 +229,7 @@ mod tests {
     }
 
     fn render(template: &str, m: &Manifest) -> String {
-        template.parse::<Template>().unwrap().render(m).replace(&layout::stamp(m), "TIME")
+        template.parse::<Template>().unwrap().render(m, None).replace(&layout::stamp(m), "TIME")
     }
 
     #[test]
@@ -223,6 +243,26 @@ mod tests {
         assert_eq!(render("all/{date}/{device}-{view}_{time}.{ext}", &m), "all/2026-01-01/core-rtr1-original_TIME.txt");
         assert_eq!(render("{group}{platform}/{time}", &m), "cisco_ios/TIME");
         assert_eq!(render("CON/.x/{time}", &m), "%43ON/%2Ex/TIME");
+    }
+
+    #[test]
+    fn opaque_paths_hold_no_name_and_keep_what_is_equal_together() {
+        let (key, other) = (Key::new([7; 32]), Key::new([8; 32]));
+        let template: Template = "{site}/{group}{platform}/{device}/{view}/{artefact}-{time}.{ext}".parse().unwrap();
+        let m = manifest("core-rtr1", Some("zurich"));
+        let path = template.render(&m, Some(&key));
+        for name in ["zurich", "cisco_ios", "core", "running", "original", "txt"] {
+            assert!(!path.contains(name), "{path}");
+        }
+        let device = |path: &str| path.split('/').nth(2).unwrap().to_owned();
+        assert_eq!(device(&template.render(&manifest("core-rtr1", None), Some(&key))).len(), 20);
+        let same_site = template.render(&manifest("core-rtr2", Some("zurich")), Some(&key));
+        assert_eq!(path.split('/').next(), same_site.split('/').next());
+        assert_ne!(device(&path), device(&same_site));
+        assert_ne!(device(&path), device(&template.render(&m, Some(&other))));
+        // A site and a device of the same name do not look alike.
+        let twin = template.render(&manifest("zurich", Some("zurich")), Some(&key));
+        assert_ne!(twin.split('/').next().unwrap(), device(&twin));
     }
 
     #[test]
@@ -255,12 +295,13 @@ mod tests {
         fn any_manifest_has_a_path_that_is_ours_and_fits(
             device in "(?s).{0,40}|.{100,400}", site in proptest::option::of("(?s).{0,10}|[./~ -]{0,4}|.{250}"),
             extension in "(?s).{0,6}|.{250}|manifest\\.json|tar\\.gz", artefact in ".{0,20}|.{250}",
-            which in 0usize..4,
+            which in 0usize..4, opaque: bool,
         ) {
             let template = ["{site}/{device}/{artefact}/{time}.{ext}", "{device}{site}-{time}.{ext}", "{time}", "x.{ext}.{time}"][which];
             let mut m = manifest(&device, site.as_deref());
             (m.extension, m.artefact) = (extension, artefact);
-            let path = template.parse::<Template>().unwrap().render(&m);
+            let key = opaque.then(|| Key::new([7; 32]));
+            let path = template.parse::<Template>().unwrap().render(&m, key.as_ref());
             prop_assert_eq!(Path::parse(&path).unwrap().to_string(), path.clone());
             for part in path.split('/') {
                 prop_assert!((1..=MAX_COMPONENT + 4).contains(&part.len()), "{}", part);

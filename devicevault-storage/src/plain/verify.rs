@@ -1,53 +1,78 @@
 //! Whether a backup is still what was stored.
 
+use std::sync::Arc;
+
 use devicevault_core::storage::{Verdict, VerifyDepth};
-use devicevault_core::{Digest, ErrorKind, Manifest, Result, StorageRef};
+use devicevault_core::{Digest, Error, ErrorKind, Manifest, Result, StorageRef};
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 use sha2::{Digest as _, Sha256};
 
-use super::record::Record;
+use super::record::{Record, Stored};
 use super::{Plain, chain, layout};
 use crate::fault;
 
 impl Plain {
+    /// Without a key, a sealed backup is checked down to its stored bytes, and not against `expect`.
     pub(super) async fn verify(
-        &self,
+        self: &Arc<Self>,
         at: &StorageRef,
         expect: Option<&Manifest>,
         depth: VerifyDepth,
     ) -> Result<Verdict> {
-        let record = match self.record(at).await {
-            Ok(record) => record,
+        let content = layout::content_path(at);
+        let file = match content {
+            Ok(ref content) => self.file_of(content).await,
+            Err(ref e) => Err(e.clone()),
+        };
+        let file = match file {
+            Ok((_, file)) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Verdict::Missing),
-            Err(e) if e.kind() == ErrorKind::Corrupt => {
-                return Ok(Verdict::Damaged(vec![format!("the manifest: {}", e.message())]));
-            }
+            Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(damaged_manifest(&e)),
             Err(e) => return Err(e),
         };
-        let content = layout::content_path(at)?;
-        let mut wrong = expect.map(|m| differences(&record.manifest, m)).unwrap_or_default();
+        let (content, stored) = (content?, file.stored().clone());
+        let record = match self.opened(file).await {
+            Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(damaged_manifest(&e)),
+            other => other,
+        };
+        let is_sealed = stored.header.is_some();
+        let mut wrong = match (&record, expect) {
+            (Ok(record), Some(expected)) => differences(&record.manifest, expected),
+            _ => Vec::new(),
+        };
         let size = match self.store.head(&content).await {
             Ok(meta) => meta.size,
             Err(object_store::Error::NotFound { .. }) => return Ok(Verdict::Missing),
             Err(e) => return Err(fault::of_store("verify backup", &content, e)),
         };
-        if size != record.stored.size {
-            wrong.push(format!("{size} bytes are stored, the manifest says {}", record.stored.size));
-        } else if depth >= VerifyDepth::Stored {
-            wrong.extend(self.stored_faults(&content, &record).await?);
+        if size != stored.size {
+            wrong.push(format!("{size} bytes are stored, the manifest says {}", stored.size));
+        } else if depth == VerifyDepth::Stored || (depth > VerifyDepth::Stored && (!is_sealed || record.is_err())) {
+            // What is sealed is checked to the last byte by being opened.
+            wrong.extend(self.stored_faults(&content, &stored).await?);
         }
+        let record = match record {
+            Ok(record) => Some(record),
+            Err(e) if e.kind() == ErrorKind::KeyUnavailable && (depth < VerifyDepth::Content || !wrong.is_empty()) => {
+                None
+            }
+            Err(e) => return Err(e),
+        };
         // What is damaged below need not be opened to be called so.
-        if wrong.is_empty() && depth >= VerifyDepth::Content {
+        if let Some(record) = record
+            && wrong.is_empty()
+            && depth >= VerifyDepth::Content
+        {
             wrong.extend(self.content_faults(&content, &record).await?);
         }
         Ok(if wrong.is_empty() { Verdict::Good(depth) } else { Verdict::Damaged(wrong) })
     }
 
-    async fn stored_faults(&self, content: &Path, record: &Record) -> Result<Option<String>> {
+    async fn stored_faults(&self, content: &Path, stored: &Stored) -> Result<Option<String>> {
         let hash_all = async {
-            let mut stream = self.stored(content, record, None).await?;
+            let mut stream = self.stored(content, stored, None).await?;
             let mut hash = Sha256::new();
             while let Some(chunk) = stream.try_next().await? {
                 hash.update(&chunk);
@@ -55,20 +80,19 @@ impl Plain {
             Ok(Digest(hash.finalize().into()))
         };
         Ok(match damage_of(hash_all.await)? {
-            Ok(found) if found == record.stored.sha256 => None,
-            Ok(found) => Some(format!("the stored bytes hash to {found}, the manifest says {}", record.stored.sha256)),
+            Ok(found) if found == stored.sha256 => None,
+            Ok(found) => Some(format!("the stored bytes hash to {found}, the manifest says {}", stored.sha256)),
             Err(what) => Some(what),
         })
     }
 
-    async fn content_faults(&self, content: &Path, record: &Record) -> Result<Option<String>> {
+    async fn content_faults(self: &Arc<Self>, content: &Path, record: &Record) -> Result<Option<String>> {
         // As it is in the store, it has just been hashed.
         if chain::is_as_is(&record.manifest) && record.stored.sha256 == record.manifest.sha256 {
             return Ok(None);
         }
         let read_all = async {
-            let stored = self.stored(content, record, None).await?;
-            let mut opened = chain::out_of_store(stored, &record.manifest)?;
+            let mut opened = self.view(content, record).await?;
             while let Some(chunk) = opened.next().await {
                 chunk?;
             }
@@ -76,6 +100,10 @@ impl Plain {
         };
         Ok(damage_of(read_all.await)?.err())
     }
+}
+
+fn damaged_manifest(e: &Error) -> Verdict {
+    Verdict::Damaged(vec![format!("the manifest: {}", e.message())])
 }
 
 /// Damage is a finding; anything else is a verification that could not be done.

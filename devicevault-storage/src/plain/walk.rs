@@ -60,13 +60,13 @@ impl Plain {
     }
 
     async fn found(self: Arc<Self>, manifest: Path, sizes: Arc<HashMap<String, u64>>) -> Result<Option<Found>> {
-        let (record, manifest_size) = match self.load(&manifest).await {
+        let (file, manifest_size) = match self.load(&manifest).await {
             Ok(loaded) => loaded,
             // It was deleted since the folder was read.
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
         };
-        let Some(content) = layout::sibling(&manifest, &record.stored.object) else { return Ok(None) };
+        let Some(content) = layout::sibling(&manifest, &file.stored().object) else { return Ok(None) };
         if !sizes.contains_key(content.as_ref()) {
             // Reading a folder is not atomic: it may have been stored meanwhile.
             match self.store.head(&content).await {
@@ -78,6 +78,7 @@ impl Plain {
                 Err(e) => return Err(fault::of_store("list backups", &content, e)),
             }
         }
+        let record = self.opened(file).await.map_err(|e| e.with("path", &manifest))?;
         Ok(Some(Found { at: StorageRef(content.to_string()), record, manifest_size }))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use devicevault_core::body::read_to_vec;
-use devicevault_core::{Body, ByteStream, Error, ErrorKind, Result};
+use devicevault_core::{Body, ByteStream, Digest, Error, ErrorKind, Result};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::crypto::Key;
@@ -251,7 +251,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 pub struct Sealed {
     inner: Arc<Inner>,
     length: u64,
-    compressed: bool,
+    header: Header,
 }
 
 #[derive(Debug)]
@@ -272,31 +272,30 @@ impl Sealed {
         Self::open_if(container, keys, |_| Ok(())).await
     }
 
-    /// As [`open`](Sealed::open), for a container that another record tells of: one under another epoch key is not the
-    /// one that is meant.
+    /// As [`open`](Sealed::open), for a container that another record tells of: one with another header is not the one
+    /// that is meant.
     ///
     /// # Errors
-    /// Besides those of [`open`](Sealed::open), `Corrupt` when the header names another epoch key.
-    pub async fn open_under(container: Arc<dyn Body>, epoch: EpochId, keys: &Keyring) -> Result<Self> {
-        let check = |header: &Header| {
-            let other = || {
-                let why = "its header names another key than the record of it";
-                Error::new(ErrorKind::Corrupt, "open sealed object", why).with("key", epoch)
-            };
-            if header.epoch() == epoch { Ok(()) } else { Err(other()) }
+    /// Besides those of [`open`](Sealed::open), `Corrupt` when the header has not this SHA-256.
+    pub async fn open_as(container: Arc<dyn Body>, header: Digest, keys: &Keyring) -> Result<Self> {
+        let check = |bytes: &[u8]| {
+            let why = "it is damaged, or not the sealed object that its record tells of";
+            let other = || Error::new(ErrorKind::Corrupt, "open sealed object", why);
+            if Digest::of(bytes) == header { Ok(()) } else { Err(other()) }
         };
         Self::open_if(container, keys, check).await
     }
 
-    async fn open_if(container: Arc<dyn Body>, keys: &Keyring, check: impl Fn(&Header) -> Result<()>) -> Result<Self> {
+    async fn open_if(container: Arc<dyn Body>, keys: &Keyring, check: impl Fn(&[u8]) -> Result<()>) -> Result<Self> {
         let shape = Shape::of_container(container.len())?;
         let container: Arc<dyn Body> = if container.len() <= SMALL {
             Arc::new(Bytes::from(read_exact(&*container, 0..container.len()).await?))
         } else {
             container
         };
-        let header = Header::parse(&read_exact(&*container, 0..HEADER_LEN as u64).await?)?;
+        let header = read_exact(&*container, 0..HEADER_LEN as u64).await?;
         check(&header)?;
+        let header = Header::parse(&header)?;
         let opener = Opener::new(header.open(&keys.epoch(header.epoch()).await?)?)?;
         let mut inner = Inner { container, shape, opener, table: None };
         let mut length = shape.payload;
@@ -308,13 +307,13 @@ impl Sealed {
                 .ok_or_else(|| Error::new(ErrorKind::Internal, "open sealed object", "a reader outlived its stream"))?;
             inner.table = Some(table);
         }
-        Ok(Self { inner: Arc::new(inner), length, compressed: header.codec() == Codec::Zstd })
+        Ok(Self { inner: Arc::new(inner), length, header })
     }
 
-    /// Whether its payload is compressed.
+    /// Its header.
     #[must_use]
-    pub fn is_compressed(&self) -> bool {
-        self.compressed
+    pub fn header(&self) -> &Header {
+        &self.header
     }
 }
 

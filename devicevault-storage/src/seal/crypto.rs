@@ -42,7 +42,7 @@ impl Key {
     }
 
     /// HMAC-SHA-256 under this key.
-    pub(super) fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+    pub(crate) fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.0));
         parts.iter().for_each(|part| mac.update(part));
         let mut out = [0; 32];

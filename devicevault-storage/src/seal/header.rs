@@ -121,6 +121,18 @@ impl Header {
         EpochId(Uuid::from_bytes(self.part(8)))
     }
 
+    /// Whether its payload is compressed.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.codec == Codec::Zstd
+    }
+
+    /// SHA-256 of its bytes: no other container has it.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.bytes)
+    }
+
     pub(super) fn codec(&self) -> Codec {
         self.codec
     }

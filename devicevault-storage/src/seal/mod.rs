@@ -18,7 +18,9 @@ mod tests;
 #[cfg(test)]
 mod vectors;
 
+#[cfg(feature = "spool")]
 pub(crate) use header::Codec;
+#[cfg(feature = "spool")]
 pub(crate) use segments::Sealer;
 
 pub use container::{SealOptions, Sealed, open_record, seal, seal_record, sealed_length};

@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod files;
 mod measure;
+mod sealed;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,27 +14,95 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use devicevault_core::storage::ListFilter;
-use devicevault_core::{Body, Entry, Manifest, StorageBackend as _, StorageRef};
+use devicevault_core::{Body, Entry, KeyProvider, Manifest, StorageBackend as _, StorageRef, Timestamp};
 use devicevault_storage::codec::Compression;
 use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
+use devicevault_storage::seal::keys::Kek;
+use devicevault_storage::seal::{EpochId, EpochObject, Key, Keyring};
 use devicevault_testkit::samples;
 use futures::TryStreamExt as _;
 use tempfile::TempDir;
 
-const ALL: [Compression; 3] = [Compression::None, Compression::Zstd, Compression::Gzip];
+/// How a store is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Clear(Compression),
+    Sealed { compression: Compression, opaque: bool },
+}
 
-fn options(compression: Compression) -> PlainOptions {
-    PlainOptions::default().with_compression(compression)
+const AS_IT_IS: Way = Way::Clear(Compression::None);
+const ZSTD: Way = Way::Clear(Compression::Zstd);
+const GZIP: Way = Way::Clear(Compression::Gzip);
+const SEALED: Way = Way::Sealed { compression: Compression::Zstd, opaque: false };
+const SEALED_AS_IT_IS: Way = Way::Sealed { compression: Compression::None, opaque: false };
+const OPAQUE: Way = Way::Sealed { compression: Compression::Zstd, opaque: true };
+
+const ALL: [Way; 6] = [AS_IT_IS, ZSTD, GZIP, SEALED, SEALED_AS_IT_IS, OPAQUE];
+
+impl Way {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Clear(compression) => compression.suffix(),
+            Self::Sealed { .. } => ".dvo",
+        }
+    }
+
+    fn is_sealed(self) -> bool {
+        matches!(self, Self::Sealed { .. })
+    }
+}
+
+/// Runs tests that take a way, in the clear and sealed.
+macro_rules! both_ways {
+    ($($test:ident),* $(,)?) => {
+        mod in_the_clear {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::super::ZSTD).await;
+            })*
+        }
+        mod sealed {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::super::SEALED).await;
+            })*
+        }
+    };
+}
+use both_ways;
+
+/// The key-encryption key of all tests but those that try others.
+fn kek() -> Arc<dyn KeyProvider> {
+    Arc::new(Kek::raw(Key::new([9; 32])))
+}
+
+/// A keyring with the same epoch key in every process.
+fn keyring() -> Keyring {
+    let id = EpochId(uuid::Uuid::from_u128(0x0197_c2a0_6d5c_7000_8000_0000_0000_0001));
+    let (key, providers) = (Key::new([5; 32]), vec![kek()]);
+    let made = futures::executor::block_on(EpochObject::create(id, &key, &providers, Timestamp::UNIX_EPOCH));
+    let ring = Keyring::new(providers);
+    ring.add(made.unwrap());
+    ring
+}
+
+fn options(way: Way) -> PlainOptions {
+    match way {
+        Way::Clear(compression) => PlainOptions::default().with_compression(compression),
+        Way::Sealed { compression, opaque } => {
+            PlainOptions::default().with_compression(compression).with_sealing(keyring()).with_opaque_names(opaque)
+        }
+    }
 }
 
 async fn at(folder: &Path, options: PlainOptions) -> PlainBackend {
     PlainBackend::in_folder(LocalStore::init(folder, &"main".into()).await.unwrap(), options)
 }
 
-async fn fresh(compression: Compression) -> (TempDir, PlainBackend) {
+async fn fresh(way: Way) -> (TempDir, PlainBackend) {
     let folder = tempfile::tempdir().unwrap();
-    let backend = at(folder.path(), options(compression)).await;
+    let backend = at(folder.path(), options(way)).await;
     (folder, backend)
 }
 
@@ -45,7 +114,7 @@ fn config(device: &str, content: impl Into<Bytes>) -> (Entry, Arc<dyn Body>) {
     samples::entry(device, content)
 }
 
-/// Every file of a destination but its own, by path.
+/// Every file of a destination but its own and its keys, by path.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![folder.to_owned()];
@@ -56,7 +125,8 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
                 waiting.push(path);
             } else {
                 let name = path.strip_prefix(folder).unwrap().to_owned();
-                if !name.starts_with(".tmp") && !name.starts_with(".devicevault-destination") {
+                let own = [".tmp", ".devicevault-destination", "keys"];
+                if !own.iter().any(|own| name.starts_with(own)) {
                     found.insert(name, std::fs::read(&path).unwrap());
                 }
             }

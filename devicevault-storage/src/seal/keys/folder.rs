@@ -162,7 +162,16 @@ impl KeyFolder {
     }
 
     async fn put(&self, path: &Path, bytes: Bytes) -> Result<()> {
-        self.store.put(path, bytes.into()).await.map(drop).map_err(|e| fault::of_store("store epoch key", path, e))
+        match self.store.put(path, bytes.into()).await {
+            Ok(_) => Ok(()),
+            // That something is not there while it is written means that the destination itself has gone.
+            Err(e @ StoreError::NotFound { .. }) => {
+                let why = "the destination is no longer there";
+                let gone = Error::new(ErrorKind::Unavailable, "store epoch key", why).with("path", path);
+                Err(gone.because(fault::of_store("store epoch key", path, e)))
+            }
+            Err(e) => Err(fault::of_store("store epoch key", path, e)),
+        }
     }
 }
 

@@ -10,19 +10,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use devicevault_core::storage::VerifyDepth;
 use devicevault_core::{Body, Entry, RunId, StorageBackend as _, StorageBackendExt as _, StorageRef};
-use devicevault_storage::codec::Compression;
 use devicevault_testkit::samples;
 
-use super::{at, config, files, listed, options};
+use super::{SEALED, Way, ZSTD, at, config, files, listed, options};
 
 const ROLE: &str = "DEVICEVAULT_TEST_CHILD";
 const FOLDER: &str = "DEVICEVAULT_TEST_FOLDER";
 
 /// This very program, as a process of its own that plays a part.
-pub(super) fn child(program: &Path, role: &str, folder: &Path, args: &[&str]) -> Command {
+pub(super) fn child(program: &Path, role: &str, folder: &Path, way: Way, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(["--exact", "plain::crash::as_a_child", "--nocapture", "--test-threads=1"]);
-    command.env(ROLE, [&[role], args].concat().join(" ")).env(FOLDER, folder).stdin(Stdio::null());
+    let way = if way == SEALED { "sealed" } else { "clear" };
+    command.env(ROLE, [&[role, way], args].concat().join(" ")).env(FOLDER, folder).stdin(Stdio::null());
     command
 }
 
@@ -37,11 +37,13 @@ fn as_a_child() {
     let folder = Path::new(&folder);
     let mut words = role.split(' ');
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    match words.next().unwrap() {
+    let role = words.next().unwrap();
+    let way = if words.next() == Some("sealed") { SEALED } else { ZSTD };
+    match role {
         "refused" => runtime.block_on(refused(folder)),
-        "for-ever" => runtime.block_on(store_for_ever(folder, words.next().unwrap().parse().unwrap())),
-        "same" => runtime.block_on(store_same(folder)),
-        "large" => runtime.block_on(super::measure::store_large(folder)),
+        "for-ever" => runtime.block_on(store_for_ever(folder, way, words.next().unwrap().parse().unwrap())),
+        "same" => runtime.block_on(store_same(folder, way)),
+        "large" => runtime.block_on(super::measure::store_large(folder, way)),
         other => panic!("no such part: {other}"),
     }
 }
@@ -55,7 +57,7 @@ fn say(line: &str) {
 async fn refused(folder: &Path) {
     use devicevault_storage::local::LocalStore;
     let store = LocalStore::open(folder, &"main".into()).await.unwrap();
-    let backend = devicevault_storage::plain::PlainBackend::in_folder(store, options(Compression::Zstd));
+    let backend = devicevault_storage::plain::PlainBackend::in_folder(store, options(ZSTD));
     let (entry, body) = config("sw1", &b"abc"[..]);
     let e = backend.store_one(entry, body).await.unwrap_err();
     say(&format!("refused: {}", e.kind()));
@@ -63,8 +65,8 @@ async fn refused(folder: &Path) {
     assert!(!backend.check().await.unwrap().is_good());
 }
 
-async fn store_for_ever(folder: &Path, seed: u64) {
-    let backend = at(folder, options(Compression::Zstd)).await;
+async fn store_for_ever(folder: &Path, way: Way, seed: u64) {
+    let backend = at(folder, options(way)).await;
     say("ready");
     for round in 0.. {
         let seed = seed * 1000 + round;
@@ -78,6 +80,12 @@ async fn store_for_ever(folder: &Path, seed: u64) {
 
 #[test]
 fn a_killed_process_loses_nothing_that_it_confirmed() {
+    for way in [ZSTD, SEALED] {
+        kill_often(way);
+    }
+}
+
+fn kill_often(way: Way) {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let seed = fastrand::u64(..1 << 32);
@@ -85,7 +93,7 @@ fn a_killed_process_loses_nothing_that_it_confirmed() {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut confirmed = BTreeSet::new();
     for kill in 0..25 {
-        let mut process = child(&this_program(), "for-ever", folder.path(), &[&kill.to_string()])
+        let mut process = child(&this_program(), "for-ever", folder.path(), way, &[&kill.to_string()])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -102,12 +110,12 @@ fn a_killed_process_loses_nothing_that_it_confirmed() {
         process.kill().unwrap();
         process.wait().unwrap();
         // The last line may have been cut by the kill.
-        lines.filter(|l| l.ends_with(".zst")).for_each(|l| {
+        lines.filter(|l| l.ends_with(way.suffix())).for_each(|l| {
             confirm(l);
         });
 
         runtime.block_on(async {
-            let backend = at(folder.path(), options(Compression::Zstd)).await;
+            let backend = at(folder.path(), options(way)).await;
             let found = listed(&backend).await;
             for at in &confirmed {
                 assert!(found.contains_key(at), "kill {kill} of seed {seed}: {at} is gone");
@@ -135,8 +143,8 @@ fn the_same() -> Vec<(Entry, Arc<dyn Body>)> {
     (0..40).map(same).collect()
 }
 
-async fn store_same(folder: &Path) {
-    let backend = at(folder, options(Compression::Zstd)).await;
+async fn store_same(folder: &Path, way: Way) {
+    let backend = at(folder, options(way)).await;
     for part in the_same().chunks(7) {
         for verdict in backend.store(part.to_vec()).await {
             let at = verdict.unwrap();
@@ -147,15 +155,21 @@ async fn store_same(folder: &Path) {
 
 #[test]
 fn processes_that_store_the_same_make_one_copy() {
+    for way in [ZSTD, SEALED] {
+        store_the_same(way);
+    }
+}
+
+fn store_the_same(way: Way) {
     let folder = tempfile::tempdir().unwrap();
-    let start = |_| child(&this_program(), "same", folder.path(), &[]).stdout(Stdio::null()).spawn().unwrap();
+    let start = |_| child(&this_program(), "same", folder.path(), way, &[]).stdout(Stdio::null()).spawn().unwrap();
     let running: Vec<_> = (0..4).map(start).collect();
     for mut process in running {
         assert!(process.wait().unwrap().success());
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let backend = at(folder.path(), options(Compression::Zstd)).await;
+        let backend = at(folder.path(), options(way)).await;
         let found = listed(&backend).await;
         assert_eq!(found.len(), 40);
         for at in found.keys() {

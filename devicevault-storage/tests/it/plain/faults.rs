@@ -7,18 +7,16 @@ use std::process::Command;
 
 use devicevault_core::storage::VerifyDepth;
 use devicevault_core::{ErrorKind, StorageBackend as _, StorageBackendExt as _};
-use devicevault_storage::codec::Compression;
 use devicevault_storage::local::LocalStore;
 use devicevault_testkit::bodies::ScriptedBody;
 use devicevault_testkit::samples;
 
 use super::crash::child;
-use super::{ALL, at, config, files, fresh, listed, options};
+use super::{ALL, SEALED, Way, ZSTD, at, config, files, fresh, listed, options};
 
-#[tokio::test]
-async fn planted_links_are_refused_and_told() {
+async fn planted_links_are_refused_and_told(way: Way) {
     for planted in ["sw1", "sw1/running-config"] {
-        let (folder, backend) = fresh(Compression::None).await;
+        let (folder, backend) = fresh(way).await;
         let outside = tempfile::tempdir().unwrap();
         let link = folder.path().join(planted);
         std::fs::create_dir_all(link.parent().unwrap()).unwrap();
@@ -31,9 +29,8 @@ async fn planted_links_are_refused_and_told() {
     }
 }
 
-#[tokio::test]
-async fn a_link_in_place_of_a_file_is_neither_followed_nor_replaced() {
-    let (folder, backend) = fresh(Compression::None).await;
+async fn a_link_in_place_of_a_file_is_neither_followed_nor_replaced(way: Way) {
+    let (folder, backend) = fresh(way).await;
     let outside = tempfile::tempdir().unwrap();
     let target = outside.path().join("target");
     let (entry, body) = config("sw1", &b"secret"[..]);
@@ -60,9 +57,8 @@ async fn a_link_in_place_of_a_file_is_neither_followed_nor_replaced() {
     assert_eq!(backend.read_all(&at, 100).await.unwrap(), b"secret");
 }
 
-#[tokio::test]
-async fn a_folder_that_went_away_is_unavailable() {
-    let (folder, backend) = fresh(Compression::Zstd).await;
+async fn a_folder_that_went_away_is_unavailable(way: Way) {
+    let (folder, backend) = fresh(way).await;
     std::fs::remove_dir_all(folder.path()).unwrap();
     let (entry, body) = config("sw1", &b"abc"[..]);
     let e = backend.store_one(entry, body).await.unwrap_err();
@@ -70,9 +66,8 @@ async fn a_folder_that_went_away_is_unavailable() {
     assert!(!folder.path().exists());
 }
 
-#[tokio::test]
-async fn a_file_where_a_folder_should_be_is_told() {
-    let (folder, backend) = fresh(Compression::Zstd).await;
+async fn a_file_where_a_folder_should_be_is_told(way: Way) {
+    let (folder, backend) = fresh(way).await;
     std::fs::write(folder.path().join("sw1"), "mine").unwrap();
     let (entry, body) = config("sw1", &b"abc"[..]);
     let (other, content) = config("sw2", &b"abc"[..]);
@@ -84,8 +79,8 @@ async fn a_file_where_a_folder_should_be_is_told() {
 
 #[tokio::test]
 async fn a_body_that_fails_leaves_nothing_however_far_it_came() {
-    for compression in ALL {
-        let (folder, backend) = fresh(compression).await;
+    for way in ALL {
+        let (folder, backend) = fresh(way).await;
         let content = samples::noise(1, 3 << 20);
         for cut in [0, 1, 65_536, 1 << 20, (3 << 20) - 1] {
             let (entry, _) = config("sw1", content.clone());
@@ -110,7 +105,7 @@ fn a_folder_of_somebody_else_is_told() {
     let home = folder.path().join("main");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let backend = at(&home, options(Compression::Zstd)).await;
+        let backend = at(&home, options(ZSTD)).await;
         let (entry, body) = config("sw0", &b"before"[..]);
         backend.store_one(entry, body).await.unwrap();
     });
@@ -124,11 +119,11 @@ fn a_folder_of_somebody_else_is_told() {
         let program = folder.path().join("child");
         std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
         std::fs::set_permissions(&program, mode(0o555)).unwrap();
-        let mut command = child(&program, "refused", &home, &[]);
+        let mut command = child(&program, "refused", &home, ZSTD, &[]);
         command.current_dir("/").uid(65_534).gid(65_534);
         command.output().unwrap()
     } else {
-        child(&std::env::current_exe().unwrap(), "refused", &home, &[]).output().unwrap()
+        child(&std::env::current_exe().unwrap(), "refused", &home, ZSTD, &[]).output().unwrap()
     };
     for path in [folder.path(), home.as_path()] {
         std::fs::set_permissions(path, mode(0o755)).unwrap();
@@ -172,9 +167,9 @@ impl Drop for Mounted {
 #[tokio::test]
 #[ignore = "needs root to mount a tmpfs"]
 async fn a_full_disk_is_told_leaves_nothing_half_and_passes() {
-    for compression in ALL {
+    for way in ALL {
         let disk = Mounted::small();
-        let backend = at(disk.path(), options(compression)).await;
+        let backend = at(disk.path(), options(way)).await;
         let (entry, body) = config("sw0", &b"before"[..]);
         let before = backend.store_one(entry, body).await.unwrap();
         std::fs::write(disk.path().join("filler"), vec![1; 1 << 20]).unwrap();
@@ -207,14 +202,20 @@ async fn a_full_disk_is_told_leaves_nothing_half_and_passes() {
 #[tokio::test]
 #[ignore = "needs root to mount a tmpfs"]
 async fn a_read_only_disk_is_told_and_read() {
+    for way in [ZSTD, SEALED] {
+        read_only(way).await;
+    }
+}
+
+async fn read_only(way: Way) {
     let disk = Mounted::small();
-    let backend = at(disk.path(), options(Compression::Zstd)).await;
+    let backend = at(disk.path(), options(way)).await;
     let (entry, body) = config("sw0", &b"before"[..]);
     let before = backend.store_one(entry, body).await.unwrap();
     drop(backend);
     disk.remount("ro");
     let folder = LocalStore::open(disk.path(), &"main".into()).await.unwrap();
-    let backend = devicevault_storage::plain::PlainBackend::in_folder(folder, options(Compression::Zstd));
+    let backend = devicevault_storage::plain::PlainBackend::in_folder(folder, options(way));
     assert_eq!(backend.read_all(&before, 100).await.unwrap(), b"before");
     let (entry, body) = config("sw1", &b"after"[..]);
     let e = backend.store_one(entry, body).await.unwrap_err();
@@ -228,10 +229,17 @@ async fn a_read_only_disk_is_told_and_read() {
 #[ignore = "needs root to mount a tmpfs"]
 async fn an_unmounted_share_is_not_filled_underneath() {
     let disk = Mounted::small();
-    drop(at(disk.path(), options(Compression::Zstd)).await);
+    drop(at(disk.path(), options(ZSTD)).await);
     LocalStore::open(disk.path(), &"main".into()).await.unwrap();
     assert!(Command::new("umount").arg(disk.path()).status().unwrap().success());
     let e = LocalStore::open(disk.path(), &"main".into()).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Unavailable, "{e:?}");
     assert_eq!(std::fs::read_dir(disk.path()).unwrap().count(), 0);
+}
+
+super::both_ways! {
+    planted_links_are_refused_and_told,
+    a_link_in_place_of_a_file_is_neither_followed_nor_replaced,
+    a_folder_that_went_away_is_unavailable,
+    a_file_where_a_folder_should_be_is_told,
 }

@@ -11,13 +11,12 @@ use bytes::Bytes;
 use devicevault_core::{
     Body, ByteStream, Clock as _, Digest, StorageBackend as _, StorageBackendExt as _, SystemClock,
 };
-use devicevault_storage::codec::Compression;
 use devicevault_testkit::samples;
 use futures::StreamExt as _;
 use sha2::Digest as _;
 
 use super::crash::child;
-use super::{ALL, at, config, options};
+use super::{ALL, SEALED, Way, ZSTD, at, config, options};
 
 const ENTRIES: u64 = 200;
 
@@ -37,9 +36,9 @@ fn probe(folder: &Path) -> Duration {
 async fn a_durable_batch_beside_a_probe_of_the_disk() {
     let probed = tempfile::tempdir().unwrap();
     let probe = probe(probed.path());
-    for compression in ALL {
+    for way in ALL {
         let folder = tempfile::tempdir().unwrap();
-        let backend = at(folder.path(), options(compression)).await;
+        let backend = at(folder.path(), options(way)).await;
         for (what, round) in [("first round", 0), ("second round", 1)] {
             let batch =
                 (0..ENTRIES).map(|i| config(&format!("sw{i}"), samples::text(i + 1000 * round, 20_000))).collect();
@@ -48,7 +47,7 @@ async fn a_durable_batch_beside_a_probe_of_the_disk() {
             let took = SystemClock.monotonic() - start;
             assert!(verdicts.iter().all(Result::is_ok));
             eprintln!(
-                "{ENTRIES} x 20 KB, {compression}, {what}: {:.0} ms; probe of {ENTRIES} flushed files: {:.0} ms",
+                "{ENTRIES} x 20 KB, {way:?}, {what}: {:.0} ms; probe of {ENTRIES} flushed files: {:.0} ms",
                 took.as_secs_f64() * 1e3,
                 probe.as_secs_f64() * 1e3
             );
@@ -80,13 +79,13 @@ impl Body for Made {
 }
 
 /// The part that the child plays: so that its peak of memory is its own.
-pub(super) async fn store_large(folder: &Path) {
+pub(super) async fn store_large(folder: &Path, way: Way) {
     let mut hash = sha2::Sha256::new();
     (0..LARGE / BLOCK).for_each(|i| hash.update(block(i)));
     let (mut entry, _) = config("large", Bytes::new());
     entry.manifest.size = LARGE;
     entry.manifest.sha256 = Digest(hash.finalize().into());
-    let backend = at(folder, options(Compression::Zstd)).await;
+    let backend = at(folder, options(way)).await;
     let start = SystemClock.monotonic();
     let at = backend.store_one(entry, std::sync::Arc::new(Made)).await.unwrap();
     let stored = SystemClock.monotonic();
@@ -98,7 +97,7 @@ pub(super) async fn store_large(folder: &Path) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap().trim().to_owned();
     eprintln!(
-        "250 MB: stored in {:.1} s, read and checked in {:.1} s, peak memory {peak}",
+        "250 MB, {way:?}: stored in {:.1} s, read and checked in {:.1} s, peak memory {peak}",
         (stored - start).as_secs_f64(),
         (read - stored).as_secs_f64()
     );
@@ -108,7 +107,9 @@ pub(super) async fn store_large(folder: &Path) {
 
 #[test]
 fn a_large_body_takes_tens_of_mebibytes() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = child(&std::env::current_exe().unwrap(), "large", folder.path(), &[]);
-    assert!(command.stdout(Stdio::null()).status().unwrap().success());
+    for way in [ZSTD, SEALED] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = child(&std::env::current_exe().unwrap(), "large", folder.path(), way, &[]);
+        assert!(command.stdout(Stdio::null()).status().unwrap().success());
+    }
 }

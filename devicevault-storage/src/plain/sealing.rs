@@ -1,0 +1,222 @@
+//! The keys of a sealed destination: what seals, what opens, and the containers in the store.
+
+use std::ops::Range;
+use std::sync::{Arc, PoisonError};
+
+use devicevault_core::{Body, ByteStream, Error, ErrorKind, Result, Transform};
+use futures::stream::{StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+
+use super::Plain;
+use super::chain::Form;
+use super::envelope::{Envelope, ManifestFile};
+use super::record::{MAX_MANIFEST, Record, Stored};
+use crate::codec::Compression;
+use crate::seal::{EpochId, HEADER_LEN, Header, Key, Keyring, SealOptions, Sealed, open_record, seal_record};
+
+/// The record of the key that makes opaque names, beside the epoch keys.
+const NAMES: &str = "names.json";
+
+/// How new backups are sealed.
+#[derive(Debug, Clone)]
+pub(super) struct Sealing {
+    pub(super) epoch: EpochId,
+    pub(super) key: Key,
+    pub(super) options: SealOptions,
+    /// Makes opaque names.
+    pub(super) names: Option<Key>,
+}
+
+impl Sealing {
+    /// Seals a manifest.
+    pub(super) fn envelope(&self, record: &Record) -> Result<Envelope> {
+        let container = seal_record(&record.to_json()?, self.epoch, &self.key)?;
+        Ok(Envelope { stored: record.stored.clone(), container })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct NamesRecord {
+    format: u32,
+    readable_by: u32,
+    sealed: String,
+}
+
+impl Plain {
+    /// How new backups are written. Where they are sealed, the object of the epoch key is at the destination, durably.
+    pub(super) async fn form(&self) -> Result<Form> {
+        self.options.check()?;
+        let ring = match &self.options.keyring {
+            Some(ring) if self.options.sealed => ring,
+            _ => return Ok(Form::Clear(self.options.compression)),
+        };
+        let (epoch, key) = ring.current().await?;
+        self.publish(ring, epoch).await?;
+        let level = (self.options.compression == Compression::Zstd).then_some(SealOptions::default().level).flatten();
+        let options = SealOptions::default().with_level(level);
+        let names = if self.options.opaque_names { Some(self.names(ring, epoch, &key).await?) } else { None };
+        Ok(Form::Sealed(Box::new(Sealing { epoch, key, options, names })))
+    }
+
+    async fn publish(&self, ring: &Keyring, epoch: EpochId) -> Result<()> {
+        let Some(object) = ring.object(epoch) else { return Ok(()) };
+        let published = || self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        if published().contains(&(epoch, object.revision)) {
+            return Ok(());
+        }
+        self.keys.publish(&object).await?;
+        published().insert((epoch, object.revision));
+        Ok(())
+    }
+
+    /// The key of opaque names, made before the first backup.
+    async fn names(&self, ring: &Keyring, epoch: EpochId, key: &Key) -> Result<Key> {
+        let load = async {
+            let there = match self.keys.read_record(NAMES).await? {
+                Some(there) => there,
+                None => {
+                    let container = seal_record(Key::generate()?.expose(), epoch, key)?;
+                    let record = NamesRecord { format: 1, readable_by: 1, sealed: hex::encode(container) };
+                    self.keys.make_record(NAMES, serde_json::to_vec(&record).unwrap_or_default().into()).await?
+                }
+            };
+            let broken = || {
+                Error::new(ErrorKind::KeyUnavailable, "read key of names", "its record is damaged")
+                    .with("path", format!("keys/{NAMES}"))
+                    .hint("bring it back from a copy of the destination: with another one, paths change")
+            };
+            let record: NamesRecord = serde_json::from_slice(&there).map_err(|e| broken().because(e))?;
+            if record.readable_by > 1 {
+                return Err(Error::new(ErrorKind::Unsupported, "read key of names", "a newer release wrote it")
+                    .hint("upgrade this program"));
+            }
+            let container = hex::decode(&record.sealed).map_err(|e| broken().because(e))?;
+            let epoch = epoch_of(&container).map_err(|e| broken().because(e))?;
+            self.have(ring, epoch).await?;
+            let key = open_record(&container, ring, 64).await.map_err(|e| broken().because(e))?;
+            Key::from_slice(&key).ok_or_else(broken)
+        };
+        self.names.get_or_try_init(|| load).await.cloned()
+    }
+
+    /// Makes sure that an epoch key is open: with what the instance keeps, or with what lies at the destination.
+    ///
+    /// Its errors are all `KeyUnavailable` or the store's: a damaged key does not mean that a backup is damaged.
+    async fn have(&self, ring: &Keyring, epoch: EpochId) -> Result<()> {
+        let Err(first) = ring.epoch(epoch).await else { return Ok(()) };
+        let of_key = |e: Error| {
+            if e.kind() != ErrorKind::Corrupt {
+                return e;
+            }
+            let kek = e.context().find(|(name, _)| *name == "key").map(|(_, id)| id.to_owned());
+            let unavailable =
+                Error::new(ErrorKind::KeyUnavailable, "open epoch key", e.message().to_owned()).with("epoch", epoch);
+            kek.into_iter().fold(unavailable, |e, id| e.with("key", id)).because(e)
+        };
+        match self.keys.load(epoch).await {
+            Ok(Some(object)) => {
+                ring.add_found(object);
+                ring.epoch(epoch).await.map(drop).map_err(of_key)
+            }
+            Ok(None) => Err(of_key(first)),
+            Err(e) => Err(of_key(e)),
+        }
+    }
+
+    fn ring(&self, epoch: EpochId) -> Result<&Keyring> {
+        self.options.keyring.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::KeyUnavailable, "read backup", "it is sealed, and no key is at hand")
+                .with("epoch", epoch)
+                .hint("give the key file, passphrase or recovery kit of this store")
+        })
+    }
+
+    /// The record in a manifest file.
+    pub(super) async fn opened(&self, file: ManifestFile) -> Result<Record> {
+        let corrupt = |why: &str| Error::new(ErrorKind::Corrupt, "read manifest", why.to_owned());
+        let envelope = match file {
+            ManifestFile::Sealed(envelope) => envelope,
+            ManifestFile::Clear(_) if self.options.sealed && !self.options.accept_clear => {
+                return Err(corrupt("it is not sealed, in a destination that is")
+                    .hint("anybody could have put it there; if it is yours from earlier, set accept_clear"));
+            }
+            ManifestFile::Clear(record) => return Ok(*record),
+        };
+        let epoch = epoch_of(&envelope.container)?;
+        let ring = self.ring(epoch)?;
+        self.have(ring, epoch).await?;
+        let json = open_record(&envelope.container, ring, MAX_MANIFEST).await?;
+        let record = Record::from_json(&json)?;
+        if record.stored != envelope.stored {
+            return Err(corrupt("what it says of the stored bytes was changed after it was written"));
+        }
+        Ok(record)
+    }
+
+    /// The sealed content of a backup.
+    pub(super) async fn unsealed(self: &Arc<Self>, content: &Path, record: &Record) -> Result<Sealed> {
+        let corrupt = |why: &str| Error::new(ErrorKind::Corrupt, "read backup", why.to_owned());
+        let epoch = sealed_under(&record.manifest.transforms)
+            .and_then(|id| id.parse::<EpochId>().ok())
+            .ok_or_else(|| corrupt("its manifest names no epoch key"))?;
+        let ring = self.ring(epoch)?;
+        self.have(ring, epoch).await?;
+        let container = Container { plain: self.clone(), content: content.clone(), stored: record.stored.clone() };
+        let header = record.stored.header.ok_or_else(|| corrupt("its manifest does not tell its header"))?;
+        let opened = Sealed::open_as(Arc::new(container), header, ring).await?;
+        if opened.len() != record.manifest.size {
+            let why = format!("it opens to {} bytes, the manifest says {}", opened.len(), record.manifest.size);
+            return Err(corrupt(&why));
+        }
+        Ok(opened)
+    }
+
+    /// A sealed object that a dead writer left: opened, if it is whole; with its header.
+    pub(super) async fn left_sealed(self: &Arc<Self>, content: &Path, stored: Stored) -> Result<Sealed> {
+        let container = Arc::new(Container { plain: self.clone(), content: content.clone(), stored });
+        let head = container.read(Some(0..HEADER_LEN as u64));
+        let epoch = epoch_of(&devicevault_core::body::read_to_vec(head, HEADER_LEN as u64).await?)?;
+        let ring = self.ring(epoch)?;
+        self.have(ring, epoch).await?;
+        Sealed::open(container, ring).await
+    }
+}
+
+/// The epoch key that a manifest's transforms name, where it was sealed.
+pub(super) fn sealed_under(transforms: &[Transform]) -> Option<&str> {
+    transforms.iter().find_map(|t| match t {
+        Transform::Sealed { key_id } => Some(key_id.as_str()),
+        _ => None,
+    })
+}
+
+fn epoch_of(container: &[u8]) -> Result<EpochId> {
+    let head = container.get(..HEADER_LEN).unwrap_or(container);
+    Ok(Header::parse(head)?.epoch())
+}
+
+/// A container in the store.
+#[derive(Debug)]
+struct Container {
+    plain: Arc<Plain>,
+    content: Path,
+    stored: Stored,
+}
+
+impl Body for Container {
+    fn len(&self) -> u64 {
+        self.stored.size
+    }
+
+    fn read(&self, range: Option<Range<u64>>) -> ByteStream<'static> {
+        let (plain, content, stored) = (self.plain.clone(), self.content.clone(), self.stored.clone());
+        let size = stored.size;
+        let range = range.map(|r| r.start.min(size)..r.end.min(size));
+        if range.as_ref().is_some_and(Range::is_empty) {
+            return futures::stream::empty().boxed();
+        }
+        let opening = async move { plain.stored(&content, &stored, range).await };
+        futures::stream::once(opening).try_flatten().boxed()
+    }
+}
