@@ -8,12 +8,16 @@ use devicevault_testkit::sim::{SimDevice, Simulated};
 use crate::person::files_below;
 use crate::sight::devices;
 
-/// How often the program is killed.
+/// How often the program is killed, unless `DEVICEVAULT_KILLS` says otherwise.
 const KILLS: u32 = 12;
+
+fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok()?.parse().ok()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_any_kill_the_next_run_goes_well() {
-    let seed = std::env::var("DEVICEVAULT_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = number("DEVICEVAULT_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("DEVICEVAULT_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
     let (fleet, person) = devices((0..20).map(|i| SimDevice::cisco_ios(format!("sw{i:02}")).size(8 << 10))).await;
@@ -24,7 +28,7 @@ async fn after_any_kill_the_next_run_goes_well() {
     person.asks(&["backup", "--all", "--quiet"]).await.good();
     let whole = devicevault_core::Clock::monotonic(&clock) - begun;
 
-    for kill in 0..KILLS {
+    for kill in 0..number("DEVICEVAULT_KILLS").unwrap_or(KILLS) {
         fleet.devices().iter().for_each(Simulated::change_something);
         let mut program = person.program(&["backup", "--all", "--quiet"]);
         let mut child = program.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -11,6 +11,7 @@ mod hostile;
 mod imports;
 mod interrupts;
 mod kills;
+mod own_programs;
 mod person;
 mod refusals;
 mod rounds;
