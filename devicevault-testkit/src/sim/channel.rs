@@ -5,11 +5,11 @@ use std::sync::Arc;
 use russh::server::Msg;
 use russh::{Channel, ChannelMsg};
 
-use super::device::State;
 use super::personality::Answer;
 use super::quirk::Fate;
 use super::shell;
 use super::socket::Cut;
+use super::state::State;
 use super::terminal::{Gone, Size, Terminal};
 
 /// Does what the client asks for, and closes the channel.

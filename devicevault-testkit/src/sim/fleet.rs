@@ -9,7 +9,9 @@ use devicevault_core::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-use super::device::{SimDevice, Simulated, State};
+use super::device::Simulated;
+use super::spec::SimDevice;
+use super::state::State;
 use super::stats::Stats;
 use super::{keys, server};
 

@@ -33,14 +33,18 @@ mod quirk;
 mod server;
 mod shell;
 mod socket;
+mod spec;
+mod state;
 mod stats;
+mod storm;
 mod terminal;
 #[cfg(test)]
 mod tests;
 
-pub use device::{SimDevice, Simulated};
+pub use device::Simulated;
 pub use fleet::{Fleet, FleetBuilder};
 pub use quirk::Quirk;
+pub use spec::SimDevice;
 pub use stats::Stats;
 
 /// Who may log in to a device that was told nothing else.

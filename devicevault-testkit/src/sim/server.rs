@@ -8,9 +8,9 @@ use russh::{Channel, ChannelId, Pty};
 use tokio::net::TcpStream;
 
 use super::channel;
-use super::device::State;
 use super::quirk::Quirk;
 use super::socket::{Cut, Socket};
+use super::state::State;
 use super::stats::count;
 
 /// Speaks SSH with whoever connected, until the connection ends.
