@@ -1,4 +1,5 @@
 //! Telling a refused command from its output.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 use bytes::{Bytes, BytesMut};
 use regex::bytes::Regex;
@@ -48,6 +49,7 @@ impl<'a> Gate<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 mod tests {
     use super::*;
 

@@ -124,7 +124,8 @@ impl Profile {
         ];
         for (what, ours, theirs) in checks {
             if gap(&ours, theirs) {
-                return Some((what, ours, theirs.clone()));
+                let theirs = theirs.iter().filter(|n| extension(&n.as_str())).cloned().collect();
+                return Some((what, ours, theirs));
             }
         }
         // Ciphers with a MAC of their own need none from the list (RFC 5647, chacha20-poly1305@openssh.com).

@@ -4,6 +4,7 @@ mod answer;
 mod dialogue;
 mod prompt;
 mod screen;
+mod sequence;
 mod shell;
 
 pub(crate) use shell::Shell;

@@ -1,4 +1,5 @@
 //! The prompt of a session, learned exactly.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 use regex::bytes::Regex;
 
@@ -67,6 +68,7 @@ fn fixed(pattern: &Regex, line: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 mod tests {
     use super::*;
 

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
+use super::sequence::{Action, Fed, Sequence, WIDEST};
+
 /// Where lines go.
 pub(crate) trait Rows {
     /// A line that has ended, without its line end.
@@ -29,7 +31,7 @@ pub(crate) struct Screen {
     line: Vec<u8>,
     cursor: usize,
     saved: usize,
-    state: State,
+    sequence: Option<Sequence>,
     redrawn: u64,
     garbled: bool,
     pager: Option<Pager>,
@@ -55,32 +57,6 @@ struct Pager {
     text: Vec<u8>,
 }
 
-#[derive(Debug, Default)]
-enum State {
-    #[default]
-    Ground,
-    Escape,
-    /// `ESC (` and the like: one more byte names the character set.
-    Designate,
-    Control(Control),
-    /// Text for the terminal itself, such as a window title, up to BEL or `ESC \`.
-    Text {
-        length: usize,
-        escape: bool,
-    },
-}
-
-/// `ESC [` … a letter.
-#[derive(Debug, Default, Clone, Copy)]
-struct Control {
-    /// The first two parameters; no more are of use.
-    first: usize,
-    second: usize,
-    separators: usize,
-    private: bool,
-    length: usize,
-}
-
 const NUL: u8 = 0;
 const BEL: u8 = 7;
 const BS: u8 = 8;
@@ -93,10 +69,6 @@ const ESC: u8 = 27;
 /// A longer line is handed over in parts; what could still be a prompt, a pager or an echo is shorter.
 const HELD: usize = 16 * 1024;
 const KEPT: usize = 2 * 1024;
-/// A longer control sequence or title is not one.
-const LONGEST_SEQUENCE: usize = 1024;
-/// A cursor is not moved further to the right than this.
-const WIDEST: usize = 4096;
 
 impl Screen {
     /// The current line as a terminal shows it.
@@ -146,10 +118,18 @@ impl Screen {
             false => self.drawn = None,
         }
         while let Some(&byte) = bytes.first() {
-            if !matches!(self.state, State::Ground) {
-                if self.sequence(byte) {
-                    bytes = bytes.get(1..).unwrap_or_default();
+            if let Some(sequence) = self.sequence.take() {
+                match sequence.feed(byte) {
+                    Fed::More(sequence) => self.sequence = Some(sequence),
+                    Fed::Done(action) => self.apply(action),
+                    Fed::Garbled => self.garbled = true,
+                    Fed::Foreign { garbled } => {
+                        // It does not belong to the sequence and is read again, as text.
+                        self.garbled |= garbled;
+                        continue;
+                    }
                 }
+                bytes = bytes.get(1..).unwrap_or_default();
                 continue;
             }
             if self.line.is_empty()
@@ -271,7 +251,7 @@ impl Screen {
             LF => self.end_line(rows),
             CR => self.move_to(0),
             BS => self.back(1),
-            ESC => self.state = State::Escape,
+            ESC => self.sequence = Some(Sequence::default()),
             // Bell, character set shifts and padding leave nothing on a screen.
             NUL | BEL | SO | SI => {}
             _ => {}
@@ -336,87 +316,16 @@ impl Screen {
         self.move_to(at);
     }
 
-    /// A byte within a control sequence. `false`: it does not belong to it and is to be read again.
-    fn sequence(&mut self, byte: u8) -> bool {
-        match std::mem::take(&mut self.state) {
-            State::Ground => return false,
-            State::Designate => {}
-            State::Escape => return self.escape(byte),
-            State::Control(control) => return self.in_control(control, byte),
-            State::Text { length, escape } => match byte {
-                BEL => {}
-                b'\\' if escape => {}
-                // No title spans lines: its end was lost.
-                LF => {
-                    self.garbled = true;
-                    return false;
-                }
-                _ if length > LONGEST_SEQUENCE => self.garbled = true,
-                _ => self.state = State::Text { length: length + 1, escape: byte == ESC },
-            },
-        }
-        true
-    }
-
-    fn escape(&mut self, byte: u8) -> bool {
-        match byte {
-            b'[' => self.state = State::Control(Control::default()),
-            b']' | b'P' | b'X' | b'^' | b'_' => self.state = State::Text { length: 0, escape: false },
-            b'(' | b')' | b'*' | b'+' | b'-' | b'.' | b'/' | b'#' | b'%' | b' ' => self.state = State::Designate,
-            b'7' => self.saved = self.cursor,
-            b'8' => self.move_to(self.saved),
-            ESC => self.state = State::Escape,
-            // A line end is never part of a sequence.
-            LF | CR => return false,
-            _ => {}
-        }
-        true
-    }
-
-    fn in_control(&mut self, mut control: Control, byte: u8) -> bool {
-        control.length += 1;
-        match byte {
-            b'0'..=b'9' => {
-                let number = match control.separators {
-                    0 => &mut control.first,
-                    _ => &mut control.second,
-                };
-                if control.separators < 2 {
-                    *number = number.saturating_mul(10).saturating_add(usize::from(byte - b'0')).min(WIDEST);
-                }
-            }
-            b';' | b':' => control.separators += 1,
-            b'<'..=b'?' | b' '..=b'/' => control.private = true,
-            b'@'..=b'~' => {
-                if !control.private {
-                    self.apply(control, byte);
-                }
-                return true;
-            }
-            // Not a control sequence after all.
-            _ => return false,
-        }
-        if control.length < LONGEST_SEQUENCE {
-            self.state = State::Control(control);
-        } else {
-            self.garbled = true;
-        }
-        true
-    }
-
-    fn apply(&mut self, control: Control, letter: u8) {
-        let count = control.first.max(1);
-        match letter {
-            b'D' => self.back(count),
-            b'C' => self.forward(count),
-            b'G' | b'`' => self.move_to(count - 1),
-            b'H' | b'f' => self.move_to(control.second.max(1) - 1),
-            b'K' | b'J' => self.erase(control.first),
-            b'P' => self.delete(count),
-            b's' => self.saved = self.cursor,
-            b'u' => self.move_to(self.saved),
-            // Colours, modes, scrolling: nothing of the line.
-            _ => {}
+    fn apply(&mut self, action: Action) {
+        match action {
+            Action::Nothing => {}
+            Action::Back(characters) => self.back(characters),
+            Action::Forward(characters) => self.forward(characters),
+            Action::Column(column) => self.move_to(column),
+            Action::Erase(which) => self.erase(which),
+            Action::Delete(characters) => self.delete(characters),
+            Action::Save => self.saved = self.cursor,
+            Action::Restore => self.move_to(self.saved),
         }
     }
 

@@ -1,18 +1,21 @@
 //! A conversation at a prompt.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
+
+mod login;
+mod logout;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use devicevault_core::{Error, ErrorKind, Login, Result, StepLimits};
+use devicevault_core::{Error, ErrorKind, Result, StepLimits};
 use regex::bytes::Regex;
 use tokio::time::{Instant, timeout};
 
-use super::answer::{Answer, Doubts, Next, Rules};
-use super::dialogue::{Dialogue, Move, Secret};
-use super::prompt::Prompt;
-use super::screen::{Rows, Screen};
 use crate::escape::shown;
 use crate::platform::{Echo, ShellRules};
+use crate::session::answer::{Answer, Doubts, Next, Rules};
+use crate::session::prompt::Prompt;
+use crate::session::screen::{Rows, Screen};
 use crate::transport::Terminal;
 
 /// A terminal on which we are logged in and know the prompt.
@@ -37,115 +40,9 @@ pub(crate) struct Shell {
 
 /// Text is handed on in pieces of about this size.
 const PIECE: usize = 64 * 1024;
-/// After so much silence at login an empty line is typed: consoles wait for one.
-const WAKE: Duration = Duration::from_secs(3);
-const MOST_WAKES: u32 = 3;
-/// How long a device may take to let us go.
-const GOODBYE: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_millis(250);
 
 impl Shell {
-    /// Answers what is asked, finds the prompt, raises privileges and prepares the terminal, all within `left`.
-    pub(crate) async fn open(
-        terminal: Box<dyn Terminal>,
-        rules: &ShellRules,
-        login: &Login,
-        limits: &StepLimits,
-        left: Duration,
-    ) -> Result<Self> {
-        let now = Instant::now();
-        let mut shell = Self {
-            terminal,
-            rules: rules.clone(),
-            limits: limits.clone(),
-            screen: Screen::default(),
-            prompt: Prompt::new(b"", &rules.prompt, 0),
-            command: String::new(),
-            answer: None,
-            doubts: Doubts::default(),
-            mistaken_pagers: 0,
-            stray: false,
-            late_prompts: 0,
-            deadline: now + left,
-            heard: now,
-            longest_gap: Duration::ZERO,
-        };
-        shell.prompt = shell.converse("log in", Dialogue::new("log in", rules, &rules.login, login)).await?;
-        if let Some(enable) = rules.enable.as_ref().filter(|e| !e.prompt.is_match(shell.prompt.text())) {
-            let operation = "raise privileges";
-            let questions = std::slice::from_ref(&enable.question);
-            shell.type_line(&enable.command).await?;
-            let dialogue = Dialogue::new(operation, rules, questions, login).after_a_command();
-            shell.prompt = shell.converse(operation, dialogue).await?;
-            if !enable.prompt.is_match(shell.prompt.text()) {
-                return Err(Error::new(ErrorKind::AuthRejected, operation, "the device did not raise our privileges")
-                    .with("command", &enable.command)
-                    .hint("check the enable secret of this device"));
-            }
-        }
-        for command in &rules.setup {
-            shell.start(command, Answer::new(command, &shell.prompt, rules.echo).brief()).await?;
-            while shell.next().await?.is_some() {}
-        }
-        Ok(shell)
-    }
-
-    async fn converse(&mut self, operation: &'static str, mut dialogue: Dialogue<'_>) -> Result<Prompt> {
-        let mut wakes = 0;
-        loop {
-            while let Some(bytes) = self.terminal.read_now()? {
-                self.heard();
-                self.screen.feed(&bytes, &mut dialogue);
-            }
-            let mut quiet = false;
-            match dialogue.at_rest(&self.screen.current(), self.screen.redrawn()) {
-                Move::Wait => {}
-                Move::WaitQuietly => quiet = true,
-                Move::Space(start) => self.answer_pager(start).await?,
-                Move::Answered(start) => self.screen.answered_pager(start),
-                Move::EmptyLine => self.type_line("").await?,
-                Move::Say(Secret(text)) => self.terminal.write(text.into()).await?,
-                Move::Learned(prompt) => return Ok(prompt),
-                Move::Fail(e) => return Err(e),
-            }
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            let patience = if quiet { self.quiet_time() } else { WAKE };
-            match timeout(patience.min(left), self.terminal.read()).await {
-                Ok(Ok(Some(bytes))) => {
-                    self.heard();
-                    self.screen.feed(&bytes, &mut dialogue);
-                }
-                Ok(Ok(None)) if dialogue.gave_credential() => {
-                    let message = "the device closed the session after the login was answered";
-                    return Err(Error::new(ErrorKind::AuthRejected, operation, message));
-                }
-                Ok(Ok(None)) => {
-                    let e = Error::new(
-                        ErrorKind::Unavailable,
-                        operation,
-                        "the device closed the session before its prompt",
-                    );
-                    return Err(e.with("last line", self.shown_line()));
-                }
-                Ok(Err(e)) => return Err(e),
-                Err(_) if patience >= left => {
-                    let e = Error::new(ErrorKind::Timeout, operation, "no prompt was found in time");
-                    return Err(e
-                        .with("last line", self.shown_line())
-                        .hint("check that the device is of this platform, and the prompt in its platform file"));
-                }
-                Err(_) if quiet => return Ok(dialogue.stayed_quiet(&self.screen.current())),
-                Err(_) if wakes < MOST_WAKES => {
-                    wakes += 1;
-                    self.late_prompts += 1;
-                    dialogue.woken();
-                    self.type_line("").await?;
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
     /// Types a command and waits for its echo. After this, [`stray`](Shell::stray) tells whether anything but the prompt
     /// came between the last answer and this command: then that answer was not complete.
     pub(crate) async fn ask(&mut self, command: &str, end_marker: Option<Regex>) -> Result<()> {
@@ -321,52 +218,6 @@ impl Shell {
         Ok(())
     }
 
-    /// Logs out. Returns why that did not work, where it did not. [`stray`](Shell::stray) tells of the last answer.
-    pub(crate) async fn log_out(&mut self) -> Option<String> {
-        let Some(command) = self.rules.logout.clone() else {
-            self.stray = self.take_late().is_err();
-            return None;
-        };
-        match timeout(GOODBYE.min(self.limits.inactivity), self.leave(&command)).await {
-            Ok(true) => None,
-            _ => Some(format!("the device did not close the session after '{command}'")),
-        }
-    }
-
-    /// Until the device closes the session: that is what is wanted, so that it is no error in any step. `false`: it did
-    /// not.
-    async fn leave(&mut self, command: &str) -> bool {
-        const MOST_LEVELS: usize = 4;
-        for _ in 0..MOST_LEVELS {
-            let first = self.stray;
-            if self.start(command, Answer::new(command, &self.prompt, self.rules.echo)).await.is_err() {
-                self.stray |= first || self.answer.as_ref().is_some_and(Answer::stray);
-                return true;
-            }
-            loop {
-                let current = self.screen.current();
-                if let Some(question) = self.rules.logout_questions.iter().find(|q| q.expect.is_match(&current)) {
-                    let text = match &question.answer {
-                        crate::platform::Answer::Key(text) => text.clone(),
-                        crate::platform::Answer::Line(text) => format!("{text}{}", self.rules.line_end),
-                        crate::platform::Answer::Credential(_) => return false,
-                    };
-                    if self.terminal.write(text.into()).await.is_err() {
-                        return true;
-                    }
-                } else if self.prompt.is(&current) {
-                    // One level up: privileges were left, not the session.
-                    break;
-                }
-                match self.terminal.read().await {
-                    Ok(Some(bytes)) => self.screen.feed(&bytes, &mut Nowhere),
-                    _ => return true,
-                }
-            }
-        }
-        false
-    }
-
     async fn type_line(&mut self, text: &str) -> Result<()> {
         if self.prompt.mute {
             // What is typed leaves no mark, and the next prompt would stand behind this one.
@@ -408,12 +259,4 @@ impl Rows for Late<'_> {
     fn part(&mut self, _text: &[u8]) {
         self.text = true;
     }
-}
-
-/// For what nobody reads.
-struct Nowhere;
-
-impl Rows for Nowhere {
-    fn line(&mut self, _text: &[u8]) {}
-    fn part(&mut self, _text: &[u8]) {}
 }

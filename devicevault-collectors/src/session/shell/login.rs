@@ -1,0 +1,121 @@
+//! From an open terminal to a prompt that takes commands.
+
+use std::time::Duration;
+
+use devicevault_core::{Error, ErrorKind, Login, Result, StepLimits};
+use tokio::time::{Instant, timeout};
+
+use super::Shell;
+use crate::platform::ShellRules;
+use crate::session::answer::{Answer, Doubts};
+use crate::session::dialogue::{Dialogue, Move, Secret};
+use crate::session::prompt::Prompt;
+use crate::session::screen::Screen;
+use crate::transport::Terminal;
+
+/// After so much silence at login an empty line is typed: consoles wait for one.
+const WAKE: Duration = Duration::from_secs(3);
+const MOST_WAKES: u32 = 3;
+
+impl Shell {
+    /// Answers what is asked, finds the prompt, raises privileges and prepares the terminal, all within `left`.
+    pub(crate) async fn open(
+        terminal: Box<dyn Terminal>,
+        rules: &ShellRules,
+        login: &Login,
+        limits: &StepLimits,
+        left: Duration,
+    ) -> Result<Self> {
+        let now = Instant::now();
+        let mut shell = Self {
+            terminal,
+            rules: rules.clone(),
+            limits: limits.clone(),
+            screen: Screen::default(),
+            prompt: Prompt::new(b"", &rules.prompt, 0),
+            command: String::new(),
+            answer: None,
+            doubts: Doubts::default(),
+            mistaken_pagers: 0,
+            stray: false,
+            late_prompts: 0,
+            deadline: now + left,
+            heard: now,
+            longest_gap: Duration::ZERO,
+        };
+        shell.prompt = shell.converse("log in", Dialogue::new("log in", rules, &rules.login, login)).await?;
+        if let Some(enable) = rules.enable.as_ref().filter(|e| !e.prompt.is_match(shell.prompt.text())) {
+            let operation = "raise privileges";
+            let questions = std::slice::from_ref(&enable.question);
+            shell.type_line(&enable.command).await?;
+            let dialogue = Dialogue::new(operation, rules, questions, login).after_a_command();
+            shell.prompt = shell.converse(operation, dialogue).await?;
+            if !enable.prompt.is_match(shell.prompt.text()) {
+                return Err(Error::new(ErrorKind::AuthRejected, operation, "the device did not raise our privileges")
+                    .with("command", &enable.command)
+                    .hint("check the enable secret of this device"));
+            }
+        }
+        for command in &rules.setup {
+            shell.start(command, Answer::new(command, &shell.prompt, rules.echo).brief()).await?;
+            while shell.next().await?.is_some() {}
+        }
+        Ok(shell)
+    }
+
+    async fn converse(&mut self, operation: &'static str, mut dialogue: Dialogue<'_>) -> Result<Prompt> {
+        let mut wakes = 0;
+        loop {
+            while let Some(bytes) = self.terminal.read_now()? {
+                self.heard();
+                self.screen.feed(&bytes, &mut dialogue);
+            }
+            let mut quiet = false;
+            match dialogue.at_rest(&self.screen.current(), self.screen.redrawn()) {
+                Move::Wait => {}
+                Move::WaitQuietly => quiet = true,
+                Move::Space(start) => self.answer_pager(start).await?,
+                Move::Answered(start) => self.screen.answered_pager(start),
+                Move::EmptyLine => self.type_line("").await?,
+                Move::Say(Secret(text)) => self.terminal.write(text.into()).await?,
+                Move::Learned(prompt) => return Ok(prompt),
+                Move::Fail(e) => return Err(e),
+            }
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let patience = if quiet { self.quiet_time() } else { WAKE };
+            match timeout(patience.min(left), self.terminal.read()).await {
+                Ok(Ok(Some(bytes))) => {
+                    self.heard();
+                    self.screen.feed(&bytes, &mut dialogue);
+                }
+                Ok(Ok(None)) if dialogue.gave_credential() => {
+                    let message = "the device closed the session after the login was answered";
+                    return Err(Error::new(ErrorKind::AuthRejected, operation, message));
+                }
+                Ok(Ok(None)) => {
+                    let e = Error::new(
+                        ErrorKind::Unavailable,
+                        operation,
+                        "the device closed the session before its prompt",
+                    );
+                    return Err(e.with("last line", self.shown_line()));
+                }
+                Ok(Err(e)) => return Err(e),
+                Err(_) if patience >= left => {
+                    let e = Error::new(ErrorKind::Timeout, operation, "no prompt was found in time");
+                    return Err(e
+                        .with("last line", self.shown_line())
+                        .hint("check that the device is of this platform, and the prompt in its platform file"));
+                }
+                Err(_) if quiet => return Ok(dialogue.stayed_quiet(&self.screen.current())),
+                Err(_) if wakes < MOST_WAKES => {
+                    wakes += 1;
+                    self.late_prompts += 1;
+                    dialogue.woken();
+                    self.type_line("").await?;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
