@@ -1,12 +1,6 @@
 //! Setting a home up, and the devices in it.
 
-use std::os::unix::fs::PermissionsExt as _;
-
-use crate::person::{Person, files_below};
-
-fn mode(path: &std::path::Path) -> u32 {
-    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
-}
+use crate::person::{Person, files_below, mode};
 
 #[test]
 fn a_home_is_private_and_made_once() {

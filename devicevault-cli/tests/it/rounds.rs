@@ -3,7 +3,7 @@
 use devicevault_testkit::sim::SimDevice;
 use serde_json::Value;
 
-use crate::person::{Answer, Person, files_below};
+use crate::person::{Answer, Person, files_below, mode};
 use crate::sight::{devices, switch};
 
 /// What became of an artefact.
@@ -40,6 +40,11 @@ async fn a_folder_fills_with_what_changed_and_nothing_else() {
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.contains(std::str::from_utf8(&device.config()).unwrap().lines().next().unwrap()), "{text}");
     assert!(!text.contains("core-sw1#") && !text.contains('\r'), "{text}");
+
+    for (file, _) in files_below(&person.path("backups")) {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+        assert_eq!(mode(file.parent().unwrap()), 0o700, "{}", file.display());
+    }
 
     // Its volatile lines differ, and nothing else.
     let files = files_below(&person.path("backups")).len();
