@@ -10,13 +10,14 @@ use super::layout::Layout;
 /// How many stay open.
 const KEEP: usize = 4;
 
-/// How often one is used before it is closed: libgit2 keeps every small object that a handle has seen.
-const MAX_USES: u32 = 4096;
+/// How many objects are read by one before it is closed: libgit2 keeps every small object that a handle has seen, at
+/// some 4 KiB for a commit.
+const MAX_OBJECTS: usize = 4096;
 
 /// A few handles, so that neither every read opens the repository nor one reader waits for another.
 #[derive(Default)]
 pub(super) struct Handles {
-    free: Mutex<Vec<(Repository, u32)>>,
+    free: Mutex<Vec<(Repository, usize)>>,
 }
 
 impl std::fmt::Debug for Handles {
@@ -26,14 +27,19 @@ impl std::fmt::Debug for Handles {
 }
 
 impl Handles {
-    /// Runs `work` with a handle, and again with a fresh one when it failed in a way that a handle opened before a
+    /// Runs `work`, which reads about so many objects, with a handle, and again with a fresh one when it failed in a way that a handle opened before a
     /// repack may explain: a pack that it knows is gone, and its contents are in a newer one.
-    pub(super) fn with<T>(&self, layout: &Layout, work: impl Fn(&Repository) -> Result<T>) -> Result<T> {
+    pub(super) fn with<T>(
+        &self,
+        layout: &Layout,
+        objects: usize,
+        work: impl Fn(&Repository) -> Result<T>,
+    ) -> Result<T> {
         let lent = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some((repo, uses)) = lent {
+        if let Some((repo, seen)) = lent {
             match work(&repo) {
                 Ok(value) => {
-                    self.give_back(repo, uses + 1);
+                    self.give_back(repo, seen + objects);
                     return Ok(value);
                 }
                 Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::Unavailable) => {}
@@ -42,7 +48,7 @@ impl Handles {
         }
         let repo = layout.repository()?;
         let value = work(&repo)?;
-        self.give_back(repo, 1);
+        self.give_back(repo, objects);
         Ok(value)
     }
 
@@ -51,10 +57,10 @@ impl Handles {
         self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn give_back(&self, repo: Repository, uses: u32) {
+    fn give_back(&self, repo: Repository, seen: usize) {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < KEEP && uses < MAX_USES {
-            free.push((repo, uses));
+        if free.len() < KEEP && seen < MAX_OBJECTS {
+            free.push((repo, seen));
         }
     }
 }

@@ -11,11 +11,14 @@ use super::objects;
 use super::pack;
 use super::path::Version;
 
+/// Commits that are read before the repository is opened anew: libgit2 keeps every one that it has seen.
+const REOPEN: usize = 4096;
+
 /// Brings an index up to a branch's tip.
 ///
 /// What was added since is read by walking back to the commit that the index ends at. Where that is not found (history
 /// was rewritten), or a merge is met on the way (history is no line), the whole is read again.
-pub(super) fn catch_up(layout: &Layout, repo: &Repository, index: &mut Index, tip: Option<Oid>) -> Result<()> {
+pub(super) fn catch_up(layout: &Layout, index: &mut Index, tip: Option<Oid>) -> Result<()> {
     let known = index.tip();
     let Some(tip) = tip else {
         if known.is_some() {
@@ -26,11 +29,15 @@ pub(super) fn catch_up(layout: &Layout, repo: &Repository, index: &mut Index, ti
     if known == Some(tip) {
         return Ok(());
     }
+    let mut repo = layout.repository()?;
     let mut new = Vec::new();
     let mut at = Some(tip);
     let mut linear = true;
     while let Some(oid) = at.filter(|oid| Some(*oid) != known) {
-        let commit = commit(repo, oid)?;
+        if new.len() % REOPEN == REOPEN - 1 {
+            repo = layout.repository()?;
+        }
+        let commit = commit(&repo, oid)?;
         linear &= commit.parent_count() < 2;
         if !linear {
             break;
@@ -41,10 +48,14 @@ pub(super) fn catch_up(layout: &Layout, repo: &Repository, index: &mut Index, ti
     if !linear || (at.is_none() && known.is_some()) {
         tracing::info!("the branch was merged or rewritten: reading all of its history");
         index.clear();
-        new = whole(layout, repo, tip)?;
+        new = whole(layout, &repo, tip)?;
     }
-    for oid in new.into_iter().rev() {
-        push(repo, index, oid)?;
+    new.reverse();
+    for part in new.chunks(REOPEN) {
+        repo = layout.repository()?;
+        for oid in part {
+            push(&repo, index, *oid)?;
+        }
     }
     Ok(())
 }
@@ -86,11 +97,18 @@ fn commit(repo: &Repository, oid: Oid) -> Result<git2::Commit<'_>> {
     objects::commit(repo, oid).map_err(|e| objects::lost(e, "commit", oid))
 }
 
-/// The manifests of a commit, each with its reference.
-pub(super) fn manifests(repo: &Repository, branch: &str, oid: Oid) -> Result<Vec<(StorageRef, Manifest)>> {
+/// The manifests of a commit in which this text stands, each with its reference. With a commit per batch there are
+/// hundreds, of which few are wanted.
+pub(super) fn manifests(
+    repo: &Repository,
+    branch: &str,
+    oid: Oid,
+    containing: &str,
+) -> Result<Vec<(StorageRef, Manifest)>> {
     let commit = commit(repo, oid)?;
     message::trailers(commit.message_raw_bytes())
         .into_iter()
+        .filter(|t| t.mentions(containing))
         .map(|t| Ok((Version::new(branch, t.path, oid).to_ref(), t.manifest()?)))
         .collect()
 }

@@ -93,8 +93,11 @@ impl Record {
     }
 }
 
+/// Tells a record that was torn by a power cut; nobody else is kept out by it.
 fn check(fields: &[u8]) -> [u8; 8] {
-    first_eight(&Digest::of(fields)).to_le_bytes()
+    let mut crc = flate2::Crc::new();
+    crc.update(fields);
+    u64::from(crc.sum()).to_le_bytes()
 }
 
 fn first_eight(d: &Digest) -> u64 {

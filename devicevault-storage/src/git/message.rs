@@ -61,6 +61,11 @@ pub(super) struct Trailer<'a> {
 }
 
 impl Trailer<'_> {
+    /// Whether this text stands in it: cheaper than reading it.
+    pub(super) fn mentions(&self, text: &str) -> bool {
+        self.json.contains(text)
+    }
+
     /// Reads it.
     ///
     /// # Errors

@@ -11,15 +11,14 @@ use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use devicevault_core::{Error, ErrorKind, Result};
 use flate2::Compression;
 use git2::{ObjectType, Odb, Oid, Repository, Sort};
 
-use super::delta;
 use super::fault;
 use super::kinship::Kinship;
 use super::layout::{Layout, sync_folder};
+use super::line::Line;
 use super::objects;
 use super::pack::{self, Pack};
 use super::packfile::PackWriter;
@@ -261,78 +260,6 @@ impl<'a> Reader<'a> {
     pub(super) fn kind(&self, id: Oid) -> Result<ObjectType> {
         let header = self.repo.odb().and_then(|odb| odb.read_header(id));
         header.map(|(_, kind)| kind).map_err(|e| fault::git("merge packs", e).with("object", id))
-    }
-}
-
-/// Distance between the steps of one level of a [`Line`].
-const STEP: usize = 64;
-
-/// How many lines may begin one with the other.
-const MAX_LINES: usize = 16;
-
-/// Versions of one thing, newest first: what each is best made of.
-///
-/// The newest is made of the newest of the line before, which is often alike: two switches of one company. Every 64th is
-/// made of the one 64 before it, every 4,096th of the one 4,096 before, all others of the one before: so that no version
-/// is further than 64 steps for each factor of 64 from the newest, however long the line is.
-#[derive(Debug, Default)]
-struct Line {
-    count: usize,
-    /// By level: the last one of this level.
-    levels: [Option<Version>; 4],
-    /// The newest.
-    head: Option<Version>,
-    /// The newest of the line before, and how many before that begin one with the other.
-    before: Option<Version>,
-    lines: usize,
-}
-
-#[derive(Debug, Clone)]
-struct Version {
-    id: Oid,
-    kind: ObjectType,
-    data: Bytes,
-}
-
-impl Line {
-    /// The next line.
-    fn after(line: Self) -> Self {
-        if line.count == 0 {
-            return line;
-        }
-        let before = line.head.filter(|_| line.lines < MAX_LINES);
-        let lines = if before.is_some() { line.lines + 1 } else { 0 };
-        Self { before, lines, ..Self::default() }
-    }
-
-    fn level(&self) -> usize {
-        let mut level = 0;
-        let mut n = self.count;
-        while n > 0 && n.is_multiple_of(STEP) {
-            level += 1;
-            n /= STEP;
-        }
-        level
-    }
-
-    /// What the next one is made of, where that saves something.
-    fn base(&self, kind: ObjectType, data: &[u8]) -> Option<(Oid, Vec<u8>)> {
-        let base = if self.count == 0 { &self.before } else { self.levels.get(self.level())? };
-        let base = base.as_ref().filter(|b| b.kind == kind)?;
-        // What is not much smaller so is better read at once.
-        Some((base.id, delta::encode(&base.data, data, data.len() * 2 / 3)?))
-    }
-
-    fn push(&mut self, id: Oid, kind: ObjectType, data: Bytes) {
-        let version = Version { id, kind, data };
-        if self.count == 0 {
-            self.head = Some(version.clone());
-        }
-        let levels = if self.count == 0 { self.levels.len() } else { self.level() + 1 };
-        for place in self.levels.iter_mut().take(levels) {
-            *place = Some(version.clone());
-        }
-        self.count += 1;
     }
 }
 

@@ -1,30 +1,24 @@
 //! From a batch of entries to commits: objects, one pack, one move of the branch.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use devicevault_core::{Digest, Entry, Error, ErrorKind, Result, StorageRef, Timestamp};
-use flate2::Compression;
 use git2::{ObjectType, Oid, Repository};
 
 use super::branch::{self, Moved};
-use super::delta;
 use super::fault;
+use super::folder::Folder;
+use super::fresh::Fresh;
 use super::history;
-use super::index::Index;
+use super::index::{Index, Record};
 use super::layout::Layout;
 use super::message;
-use super::objects;
 use super::options::{CommitPer, GitOptions};
-use super::packfile::PackWriter;
 use super::path::{TreePath, Version};
-use super::tree::Tree;
 
 /// How often a batch is built again because another program moved the branch meanwhile.
 const REBASES: u32 = 5;
-
-/// A store is in a hurry; a merge compresses better.
-const COMPRESSION: u32 = 3;
 
 /// An entry whose bytes are whole and hash to what its manifest says.
 #[derive(Debug)]
@@ -55,7 +49,7 @@ impl Target<'_> {
         let refname = self.options.refname();
         for _ in 0..REBASES {
             let tip = branch::tip(self.repo, &refname)?;
-            history::catch_up(self.layout, self.repo, index, tip)?;
+            history::catch_up(self.layout, index, tip)?;
             let mut verdicts = Vec::new();
             let mut new = Vec::new();
             for one in batch {
@@ -65,19 +59,26 @@ impl Target<'_> {
                 }
             }
             let mut fresh = Fresh::default();
-            let mut chain = Chain { target: self, fresh: &mut fresh, root: Folder::root(self.repo, tip)?, tip };
+            let mut chain = Chain {
+                target: self,
+                fresh: &mut fresh,
+                root: Folder::root(self.repo, tip)?,
+                tip,
+                records: Vec::new(),
+            };
             chain.commit_all(&new, &mut verdicts)?;
+            let records = std::mem::take(&mut chain.records);
             let Some(end) = chain.tip.filter(|end| Some(*end) != tip) else { return Ok(verdicts) };
             fresh.flush(self.layout)?;
             match branch::advance(self.layout, self.repo, &refname, tip, end)? {
                 Moved::Elsewhere => continue,
                 Moved::Done => {}
             }
-            // The batch is stored: whatever ails the index now is mended when it is next needed.
-            let path = self.layout.index(&self.options.branch);
-            let up_to_date =
-                history::catch_up(self.layout, self.repo, index, Some(end)).and_then(|()| index.save(&path));
-            if let Err(e) = up_to_date {
+            for record in records {
+                index.push(record);
+            }
+            // The batch is stored: what ails the index on disk is mended when it is next read.
+            if let Err(e) = index.save(&self.layout.index(&self.options.branch)) {
                 tracing::warn!(error = %e, "the index of the repository could not be written");
             }
             return Ok(verdicts);
@@ -90,7 +91,7 @@ impl Target<'_> {
     fn stored_before(&self, index: &Index, one: &Checked) -> Result<Option<StorageRef>> {
         let id = one.entry.id();
         for commit in index.stored(&one.entry.manifest.source.device, &id) {
-            let found = history::manifests(self.repo, &self.options.branch, commit)?;
+            let found = history::manifests(self.repo, &self.options.branch, commit, &id.run.to_string())?;
             let same =
                 |m: &devicevault_core::Manifest| m.run == id.run && m.artefact == id.artefact && m.view == id.view;
             if let Some((at, _)) = found.into_iter().find(|(_, m)| same(m)) {
@@ -107,6 +108,8 @@ struct Chain<'a> {
     fresh: &'a mut Fresh,
     root: Folder,
     tip: Option<Oid>,
+    /// What the index has to know of them.
+    records: Vec<Record>,
 }
 
 impl Chain<'_> {
@@ -174,155 +177,10 @@ impl Chain<'_> {
         let id = self.fresh.add(ObjectType::Commit, commit)?;
         self.tip = Some(id);
         for (one, path) in group {
+            self.records.push(Record::of(&one.entry.manifest, id));
             verdicts.push((one.slot, Ok(Version::new(&options.branch, path.as_str(), id).to_ref())));
         }
         Ok(())
-    }
-}
-
-/// Part of the tree that is being changed; folders are read when something in them is touched.
-#[derive(Debug, Default)]
-struct Folder {
-    tree: Tree,
-    inner: BTreeMap<String, Folder>,
-    /// Its object, while that is true to it.
-    id: Option<Oid>,
-}
-
-impl Folder {
-    fn root(repo: &Repository, tip: Option<Oid>) -> Result<Self> {
-        let Some(tip) = tip else { return Ok(Self::default()) };
-        let commit = objects::commit(repo, tip).map_err(|e| objects::lost(e, "commit", tip))?;
-        Self::load(repo, commit.tree_id())
-    }
-
-    fn load(repo: &Repository, id: Oid) -> Result<Self> {
-        Ok(Self { tree: objects::tree(repo, id)?, inner: BTreeMap::new(), id: Some(id) })
-    }
-
-    /// The folder of this name, read or made.
-    fn enter(&mut self, repo: &Repository, name: &str) -> Result<&mut Self> {
-        if !self.inner.contains_key(name) {
-            let folder = match self.tree.get(name) {
-                Some(item) if item.is_folder() && !item.id.is_zero() => Self::load(repo, item.id)?,
-                _ => Self::default(),
-            };
-            self.inner.insert(name.to_owned(), folder);
-        }
-        Ok(self.inner.entry(name.to_owned()).or_default())
-    }
-
-    fn find(&mut self, repo: &Repository, path: &[&str]) -> Result<Option<Oid>> {
-        match path {
-            [] => Ok(None),
-            [file] => Ok(self.tree.get(file).filter(|i| i.is_blob()).map(|i| i.id)),
-            [folder, rest @ ..] => match self.tree.get(folder) {
-                Some(item) if item.is_folder() => self.enter(repo, folder)?.find(repo, rest),
-                _ => Ok(None),
-            },
-        }
-    }
-
-    /// Sets a file; nothing is changed when it cannot be.
-    fn set(&mut self, repo: &Repository, path: &[&str], id: Oid) -> Result<()> {
-        match path {
-            [] => Ok(()),
-            [file] => {
-                self.tree.set_file(file, id)?;
-                self.id = None;
-                Ok(())
-            }
-            [folder, rest @ ..] => {
-                if self.tree.get(folder).is_none_or(|i| !i.is_folder()) {
-                    // Claims the name, so that a file of that name is found out before anything is written.
-                    self.tree.set_folder(folder, Oid::ZERO_SHA1)?;
-                }
-                self.enter(repo, folder)?.set(repo, rest, id)?;
-                self.id = None;
-                Ok(())
-            }
-        }
-    }
-
-    /// Writes what changed, from the leaves up.
-    fn write(&mut self, fresh: &mut Fresh, path: &str) -> Result<Oid> {
-        if let Some(id) = self.id {
-            return Ok(id);
-        }
-        for (name, folder) in &mut self.inner {
-            let id = folder.write(fresh, &format!("{path}{name}/"))?;
-            self.tree.set_folder(name, id)?;
-        }
-        let id = fresh.add_tree(path, self.tree.to_bytes())?;
-        self.id = Some(id);
-        Ok(id)
-    }
-}
-
-/// How many deltas may stand on one another in a pack of a batch: reading the last applies all of them.
-const MAX_DEPTH: u32 = 32;
-
-/// Objects that are not on disk yet.
-#[derive(Debug, Default)]
-struct Fresh {
-    objects: Vec<Object>,
-    known: HashSet<Oid>,
-    /// The newest tree of each path, and how many deltas it stands on.
-    trees: HashMap<String, (Oid, Vec<u8>, u32)>,
-}
-
-#[derive(Debug)]
-struct Object {
-    id: Oid,
-    kind: ObjectType,
-    content: Content,
-}
-
-#[derive(Debug)]
-enum Content {
-    Whole(Bytes),
-    Delta { base: Oid, bytes: Vec<u8> },
-}
-
-impl Fresh {
-    fn add(&mut self, kind: ObjectType, data: impl Into<Bytes>) -> Result<Oid> {
-        let data = data.into();
-        let id = Oid::hash_object(kind, &data).map_err(|e| fault::git("hash object", e))?;
-        if self.known.insert(id) {
-            self.objects.push(Object { id, kind, content: Content::Whole(data) });
-        }
-        Ok(id)
-    }
-
-    /// Adds the tree of this path. From one commit to the next it differs by one line: so does what is written.
-    fn add_tree(&mut self, path: &str, data: Vec<u8>) -> Result<Oid> {
-        let kind = ObjectType::Tree;
-        let id = Oid::hash_object(kind, &data).map_err(|e| fault::git("hash object", e))?;
-        if !self.known.insert(id) {
-            return Ok(id);
-        }
-        let base = self.trees.get(path).filter(|(_, _, depth)| *depth < MAX_DEPTH);
-        let delta =
-            base.and_then(|(base, old, depth)| Some((*base, delta::encode(old, &data, data.len() / 2)?, *depth)));
-        let (content, depth) = match delta {
-            Some((base, bytes, depth)) => (Content::Delta { base, bytes }, depth + 1),
-            None => (Content::Whole(data.clone().into()), 0),
-        };
-        self.objects.push(Object { id, kind, content });
-        self.trees.insert(path.to_owned(), (id, data, depth));
-        Ok(id)
-    }
-
-    /// Writes all of them as one pack, flushed with its name.
-    fn flush(&self, layout: &Layout) -> Result<()> {
-        let mut pack = PackWriter::new(&layout.packs(), self.objects.len(), Compression::new(COMPRESSION))?;
-        for object in &self.objects {
-            match &object.content {
-                Content::Whole(data) => pack.whole(object.id, object.kind, data)?,
-                Content::Delta { base, bytes } => pack.delta(object.id, *base, bytes)?,
-            }
-        }
-        pack.finish().map(drop)
     }
 }
 

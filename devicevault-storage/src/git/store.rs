@@ -1,0 +1,194 @@
+//! The blocking work of a backend, one call at a time or many at once.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use devicevault_core::storage::{Budget, Report, Usage, UsageFilter};
+use devicevault_core::{Clock, Error, ErrorKind, Result};
+use git2::Repository;
+
+use super::handles::Handles;
+use super::index::{Index, Record};
+use super::layout::Layout;
+use super::lock::FileLock;
+use super::options::GitOptions;
+use super::path::Version;
+use super::repack::{self, Selection};
+use super::write::{self, Checked, Target};
+use super::{branch, history, pack};
+
+/// Stores between two looks at how many packs there are.
+const STORES_BETWEEN_MERGES: u32 = 8;
+
+/// What the handles of a backend share.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) layout: Layout,
+    pub(super) options: GitOptions,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) handles: Handles,
+    /// Read from disk when it is first needed.
+    index: RwLock<Option<Index>>,
+    repacking: Mutex<()>,
+    stores: AtomicU32,
+    /// The backend was dropped: work in the background ends at its next step.
+    closing: AtomicBool,
+}
+
+impl Store {
+    /// See [`GitBackend::open`](super::GitBackend::open).
+    pub(super) fn open(path: &Path, options: GitOptions, clock: Arc<dyn Clock>) -> Result<Self> {
+        options.check()?;
+        let layout = Layout::open(path, &options.branch)?;
+        Ok(Self {
+            layout,
+            options,
+            clock,
+            handles: Handles::default(),
+            index: RwLock::default(),
+            repacking: Mutex::default(),
+            stores: AtomicU32::default(),
+            closing: AtomicBool::default(),
+        })
+    }
+
+    /// Work in the background ends at its next step.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to look at the packs after this store.
+    pub(super) fn merge_is_due(&self) -> bool {
+        self.options.auto_repack && self.stores.fetch_add(1, Ordering::Relaxed).is_multiple_of(STORES_BETWEEN_MERGES)
+    }
+
+    /// Stores a batch. The caller holds the writers' lock.
+    pub(super) fn store(&self, batch: &[Checked]) -> Result<Vec<write::Verdict>> {
+        self.handles.with(&self.layout, 8, |repo| {
+            let target = Target { layout: &self.layout, options: &self.options, repo, now: self.clock.now() };
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            target.store(self.loaded(&mut index), batch)
+        })
+    }
+
+    /// Refuses a reference to a branch that the repository has not. The branch may be another one than is written now:
+    /// what was stored before that setting changed stays readable.
+    pub(super) fn known(&self, repo: &Repository, at: &Version) -> Result<()> {
+        let name = format!("refs/heads/{}", at.branch);
+        if at.branch == self.options.branch
+            || (git2::Reference::is_valid_name(&name) && branch::tip(repo, &name)?.is_some())
+        {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::NotFound, "read backup", "the repository has no such branch")
+            .with("branch", at.branch.escape_debug()))
+    }
+
+    fn loaded<'i>(&self, index: &'i mut Option<Index>) -> &'i mut Index {
+        index.get_or_insert_with(|| Index::load(&self.layout.index(&self.options.branch)))
+    }
+
+    /// Looks at an index that knows every commit of the branch.
+    pub(super) fn indexed<T>(&self, repo: &Repository, look: impl FnOnce(&Index) -> T) -> Result<T> {
+        let tip = branch::tip(repo, &self.options.refname())?;
+        {
+            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(index) = index.as_ref().filter(|index| index.tip() == tip) {
+                return Ok(look(index));
+            }
+        }
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let index = self.loaded(&mut index);
+        history::catch_up(&self.layout, index, tip)?;
+        Ok(look(index))
+    }
+
+    /// Merges the packs of one size when there are many. What goes wrong is of no consequence to what is stored.
+    pub(super) fn merge_small(&self) {
+        let Ok(_alone) = self.repacking.try_lock() else { return };
+        let merge = || -> Result<()> {
+            let Some(_lock) = FileLock::try_acquire(&self.layout.repack_lock())? else { return Ok(()) };
+            loop {
+                let selection = Selection::too_many(&self.layout)?;
+                if selection.is_empty() || self.closing.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                let go_on = || !self.closing.load(Ordering::Relaxed);
+                let merged = repack::merge(&self.layout, &selection, self.now(), &go_on)?;
+                tracing::debug!(?merged, "merged small packs");
+            }
+        };
+        match merge() {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::Timeout => {}
+            Err(e) => tracing::warn!(error = %e, "small packs could not be merged"),
+        }
+    }
+
+    fn now(&self) -> SystemTime {
+        self.clock.now().into()
+    }
+
+    pub(super) fn maintain(&self, budget: &Budget) -> Result<Report> {
+        let mut report = Report::default();
+        let _alone = self.repacking.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(_repack) = FileLock::try_acquire(&self.layout.repack_lock())? else {
+            report.done.push("another process is merging packs: nothing done".to_owned());
+            return Ok(report);
+        };
+        if let Some(_writers) = self.layout.try_lock()? {
+            let (files, bytes) = repack::clear_leftovers(&self.layout, self.now())?;
+            if files > 0 {
+                report.done.push(format!("removed {files} unfinished files of a process that ended early"));
+                report.bytes_freed += bytes;
+            }
+        }
+        let selection = Selection::everything(&self.layout)?;
+        if selection.is_empty() {
+            return Ok(report);
+        }
+        let begun = self.clock.monotonic();
+        let go_on =
+            || self.clock.monotonic().saturating_sub(begun) < budget.duration && !self.closing.load(Ordering::Relaxed);
+        match repack::merge(&self.layout, &selection, self.now(), &go_on) {
+            Ok(m) => {
+                report.bytes_freed += m.before.saturating_sub(m.after);
+                report.done.push(format!(
+                    "merged {} packs and {} loose objects into one pack of {} objects: {} bytes, {} before",
+                    m.packs, m.loose, m.objects, m.after, m.before
+                ));
+                if m.pruned > 0 {
+                    report.done.push(format!("left out {} objects that nothing leads to", m.pruned));
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::Timeout => {
+                report.done.push("the time was up before all packs were merged: nothing changed".to_owned());
+            }
+            Err(e) => return Err(e),
+        }
+        self.handles.close();
+        Ok(report)
+    }
+
+    pub(super) fn usage(&self, filter: &UsageFilter) -> Result<Usage> {
+        let count = |records: &mut dyn Iterator<Item = Record>| {
+            records.filter(Record::is_backup).fold((0, 0), |(n, bytes), r| (n + 1, bytes + r.size))
+        };
+        let (all, wanted) = self.handles.with(&self.layout, 1, |repo| {
+            self.indexed(repo, |index| {
+                let all = count(&mut index.records().iter().copied());
+                let wanted = filter.device.as_ref().map_or(all, |d| count(&mut index.of_device(d)));
+                (all, wanted)
+            })
+        })?;
+        let stored = pack::stored(&self.layout)?;
+        let mut usage = Usage::default();
+        (usage.backups, usage.content_bytes) = wanted;
+        // Versions share what they have in common: a device's part of the packs is its part of the contents.
+        let share = if all.1 == 0 { 0.0 } else { wanted.1 as f64 / all.1 as f64 };
+        usage.stored_bytes = if filter.device.is_some() { (stored as f64 * share) as u64 } else { stored };
+        Ok(usage)
+    }
+}
