@@ -106,17 +106,15 @@ impl Plain {
     async fn write(&self, folder: &LocalStore, job: &Job) -> Result<(Content, Written)> {
         let at = &job.place.content;
         let Encoded { mut stream, transforms, header } = encoded(job).await?;
-        let mut hash = Sha256::new();
         let mut size = 0_u64;
         let mut buffer = BytesMut::new();
         let mut file: Option<Writing> = None;
         while let Some(chunk) = stream.try_next().await? {
-            hash.update(&chunk);
             size += chunk.len() as u64;
             buffer.extend_from_slice(&chunk);
             if file.is_none() && buffer.len() > IN_MEMORY {
                 let writer = folder.stage().await.map_err(|e| write_error(at, e))?;
-                file = Some(Writing::Idle(writer));
+                file = Some(Writing::Idle(Box::new(Hashed { writer, hash: Sha256::new() })));
             }
             if buffer.len() >= WRITE
                 && let Some(writing) = file.take()
@@ -124,40 +122,54 @@ impl Plain {
                 file = Some(writing.append(buffer.split().freeze(), at).await?);
             }
         }
-        let content = match file {
-            None => Content::Bytes(buffer.freeze()),
-            Some(writing) => Content::Staged(writing.append(buffer.freeze(), at).await?.finish(at).await?),
+        let (content, hash) = match file {
+            None => {
+                let bytes = buffer.freeze();
+                let hash = Digest::of(&bytes);
+                (Content::Bytes(bytes), hash)
+            }
+            Some(writing) => {
+                let (file, hash) = writing.append(buffer.freeze(), at).await?.finish(at).await?;
+                (Content::Staged(file), hash)
+            }
         };
-        let stored = stored_as(job, size, Digest(hash.finalize().into()), header);
-        Ok((content, Written { stored, transforms }))
+        Ok((content, Written { stored: stored_as(job, size, hash, header), transforms }))
     }
 }
 
-/// A file that is written in the background: while one piece is written, the next is made.
+/// A file, and the hash of what was written into it.
+struct Hashed {
+    writer: StagedWriter,
+    hash: Sha256,
+}
+
+/// A file that is hashed and written in the background: while one piece is written, the next is made.
 enum Writing {
-    Idle(StagedWriter),
-    Busy(JoinHandle<std::io::Result<StagedWriter>>),
+    Idle(Box<Hashed>),
+    Busy(JoinHandle<std::io::Result<Box<Hashed>>>),
 }
 
 impl Writing {
-    async fn idle(self, at: &Path) -> Result<StagedWriter> {
+    async fn idle(self, at: &Path) -> Result<Box<Hashed>> {
         match self {
-            Self::Idle(writer) => Ok(writer),
+            Self::Idle(file) => Ok(file),
             Self::Busy(running) => written(running.await, at),
         }
     }
 
     async fn append(self, bytes: Bytes, at: &Path) -> Result<Self> {
-        let mut writer = self.idle(at).await?;
+        let mut file = self.idle(at).await?;
         Ok(Self::Busy(tokio::task::spawn_blocking(move || {
-            writer.append(&bytes)?;
-            Ok(writer)
+            file.hash.update(&bytes);
+            file.writer.append(&bytes)?;
+            Ok(file)
         })))
     }
 
-    async fn finish(self, at: &Path) -> Result<StagedFile> {
-        let writer = self.idle(at).await?;
-        written(tokio::task::spawn_blocking(move || writer.finish()).await, at)
+    async fn finish(self, at: &Path) -> Result<(StagedFile, Digest)> {
+        let Hashed { writer, hash } = *self.idle(at).await?;
+        let file = written(tokio::task::spawn_blocking(move || writer.finish()).await, at)?;
+        Ok((file, Digest(hash.finalize().into())))
     }
 }
 
