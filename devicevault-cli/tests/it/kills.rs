@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
-use devicevault_testkit::sim::{SimDevice, Simulated};
+use devicevault_testkit::sim::{Fleet, SimDevice, Simulated};
 
-use crate::person::files_below;
+use crate::person::{Person, files_below};
 use crate::sight::devices;
 
 /// How often the program is killed, unless `DEVICEVAULT_KILLS` says otherwise.
@@ -41,6 +41,33 @@ async fn after_any_kill_the_next_run_goes_well() {
             person.asks(&["verify", "--quiet"]).await.good();
         }
     }
+    all_is_well(&fleet, &person).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_at_any_step_the_next_run_goes_well() {
+    const DEVICES: usize = 20;
+    // Each device's run tells of five steps at least: begun, collected, storing (per destination), stored, recorded.
+    const STEPS: usize = 5 * DEVICES;
+    let (fleet, person) = devices((0..DEVICES).map(|i| SimDevice::cisco_ios(format!("sw{i:02}")).size(8 << 10))).await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let every = number("DEVICEVAULT_EVERY").unwrap_or(9);
+    for step in (1..=STEPS).step_by(every) {
+        fleet.devices().iter().for_each(Simulated::change_something);
+        let args = ["backup", "--all", "--quiet", "--log-format", "json", "--log-level", "debug"];
+        let mut child = person.program(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = std::io::BufReader::new(child.stderr.take().unwrap());
+        let steps = std::io::BufRead::lines(log).map_while(Result::ok).filter(|line| line.contains("\"event\":\"run_"));
+        assert!(steps.take(step).count() > 0, "the program tells of no steps");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    all_is_well(&fleet, &person).await;
+}
+
+/// The next run needs no help, and all that the catalog tells of is there, whole, and nothing half beside it.
+async fn all_is_well(fleet: &Fleet, person: &Person) {
     fleet.devices().iter().for_each(Simulated::change_something);
     person.asks(&["backup", "--all", "--quiet", "--retries", "0"]).await.good();
     person.asks(&["verify", "--quiet"]).await.good();

@@ -34,6 +34,7 @@ pub(super) async fn attempt(engine: &Inner, job: &Job, start: NewRun, permit: Se
     let (collected, failed, error) = collect(engine, job, &mut run).await;
     drop(permit);
     run.collected_at = Some(engine.clock.now());
+    tell_step(&run, "collected");
     run.size_before = collected.iter().map(|c| c.original.size).sum();
     engine.events.emit(&Event::Collected { run: id });
 
@@ -59,6 +60,7 @@ pub(super) async fn attempt(engine: &Inner, job: &Job, start: NewRun, permit: Se
     run.finished_at = Some(engine.clock.now());
     run.state = verdict(&run);
     outcomes.push(Outcome::End(run.clone()));
+    tell_step(&run, "stored");
     engine.catalog.record(id, outcomes).await?;
     tell_end(engine, &run);
 
@@ -177,6 +179,7 @@ impl Plan<'_> {
         };
         let mut entry = Entry::new(self.manifest(view, size, sha256));
         entry.summary = self.summary();
+        tell_step(self.run, "storing");
         let begun = self.engine.clock.monotonic();
         let way = parking::store(self.engine, destination, entry, body).await;
         let Stored { result: verdict, attempts } = way.stored;
@@ -365,6 +368,12 @@ fn verdict(run: &Run) -> RunState {
         (true, true) => RunState::Succeeded,
         (true, false) => RunState::Unchanged,
     }
+}
+
+/// A step of a run is done; for those who trace.
+fn tell_step(run: &Run, stage: &'static str) {
+    tracing::debug!(event = "run_step", task_id = %run.start.task_id, task_identifier = %run.start.task_identifier,
+        device = %run.start.device_name, stage);
 }
 
 fn tell_start(engine: &Inner, run: &Run) {

@@ -17,14 +17,22 @@ pub struct RetryPolicy {
     pub base: Duration,
     /// No wait is longer.
     pub max: Duration,
+    /// What asks for a longer wait than this is given up at once: a run does not stand still for it.
+    pub patience: Duration,
     /// Part of a wait that is drawn by chance, from 0 (none) to 1 (all): spreads devices that failed together.
     pub jitter: f64,
 }
 
 impl Default for RetryPolicy {
-    /// Three tries, 1 s doubled up to 60 s, half of it by chance.
+    /// Three tries, 1 s doubled up to 60 s, half of it by chance; nothing that asks for more than 30 s.
     fn default() -> Self {
-        Self { attempts: 3, base: Duration::from_secs(1), max: Duration::from_secs(60), jitter: 0.5 }
+        Self {
+            attempts: 3,
+            base: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+            patience: Duration::from_secs(30),
+            jitter: 0.5,
+        }
     }
 }
 
@@ -53,7 +61,7 @@ impl RetryPolicy {
     #[must_use]
     pub fn wait(&self, attempt: u32, error: &Error) -> Option<Duration> {
         let Retry::After(least) = error.retry() else { return None };
-        if attempt >= self.attempts {
+        if attempt >= self.attempts || least > self.patience {
             return None;
         }
         let doubled = self.base.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
@@ -80,12 +88,14 @@ mod tests {
         let e = Error::new(ErrorKind::Timeout, "x", "y");
         assert!(policy.wait(1, &e).is_some() && policy.wait(2, &e).is_some() && policy.wait(3, &e).is_none());
         assert_eq!(RetryPolicy::never().wait(1, &e), None);
+        let full = Error::new(ErrorKind::QuotaExceeded, "x", "y").retry_advice(Retry::After(Duration::from_secs(60)));
+        assert_eq!(policy.wait(1, &full), None);
     }
 
     proptest! {
         #[test]
         fn waits_stay_within_their_bounds(attempt in 1u32..100, base in 0u64..100_000, max in 0u64..100_000, jitter in -1.0f64..2.0) {
-            let policy = RetryPolicy { attempts: 1000, base: Duration::from_millis(base), max: Duration::from_millis(max), jitter };
+            let policy = RetryPolicy { attempts: 1000, base: Duration::from_millis(base), max: Duration::from_millis(max), patience: Duration::MAX, jitter };
             let e = Error::new(ErrorKind::Unavailable, "x", "y").retry_advice(Retry::After(Duration::ZERO));
             prop_assert!(policy.wait(attempt, &e).unwrap() <= policy.max);
         }
