@@ -1,9 +1,11 @@
 //! The channel that a remote `scp` runs on.
 
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use futures::future::{Either, select};
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::time::timeout;
@@ -80,24 +82,35 @@ impl ScpChannel {
         SshError::Closed { step, said: self.farewell.said(), source: None }.into()
     }
 
-    pub(super) async fn send(&self, bytes: impl Into<Bytes>) -> Result<(), ScpError> {
-        let Some(write) = &self.write else { return Err(self.lost("write")) };
-        if self.ended {
-            return Err(self.lost("write"));
+    /// Sends bytes, and keeps what the other side says meanwhile. It fails when the program ends before it took them.
+    pub(super) async fn send(&mut self, bytes: impl Into<Bytes>) -> Result<(), ScpError> {
+        let lost = || SshError::Closed { step: "write", said: self.farewell.said(), source: None };
+        let (Some(write), false) = (&self.write, self.ended) else { return Err(lost().into()) };
+        let mut sending = pin!(write.data_bytes(bytes.into()));
+        loop {
+            // A channel that was closed never opens its window again: the end is seen by reading alone.
+            let heard = match select(sending.as_mut(), pin!(self.read.wait())).await {
+                Either::Left((sent, _)) => return sent.map_err(|_| lost().into()),
+                Either::Right((heard, _)) => heard,
+            };
+            match heard {
+                Some(ChannelMsg::Data { data }) if self.unread.len() <= LONGEST_LINE => {
+                    self.unread.extend_from_slice(&data);
+                }
+                Some(ChannelMsg::Data { .. }) => {
+                    return Err(ScpError::protocol("it talks where it should listen", &self.unread));
+                }
+                Some(ChannelMsg::Eof | ChannelMsg::Close) | None => {
+                    self.ended = true;
+                    return Err(lost().into());
+                }
+                Some(other) => note(&mut self.errors, &mut self.status, other),
+            }
         }
-        // A channel that was closed never opens its window again.
-        write.data_bytes(bytes.into()).await.map_err(|_| self.lost("write"))
     }
 
     fn note(&mut self, message: ChannelMsg) {
-        match message {
-            ChannelMsg::ExtendedData { data, .. } => {
-                let room = MOST_ERRORS.saturating_sub(self.errors.len()).min(data.len());
-                self.errors.extend_from_slice(data.get(..room).unwrap_or_default());
-            }
-            ChannelMsg::ExitStatus { exit_status } => self.status = Some(exit_status),
-            _ => {}
-        }
+        note(&mut self.errors, &mut self.status, message);
     }
 
     /// The next bytes, up to `most`; `None` when the program says no more.
@@ -236,6 +249,18 @@ impl ScpChannel {
 
     pub(super) fn status(&self) -> Option<u32> {
         self.status
+    }
+}
+
+/// Keeps what is neither content nor the end.
+fn note(errors: &mut Vec<u8>, status: &mut Option<u32>, message: ChannelMsg) {
+    match message {
+        ChannelMsg::ExtendedData { data, .. } => {
+            let room = MOST_ERRORS.saturating_sub(errors.len()).min(data.len());
+            errors.extend_from_slice(data.get(..room).unwrap_or_default());
+        }
+        ChannelMsg::ExitStatus { exit_status } => *status = Some(exit_status),
+        _ => {}
     }
 }
 

@@ -44,7 +44,11 @@ impl ScpWriter {
             let why = format!("{} bytes were offered, and there are more", self.size);
             return Err(ScpError::incomplete(&self.channel.path, why));
         }
-        self.channel.send(data).await?;
+        if let Err(lost) = self.channel.send(data).await {
+            // It may have said why before it went.
+            self.channel.answer().await?;
+            return Err(lost);
+        }
         self.left -= length;
         Ok(())
     }

@@ -114,7 +114,8 @@ impl ScpReader {
                 return Err(ScpError::incomplete(&self.channel.path, why));
             }
         }
-        self.channel.send(YES).await?;
+        // It is whole now, whether or not the device waits to hear that we know.
+        let _ = self.channel.send(YES).await;
         // A second file would mean that the path names several, and nobody asked for just this one.
         let more = self.channel.finish().await;
         if !more.is_empty() {

@@ -145,3 +145,29 @@ async fn a_device_that_takes_no_file_says_why() {
         assert!(e.to_string().contains(fits), "{fits}: {e}");
     }
 }
+
+#[tokio::test]
+async fn a_device_that_stops_taking_leaves_nobody_waiting() {
+    for (last, fits) in [(&b"\x01scp: No space left on device\n"[..], "No space left"), (b"", "")] {
+        let at = serve(move |_, mut stream| async move {
+            for _ in 0..2 {
+                stream.write_all(b"\0").await.unwrap();
+            }
+            stream.write_all(last).await.unwrap();
+            stream.shutdown().await.unwrap();
+            // It reads nothing, and goes: the channel is closed while the window is.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        })
+        .await;
+        let connection = visit(&at).await;
+        let sent = async {
+            let mut file = connection.scp_write("x", 100 << 20, 0o600).await?;
+            for _ in 0..100 {
+                file.write(vec![0; 1 << 20].into()).await?;
+            }
+            file.close().await
+        };
+        let e = timeout(Duration::from_secs(10), sent).await.expect("an end").unwrap_err();
+        assert!(e.to_string().contains(fits), "{fits}: {e}");
+    }
+}
