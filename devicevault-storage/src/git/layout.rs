@@ -5,13 +5,16 @@ use std::io::{ErrorKind as Io, Write as _};
 use std::path::{Path, PathBuf};
 
 use devicevault_core::{Digest, Error, ErrorKind, Result};
-use git2::{ErrorCode, Repository, RepositoryInitOptions};
+use git2::{ErrorCode, Repository};
 
 use super::fault;
 use super::lock::FileLock;
 
 /// What stands in a folder that is complete: the layout of `devicevault/` and its version.
 const FORMAT: &str = "DeviceVault in a Git repository, format 1\n";
+
+/// The settings of a bare repository.
+const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
 
 /// Paths in a bare repository. Ours are below `devicevault/`, which Git leaves alone.
 #[derive(Debug, Clone)]
@@ -48,38 +51,50 @@ impl Layout {
         make_folder(dir).map_err(at)?;
         make_folder(&this.own()).map_err(at)?;
         if !this.format_file().is_file() {
-            this.initialise(branch, !exists || empty || ours)?;
+            this.initialise(branch)?;
         }
         this.repository()?;
         Ok(this)
     }
 
     /// Whoever has the lock makes what is missing; what a killed process left half is made again.
-    fn initialise(&self, branch: &str, new: bool) -> Result<()> {
-        let operation = "create repository";
+    ///
+    /// Not by libgit2: killed, that leaves locks behind.
+    fn initialise(&self, branch: &str) -> Result<()> {
         let lock = self.lock();
-        let at = |e| fault::io(operation, &lock, e);
+        let at = |e| fault::io("create repository", &lock, e);
         let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock).map_err(at)?;
         file.lock().map_err(at)?;
         if self.format_file().is_file() {
             return Ok(());
         }
-        if new {
-            let mut options = RepositoryInitOptions::new();
-            options.bare(true).mkpath(true).external_template(false).initial_head(branch);
-            Repository::init_opts(&self.dir, &options).map_err(|e| fault::git(operation, e))?;
-        }
-        let staged = self.own().join("format.new");
-        fs::write(&staged, FORMAT).map_err(|e| fault::io(operation, &staged, e))?;
-        if new {
+        // The last that is made: with it, the repository is complete, or somebody else's.
+        if !self.dir.join("HEAD").exists() {
+            for folder in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
+                let path = self.dir.join(folder);
+                fs::create_dir_all(&path).map_err(|e| fault::io("create repository", &path, e))?;
+            }
+            self.place(&self.dir.join("config"), CONFIG)?;
+            self.place(&self.dir.join("HEAD"), &format!("ref: refs/heads/{branch}\n"))?;
             sync_tree(&self.dir)?;
             if let Some(parent) = self.dir.parent().filter(|p| !p.as_os_str().is_empty()) {
                 sync_folder(parent)?;
             }
         }
-        // Last: what this file stands for is complete.
-        fs::rename(&staged, self.format_file()).map_err(|e| fault::io(operation, &staged, e))?;
-        sync_folder(&self.own())
+        self.place(&self.format_file(), FORMAT)
+    }
+
+    /// Writes a file whole, or not at all.
+    fn place(&self, path: &Path, content: &str) -> Result<()> {
+        let staged = self.own().join("new");
+        let failed = |e| fault::io("create repository", path, e);
+        match fs::remove_file(&staged) {
+            Err(e) if e.kind() != Io::NotFound => return Err(failed(e)),
+            _ => {}
+        }
+        write_new(&staged, content.as_bytes()).map_err(failed)?;
+        fs::rename(&staged, path).map_err(failed)?;
+        sync_folder(path.parent().unwrap_or(&self.dir))
     }
 
     /// A handle of libgit2's, to read with: what is written here is written, and flushed, by ourselves.
