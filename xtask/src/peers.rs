@@ -23,10 +23,12 @@ enum What {
 use What::{Programs, PythonModule};
 
 /// A new one is a new line.
-const PEERS: [Peer; 9] = [
+const PEERS: [Peer; 11] = [
     Peer { word: "dropbear", what: Programs(&["dropbear"]), package: "dropbear-bin" },
     Peer { word: "frr", what: Programs(&["vtysh", "bgpd"]), package: "frr" },
     Peer { word: "git", what: Programs(&["git"]), package: "git" },
+    Peer { word: "opensc", what: Programs(&["pkcs11-tool"]), package: "opensc" },
+    Peer { word: "softhsm2", what: Programs(&["softhsm2-util"]), package: "softhsm2" },
     Peer { word: "ssh-keygen", what: Programs(&["ssh-keygen"]), package: "openssh-client" },
     Peer { word: "sshd", what: Programs(&["sshd"]), package: "openssh-server" },
     Peer { word: "python3", what: Programs(&["python3"]), package: "python3" },

@@ -13,3 +13,5 @@ mod git;
 mod local;
 #[cfg(all(feature = "plain", unix))]
 mod plain;
+#[cfg(all(feature = "pkcs11", feature = "plain", unix))]
+mod tokens;

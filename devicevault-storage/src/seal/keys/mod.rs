@@ -1,7 +1,7 @@
 //! Keys at rest: key-encryption keys that people hold, and the epoch keys that they wrap.
 //!
 //! Who holds a key-encryption key implements [`KeyProvider`](devicevault_core::KeyProvider): [`Kek`] has its bytes,
-//! [`PassphraseKek`] makes them of a passphrase, [`key_file`] and [`key_command`] fetch them when they are needed. A
+//! [`PassphraseKek`] makes them of a passphrase, `TokenKek` (feature `pkcs11`) has a token use them, [`key_file`] and [`key_command`] fetch them when they are needed. A
 //! plugin's provider goes into a [`Keyring`] beside these.
 
 mod deferred;
@@ -12,6 +12,8 @@ mod folder;
 mod keyring;
 mod kit;
 mod passphrase;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod raw;
 
 pub use deferred::Deferred;
@@ -22,6 +24,8 @@ pub use folder::KeyFolder;
 pub use keyring::Keyring;
 pub use kit::{key_of_text, kit_lines};
 pub use passphrase::{Passphrase, PassphraseKek};
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::{Canary, TokenKek, TokenOptions};
 pub use raw::Kek;
 
 use super::crypto::Key;
