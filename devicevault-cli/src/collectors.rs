@@ -1,4 +1,4 @@
-//! The collectors that a command can use: those of the program and the one for command lines.
+//! The collectors that a command can use: those that the program ships and those that were registered with it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,8 +22,8 @@ impl Collectors {
     pub(crate) fn of_home(context: &Context, home: &Path) -> Result<Self> {
         let own = home.join(PLATFORMS);
         let platforms = context.platforms_dir.clone().or_else(|| own.is_dir().then_some(own));
-        let cli = wiring::cli_collector(platforms.as_deref(), &home.join(KNOWN_HOSTS))?;
-        let mut all = BTreeMap::from([(cli.info().key.clone(), cli)]);
+        let shipped = wiring::shipped_collectors(platforms.as_deref(), &home.join(KNOWN_HOSTS))?;
+        let mut all: BTreeMap<_, _> = shipped.into_iter().map(|c| (c.info().key.clone(), c)).collect();
         // A collector that was registered goes before the shipped one of its key.
         all.extend(context.parts.collectors.iter().map(|(k, c)| (k.clone(), c.clone())));
         Ok(Self(Arc::new(all)))

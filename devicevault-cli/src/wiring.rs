@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use devicevault_collectors::{CliCollector, Platform, PlatformSet, PlatformSource, SshDialer, options};
+use devicevault_collectors::{
+    CliCollector, Platform, PlatformSet, PlatformSource, ScpCollector, SftpCollector, SshDialer, options,
+};
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::{
     Catalog, Clock, Collector, Device, Error, ErrorKind, Inventory, Result, StorageBackend, StorageRef,
@@ -116,13 +118,19 @@ fn store(catalog: SqliteCatalog) -> Store {
     Store { catalog: catalog.clone(), inventory: catalog }
 }
 
-/// The collector for command lines, with the platforms of a folder beside the shipped ones.
+/// The collectors that the program ships: for command lines, with the platforms of a folder beside the shipped ones,
+/// and for files over SFTP and SCP.
 ///
 /// # Errors
 /// A platform file is wrong.
-pub(crate) fn cli_collector(platforms: Option<&Path>, known_hosts: &Path) -> Result<Arc<dyn Collector>> {
+pub(crate) fn shipped_collectors(platforms: Option<&Path>, known_hosts: &Path) -> Result<Vec<Arc<dyn Collector>>> {
     let dialer = SshDialer::new(Arc::new(KnownHostsFile::new(known_hosts)));
-    Ok(Arc::new(CliCollector::new(Arc::new(platform_set(platforms)?), Arc::new(dialer))))
+    let platforms = Arc::new(platform_set(platforms)?);
+    Ok(vec![
+        Arc::new(SftpCollector::new(platforms.clone(), dialer.clone())),
+        Arc::new(ScpCollector::new(platforms.clone(), dialer.clone())),
+        Arc::new(CliCollector::new(platforms, Arc::new(dialer))),
+    ])
 }
 
 /// Sets which SSH algorithms a device is offered.
@@ -162,7 +170,7 @@ pub(crate) fn set_host_key(device: &mut Device, trust: &str) -> Result<()> {
 
 /// Whether a device's collector logs in, so that a secret has to be at hand.
 pub(crate) fn needs_login(device: &Device) -> bool {
-    device.collector == CliCollector::KEY
+    [CliCollector::KEY, SftpCollector::KEY, ScpCollector::KEY].contains(&device.collector.as_str())
 }
 
 /// Refuses settings that look like those of the collector for command lines and are none.

@@ -109,7 +109,18 @@ impl Plain {
         let mut size = 0_u64;
         let mut buffer = BytesMut::new();
         let mut file: Option<Writing> = None;
-        while let Some(chunk) = stream.try_next().await? {
+        loop {
+            let chunk = match stream.try_next().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(e) => {
+                    // What is written this moment goes with its file, before the caller hears of the failure.
+                    if let Some(writing) = file {
+                        drop(writing.idle(at).await);
+                    }
+                    return Err(e);
+                }
+            };
             size += chunk.len() as u64;
             buffer.extend_from_slice(&chunk);
             if file.is_none() && buffer.len() > IN_MEMORY {
