@@ -15,6 +15,8 @@ mod passphrase;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod raw;
+#[cfg(feature = "plain")]
+mod rewrap;
 
 pub use deferred::Deferred;
 pub use epoch::{EpochId, EpochObject};
@@ -27,5 +29,7 @@ pub use passphrase::{Passphrase, PassphraseKek};
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::{Canary, TokenKek, TokenOptions};
 pub use raw::Kek;
+#[cfg(feature = "plain")]
+pub use rewrap::{KeyPlaces, Rewrapped, rewrap};
 
 use super::crypto::Key;

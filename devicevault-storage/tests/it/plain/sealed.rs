@@ -15,7 +15,7 @@ use devicevault_core::{
 use devicevault_storage::codec::Compression;
 use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
-use devicevault_storage::seal::keys::{Kek, Passphrase, PassphraseKek};
+use devicevault_storage::seal::keys::{Kek, KeyFolder, KeyPlaces, Passphrase, PassphraseKek, rewrap};
 use devicevault_storage::seal::{EpochId, EpochObject, Key, Keyring};
 use devicevault_testkit::samples;
 use futures::TryStreamExt as _;
@@ -438,6 +438,8 @@ struct Watched {
     reads: Mutex<Vec<(Path, u64)>>,
     writes: Mutex<Vec<Path>>,
     refuse_keys: Mutex<bool>,
+    /// So many more writes succeed.
+    left: Mutex<usize>,
 }
 
 impl fmt::Display for Watched {
@@ -453,6 +455,7 @@ impl Watched {
             reads: Mutex::default(),
             writes: Mutex::default(),
             refuse_keys: Mutex::new(false),
+            left: Mutex::new(usize::MAX),
         })
     }
 
@@ -460,6 +463,9 @@ impl Watched {
         if *self.refuse_keys.lock().unwrap() && location.as_ref().starts_with("keys/") {
             return Err(object_store::Error::PermissionDenied { path: location.to_string(), source: "no".into() });
         }
+        let mut left = self.left.lock().unwrap();
+        let gone = || object_store::Error::Generic { store: "watched", source: "it is gone".into() };
+        *left = left.checked_sub(1).ok_or_else(gone)?;
         self.writes.lock().unwrap().push(location.clone());
         Ok(())
     }
@@ -595,4 +601,68 @@ async fn an_object_that_somebody_put_in_place_of_the_key_is_replaced_and_a_later
     let (entry, body) = config("sw1", CONTENT);
     at_with(folder.path(), ring).await.store_one(entry, body).await.unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), later.to_json());
+}
+
+#[tokio::test]
+async fn a_rotation_that_stops_at_any_write_is_finished_by_the_next_and_loses_nothing() {
+    let new = || Arc::new(Kek::raw(Key::new([1; 32]))) as Arc<dyn KeyProvider>;
+    let old_id = kek().kek().await.unwrap();
+    for stop in 0..12 {
+        let (home, one, two) = (Watched::new(), Watched::new(), Watched::new());
+        let ring = Keyring::new(vec![kek(), new()]);
+        let places = KeyPlaces {
+            home: KeyFolder::of_home(home.clone()),
+            destinations: vec![
+                ("one".to_owned(), KeyFolder::of_destination(one.clone())),
+                ("two".to_owned(), KeyFolder::of_destination(two.clone())),
+            ],
+        };
+        let mut stored = Vec::new();
+        for i in 0..3 {
+            let object = ring.create_epoch(&[kek()], Timestamp::UNIX_EPOCH).await.unwrap();
+            places.home.publish(&object).await.unwrap();
+            for store in [&one, &two] {
+                let backend = PlainBackend::over(store.clone(), PlainOptions::default().with_sealing(ring.clone()));
+                let (entry, body) = config(&format!("sw{i}"), CONTENT);
+                stored.push((store.clone(), backend.store_one(entry, body).await.unwrap()));
+            }
+        }
+        let all_open = async |keys: Vec<Arc<dyn KeyProvider>>| {
+            for (store, at) in &stored {
+                let ring = Keyring::new(keys.clone());
+                let reader = PlainBackend::over(store.clone(), PlainOptions::default().with_keyring(ring));
+                if reader.read_all(at, 1000).await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        // It stops before a write of home, or of a destination; a ring as the next process loads it goes on.
+        for store in [&home, &one, &two] {
+            *store.left.lock().unwrap() = stop.min(3);
+        }
+        *two.left.lock().unwrap() = stop.saturating_sub(6).min(3);
+        let first = rewrap(&ring, &places, &[new()], std::slice::from_ref(&old_id)).await;
+        assert_eq!(first.as_ref().is_ok_and(|r| r.behind.is_empty()), stop >= 9, "{stop}: {first:?}");
+        assert!(all_open(vec![kek(), new()]).await, "{stop}: with both keys everything opens at any time");
+        for store in [&home, &one, &two] {
+            *store.left.lock().unwrap() = usize::MAX;
+        }
+        let next = Keyring::new(vec![kek(), new()]);
+        for id in places.home.list().await.unwrap() {
+            next.add(places.home.load(id).await.unwrap().unwrap());
+        }
+        let done = rewrap(&next, &places, &[new()], std::slice::from_ref(&old_id)).await.unwrap();
+        assert!(done.behind.is_empty(), "{done:?}");
+        assert!(all_open(vec![new()]).await && !all_open(vec![kek()]).await, "{stop}");
+        assert_eq!(rewrap(&next, &places, &[new()], std::slice::from_ref(&old_id)).await.unwrap().changed, 0);
+    }
+}
+
+#[tokio::test]
+async fn the_last_key_cannot_be_retired() {
+    let ring = keyring();
+    let places = KeyPlaces { home: KeyFolder::of_home(Watched::new()), destinations: Vec::new() };
+    let id = kek().kek().await.unwrap();
+    assert_eq!(rewrap(&ring, &places, &[], &[id]).await.unwrap_err().kind(), ErrorKind::Conflict);
 }
