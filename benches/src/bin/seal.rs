@@ -277,6 +277,9 @@ fn line(what: &str, (seconds, peak): (f64, f64), stored: Option<u64>, ours: f64)
     );
 }
 
+/// Seconds and peak of memory, of each run.
+type Measured = Vec<(f64, f64)>;
+
 fn compare(root: &Path, input: &Path, repeats: usize, compressible: bool) {
     let name = input.file_name().unwrap().to_str().unwrap();
     println!("250 MiB, {name} (seconds, rate, peak of memory, compression)");
@@ -285,7 +288,7 @@ fn compare(root: &Path, input: &Path, repeats: usize, compressible: bool) {
     let (restored, path) = (root.join("restored"), input.to_str().unwrap());
     let (mut stores, mut restores, mut probes) = (Vec::new(), Vec::new(), Vec::new());
     let mut size = 0;
-    let mut peers: Vec<(&str, Vec<(f64, f64)>, Vec<(f64, f64)>, u64)> = vec![];
+    let mut peers: Vec<(&str, Measured, Measured, u64)> = vec![];
     for program in ["restic", "borg"].into_iter().filter(|p| is_installed(p)) {
         peers.push((program, Vec::new(), Vec::new(), 0));
     }

@@ -1,11 +1,9 @@
 //! Sealed backups through the backend: what lies in the store, who can read it, and what tampering comes to.
 
-use std::fmt;
 use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use devicevault_core::storage::{ListFilter, Verdict, VerifyDepth};
 use devicevault_core::{
@@ -19,15 +17,10 @@ use devicevault_storage::seal::keys::{Kek, KeyFolder, KeyPlaces, Passphrase, Pas
 use devicevault_storage::seal::{EpochId, EpochObject, Key, Keyring};
 use devicevault_testkit::samples;
 use futures::TryStreamExt as _;
-use futures::stream::BoxStream;
-use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult,
-};
 use serde_json::Value;
 
+use super::watched::Watched;
 use super::{
     ALL, OPAQUE, SEALED, SEALED_AS_IT_IS, Way, ZSTD, at, config, files, fresh, kek, keyring, listed, manifest_of,
     options,
@@ -429,88 +422,6 @@ async fn opaque_names_stay_the_same_and_their_key_is_not_replaced() {
     assert_eq!(e.kind(), ErrorKind::KeyUnavailable, "{e:?}");
     assert!(e.hint_text().is_some());
     assert_eq!(listed(&third).await.len(), 2, "reading needs no key of names");
-}
-
-/// A store that tells what was asked of it, and refuses what it is told to.
-#[derive(Debug)]
-struct Watched {
-    store: InMemory,
-    reads: Mutex<Vec<(Path, u64)>>,
-    writes: Mutex<Vec<Path>>,
-    refuse_keys: Mutex<bool>,
-    /// So many more writes succeed.
-    left: Mutex<usize>,
-}
-
-impl fmt::Display for Watched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("watched")
-    }
-}
-
-impl Watched {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            store: InMemory::new(),
-            reads: Mutex::default(),
-            writes: Mutex::default(),
-            refuse_keys: Mutex::new(false),
-            left: Mutex::new(usize::MAX),
-        })
-    }
-
-    fn written(&self, location: &Path) -> object_store::Result<()> {
-        if *self.refuse_keys.lock().unwrap() && location.as_ref().starts_with("keys/") {
-            return Err(object_store::Error::PermissionDenied { path: location.to_string(), source: "no".into() });
-        }
-        let mut left = self.left.lock().unwrap();
-        let gone = || object_store::Error::Generic { store: "watched", source: "it is gone".into() };
-        *left = left.checked_sub(1).ok_or_else(gone)?;
-        self.writes.lock().unwrap().push(location.clone());
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Watched {
-    async fn put_opts(&self, at: &Path, what: PutPayload, how: PutOptions) -> object_store::Result<PutResult> {
-        self.written(at)?;
-        self.store.put_opts(at, what, how).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        at: &Path,
-        how: PutMultipartOptions,
-    ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        self.written(at)?;
-        self.store.put_multipart_opts(at, how).await
-    }
-
-    async fn get_opts(&self, at: &Path, how: GetOptions) -> object_store::Result<GetResult> {
-        let got = self.store.get_opts(at, how).await?;
-        self.reads.lock().unwrap().push((at.clone(), got.range.end - got.range.start));
-        Ok(got)
-    }
-
-    fn delete_stream(
-        &self,
-        which: BoxStream<'static, object_store::Result<Path>>,
-    ) -> BoxStream<'static, object_store::Result<Path>> {
-        self.store.delete_stream(which)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.store.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
-        self.store.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, how: CopyOptions) -> object_store::Result<()> {
-        self.store.copy_opts(from, to, how).await
-    }
 }
 
 #[tokio::test]
