@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Bytes that are read before the repository is opened anew: libgit2 keeps up to 16 MiB of what it unpacked for every
 /// pack that it has open.
-const REOPEN: usize = 128 << 20;
+const REOPEN: usize = 32 << 20;
 
 /// What a merge did.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use super::lock::FileLock;
 use super::options::GitOptions;
 use super::path::Version;
 use super::repack::{self, Selection};
-use super::write::{self, Checked, Target};
+use super::write::{self, Checked, Head, Target};
 use super::{branch, history, pack};
 
 /// Stores between two looks at how many packs there are.
@@ -31,6 +31,8 @@ pub(super) struct Store {
     pub(super) handles: Handles,
     /// Read from disk when it is first needed.
     index: RwLock<Option<Index>>,
+    /// Whoever stores leaves it to the next.
+    head: Mutex<Head>,
     repacking: Mutex<()>,
     stores: AtomicU32,
     /// The backend was dropped: work in the background ends at its next step.
@@ -48,6 +50,7 @@ impl Store {
             clock,
             handles: Handles::default(),
             index: RwLock::default(),
+            head: Mutex::default(),
             repacking: Mutex::default(),
             stores: AtomicU32::default(),
             closing: AtomicBool::default(),
@@ -69,7 +72,8 @@ impl Store {
         self.handles.with(&self.layout, 8, |repo| {
             let target = Target { layout: &self.layout, options: &self.options, repo, now: self.clock.now() };
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-            target.store(self.loaded(&mut index), batch)
+            let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+            target.store(self.loaded(&mut index), &mut head, batch)
         })
     }
 

@@ -41,11 +41,11 @@ pub(super) struct Target<'a> {
 pub(super) type Verdict = (usize, Result<StorageRef>);
 
 impl Target<'_> {
-    /// Stores a batch. The caller holds the writers' lock; `index` is brought up to date.
+    /// Stores a batch. The caller holds the writers' lock; `index` and `head` are brought up to date.
     ///
     /// # Errors
     /// What concerns the batch as a whole: then nothing of it is stored.
-    pub(super) fn store(&self, index: &mut Index, batch: &[Checked]) -> Result<Vec<Verdict>> {
+    pub(super) fn store(&self, index: &mut Index, head: &mut Head, batch: &[Checked]) -> Result<Vec<Verdict>> {
         let refname = self.options.refname();
         for _ in 0..REBASES {
             let tip = branch::tip(self.repo, &refname)?;
@@ -62,18 +62,22 @@ impl Target<'_> {
             let mut chain = Chain {
                 target: self,
                 fresh: &mut fresh,
-                root: Folder::root(self.repo, tip)?,
+                root: head.take(tip).map_or_else(|| Folder::root(self.repo, tip), Ok)?,
                 tip,
                 records: Vec::new(),
             };
             chain.commit_all(&new, &mut verdicts)?;
-            let records = std::mem::take(&mut chain.records);
-            let Some(end) = chain.tip.filter(|end| Some(*end) != tip) else { return Ok(verdicts) };
+            let Chain { root, tip: end, records, .. } = chain;
+            let Some(end) = end.filter(|end| Some(*end) != tip) else {
+                head.set(tip, root);
+                return Ok(verdicts);
+            };
             fresh.flush(self.layout)?;
             match branch::advance(self.layout, self.repo, &refname, tip, end)? {
                 Moved::Elsewhere => continue,
                 Moved::Done => {}
             }
+            head.set(Some(end), root);
             for record in records {
                 index.push(record);
             }
@@ -99,6 +103,21 @@ impl Target<'_> {
             }
         }
         Ok(None)
+    }
+}
+
+/// The tree that the branch stands at: the next batch changes it without reading it.
+#[derive(Debug, Default)]
+pub(super) struct Head(Option<(Option<Oid>, Folder)>);
+
+impl Head {
+    /// The tree of this commit, if that is the one.
+    fn take(&mut self, tip: Option<Oid>) -> Option<Folder> {
+        self.0.take().filter(|(at, _)| *at == tip).map(|(_, folder)| folder)
+    }
+
+    fn set(&mut self, tip: Option<Oid>, folder: Folder) {
+        self.0 = Some((tip, folder));
     }
 }
 
