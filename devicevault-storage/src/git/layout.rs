@@ -49,7 +49,11 @@ impl Layout {
             })?;
         }
         make_folder(dir).map_err(at)?;
+        refuse_links(&this.own())?;
         make_folder(&this.own()).map_err(at)?;
+        for entry in fs::read_dir(this.own()).map_err(at)? {
+            refuse_links(&entry.map_err(at)?.path())?;
+        }
         if !this.format_file().is_file() {
             this.initialise(branch)?;
         }
@@ -152,6 +156,20 @@ impl Layout {
     pub(super) fn try_lock(&self) -> Result<Option<FileLock>> {
         FileLock::try_acquire(&self.lock())
     }
+}
+
+/// What is ours is no link: somebody planted it, to have us write elsewhere.
+fn refuse_links(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_symlink()) {
+        return Err(Error::new(
+            ErrorKind::PermissionDenied,
+            "open repository",
+            "a symbolic link stands where our own files are",
+        )
+        .with("path", path.display())
+        .hint("remove the link, and see who can write to the repository"));
+    }
+    Ok(())
 }
 
 /// Makes a folder that its owner alone can enter, with its parents; one that is there stays as it is.

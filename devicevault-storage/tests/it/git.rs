@@ -298,6 +298,37 @@ async fn only_a_bare_repository_or_nothing_is_opened() {
     assert_eq!(kind(&dir.path().join("deep/er/r.git"), GitOptions::default()).await, None);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn planted_links_are_refused_and_nothing_outside_is_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.git");
+    store(&open(&path).await, "sw1", "x").await;
+    let outside = dir.path().join("outside");
+    std::fs::write(&outside, "mine").unwrap();
+    for name in ["lock", "repack.lock", "ref.new", "format", "planted"] {
+        let link = path.join("devicevault").join(name);
+        let aside = dir.path().join("aside");
+        let was = std::fs::rename(&link, &aside).is_ok();
+        std::os::unix::fs::symlink(&outside, &link).unwrap();
+        let e = GitBackend::open(&path, GitOptions::default(), Arc::new(SystemClock)).await.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::PermissionDenied, "{name}");
+        std::fs::remove_file(&link).unwrap();
+        if was {
+            std::fs::rename(&aside, &link).unwrap();
+        }
+    }
+    assert_eq!(std::fs::read(&outside).unwrap(), b"mine");
+    // A branch that is a link is replaced, not written through.
+    let branch = path.join("refs/heads/main");
+    let commit = std::fs::read(&branch).unwrap();
+    std::fs::write(&outside, &commit).unwrap();
+    std::fs::remove_file(&branch).unwrap();
+    std::os::unix::fs::symlink(&outside, &branch).unwrap();
+    store(&open(&path).await, "sw1", "y").await;
+    assert_eq!(std::fs::read(&outside).unwrap(), commit);
+}
+
 #[tokio::test]
 async fn the_connection_test_tells_what_it_tried() {
     let dir = tempfile::tempdir().unwrap();
