@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use crate::args::Cli;
 use crate::context::Context;
 use crate::ui::Ui;
+use crate::wiring::keys::Keys;
 use crate::{Exit, wiring};
 
 /// The program `devicevault`, or one of your own with more collectors and backends.
@@ -44,11 +45,19 @@ pub struct BackendSettings {
     pub set_up: bool,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// What seals and opens.
+    pub(crate) keys: Keys,
 }
 
 impl BackendSettings {
-    pub(crate) fn new(config: DestinationConfig, home: PathBuf, set_up: bool, clock: Arc<dyn Clock>) -> Self {
-        Self { config, home, set_up, clock }
+    pub(crate) fn new(
+        config: DestinationConfig,
+        home: PathBuf,
+        set_up: bool,
+        clock: Arc<dyn Clock>,
+        keys: Keys,
+    ) -> Self {
+        Self { config, home, set_up, clock, keys }
     }
 
     /// The folder that the option `path` names; relative ones begin at the home.

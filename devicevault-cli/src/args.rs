@@ -6,10 +6,11 @@ use clap::{Args, Parser, Subcommand};
 use devicevault_core::Result;
 
 use crate::Exit;
-use crate::commands::{backup, demo, device, diff, download, history, init, platform, run, show, verify};
+use crate::commands::{backup, demo, device, diff, download, history, init, key, platform, run, show, verify};
 use crate::context::Context;
 use crate::logs::LogArgs;
 use crate::ui::Ui;
+use crate::wiring::keys::GivenKeys;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -47,6 +48,12 @@ pub(crate) struct Global {
     /// Platform files of your own; they take the place of shipped ones by name [default: HOME/platforms]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) platforms_dir: Option<PathBuf>,
+    /// A key file or recovery kit that opens sealed backups, besides the home's keys; may be given several times
+    #[arg(long = "kek-file", global = true, value_name = "FILE")]
+    pub(crate) kek_files: Vec<PathBuf>,
+    /// A passphrase that opens sealed backups: the first line of this file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) kek_passphrase_file: Option<PathBuf>,
     /// Print JSON for programs instead of tables; errors too, on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -61,6 +68,10 @@ pub(crate) struct Global {
 }
 
 impl Global {
+    pub(crate) fn given_keys(&self) -> GivenKeys {
+        GivenKeys { files: self.kek_files.clone(), passphrase: self.kek_passphrase_file.clone() }
+    }
+
     pub(crate) fn ui(&self) -> Ui {
         // no-color.org: any value but an empty one counts.
         let no_color = self.no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
@@ -93,6 +104,9 @@ pub(crate) enum Command {
     Download(download::DownloadArgs),
     /// Check that what was stored is still what was stored
     Verify(verify::VerifyArgs),
+    /// Look after the keys of sealed destinations
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// See it work on simulated devices
     Demo(demo::DemoArgs),
 }
@@ -110,6 +124,7 @@ impl Command {
             Self::Diff(args) => diff::run(context, args).await,
             Self::Download(args) => download::run(context, args).await,
             Self::Verify(args) => verify::run(context, args).await,
+            Self::Key(command) => Box::pin(key::run(context, command)).await,
             Self::Demo(args) => Box::pin(demo::run(context, args)).await,
         }
     }

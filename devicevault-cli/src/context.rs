@@ -9,6 +9,7 @@ use crate::app::Parts;
 use crate::args::Global;
 use crate::instance::Instance;
 use crate::ui::Ui;
+use crate::wiring::keys::GivenKeys;
 
 /// The program's parts, its output and where its home is.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Context {
     pub(crate) ui: Ui,
     home: Option<PathBuf>,
     pub(crate) platforms_dir: Option<PathBuf>,
+    /// Keys that were named on the command line.
+    pub(crate) given_keys: GivenKeys,
 }
 
 impl Context {
@@ -28,7 +31,7 @@ impl Context {
                 .with("folder", dir.display()));
         }
         let home = global.home.clone().or_else(default_home);
-        Ok(Self { parts, ui, home, platforms_dir: global.platforms_dir.clone() })
+        Ok(Self { parts, ui, home, platforms_dir: global.platforms_dir.clone(), given_keys: global.given_keys() })
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -61,6 +64,7 @@ impl Context {
             ui: self.ui.clone(),
             home: Some(home.to_owned()),
             platforms_dir: self.platforms_dir.clone(),
+            given_keys: self.given_keys.clone(),
         }
     }
 }

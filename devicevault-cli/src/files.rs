@@ -113,6 +113,41 @@ pub(crate) fn create_private(path: &Path) -> Result<File> {
     private().open(path).map_err(|e| failed(&e, "make file", "it cannot be written", path))
 }
 
+/// Writes a new file that only its owner can read, durably.
+///
+/// # Errors
+/// `AlreadyExists`, or it cannot be written.
+pub(crate) fn write_new_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let cannot = |e: io::Error| failed(&e, "write file", "it cannot be written", path);
+    let mut file = create_private(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| sync_folder_of(path));
+    written.map_err(|e| {
+        // The error that is told is why there is no file.
+        let _ = fs::remove_file(path);
+        cannot(e)
+    })
+}
+
+/// Puts a file that only its owner can read in place of whatever has its name, durably and in one step.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn replace_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let draft = path.with_extension(format!("{}.tmp", uuid::Uuid::now_v7()));
+    write_new_private(&draft, bytes)?;
+    fs::rename(&draft, path).and_then(|()| sync_folder_of(path)).map_err(|e| {
+        let _ = fs::remove_file(&draft);
+        failed(&e, "write file", "it cannot be replaced", path)
+    })
+}
+
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
 /// The error for a path that the operating system refused.
 pub(crate) fn failed(e: &io::Error, operation: &'static str, why: &str, path: &Path) -> Error {
     let kind = match e.kind() {

@@ -9,6 +9,7 @@ use crate::archive::Archive;
 use crate::collectors::Collectors;
 use crate::context::Context;
 use crate::instance::{Instance, KEY};
+use crate::wiring::keys::Keys;
 use crate::{adhoc, files, wiring};
 
 /// What is to be read: the home's versions, or those of a folder.
@@ -44,7 +45,11 @@ pub(crate) async fn archive_with_index(
 }
 
 async fn of_manifests(context: &Context, folder: &Path, damaged: impl FnMut(Error)) -> Result<Archive> {
-    let backend = wiring::open_folder(folder, context.clock().clone()).await?;
+    // Who names a key means it: a home that is broken must not stand in the way of a recovery.
+    let given = &context.given_keys;
+    let home = if given.is_empty() { context.home().ok().filter(|home| Instance::exists(home)) } else { None };
+    let keys = Keys::open(home, given).await?;
+    let backend = wiring::open_folder(folder, context.clock().clone(), &keys).await?;
     let state = adhoc::state(folder)?;
     let collectors = Collectors::of_home(context, &state)?;
     Archive::of_manifests(collectors, key(&state)?, backend, damaged).await

@@ -14,6 +14,8 @@ use devicevault_core::{Catalog, Device, DeviceId, Error, ErrorKind, Inventory, R
 use crate::app::{BackendSettings, Parts};
 use crate::collectors::Collectors;
 use crate::context::Context;
+use crate::keys::new::NewKey;
+use crate::wiring::keys::{Keys, is_sealed};
 use crate::{files, wiring};
 
 /// Name of the catalog's file.
@@ -33,6 +35,7 @@ pub(crate) struct Instance {
     pub(crate) inventory: Arc<dyn Inventory>,
     pub(crate) key: InstanceKey,
     pub(crate) collectors: Collectors,
+    pub(crate) keys: Keys,
     parts: Parts,
 }
 
@@ -57,11 +60,16 @@ impl Instance {
         files::make_private_folder(home)?;
         let key = files::load_or_make_key(&home.join(KEY))?;
         files::make_private_file(&home.join(KNOWN_HOSTS))?;
+        let keys = if destinations.iter().any(is_sealed) {
+            Keys::create(home, &NewKey::Generate(None), context.clock().now()).await?
+        } else {
+            Keys::default()
+        };
         for destination in destinations {
-            open_destination(&context.parts, home, destination.clone(), true).await?;
+            open_destination(&context.parts, home, destination.clone(), true, &keys).await?;
         }
         let store = wiring::create_catalog(&home.join(CATALOG), context.clock().clone()).await?;
-        let instance = Self::assemble(context, home, store, key)?;
+        let instance = Self::assemble(context, home, store, key, keys)?;
         for destination in destinations {
             instance.inventory.put_destination(destination).await?;
         }
@@ -80,16 +88,18 @@ impl Instance {
         }
         let key = files::load_key(&home.join(KEY))?;
         let store = wiring::open_catalog(&home.join(CATALOG), context.clock().clone()).await?;
-        Self::assemble(context, home, store, key)
+        let keys = Keys::open(Some(home), &context.given_keys).await?;
+        Self::assemble(context, home, store, key, keys)
     }
 
-    fn assemble(context: &Context, home: &Path, store: wiring::Store, key: InstanceKey) -> Result<Self> {
+    fn assemble(context: &Context, home: &Path, store: wiring::Store, key: InstanceKey, keys: Keys) -> Result<Self> {
         Ok(Self {
             home: home.to_owned(),
             catalog: store.catalog,
             inventory: store.inventory,
             key,
             collectors: Collectors::of_home(context, home)?,
+            keys,
             parts: context.parts.clone(),
         })
     }
@@ -101,7 +111,7 @@ impl Instance {
     pub(crate) async fn destinations(&self) -> Result<Vec<OpenDestination>> {
         let mut open = Vec::new();
         for config in self.inventory.destinations().await?.into_iter().filter(|d| d.enabled) {
-            let backend = open_destination(&self.parts, &self.home, config.clone(), false).await;
+            let backend = open_destination(&self.parts, &self.home, config.clone(), false, &self.keys).await;
             open.push(OpenDestination { backend: backend.map_err(|e| e.with("destination", &config.name)), config });
         }
         Ok(open)
@@ -182,6 +192,7 @@ async fn open_destination(
     home: &Path,
     config: DestinationConfig,
     set_up: bool,
+    keys: &Keys,
 ) -> Result<Arc<dyn StorageBackend>> {
     let Some(open) = parts.backends.get(&config.kind) else {
         let known: Vec<_> = parts.backends.keys().map(String::as_str).collect();
@@ -189,7 +200,7 @@ async fn open_destination(
             .with("kind", config.kind.escape_debug())
             .hint(format!("it has: {}", known.join(", "))));
     };
-    open(BackendSettings::new(config, home.to_owned(), set_up, parts.clock.clone())).await
+    open(BackendSettings::new(config, home.to_owned(), set_up, parts.clock.clone(), keys.clone())).await
 }
 
 /// The error for a name that no device has.

@@ -42,6 +42,7 @@ mod files;
 mod folder;
 mod instance;
 mod interrupt;
+mod keys;
 mod login_args;
 mod logs;
 mod patience;

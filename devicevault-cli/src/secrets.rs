@@ -133,6 +133,14 @@ async fn read(what: &'static str, at: &SecretRef, reading: Reading) -> Result<Se
     Ok(secret.to_owned().into())
 }
 
+/// The first line of what a reference points to.
+///
+/// # Errors
+/// `Config` that names the reference, never the secret.
+pub(crate) async fn first_line(what: &'static str, at: &SecretRef) -> Result<SecretString> {
+    read(what, at, Reading::FirstLine).await
+}
+
 /// Where a reference points, for people.
 pub(crate) fn place(at: &SecretRef) -> String {
     match at {

@@ -1,5 +1,7 @@
 //! The one place where concrete collectors, stores and catalogs are named.
 
+pub(crate) mod keys;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,7 +41,22 @@ pub(crate) fn register_backends(app: App) -> App {
 
 async fn open_plain(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> {
     let options = &settings.config.options;
-    let mut plain = PlainOptions::default().with_clock(settings.clock.clone());
+    let flag = |name: &str| options.get(name).map(|v| yes_or_no(name, v)).transpose().map(|v| v.unwrap_or(false));
+    let keys = &settings.keys;
+    let mut plain = PlainOptions::default().with_clock(settings.clock.clone()).with_keyring(keys.ring().clone());
+    let sealed = flag("seal")?;
+    if sealed && !keys.is_set_up() {
+        return Err(Error::new(
+            ErrorKind::KeyUnavailable,
+            "open destination",
+            "it is to be sealed, and there is no key",
+        )
+        .hint("make one with `devicevault key init`"));
+    }
+    if sealed {
+        plain = plain.with_sealing(keys.ring().clone());
+    }
+    plain = plain.with_opaque_names(flag("opaque_names")?).with_accept_clear(flag("accept_clear")?);
     if let Some(name) = options.get("compression") {
         plain = plain.with_compression(compression(name)?);
     }
@@ -47,8 +64,27 @@ async fn open_plain(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>
         plain = plain.with_template(template.parse()?);
     }
     let (path, id) = (settings.path()?, &settings.config.id);
+    plain.check().map_err(|e| e.with("destination", &settings.config.name))?;
     let folder = if settings.set_up { LocalStore::init(path, id).await? } else { LocalStore::open(path, id).await? };
-    Ok(Arc::new(PlainBackend::in_folder(folder, plain)))
+    let backend = PlainBackend::in_folder(folder, plain);
+    if settings.set_up {
+        backend.publish_keys().await?;
+    }
+    Ok(Arc::new(backend))
+}
+
+fn yes_or_no(name: &str, value: &str) -> Result<bool> {
+    match value {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(Error::new(ErrorKind::Config, "open destination", "an option is neither yes nor no")
+            .with("option", name.escape_debug())
+            .with("value", value.escape_debug())),
+    }
+}
+
+fn is_yes(value: &str) -> bool {
+    value == "yes"
 }
 
 fn compression(name: &str) -> Result<Compression> {
@@ -84,17 +120,22 @@ pub(crate) fn file_of(config: &DestinationConfig, at: &StorageRef) -> Option<Str
 ///
 /// # Errors
 /// `NotFound` where there is no such folder, `Config` where it holds no backups.
-pub(crate) async fn open_folder(folder: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn StorageBackend>> {
+pub(crate) async fn open_folder(
+    folder: &Path,
+    clock: Arc<dyn Clock>,
+    keys: &keys::Keys,
+) -> Result<Arc<dyn StorageBackend>> {
     let fail = |kind, why: &str| Error::new(kind, "open folder of backups", why).with("path", folder.display());
     if !folder.is_dir() {
         return Err(fail(ErrorKind::NotFound, "there is no such folder"));
     }
     let id = LocalStore::destination_of(folder).await?.ok_or_else(|| {
         fail(ErrorKind::Config, "it holds no backups")
-            .hint("name the folder that `devicevault backup --to` was given, or a plain destination's")
+            .hint("name the folder that `devicevault backup --to` was given, or a plain destination's; of a copy, hidden files are a part")
     })?;
     let store = LocalStore::open(folder, &id).await?;
-    Ok(Arc::new(PlainBackend::in_folder(store, PlainOptions::default().with_clock(clock))))
+    let options = PlainOptions::default().with_clock(clock).with_keyring(keys.ring().clone());
+    Ok(Arc::new(PlainBackend::in_folder(store, options)))
 }
 
 /// Opens the catalog in a file.

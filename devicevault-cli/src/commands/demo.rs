@@ -64,7 +64,7 @@ async fn show(context: &Context, args: &DemoArgs) -> Result<Exit> {
     })?;
     clear(&home)?;
     let context = &context.at_home_in(&home);
-    let instance = init::make(context, &home).await?;
+    let instance = init::make(context, &home, &init::clear_destinations()).await?;
 
     step(
         context,

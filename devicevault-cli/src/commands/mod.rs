@@ -7,6 +7,7 @@ pub(crate) mod diff;
 pub(crate) mod download;
 pub(crate) mod history;
 pub(crate) mod init;
+pub(crate) mod key;
 pub(crate) mod platform;
 pub(crate) mod run;
 pub(crate) mod show;

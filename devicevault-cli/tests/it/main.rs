@@ -10,6 +10,7 @@ mod homes;
 mod hostile;
 mod imports;
 mod interrupts;
+mod keys;
 mod kills;
 mod own_programs;
 mod person;

@@ -110,6 +110,17 @@ impl PlainBackend {
     }
 }
 
+impl PlainBackend {
+    /// Stores what a sealed destination needs before its first backup: the object of the epoch key that seals, and the
+    /// key of opaque names. [`store`](StorageBackend::store) does so by itself.
+    ///
+    /// # Errors
+    /// `Config` for options that do not go together, `KeyUnavailable` without an epoch key, what the store answers.
+    pub async fn publish_keys(&self) -> Result<()> {
+        self.0.form().await.map(drop)
+    }
+}
+
 impl fmt::Display for PlainBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "plain in {}", self.0.store)

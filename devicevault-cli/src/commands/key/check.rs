@@ -1,0 +1,123 @@
+//! `devicevault key check`
+
+use std::sync::Arc;
+
+use clap::Args;
+use devicevault_core::key::KeyProvider;
+use devicevault_core::{Error, Result};
+use serde::Serialize;
+
+use super::{no_keys, settle};
+use crate::Exit;
+use crate::context::Context;
+use crate::instance::Instance;
+use crate::keys::kit;
+use crate::keys::sources::KeySource;
+use crate::ui::table::{Cell, Table, Tone};
+use crate::wiring::keys::{destination_keys, is_sealed};
+
+/// Check that every key can be had and opens every epoch key, and that every sealed destination has its epoch keys. Asks
+/// for passphrases and PINs that are not kept.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  devicevault key check
+  devicevault key check --repair        finish what was cut off, bring destinations up to date
+
+Exit codes: 0 all is in order, 3 something is not, 1 nothing is.")]
+pub(crate) struct CheckArgs {
+    /// Wrap what is not wrapped as it should be, here and at destinations
+    #[arg(long)]
+    repair: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: String,
+    good: bool,
+    detail: String,
+}
+
+pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
+    let mut instance = context.instance().await?;
+    if !instance.keys.is_set_up() {
+        return Err(no_keys());
+    }
+    if args.repair {
+        settle::tell(context, &settle::settle(context, &instance).await?);
+        instance = context.instance().await?;
+    }
+    let mut found = Vec::new();
+    for (source, provider) in instance.keys.held() {
+        let (what, tried) = (format!("key {}", source.id), try_key(&instance, source, provider).await);
+        found.push(finding(what, tried.map(|()| format!("{} opens every epoch key", source.from.describe()))));
+    }
+    for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
+        let looked = async {
+            let folder = destination_keys(&config, &instance.home).await?;
+            let mut here = 0;
+            for epoch in instance.keys.epochs() {
+                match folder.load(epoch.id).await? {
+                    Some(there) if there == epoch => here += 1,
+                    Some(_) => return Err(behind("an epoch key there is not as it is here")),
+                    None => {}
+                }
+            }
+            // One that nothing was sealed with there need not be there.
+            Ok(format!("{here} of {} epoch keys are there, as they are here", instance.keys.epochs().len()))
+        };
+        found.push(finding(format!("destination {}", config.name), looked.await));
+    }
+    let kits = kit::left_in(&instance.home);
+    found.push(Finding {
+        what: "recovery kit".to_owned(),
+        good: kits.is_empty(),
+        detail: match kits.first() {
+            Some(kit) => format!("{} still lies on this machine: print it, take it away, delete it", kit.display()),
+            None => "none lies in the home; may you know where yours is".to_owned(),
+        },
+    });
+    tell(context, &found)
+}
+
+fn finding(what: String, tried: Result<String>) -> Finding {
+    let good = tried.is_ok();
+    Finding { what, good, detail: tried.unwrap_or_else(|e| e.to_record().message) }
+}
+
+fn behind(why: &str) -> Error {
+    Error::new(devicevault_core::ErrorKind::Conflict, "check keys", why.to_owned())
+        .hint("`devicevault key check --repair` brings it up to date")
+}
+
+async fn try_key(instance: &Instance, source: &KeySource, provider: &Arc<dyn KeyProvider>) -> Result<()> {
+    let id = provider.kek().await?;
+    if id.0 != source.id {
+        return Err(behind("it is another key than it was").with("found", id));
+    }
+    if source.retiring {
+        return Err(behind("its retirement is not finished"));
+    }
+    for epoch in instance.keys.epochs() {
+        if !epoch.is_wrapped_by(&id) {
+            return Err(behind("an epoch key is not wrapped by it").with("epoch", epoch.id));
+        }
+        epoch.open(std::slice::from_ref(provider)).await?;
+    }
+    Ok(())
+}
+
+fn tell(context: &Context, found: &[Finding]) -> Result<Exit> {
+    let bad = found.iter().filter(|f| !f.good).count();
+    if context.ui.is_json() {
+        context.ui.json(&found)?;
+    } else {
+        let mut table = Table::new(["what", "", "detail"]);
+        for f in found {
+            let state = if f.good { Cell::new("good") } else { Cell::new("not in order").tone(Tone::Bad) };
+            table.row([Cell::new(&f.what), state, Cell::new(&f.detail)]);
+        }
+        context.ui.table(table, "")?;
+    }
+    Ok(Exit::of_parts(found.len() - bad, bad))
+}

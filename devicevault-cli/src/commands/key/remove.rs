@@ -1,0 +1,52 @@
+//! `devicevault key remove`
+
+use clap::Args;
+use devicevault_core::{Error, ErrorKind, Result};
+use serde::Serialize;
+
+use super::{named, no_keys, settle};
+use crate::Exit;
+use crate::context::Context;
+
+/// Let a key open nothing any more: its wraps are taken out of the epoch keys, here and at every destination.
+///
+/// Who has a copy of the key and of an epoch key from before can still open what was sealed then.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  devicevault key remove 5f0c")]
+pub(crate) struct RemoveArgs {
+    /// The key's id, or the beginning of it
+    #[arg(value_name = "KEY")]
+    key: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Removed {
+    id: String,
+    gone: bool,
+    behind: Vec<String>,
+}
+
+pub(super) async fn run(context: &Context, args: &RemoveArgs) -> Result<Exit> {
+    let instance = context.instance().await?;
+    if !instance.keys.is_set_up() {
+        return Err(no_keys());
+    }
+    let mut sources = instance.keys.sources().clone();
+    let id = named(&sources, &args.key)?.id.clone();
+    if sources.active().all(|k| k.id == id) {
+        return Err(Error::new(ErrorKind::Conflict, "remove key", "it is the last one: nothing would open the store")
+            .with("key", &id)
+            .hint("add another one first, or replace it with `devicevault key rotate --scope kek`"));
+    }
+    sources.keys.iter_mut().filter(|k| k.id == id).for_each(|k| k.retiring = true);
+    sources.write(&instance.home)?;
+    let settled = settle::settle(context, &instance).await?;
+    if context.ui.is_json() {
+        let behind: Vec<_> = settled.behind.iter().map(|(name, _)| name.clone()).collect();
+        context.ui.json(&Removed { gone: settled.gone.contains(&id), id, behind })?;
+        return Ok(Exit::of_parts(1, settled.behind.len()));
+    }
+    Ok(settle::tell(context, &settled))
+}

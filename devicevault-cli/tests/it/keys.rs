@@ -1,0 +1,343 @@
+//! Sealed stores and their keys: what `init` makes, what the recovery kit is good for, keys added, replaced and lost.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use devicevault_testkit::sim::{Fleet, SimDevice, Simulated};
+
+use crate::person::{Answer, Person, files_below, mode};
+use crate::sight::devices;
+
+/// A home with backups of two devices.
+async fn home() -> (Fleet, Person) {
+    let (fleet, person) = devices(["core-sw1", "core-sw2"].map(|n| SimDevice::cisco_ios(n).size(8 << 10))).await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    (fleet, person)
+}
+
+fn kits(person: &Person) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(person.path("home")).unwrap().map(|e| e.unwrap().path());
+    all.filter(|p| p.file_name().unwrap().to_string_lossy().starts_with("recovery-kit-")).collect()
+}
+
+/// The one kit, taken away from the home as it should be.
+fn take_kit(person: &Person, name: &str) -> PathBuf {
+    let found = kits(person);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let to = person.path(name);
+    std::fs::rename(&found[0], &to).unwrap();
+    to
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap().success());
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+/// Somebody with nothing but a copy of the store, and what they were given.
+struct Stranger(Person);
+
+impl Stranger {
+    fn with_store_of(person: &Person) -> Self {
+        let stranger = Person::new();
+        copy(&person.path("home/store"), &stranger.path("copy"));
+        Self(stranger)
+    }
+
+    fn verifies(&self, key: &[&str]) -> Answer {
+        self.0.run(&[&["verify", "--from", "copy"][..], key].concat())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_store_opens_with_the_recovery_kit_alone() {
+    let (fleet, person) = home().await;
+    let config = String::from_utf8(fleet.devices()[0].config().to_vec()).unwrap();
+    let kit = take_kit(&person, "kit.txt");
+    let stranger = Stranger::with_store_of(&person);
+    drop(fleet);
+
+    // Nothing in the store tells what is in it.
+    let secrets: Vec<String> = config.lines().filter(|l| l.len() > 20).map(str::to_owned).collect();
+    for (file, bytes) in files_below(&stranger.0.path("copy")) {
+        let bytes = String::from_utf8_lossy(&bytes).into_owned();
+        for line in &secrets {
+            assert!(!bytes.contains(line.trim()), "{line} in {}", file.display());
+        }
+    }
+    // Without a key, and with another one, it says which would be needed.
+    let kek = person.run(&["key", "list", "--json"]).good().json()["keys"][0]["id"].as_str().unwrap().to_owned();
+    let refused = stranger.verifies(&[]).ended(1);
+    assert!(refused.err.contains("no key is at hand") && refused.err.contains(&kek), "{refused:?}");
+    stranger.0.write("other.key", &"ab".repeat(32));
+    let refused = stranger.verifies(&["--kek-file", "other.key"]).ended(1);
+    assert!(refused.err.contains("none of the keys at hand") && refused.err.contains(&kek), "{refused:?}");
+
+    // The kit as it is, and its four lines as somebody typed them in.
+    let kit = std::fs::read_to_string(kit).unwrap();
+    stranger.0.write("kit.txt", &kit);
+    let lines: Vec<String> = kit.lines().filter(|l| l.starts_with("KEY ")).map(str::to_lowercase).collect();
+    assert_eq!(lines.len(), 4, "{kit}");
+    stranger.0.write("typed.txt", &lines.join("\n"));
+    for key in ["kit.txt", "typed.txt"] {
+        stranger.verifies(&["--kek-file", key]).good();
+    }
+    stranger.0.run(&["history", "--from", "copy", "--kek-file", "kit.txt"]).good();
+    let args =
+        ["download", "core-sw1:running-config", "--from", "copy", "--kek-file", "kit.txt", "--to", "restored.cfg"];
+    stranger.0.run(&args).good();
+    let restored = std::fs::read_to_string(stranger.0.path("restored.cfg")).unwrap();
+    let tail = config.lines().rev().find(|l| l.len() > 20).unwrap();
+    assert!(restored.contains(tail.trim()), "{restored}");
+    assert_eq!(mode(&stranger.0.path("restored.cfg")), 0o600);
+
+    let mistyped = kit.replacen("KEY 2  ", "KEY 2  0", 1);
+    stranger.0.write("mistyped.txt", &mistyped);
+    let refused = stranger.verifies(&["--kek-file", "mistyped.txt"]).ended(2);
+    assert!(refused.err.contains("KEY 2 was mistyped"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_says_what_is_to_be_done_with_the_kit_and_check_whether_it_was() {
+    let person = Person::new();
+    let answer = person.run(&["init"]).good();
+    let kit = kits(&person).remove(0);
+    assert!(answer.out.contains(&text(&kit)) && answer.out.contains("delete the file"), "{answer:?}");
+    for private in [&kit, &person.path("home/kek.key"), &person.path("home/keys.toml")] {
+        assert_eq!(mode(private), 0o600, "{}", private.display());
+    }
+    let key = std::fs::read_to_string(person.path("home/kek.key")).unwrap();
+    assert!(!answer.out.contains(key.trim()) && !answer.err.contains(key.trim()));
+    assert!(!std::fs::read_to_string(person.path("home/keys.toml")).unwrap().contains(key.trim()));
+
+    let check = person.run(&["key", "check"]).ended(3);
+    assert!(check.out.contains("still lies on this machine"), "{check:?}");
+    std::fs::remove_file(&kit).unwrap();
+    person.run(&["key", "check"]).good();
+    person.run(&["key", "export", "--to", "kit.txt"]).good();
+    person.run(&["key", "export", "--to", "kit.txt"]).ended(1);
+    assert_eq!(mode(&person.path("kit.txt")), 0o600);
+    let refused = person.run(&["key", "init"]).ended(1);
+    assert!(refused.err.contains("keys already"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_key_opens_nothing_any_more_and_the_new_kit_everything() {
+    let (fleet, person) = home().await;
+    let old_kit = std::fs::read_to_string(take_kit(&person, "old.txt")).unwrap();
+    let old_store = Stranger::with_store_of(&person);
+    let rotated = person.run(&["key", "rotate", "--scope", "kek", "--json"]).good().json();
+    assert_eq!(rotated["gone"].as_array().unwrap().len(), 1, "{rotated}");
+    assert!(!person.path("home/kek.key").exists(), "the old key file is gone");
+    let new_kit = std::fs::read_to_string(take_kit(&person, "new.txt")).unwrap();
+    person.run(&["key", "check"]).good();
+    person.run(&["verify"]).good();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+
+    let stranger = Stranger::with_store_of(&person);
+    stranger.0.write("old.txt", &old_kit);
+    stranger.0.write("new.txt", &new_kit);
+    stranger.verifies(&["--kek-file", "new.txt"]).good();
+    let refused = stranger.verifies(&["--kek-file", "old.txt"]).ended(1);
+    assert!(refused.err.contains("the key at hand was retired"), "{refused:?}");
+    // What was copied before the rotation opens with the old one: that is what rotation cannot undo.
+    old_store.0.write("old.txt", &old_kit);
+    old_store.verifies(&["--kek-file", "old.txt"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_away_is_brought_up_to_date_later() {
+    let (_fleet, person) = home().await;
+    let (store, away) = (person.path("home/store"), person.path("away"));
+    std::fs::rename(&store, &away).unwrap();
+    let rotated = person.run(&["key", "rotate", "--scope", "kek"]).ended(3);
+    assert!(rotated.err.contains("not up to date"), "{rotated:?}");
+    assert!(person.path("home/kek.key").exists(), "the old key is needed there still");
+    std::fs::rename(&away, &store).unwrap();
+    person.run(&["verify"]).good();
+    let check = person.run(&["key", "check"]).ended(3);
+    assert!(check.out.contains("retirement is not finished"), "{check:?}");
+    person.run(&["key", "rotate", "--scope", "kek"]).good();
+    assert!(!person.path("home/kek.key").exists());
+    let keys = person.run(&["key", "list", "--json"]).good().json();
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 1, "{keys}");
+    person.run(&["verify"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_is_killed_at_any_moment_is_finished_by_the_next() {
+    let (_fleet, person) = home().await;
+    let keys = || person.run(&["key", "list", "--json"]).good().json();
+    let clock = devicevault_core::SystemClock;
+    let begun = devicevault_core::Clock::monotonic(&clock);
+    person.run(&["key", "rotate", "--scope", "kek", "--quiet"]).good();
+    let whole = devicevault_core::Clock::monotonic(&clock) - begun;
+    let (kills, mut cut_off) = (16, 0);
+    for kill in 0..kills {
+        let mut program = person.program(&["key", "rotate", "--scope", "kek", "--quiet"]);
+        let mut child = program.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(whole.mul_f64((f64::from(kill) + 0.5) / f64::from(kills))).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        person.run(&["verify", "--quiet"]).good();
+        if keys()["keys"].as_array().unwrap().iter().any(|k| k["retiring"] == true) {
+            cut_off += 1;
+            person.run(&["key", "rotate", "--scope", "kek", "--quiet"]).good();
+        }
+        let now = keys();
+        assert_eq!(now["keys"].as_array().unwrap().len(), 1, "kill {kill}: {now}");
+        person.run(&["verify", "--quiet"]).good();
+    }
+    println!("{cut_off} of {kills} rotations were cut off half way");
+    kits(&person).iter().for_each(|k| std::fs::remove_file(k).unwrap());
+    person.run(&["key", "check"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_keys_open_the_same_store_and_each_can_be_taken_away() {
+    let (fleet, person) = home().await;
+    let digits = "5e".repeat(32);
+    person.write("phrase", "correct horse battery staple\n");
+    person.write("hsm.hex", &digits);
+    let with_env = |args: &[&str]| {
+        let mut program = person.program(args);
+        program.env("DEVICEVAULT_TEST_KEK", "7a".repeat(32));
+        Answer::of(program)
+    };
+    let added = with_env(&["key", "add", "--passphrase-file", "phrase", "--json"]).good().json();
+    assert_eq!(added["wrapped"], 1, "{added}");
+    with_env(&["key", "add", "--use-env", "DEVICEVAULT_TEST_KEK"]).good();
+    with_env(&["key", "add", "--use-command", "cat hsm.hex"]).good();
+    with_env(&["key", "add", "--generate", "second.key"]).good();
+    with_env(&["key", "add", "--use-command", "cat hsm.hex"]).ended(1);
+    let toml = std::fs::read_to_string(person.path("home/keys.toml")).unwrap();
+    assert!(!toml.contains(&digits) && !toml.contains("correct horse"), "{toml}");
+    let all = with_env(&["key", "list", "--json"]).good().json();
+    let ids: Vec<String> =
+        all["keys"].as_array().unwrap().iter().map(|k| k["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), 5, "{all}");
+    assert_eq!(mode(&person.path("second.key")), 0o600);
+    let kit = take_kit(&person, "kit.txt");
+    with_env(&["key", "check"]).good();
+
+    let stranger = Stranger::with_store_of(&person);
+    stranger.0.write("phrase", "correct horse battery staple");
+    stranger.0.write("wrong", "correct horse");
+    stranger.verifies(&["--kek-passphrase-file", "phrase"]).good();
+    let refused = stranger.verifies(&["--kek-passphrase-file", "wrong"]).ended(1);
+    assert!(refused.err.contains("the passphrase is not the one") && refused.err.contains(&ids[1]), "{refused:?}");
+    assert!(!refused.err.contains("horse"));
+
+    // One that cannot be had does not stop those that can, and is told where it is asked for.
+    person.run(&["verify", "--quiet"]).good();
+    let check = person.run(&["key", "check"]).ended(3);
+    assert!(check.out.contains("environment variable"), "{check:?}");
+    // The first one goes; the others open what was and what comes.
+    with_env(&["key", "remove", &ids[0]]).good();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    let mut backup = person.program(&["backup", "--all", "--quiet"]);
+    backup.env("DEVICEVAULT_TEST_KEK", "7a".repeat(32));
+    tokio::task::spawn_blocking(move || Answer::of(backup)).await.unwrap().good();
+    with_env(&["verify", "--quiet"]).good();
+    let stranger = Stranger::with_store_of(&person);
+    stranger.0.write("kit.txt", &std::fs::read_to_string(kit).unwrap());
+    stranger.verifies(&["--kek-file", "kit.txt"]).ended(1);
+    stranger.verifies(&["--kek-file", &text(&person.path("second.key"))]).good();
+    for id in &ids[1..4] {
+        with_env(&["key", "remove", id]).good();
+    }
+    let last = with_env(&["key", "remove", &ids[4][..6]]).ended(1);
+    assert!(last.err.contains("the last one"), "{last:?}");
+    person.run(&["verify", "--quiet"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_epoch_key_seals_what_comes_and_the_old_opens_what_was() {
+    let (fleet, person) = home().await;
+    let epochs = || {
+        let keys = person.run(&["key", "list", "--json"]).good().json();
+        keys["epochs"].as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let rotated = person.run(&["key", "rotate", "--scope", "epoch", "--json"]).good().json();
+    let all = epochs();
+    assert_eq!((all.len(), rotated["new"].as_str()), (2, Some(all[1].as_str())));
+    let at_store = || {
+        let there = std::fs::read_dir(person.path("home/store/keys")).unwrap();
+        there.filter(|e| e.as_ref().unwrap().file_name() != "names.json").count()
+    };
+    assert_eq!(at_store(), 1, "nothing is sealed with it there yet");
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    assert_eq!(at_store(), 2);
+    person.run(&["verify", "--quiet"]).good();
+    take_kit(&person, "kit.txt");
+    let stranger = Stranger::with_store_of(&person);
+    stranger.verifies(&["--kek-file", &text(&person.path("kit.txt"))]).good();
+    person.run(&["key", "check"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_lost_damaged_or_open_to_others_is_told_and_no_backup_is_called_damaged() {
+    let (fleet, person) = home().await;
+    let kek = person.path("home/kek.key");
+    let allow = |mode: u32| std::fs::set_permissions(&kek, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    let put = |text: &str| {
+        person.write("home/kek.key", text);
+        allow(0o600);
+    };
+    let good = std::fs::read_to_string(&kek).unwrap();
+    let refused = |says: &str| {
+        let shown = person.run(&["show", "core-sw1", "--view", "original"]);
+        assert!(shown.code != 0 && shown.err.contains(says), "{shown:?}");
+        assert!(!shown.err.contains(good.trim()));
+        let verify = person.run(&["verify", "--json"]).json();
+        assert!(verify["bad"].as_array().unwrap().iter().all(|b| b["verdict"] == "unreadable"), "{verify}");
+        person.run(&["verify", "--depth", "stored"]).good();
+    };
+    std::fs::remove_file(&kek).unwrap();
+    refused("cannot be read");
+    put("hunter2");
+    refused("neither 64 hexadecimal digits");
+    put(&"00".repeat(32));
+    refused("none of the keys at hand");
+    put(&good);
+    allow(0o644);
+    refused("others than its owner");
+    // A backup that cannot be sealed is not stored in the clear.
+    std::fs::remove_file(&kek).unwrap();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    let files = files_below(&person.path("home/store")).len();
+    let backup = person.asks(&["backup", "--all", "--retries", "0"]).await;
+    assert_ne!(backup.code, 0, "{backup:?}");
+    assert_eq!(files_below(&person.path("home/store")).len(), files);
+    put(&good);
+    person.asks(&["backup", "--all"]).await.good();
+    person.run(&["verify"]).good();
+
+    std::fs::write(person.path("home/keys.toml"), "[[key]]\nid = 5\n").unwrap();
+    let broken = person.run(&["history"]).ended(2);
+    assert!(broken.err.contains("keys.toml") && broken.err.contains("line"), "{broken:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_init_that_was_cut_off_keeps_its_key() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    let key = std::fs::read_to_string(person.path("home/kek.key")).unwrap();
+    for cut in [&["catalog.db"][..], &["catalog.db", "keys.toml"], &["catalog.db", "keys"]] {
+        for name in cut {
+            let path = person.path("home").join(name);
+            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_dir_all(&path);
+        }
+        person.run(&["init"]).good();
+        assert_eq!(std::fs::read_to_string(person.path("home/kek.key")).unwrap(), key);
+        kits(&person).iter().for_each(|k| std::fs::remove_file(k).unwrap());
+        person.run(&["key", "check"]).good();
+    }
+}
