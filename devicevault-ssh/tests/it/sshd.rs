@@ -56,11 +56,16 @@ async fn a_wrong_password_is_sent_once() {
         let e = reach(&server, &wrong, &Options::default()).await.unwrap_err();
         assert!(matches!(e, SshError::AuthRejected { .. }), "{e:?}");
         assert!(!format!("{e} {e:?}").contains("not-the-password"));
-        let log = server.log();
-        let failures = log.lines().filter(|l| l.contains("Failed ") && !l.contains("Failed none")).count();
-        assert_eq!(failures, 1, "{what}: {log}");
         let right = Credentials::new(&user.name).with_password(&user.password);
         reach(&server, &right, &Options::default()).await.unwrap_or_else(|e| panic!("{what}: {e:?} {}", server.log()));
+        let failures = || server.log().lines().filter(|l| l.contains("Failed ") && !l.contains("Failed none")).count();
+        // The server's log is written behind its answers.
+        let mut patience = 100;
+        while failures() == 0 && patience > 0 {
+            patience -= 1;
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert_eq!(failures(), 1, "{what}: {}", server.log());
     }
 }
 
