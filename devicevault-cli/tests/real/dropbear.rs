@@ -27,7 +27,8 @@ impl Dropbear {
     }
 
     /// What it logged.
-    pub(crate) fn log(&self) -> String {
-        self.server.log()
+    /// The log, once this stands in it.
+    pub(crate) fn log_with(&self, text: &str) -> String {
+        self.server.log_with(text)
     }
 }

@@ -79,6 +79,17 @@ impl Server {
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
+
+    /// The log, once this stands in it: a server writes it behind its answers.
+    pub(crate) fn log_with(&self, text: &str) -> String {
+        for _ in 0..100 {
+            if self.log().contains(text) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        self.log()
+    }
 }
 
 impl Drop for Server {

@@ -33,7 +33,7 @@ fn a_wrong_password_is_tried_once() {
     let answer = person.back_up(sshd.port, "linux", &user.name, "not the password", &[]);
     assert_eq!(answer.code, 1, "{answer:?}");
     assert!(answer.out.contains("auth_rejected") || answer.err.contains("rejected"), "{answer:?}");
-    let log = sshd.log();
+    let log = sshd.log_with("Authentication failure");
     let attempts = log.lines().filter(|line| line.contains("Failed ") || line.contains("PAM: Authentication failure"));
     assert_eq!(attempts.count(), 1, "{log}");
     // The other one is ours, which looked whether the port was open.
@@ -48,7 +48,7 @@ fn a_wrong_password_is_tried_once_on_dropbear() {
     let dropbear = Dropbear::start();
     let answer = person.back_up(dropbear.port, "linux", &user.name, "not the password", &[]);
     assert_eq!(answer.code, 1, "{answer:?}");
-    let log = dropbear.log();
+    let log = dropbear.log_with("Bad password attempt");
     assert_eq!(log.lines().filter(|line| line.contains("Bad password attempt")).count(), 1, "{log}");
     assert_nothing_stored(&person.folder());
 }

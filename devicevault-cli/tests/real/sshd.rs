@@ -44,6 +44,11 @@ impl Sshd {
         self.server.log()
     }
 
+    /// The log, once this stands in it.
+    pub(crate) fn log_with(&self, text: &str) -> String {
+        self.server.log_with(text)
+    }
+
     /// Fingerprint of its host key, as `ssh-keygen -l` shows it.
     pub(crate) fn fingerprint(&self) -> String {
         fingerprint(&self.place.join("host_key.pub"))
