@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""Opens DVO1 containers by docs/format.md alone; shares no code with DeviceVault.
+"""Opens DVO1 containers and sealed stores by docs/format.md alone; shares no code with DeviceVault.
 
-    dvo1.py open CONTAINER KEYS-FOLDER {--kek-hex HEX | --kek-file FILE | --passphrase-file FILE} > CONTENT
+    dvo1.py open CONTAINER KEYS-FOLDER KEY > CONTENT
+    dvo1.py store STORE KEY --to FOLDER
     dvo1.py vectors docs/vectors
 
+KEY is --kek-file FILE (64 hexadecimal digits, or a recovery kit) or --passphrase-file FILE.
 Needs Python 3.9 with `cryptography`, `zstandard` and, for passphrases, `argon2-cffi`.
 """
 import argparse
 import hashlib
 import hmac
+import io
 import json
 import pathlib
+import re
 import struct
 import sys
 
@@ -125,21 +129,118 @@ def kek_id(key):
 
 def epoch_keys(folder, raw_keks, passphrase):
     """A function from the 16 bytes of an epoch id to its key."""
+    known = {}
+
     def find(epoch):
         name = epoch.hex()
         name = "-".join([name[:8], name[8:12], name[12:16], name[16:20], name[20:]])
+        if name in known:
+            return known[name]
         key_object = json.loads((pathlib.Path(folder) / f"{name}.json").read_text())
         for wrap in key_object["wraps"]:
             keks = {kek_id(k): k for k in raw_keks}
             if wrap["kind"] == "argon2id" and passphrase is not None:
+                if wrap["memory_kib"] > 1 << 20 or wrap["passes"] > 16 or wrap["lanes"] > 16:
+                    continue
                 from argon2.low_level import Type, hash_secret_raw
                 key = hash_secret_raw(passphrase, bytes.fromhex(wrap["salt"]), time_cost=wrap["passes"], memory_cost=wrap["memory_kib"],
                                       parallelism=wrap["lanes"], hash_len=32, type=Type.ID, version=0x13)
                 keks[kek_id(key)] = key
             if wrap["kek"] in keks:
-                return unseal(keks[wrap["kek"]], bytes.fromhex(wrap["nonce"]), bytes.fromhex(wrap["wrapped"]), b"devicevault epoch v1" + epoch)
+                known[name] = unseal(keks[wrap["kek"]], bytes.fromhex(wrap["nonce"]), bytes.fromhex(wrap["wrapped"]),
+                                     b"devicevault epoch v1" + epoch)
+                return known[name]
         raise SystemExit(f"no key at hand opens epoch {name}")
     return find
+
+
+def key_of_text(text):
+    """64 hexadecimal digits, or the four lines of a recovery kit."""
+    if re.fullmatch(r"[0-9a-fA-F]{64}", text.strip()):
+        return bytes.fromhex(text)
+    parts = {}
+    for line in text.upper().splitlines():
+        found = re.search(r"KEY ([1-4])([ 0-9A-F]*)CHECK([ 0-9A-F]*)", line)
+        if not found:
+            continue
+        number, part = int(found[1]), bytes.fromhex(found[2].replace(" ", ""))
+        digest = hashlib.sha256(b"devicevault recovery kit v1" + bytes([number]) + part).digest()
+        if len(part) != 8 or digest[:2].hex().upper() != found[3].replace(" ", ""):
+            raise SystemExit(f"line KEY {number} was mistyped")
+        parts[number] = part
+    if len(parts) != 4:
+        raise SystemExit("a key is 64 hexadecimal digits, or the four KEY lines of a recovery kit")
+    return b"".join(parts[i] for i in (1, 2, 3, 4))
+
+
+def canonical_hash(document):
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def checked(text):
+    """A manifest document whose own hash fits."""
+    document = json.loads(text)
+    own = document.pop("manifest_sha256", None)
+    if own != canonical_hash(document):
+        raise Damaged("a manifest was changed after it was written")
+    return document
+
+
+def open_backup(path, keys):
+    """The manifest and the container of a sealed backup, from its manifest file."""
+    envelope = checked(path.read_text())
+    sealed = bytes.fromhex(envelope["sealed"])
+    manifest = checked(b"".join(Container(io.BytesIO(sealed), len(sealed), keys).read()).decode())
+    stored = manifest["stored"]
+    if stored != envelope["stored"]:
+        raise Damaged("what the envelope says of the stored bytes was changed")
+    at = path.parent / stored["object"]
+    if at.stat().st_size != stored["size"]:
+        raise Damaged("the stored bytes have another length")
+    file = at.open("rb")
+    container = Container(file, stored["size"], keys)
+    if hashlib.sha256(container.header).hexdigest() != stored["header"]:
+        raise Damaged("it is the container of another backup")
+    return manifest, container
+
+
+def open_store(store, keys, to):
+    """Writes every backup of a sealed store into a folder; how many, and how many could not be."""
+    good = bad = 0
+    for path in sorted(pathlib.Path(store).rglob("*.manifest.json")):
+        try:
+            manifest, container = open_backup(path, keys)
+            parts = [manifest["source"].get("site") or "", manifest["source"]["device_name"], manifest["artefact"]]
+            safe = [re.sub(r"[^\w.-]", "_", p).lstrip(".") or "_" for p in parts if p]
+            name = re.sub(r"[^\w.-]", "_", f"{manifest['taken_at']}-{manifest['backup']}-{manifest['view']}.{manifest['extension']}")
+            target = pathlib.Path(to, *safe, name)
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft, digest = target.with_name("." + target.name), hashlib.sha256()
+            with draft.open("xb") as out:
+                draft.chmod(0o600)
+                for part in container.read():
+                    digest.update(part)
+                    out.write(part)
+            if digest.hexdigest() != manifest["sha256"]:
+                draft.unlink()
+                raise Damaged("the content is not what the manifest says")
+            draft.rename(target)
+            good += 1
+        except (Damaged, OSError, KeyError, ValueError) as e:
+            bad += 1
+            print(f"{path}: {e}", file=sys.stderr)
+    return good, bad
+
+
+def check_store(folder):
+    """The frozen store: every backup opens to what is listed, with the kit alone."""
+    keys = epoch_keys(folder / "keys", [key_of_text((folder.parent / "store-kit.txt").read_text())], None)
+    expected = json.loads((folder.parent / "store.json").read_text())
+    for manifest_file, digest in expected.items():
+        _, container = open_backup(folder / manifest_file, keys)
+        assert hashlib.sha256(b"".join(container.read())).hexdigest() == digest, manifest_file
+    return len(expected)
 
 
 def check_vectors(folder):
@@ -156,7 +257,8 @@ def check_vectors(folder):
     for v in vectors["epochs"]:
         opened = epoch_keys(folder, [bytes.fromhex(k) for k in v["keks"]], v["passphrase"].encode() if v["passphrase"] else None)
         assert opened(bytes.fromhex(v["id"].replace("-", ""))).hex() == v["key"], v["id"]
-    print(f"{len(vectors['containers'])} containers and {len(vectors['epochs'])} epoch keys open as they should")
+    backups = check_store(folder / "store") if (folder / "store").is_dir() else 0
+    print(f"{len(vectors['containers'])} containers, {len(vectors['epochs'])} epoch keys and {backups} backups open as they should")
 
 
 def main():
@@ -165,19 +267,26 @@ def main():
     o = sub.add_parser("open")
     o.add_argument("container")
     o.add_argument("keys", help="folder with the epoch key objects")
-    o.add_argument("--kek-hex", action="append", default=[])
-    o.add_argument("--kek-file", action="append", default=[])
-    o.add_argument("--passphrase-file")
+    t = sub.add_parser("store")
+    t.add_argument("store")
+    t.add_argument("--to", required=True, help="folder for what is opened")
+    for command in (o, t):
+        command.add_argument("--kek-file", action="append", default=[])
+        command.add_argument("--passphrase-file")
     v = sub.add_parser("vectors")
     v.add_argument("folder")
     a = p.parse_args()
     if a.what == "vectors":
         return check_vectors(a.folder)
-    texts = a.kek_hex + [pathlib.Path(f).read_text() for f in a.kek_file]
+    keks = [key_of_text(pathlib.Path(f).read_text()) for f in a.kek_file]
     passphrase = pathlib.Path(a.passphrase_file).read_text().splitlines()[0].encode() if a.passphrase_file else None
+    if a.what == "store":
+        good, bad = open_store(a.store, epoch_keys(pathlib.Path(a.store) / "keys", keks, passphrase), a.to)
+        print(f"{good} backups opened, {bad} not")
+        return sys.exit(1 if bad else 0)
     path = pathlib.Path(a.container)
     with path.open("rb") as f:
-        c = Container(f, path.stat().st_size, epoch_keys(a.keys, [bytes.fromhex(t.strip()) for t in texts], passphrase))
+        c = Container(f, path.stat().st_size, epoch_keys(a.keys, keks, passphrase))
         for part in c.read():
             sys.stdout.buffer.write(part)
 

@@ -7,6 +7,7 @@ mod faults;
 mod files;
 mod measure;
 mod sealed;
+mod vectors;
 mod watched;
 
 use std::collections::BTreeMap;
