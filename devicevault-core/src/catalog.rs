@@ -180,6 +180,10 @@ pub trait Catalog: Debug + Send + Sync {
     async fn mark(&self, destination: &DestinationId, refs: &[StorageRef]) -> Result<()>;
     /// Second step, after the bytes are gone: the records go; a backup without copies goes too.
     async fn forget(&self, destination: &DestinationId, refs: &[StorageRef]) -> Result<()>;
+    /// Keeps a backup from retention, or no longer. `false`: there is no such backup.
+    async fn pin(&self, _backup: BackupId, _pinned: bool) -> Result<bool> {
+        Err(crate::Error::new(crate::ErrorKind::Unsupported, "pin backup", "this catalog pins no backups"))
+    }
     /// What a restart picks up: copies that wait. Runs whose process died are closed by the way.
     async fn pending(&self) -> Result<Vec<PendingCopy>>;
 }

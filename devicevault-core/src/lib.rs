@@ -21,6 +21,7 @@ mod id;
 pub mod inventory;
 pub mod key;
 mod manifest;
+pub mod retention;
 pub mod run;
 pub mod spool;
 pub mod storage;

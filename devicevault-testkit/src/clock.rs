@@ -89,6 +89,15 @@ impl ManualClock {
         self.sleeping.send_replace(hands.sleepers.len());
     }
 
+    /// Sets the wall clock, ahead or back, as a person or a time server may; sleepers, who go by monotonic time, sleep on.
+    ///
+    /// # Panics
+    /// Beyond the year 9999.
+    pub fn set(&self, now: Timestamp) {
+        let mut hands = self.hands();
+        hands.start = now - hands.elapsed;
+    }
+
     /// Waits until at least so many sleep on this clock.
     pub async fn sleepers(&self, at_least: usize) {
         // The sender is part of the clock: it lives as long as the wait.

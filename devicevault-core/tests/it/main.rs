@@ -6,5 +6,6 @@ mod doubles;
 mod failures;
 mod limits;
 mod parking;
+mod retention;
 mod storing;
 mod suspect;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use devicevault_core::catalog::CopyKey;
-use devicevault_core::{DestinationId, Error, ErrorKind, ErrorRecord, StorageRef, Timestamp};
+use devicevault_core::{BackupId, DestinationId, Error, ErrorKind, ErrorRecord, StorageRef, Timestamp};
 use uuid::Uuid;
 
 use super::change::Change;
@@ -35,6 +35,27 @@ impl Change for NoteVerification {
             return Err(e.with("backup", backup).with("destination", destination).into());
         }
         Ok(())
+    }
+}
+
+/// A backup that retention is to leave, or no longer.
+#[derive(Debug)]
+pub(super) struct Pin {
+    pub(super) backup: BackupId,
+    pub(super) pinned: bool,
+}
+
+#[async_trait]
+impl Change for Pin {
+    type Output = bool;
+
+    fn operation(&self) -> &'static str {
+        "pin backup"
+    }
+
+    async fn apply(&self, tx: &mut Connection, _context: &Context) -> Result<bool, Fault> {
+        let pin = sqlx::query(statements::BACKUP_PIN).bind(self.backup.0).bind(self.pinned);
+        Ok(pin.execute(tx).await?.rows_affected() > 0)
     }
 }
 

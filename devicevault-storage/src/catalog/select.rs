@@ -272,6 +272,7 @@ mod tests {
             s::COPY_SEEN,
             s::COPY_GOOD,
             s::COPIES_MARK,
+            s::BACKUP_PIN,
             s::COPIES_FORGET,
             s::BACKUP_WITHOUT_COPIES,
             s::PENDING,

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use devicevault_core::catalog::{CopyKey, Latest, Lease, Page, Paged, PendingCopy, Query, RunQuery};
 use devicevault_core::run::{Backup, NewRun, Outcome, Run, RunState};
 use devicevault_core::{
-    Catalog, Clock, DestinationId, DeviceId, Error, ErrorKind, ErrorRecord, Result, RunId, StorageRef, SystemClock,
-    Timestamp,
+    BackupId, Catalog, Clock, DestinationId, DeviceId, Error, ErrorKind, ErrorRecord, Result, RunId, StorageRef,
+    SystemClock, Timestamp,
 };
 use uuid::Uuid;
 
@@ -170,6 +170,10 @@ impl Catalog for MemoryCatalog {
     async fn forget(&self, destination: &DestinationId, refs: &[StorageRef]) -> Result<()> {
         self.state().records.forget(destination, refs);
         Ok(())
+    }
+
+    async fn pin(&self, backup: BackupId, pinned: bool) -> Result<bool> {
+        Ok(self.state().records.pin(backup, pinned))
     }
 
     async fn pending(&self) -> Result<Vec<PendingCopy>> {

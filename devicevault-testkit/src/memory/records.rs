@@ -149,6 +149,11 @@ impl Records {
         }
     }
 
+    pub(super) fn pin(&mut self, id: BackupId, pinned: bool) -> bool {
+        let backup = self.backups.get_mut(&id);
+        backup.map(|b| b.pinned = pinned).is_some()
+    }
+
     pub(super) fn forget(&mut self, destination: &DestinationId, refs: &[StorageRef]) {
         self.backups.retain(|_, backup| {
             let before = backup.copies.len();

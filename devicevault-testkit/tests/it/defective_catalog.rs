@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use devicevault_core::catalog::{CopyKey, Latest, Lease, Page, Paged, PendingCopy, Query, RunQuery};
 use devicevault_core::run::{Backup, NewRun, Outcome, Run, RunState};
 use devicevault_core::{
-    Catalog, DestinationId, DeviceId, Error, ErrorKind, ErrorRecord, Result, RunId, StorageRef, TaskId, Timestamp,
+    BackupId, Catalog, DestinationId, DeviceId, Error, ErrorKind, ErrorRecord, Result, RunId, StorageRef, TaskId,
+    Timestamp,
 };
 use devicevault_testkit::clock::ManualClock;
 use devicevault_testkit::conformance::CatalogSuite;
@@ -34,6 +35,7 @@ enum Defect {
     NeverInterrupted,
     IgnoresUntil,
     LosesTheLog,
+    PinnedForEver,
 }
 
 #[derive(Debug)]
@@ -187,6 +189,10 @@ impl Catalog for Defective {
         self.inner.forget(destination, refs).await
     }
 
+    async fn pin(&self, backup: BackupId, pinned: bool) -> Result<bool> {
+        self.inner.pin(backup, pinned || self.is(Defect::PinnedForEver)).await
+    }
+
     async fn pending(&self) -> Result<Vec<PendingCopy>> {
         match self.defect {
             Defect::WaitsForNothing => self.inner.pending().await.map(|_| Vec::new()),
@@ -225,6 +231,7 @@ async fn each_defect_breaks_the_case_that_is_about_it() {
         (Defect::LeasesForAll, &["lease"]),
         (Defect::LeasesForEver, &["lease-expiry"]),
         (Defect::AnybodyReleases, &["lease-release"]),
+        (Defect::PinnedForEver, &["pin"]),
         (Defect::HalfRecords, &["atomic-error"]),
         (Defect::OneAtATime, &["atomic-error", "atomic-cancel"]),
         (Defect::ForgetsOtherCopies, &["copies-merged"]),

@@ -7,13 +7,13 @@ use devicevault_core::catalog::{CopyKey, Latest, Lease, Page, Paged, PendingCopy
 use devicevault_core::inventory::{DestinationConfig, Selector};
 use devicevault_core::run::{Backup, NewRun, Outcome, Run, RunState};
 use devicevault_core::{
-    Catalog, DestinationId, Device, DeviceId, ErrorRecord, Inventory, Result, RunId, StorageRef, Timestamp,
+    BackupId, Catalog, DestinationId, Device, DeviceId, ErrorRecord, Inventory, Result, RunId, StorageRef, Timestamp,
 };
 use sqlx::SqliteConnection as Db;
 use uuid::Uuid;
 
 use super::SqliteCatalog;
-use crate::catalog::copies::{ForgetCopies, MarkCopies, NoteVerification};
+use crate::catalog::copies::{ForgetCopies, MarkCopies, NoteVerification, Pin};
 use crate::catalog::devices::{PutDestination, PutDevices, RemoveDestination, RemoveDevice};
 use crate::catalog::lease::{ReleaseLease, RenewLease, TakeLease};
 use crate::catalog::read;
@@ -68,6 +68,10 @@ impl Catalog for SqliteCatalog {
 
     async fn forget(&self, destination: &DestinationId, refs: &[StorageRef]) -> Result<()> {
         self.make(ForgetCopies { destination: destination.clone(), refs: refs.to_vec() }).await
+    }
+
+    async fn pin(&self, backup: BackupId, pinned: bool) -> Result<bool> {
+        self.make(Pin { backup, pinned }).await
     }
 
     async fn pending(&self) -> Result<Vec<PendingCopy>> {

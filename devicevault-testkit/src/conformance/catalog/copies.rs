@@ -2,7 +2,7 @@
 
 use devicevault_core::catalog::CopyKey;
 use devicevault_core::run::{Backup, CopyStatus, Outcome};
-use devicevault_core::{Catalog, DestinationId, ErrorKind, ErrorRecord, StorageRef};
+use devicevault_core::{BackupId, Catalog, DestinationId, ErrorKind, ErrorRecord, StorageRef};
 
 use super::stage::{Stage, at, backup_of, begin, ensure_backup};
 use crate::conformance::case::{Checked, Stop, ensure_eq};
@@ -160,5 +160,33 @@ pub(super) async fn forget(stage: &Stage<'_>) -> Checked {
     let catalog = stage.places.main().await?;
     ensure_backup(&*catalog, &first).await?;
     ensure_eq!(backup_of(&*catalog, second).await?, None, "a forgotten backup is back after a restart");
+    Ok(())
+}
+
+pub(super) async fn pin(stage: &Stage<'_>) -> Checked {
+    let catalog = stage.places.main().await?;
+    let mut first = recorded(&*catalog, 0, &["main"]).await?;
+    let second = recorded(&*catalog, 10, &["main"]).await?;
+    match catalog.pin(first.id, true).await {
+        // A catalog may leave it out.
+        Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(()),
+        known => ensure_eq!(known?, true, "whether the backup is known"),
+    }
+    first.pinned = true;
+    for _ in 0..2 {
+        ensure_backup(&*catalog, &first).await?;
+        ensure_backup(&*catalog, &second).await?;
+        // Its run's record, once more, knows nothing of it.
+        let mut again = first.clone();
+        again.pinned = false;
+        catalog.record(first.run, vec![Outcome::Backup(again)]).await?;
+    }
+    for _ in 0..2 {
+        ensure_eq!(catalog.pin(first.id, false).await?, true, "whether the backup is known");
+        first.pinned = false;
+        ensure_backup(&*catalog, &first).await?;
+    }
+    let unknown = BackupId::generate();
+    ensure_eq!(catalog.pin(unknown, true).await?, false, "whether a backup is known that is none");
     Ok(())
 }

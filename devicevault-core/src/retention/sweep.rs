@@ -1,0 +1,287 @@
+//! Carries retention out at one destination: look at everything, decide, see that the decision is sane, delete.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::plan::{Reason, Version, plan};
+use super::rules::Retention;
+use crate::catalog::{Page, Query};
+use crate::clock::{Clock, Timestamp};
+use crate::run::CopyStatus;
+use crate::{BackupId, Catalog, DestinationId, DeviceId, Error, ErrorKind, Result, StorageBackend, StorageRef};
+
+/// Backups asked for at a time, and copies deleted in one step.
+const PAGE: u32 = 1000;
+const BATCH: usize = 256;
+
+/// Retention at one destination.
+///
+/// A sweep may be stopped at any moment, run twice at once, and run beside backups: a copy is marked in the catalog,
+/// then its bytes are deleted, then its record goes; the next sweep finishes what one left marked.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Sweep {
+    /// Where.
+    pub destination: DestinationId,
+    /// Calendars are those of this zone; UTC unless set.
+    pub zone: TimeZone,
+    /// Only of this device.
+    pub device: Option<DeviceId>,
+    /// Refuse to delete more than this share of all that is there, in percent; 50 unless set.
+    pub most_percent: u8,
+    /// … where that is more than so many; 20 unless set.
+    pub most_count: usize,
+}
+
+/// What a sweep is going to do.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Every version there, newest first within its artefact.
+    pub versions: Vec<Planned>,
+    /// Copies that an earlier sweep marked and did not finish.
+    pub unfinished: Vec<StorageRef>,
+    /// The latest time at which anything there was seen.
+    pub newest: Option<Timestamp>,
+    /// When the plan was made.
+    pub made_at: Timestamp,
+}
+
+/// What becomes of one version.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Planned {
+    /// The backup.
+    pub id: BackupId,
+    /// Name of the device when it was last seen.
+    pub device_name: Arc<str>,
+    /// The artefact.
+    pub artefact: Arc<str>,
+    /// When its content was first seen.
+    pub first_seen: Timestamp,
+    /// When it was last seen.
+    pub last_seen: Timestamp,
+    /// Bytes of content.
+    pub size: u64,
+    /// Stays or goes, and why.
+    pub reason: Reason,
+    /// The version that is the last good one here, which this one must not outlive.
+    last_good: Option<BackupId>,
+}
+
+impl Plan {
+    /// What goes.
+    pub fn going(&self) -> impl Iterator<Item = &Planned> {
+        self.versions.iter().filter(|v| !v.reason.keeps())
+    }
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Swept {
+    /// Copies that are gone.
+    pub deleted: u64,
+    /// Bytes of content that they held.
+    pub content_bytes: u64,
+    /// Copies that had become needed since the plan was made, and stayed.
+    pub spared: u64,
+    /// Copies that the destination could not delete; they stay marked and are tried again by the next sweep.
+    pub failed: Vec<(StorageRef, Error)>,
+}
+
+/// Versions of one artefact of one device.
+#[derive(Debug)]
+struct Series {
+    device: DeviceId,
+    device_name: Arc<str>,
+    artefact: Arc<str>,
+    versions: Vec<Version>,
+}
+
+impl Sweep {
+    /// A sweep of everything at a destination.
+    #[must_use]
+    pub fn new(destination: DestinationId) -> Self {
+        Self { destination, zone: TimeZone::UTC, device: None, most_percent: 50, most_count: 20 }
+    }
+
+    /// Decides, without changing anything. `wanted` says what is kept of a device's artefact.
+    ///
+    /// # Errors
+    /// What the catalog answers.
+    pub async fn plan(
+        &self,
+        catalog: &dyn Catalog,
+        clock: &dyn Clock,
+        wanted: &(dyn Fn(&DeviceId, &str) -> Retention + Sync),
+    ) -> Result<Plan> {
+        let (series, unfinished) = self.everything(catalog).await?;
+        let made_at = clock.now();
+        let newest = series.iter().flat_map(|s| &s.versions).map(|v| v.last_seen).max();
+        let mut versions = Vec::new();
+        for Series { device, device_name, artefact, versions: found } in series {
+            let decisions = plan(&found, &wanted(&device, &artefact), made_at, &self.zone);
+            let last_good = found.iter().filter(|v| v.is_good()).max_by_key(|v| (v.first_seen, v.id)).map(|v| v.id);
+            let by_id: HashMap<_, _> = found.iter().map(|v| (v.id, v)).collect();
+            versions.extend(decisions.into_iter().filter_map(|decision| {
+                let version = by_id.get(&decision.id)?;
+                Some(Planned {
+                    id: decision.id,
+                    device_name: device_name.clone(),
+                    artefact: artefact.clone(),
+                    first_seen: version.first_seen,
+                    last_seen: version.last_seen,
+                    size: version.size,
+                    reason: decision.reason,
+                    last_good,
+                })
+            }));
+        }
+        Ok(Plan { versions, unfinished, newest, made_at })
+    }
+
+    /// Why a plan should not be carried out without a person's word: the clock stands before what has been seen already,
+    /// or most of what is there would go.
+    ///
+    /// # Errors
+    /// `Conflict`, with what was found.
+    pub fn check(&self, plan: &Plan) -> Result<()> {
+        let slack = Duration::from_secs(3600);
+        if let Some(newest) = plan.newest.filter(|t| plan.made_at.saturating_add(slack).is_ok_and(|now| *t > now)) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "apply retention",
+                "the clock stands before the newest backup",
+            )
+            .with("clock", plan.made_at)
+            .with("newest backup", newest)
+            .hint("set the clock; if the newest backup has a wrong time, delete it by hand"));
+        }
+        let (all, going) = (plan.versions.len(), plan.going().count());
+        if going > self.most_count && going * 100 > all * usize::from(self.most_percent) {
+            return Err(Error::new(ErrorKind::Conflict, "apply retention", "it would delete most of what is there")
+                .with("destination", &self.destination)
+                .with("would delete", going)
+                .with("of", all)
+                .hint("look at the plan first, then allow it"));
+        }
+        Ok(())
+    }
+
+    /// Deletes what a plan lets go, and what an earlier sweep left unfinished. Does not ask [`check`](Sweep::check).
+    ///
+    /// # Errors
+    /// `Unsupported` where the destination cannot delete, and what the catalog answers. What the destination could not
+    /// delete is in [`Swept::failed`].
+    pub async fn carry_out(&self, plan: &Plan, catalog: &dyn Catalog, backend: &dyn StorageBackend) -> Result<Swept> {
+        if !backend.capability().delete {
+            return Err(Error::new(ErrorKind::Unsupported, "apply retention", "this destination keeps its history")
+                .with("destination", &self.destination)
+                .hint("retention does not apply to it; a Git history is thinned out by rewriting it"));
+        }
+        let mut swept = Swept::default();
+        for refs in plan.unfinished.chunks(BATCH) {
+            self.delete(refs.iter().map(|r| (r.clone(), 0)).collect(), catalog, backend, &mut swept).await?;
+        }
+        let going: Vec<&Planned> = plan.going().collect();
+        for batch in going.chunks(BATCH) {
+            let mut refs = Vec::with_capacity(batch.len());
+            for planned in batch {
+                match self.still_going(planned, catalog).await? {
+                    Some(at) => refs.push((at, planned.size)),
+                    None => swept.spared += 1,
+                }
+            }
+            let only: Vec<_> = refs.iter().map(|(at, _)| at.clone()).collect();
+            catalog.mark(&self.destination, &only).await?;
+            self.delete(refs, catalog, backend, &mut swept).await?;
+        }
+        Ok(swept)
+    }
+
+    /// Every stored version here, by artefact, and what is marked.
+    async fn everything(&self, catalog: &dyn Catalog) -> Result<(Vec<Series>, Vec<StorageRef>)> {
+        let query =
+            Query { destination: Some(self.destination.clone()), device: self.device.clone(), ..Query::default() };
+        let mut series: Vec<Series> = Vec::new();
+        let mut known: HashMap<(DeviceId, String), usize> = HashMap::new();
+        let mut marked = Vec::new();
+        let mut page = Page::first(PAGE);
+        loop {
+            let found = catalog.find(&query, page).await?;
+            for backup in found.items {
+                let Some(copy) = backup.copies.iter().find(|c| c.destination == self.destination) else { continue };
+                if copy.status == CopyStatus::Marked {
+                    marked.extend(copy.storage_ref.clone());
+                }
+                let Some(version) = Version::of(&backup, copy) else { continue };
+                let at = *known.entry((backup.device.clone(), backup.artefact.clone())).or_insert_with(|| {
+                    series.push(Series {
+                        device: backup.device.clone(),
+                        device_name: backup.device_name.as_str().into(),
+                        artefact: backup.artefact.as_str().into(),
+                        versions: Vec::new(),
+                    });
+                    series.len() - 1
+                });
+                series[at].versions.push(version);
+            }
+            match found.next {
+                Some(next) => page = Page::after(PAGE, next),
+                None => return Ok((series, marked)),
+            }
+        }
+    }
+
+    /// Where the copy is, if it may still go: since the plan was made it may have been pinned or seen again, or the one
+    /// that was to stay as the last good one may be damaged or gone.
+    async fn still_going(&self, planned: &Planned, catalog: &dyn Catalog) -> Result<Option<StorageRef>> {
+        let Some((version, at)) = self.version(planned.id, catalog).await? else { return Ok(None) };
+        if version.pinned || version.last_seen != planned.last_seen {
+            return Ok(None);
+        }
+        if let Some(last) = planned.last_good.filter(|_| version.is_good()) {
+            let stays = self.version(last, catalog).await?.is_some_and(|(v, _)| v.is_good());
+            return Ok(stays.then_some(at));
+        }
+        Ok(Some(at))
+    }
+
+    /// How a backup's copy here stands now.
+    async fn version(&self, id: BackupId, catalog: &dyn Catalog) -> Result<Option<(Version, StorageRef)>> {
+        let query = Query { id: Some(id), ..Query::default() };
+        let Some(backup) = catalog.find(&query, Page::first(1)).await?.items.pop() else { return Ok(None) };
+        let Some(copy) = backup.copies.iter().find(|c| c.destination == self.destination) else { return Ok(None) };
+        Ok(Version::of(&backup, copy).zip(copy.storage_ref.clone()))
+    }
+
+    /// Deletes marked copies and their records.
+    async fn delete(
+        &self,
+        refs: Vec<(StorageRef, u64)>,
+        catalog: &dyn Catalog,
+        backend: &dyn StorageBackend,
+        swept: &mut Swept,
+    ) -> Result<()> {
+        if refs.is_empty() {
+            return Ok(());
+        }
+        let only: Vec<_> = refs.iter().map(|(at, _)| at.clone()).collect();
+        let mut gone = Vec::with_capacity(refs.len());
+        for ((at, size), verdict) in refs.into_iter().zip(backend.delete(&only).await) {
+            match verdict {
+                Ok(()) => {
+                    swept.deleted += 1;
+                    swept.content_bytes += size;
+                    gone.push(at);
+                }
+                Err(e) => swept.failed.push((at, e)),
+            }
+        }
+        catalog.forget(&self.destination, &gone).await
+    }
+}

@@ -1,0 +1,326 @@
+//! Retention: what is kept of any history, however often and with whatever in between it is applied.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use devicevault_core::catalog::{Page, Query};
+use devicevault_core::retention::{Reason, Retention, Sweep, Version, plan};
+use devicevault_core::run::{Backup, Copy, CopyStatus, NewRun, Outcome, Trigger};
+use devicevault_core::storage::ListFilter;
+use devicevault_core::{
+    BackupId, Catalog, DestinationId, Digest, Entry, ErrorKind, Kind, Manifest, ManifestSeed, Source, StorageBackend,
+    StorageBackendExt as _, Timestamp, View,
+};
+use devicevault_testkit::clock::ManualClock;
+use devicevault_testkit::memory::{MemoryBackend, MemoryCatalog};
+use futures::TryStreamExt as _;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+/// 2026-01-01.
+const START: i64 = 1_767_225_600;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(START + second).unwrap()
+}
+
+fn id(n: usize) -> BackupId {
+    BackupId(uuid::Uuid::from_u128(n as u128 + 1))
+}
+
+/// Versions one after another, each valid for a while, with gaps.
+fn histories() -> impl Strategy<Value = Vec<Version>> {
+    let version = (1..40 * HOUR, 0..60 * HOUR, 0..1000_u64, 0..100_u8);
+    prop::collection::vec(version, 1..60).prop_map(|all| {
+        let mut now = 0;
+        all.into_iter()
+            .enumerate()
+            .map(|(n, (gap, valid, size, luck))| {
+                let mut v = Version::new(id(n), at(now + gap), size);
+                v.last_seen = at(now + gap + valid);
+                now += gap + valid;
+                v.suspect = luck < 10;
+                v.damaged = (10..20).contains(&luck);
+                v.pinned = (20..25).contains(&luck);
+                v
+            })
+            .collect()
+    })
+}
+
+fn wishes() -> impl Strategy<Value = Retention> {
+    let small = || prop_oneof![Just(0_u32), 1..12_u32];
+    let limits = (prop::option::of(1..30_u32), prop::option::of(1..9000_u64), prop::option::of(1..200_u32));
+    ((small(), small(), small(), small(), small(), small(), small(), small()), limits).prop_map(|(keep, limits)| {
+        let mut r = Retention::forever();
+        (r.last, r.days, r.hourly, r.daily, r.weekly, r.monthly, r.yearly, r.hanoi) = keep;
+        (r.max_count, r.max_size, r.max_days) = limits;
+        r
+    })
+}
+
+fn kept(versions: &[Version], wanted: &Retention, now: Timestamp) -> BTreeSet<BackupId> {
+    plan(versions, wanted, now, &TimeZone::UTC).into_iter().filter(|d| d.reason.keeps()).map(|d| d.id).collect()
+}
+
+fn last_seen(versions: &[Version]) -> Timestamp {
+    versions.iter().map(|v| v.last_seen).max().unwrap()
+}
+
+/// What was in force at a moment, among the good ones.
+fn in_force(versions: &[Version], moment: Timestamp) -> Option<BackupId> {
+    let begun = versions.iter().filter(|v| v.is_good() && v.first_seen <= moment);
+    begun.max_by_key(|v| (v.first_seen, v.id)).map(|v| v.id)
+}
+
+proptest! {
+    #[test]
+    fn the_newest_the_last_good_and_the_pinned_stay_whatever_is_wanted(
+        versions in histories(), wanted in wishes(), late in 0..4000 * DAY,
+    ) {
+        let kept = kept(&versions, &wanted, last_seen(&versions) + std::time::Duration::from_secs(late as u64));
+        prop_assert!(kept.contains(&versions.last().unwrap().id));
+        for v in versions.iter().filter(|v| v.pinned) {
+            prop_assert!(kept.contains(&v.id));
+        }
+        if let Some(good) = versions.iter().rfind(|v| v.is_good()) {
+            prop_assert!(kept.contains(&good.id));
+        }
+    }
+
+    #[test]
+    fn every_rule_keeps_what_it_says(versions in histories(), wanted in wishes()) {
+        let wanted = Retention::forever().with_limits_of_none(wanted);
+        let now = last_seen(&versions);
+        let kept = kept(&versions, &wanted, now);
+        if !wanted.has_keep_rule() {
+            prop_assert_eq!(kept.len(), versions.len());
+            return Ok(());
+        }
+        for v in versions.iter().rev().filter(|v| v.is_good()).take(wanted.last as usize) {
+            prop_assert!(kept.contains(&v.id), "last");
+        }
+        for v in versions.iter().filter(|v| wanted.days > 0 && now.as_second() - v.last_seen.as_second() <= i64::from(wanted.days) * DAY) {
+            prop_assert!(kept.contains(&v.id), "days");
+        }
+        // The ends of days and weeks, found by another way: 2026-01-01 was a Thursday.
+        let today = now.as_second() / DAY;
+        for back in 0..i64::from(wanted.daily) {
+            let end = if back == 0 { now } else { Timestamp::from_second((today - back + 1) * DAY - 1).unwrap() };
+            prop_assert!(in_force(&versions, end).is_none_or(|id| kept.contains(&id)), "daily {back}");
+        }
+        let week = (today + 3).div_euclid(7);
+        for back in 1..i64::from(wanted.weekly) {
+            let end = Timestamp::from_second(((week - back + 1) * 7 - 3) * DAY - 1).unwrap();
+            prop_assert!(in_force(&versions, end).is_none_or(|id| kept.contains(&id)), "weekly {back}");
+        }
+    }
+
+    #[test]
+    fn limits_hold_but_for_what_never_goes(versions in histories(), wanted in wishes(), late in 0..300 * DAY) {
+        let now = last_seen(&versions) + std::time::Duration::from_secs(late as u64);
+        let decisions = plan(&versions, &wanted, now, &TimeZone::UTC);
+        let of = |d: &devicevault_core::retention::Decision| *versions.iter().find(|v| v.id == d.id).unwrap();
+        let stay: Vec<_> = decisions.iter().filter(|d| d.reason.keeps()).map(|d| (of(d), d.reason)).collect();
+        let free = stay.iter().filter(|(_, r)| !matches!(r, Reason::Pinned | Reason::Newest | Reason::LastGood)).count();
+        if let Some(most) = wanted.max_count {
+            prop_assert!(stay.len() <= most as usize || free == 0 || free <= most as usize);
+        }
+        if let Some(days) = wanted.max_days {
+            for (v, reason) in &stay {
+                let old = now.as_second() - v.last_seen.as_second() > i64::from(days) * DAY;
+                prop_assert!(!old || matches!(reason, Reason::Pinned | Reason::Newest | Reason::LastGood));
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_asking_does_not_matter(versions in histories(), wanted in wishes()) {
+        let mut other = versions.clone();
+        other.reverse();
+        prop_assert_eq!(
+            plan(&versions, &wanted, last_seen(&versions), &TimeZone::UTC),
+            plan(&other, &wanted, last_seen(&versions), &TimeZone::UTC)
+        );
+    }
+
+    /// Applied after every single backup or once at the end: what the keep rules want at the end is there.
+    #[test]
+    fn applying_it_often_loses_nothing_that_is_wanted_later(versions in histories(), wanted in wishes()) {
+        let wanted = Retention::forever().with_limits_of_none(wanted);
+        // A copy does not heal or break on the way.
+        let mut left: Vec<Version> = Vec::new();
+        for v in &versions {
+            left.push(*v);
+            let kept = kept(&left, &wanted, v.last_seen);
+            left.retain(|v| kept.contains(&v.id));
+        }
+        let now = last_seen(&versions);
+        let often = kept(&left, &wanted, now);
+        let once = kept(&versions, &wanted, now);
+        prop_assert!(once.is_subset(&often), "lost: {:?}", once.difference(&often).collect::<Vec<_>>());
+    }
+}
+
+/// The keep rules alone.
+trait KeepRules {
+    fn with_limits_of_none(self, of: Retention) -> Retention;
+}
+
+impl KeepRules for Retention {
+    fn with_limits_of_none(self, mut of: Retention) -> Retention {
+        (of.max_count, of.max_size, of.max_days) = (None, None, None);
+        of
+    }
+}
+
+/// A destination with one version a day of one artefact.
+struct House {
+    catalog: MemoryCatalog,
+    backend: MemoryBackend,
+    clock: Arc<ManualClock>,
+    here: DestinationId,
+}
+
+impl House {
+    async fn of(days: usize) -> Self {
+        let clock = Arc::new(ManualClock::at(at(0)));
+        let house = Self {
+            catalog: MemoryCatalog::with_clock(clock.clone()),
+            backend: MemoryBackend::new(),
+            clock,
+            here: "main".into(),
+        };
+        for day in 0..days {
+            house.back_up(day).await;
+        }
+        house
+    }
+
+    async fn back_up(&self, day: usize) {
+        let seen = at(day as i64 * DAY);
+        self.clock.set(seen);
+        let run = self.catalog.begin(&NewRun::new("r1".into(), "r1", Trigger::Manual, seen)).await.unwrap();
+        let text = format!("version {day}\n");
+        let digest = Digest::of(text.as_bytes());
+        let device = devicevault_core::Device::new("r1", "192.0.2.1", "cisco_ios", "cli");
+        let manifest = Manifest::from(ManifestSeed {
+            backup: id(day),
+            run,
+            source: Source::of(&device, "cli"),
+            artefact: "running-config".to_owned(),
+            kind: Kind::Text,
+            view: View::Original,
+            taken_at: seen,
+            size: text.len() as u64,
+            sha256: digest,
+            content: digest,
+        });
+        let at = self.backend.store_one(Entry::new(manifest), Arc::new(bytes::Bytes::from(text))).await.unwrap();
+        let mut copy = Copy::new(self.here.clone(), View::Original, 10, digest, seen);
+        copy.status = CopyStatus::Stored;
+        copy.storage_ref = Some(at);
+        let mut backup = Backup::new(id(day), run, "r1".into(), "running-config", digest, seen);
+        backup.copies.push(copy);
+        self.catalog.record(run, vec![Outcome::Backup(backup)]).await.unwrap();
+    }
+
+    async fn left(&self) -> (usize, usize) {
+        let known = self.catalog.find(&Query::default(), Page::first(1000)).await.unwrap().items.len();
+        let held: Vec<_> = self.backend.list(ListFilter::default()).try_collect().await.unwrap();
+        (known, held.len())
+    }
+}
+
+fn last(n: u32) -> Retention {
+    let mut r = Retention::forever();
+    r.last = n;
+    r
+}
+
+#[tokio::test]
+async fn what_goes_is_gone_from_store_and_catalog() {
+    let house = House::of(20).await;
+    let sweep = Sweep::new(house.here.clone());
+    let plan = sweep.plan(&house.catalog, &*house.clock, &|_, _| last(12)).await.unwrap();
+    sweep.check(&plan).unwrap();
+    let swept = sweep.carry_out(&plan, &house.catalog, &house.backend).await.unwrap();
+    assert_eq!((swept.deleted, swept.spared, swept.failed.len()), (8, 0, 0));
+    assert_eq!(house.left().await, (12, 12));
+    // Once more, the old plan: nothing is there to delete.
+    let again = sweep.carry_out(&plan, &house.catalog, &house.backend).await.unwrap();
+    assert_eq!((again.deleted, again.spared), (0, 8));
+}
+
+#[tokio::test]
+async fn most_of_what_is_there_goes_on_a_persons_word_only() {
+    let house = House::of(100).await;
+    let sweep = Sweep::new(house.here.clone());
+    let plan = sweep.plan(&house.catalog, &*house.clock, &|_, _| last(3)).await.unwrap();
+    let e = sweep.check(&plan).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Conflict);
+    assert!(format!("{e:?}").contains("97"), "{e:?}");
+}
+
+#[tokio::test]
+async fn a_clock_that_went_back_stops_it_and_one_that_leaps_ahead_loses_nothing() {
+    let house = House::of(40).await;
+    let sweep = Sweep::new(house.here.clone());
+    house.clock.set(at(38 * DAY));
+    let plan = sweep.plan(&house.catalog, &*house.clock, &|_, _| Retention::default()).await.unwrap();
+    assert_eq!(sweep.check(&plan).unwrap_err().kind(), ErrorKind::Conflict);
+    house.clock.set(at(39 * DAY));
+    let today = sweep.plan(&house.catalog, &*house.clock, &|_, _| Retention::default()).await.unwrap();
+    house.clock.set(at(3650 * DAY));
+    let later = sweep.plan(&house.catalog, &*house.clock, &|_, _| Retention::default()).await.unwrap();
+    assert_eq!(later.going().count(), today.going().count());
+}
+
+#[tokio::test]
+async fn a_sweep_that_was_cut_off_is_finished_by_the_next() {
+    let house = House::of(20).await;
+    let sweep = Sweep::new(house.here.clone());
+    let plan = sweep.plan(&house.catalog, &*house.clock, &|_, _| last(12)).await.unwrap();
+    let found = house.catalog.find(&Query::default(), Page::first(1000)).await.unwrap().items;
+    let going: BTreeSet<_> = plan.going().map(|p| p.id).collect();
+    let refs: Vec<_> =
+        found.iter().filter(|b| going.contains(&b.id)).map(|b| b.copies[0].storage_ref.clone().unwrap()).collect();
+    // Killed after marking, with some of the bytes gone.
+    house.catalog.mark(&house.here, &refs).await.unwrap();
+    house.backend.delete(&refs[..3]).await;
+    let next = sweep.plan(&house.catalog, &*house.clock, &|_, _| last(12)).await.unwrap();
+    assert_eq!((next.unfinished.len(), next.going().count()), (8, 0));
+    sweep.carry_out(&next, &house.catalog, &house.backend).await.unwrap();
+    assert_eq!(house.left().await, (12, 12));
+}
+
+#[tokio::test]
+async fn what_is_pinned_or_seen_or_last_since_the_plan_is_spared() {
+    let house = House::of(20).await;
+    let sweep = Sweep::new(house.here.clone());
+    let plan = sweep.plan(&house.catalog, &*house.clock, &|_, _| last(12)).await.unwrap();
+    house.catalog.pin(id(0), true).await.unwrap();
+    let found = house.catalog.find(&Query::default(), Page::first(1)).await.unwrap().items;
+    let swept = sweep.carry_out(&plan, &house.catalog, &house.backend).await.unwrap();
+    assert_eq!((swept.deleted, swept.spared), (7, 1));
+
+    // The newest is found damaged between plan and deed.
+    let house = House::of(20).await;
+    let plan = sweep.plan(&house.catalog, &*house.clock, &|_, _| last(1)).await.unwrap();
+    let key = devicevault_core::catalog::CopyKey { backup: found[0].id, destination: house.here.clone() };
+    let damage = devicevault_core::Error::new(ErrorKind::Corrupt, "verify", "flipped").to_record();
+    house.catalog.verified(&key, Err(damage)).await.unwrap();
+    let swept = sweep.carry_out(&plan, &house.catalog, &house.backend).await.unwrap();
+    assert_eq!((swept.deleted, swept.spared), (0, 19));
+}
+
+#[tokio::test]
+async fn a_history_that_cannot_be_thinned_out_says_so() {
+    let house = House::of(3).await;
+    let sweep = Sweep::new(house.here.clone());
+    let plan = sweep.plan(&house.catalog, &*house.clock, &|_, _| last(1)).await.unwrap();
+    let git = MemoryBackend::new().without_delete();
+    assert_eq!(sweep.carry_out(&plan, &house.catalog, &git).await.unwrap_err().kind(), ErrorKind::Unsupported);
+}
