@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use devicevault_core::catalog::{CopyKey, Latest, Lease, Page, Paged, PendingCopy, Query, RunQuery};
 use devicevault_core::run::{Backup, NewRun, Outcome, Run, RunState};
-use devicevault_core::{Catalog, DestinationId, DeviceId, ErrorRecord, Result, RunId, StorageRef, Timestamp};
+use devicevault_core::{BackupId, Catalog, DestinationId, DeviceId, ErrorRecord, Result, RunId, StorageRef, Timestamp};
 
 use super::{Faulty, Operation};
 
@@ -94,6 +94,13 @@ impl<T: Catalog + ?Sized> Catalog for Faulty<T> {
         met.before().await?;
         self.inner.forget(destination, refs).await?;
         met.after().await
+    }
+
+    async fn pin(&self, backup: BackupId, pinned: bool) -> Result<bool> {
+        let met = self.plan.call(Operation::Pin);
+        met.before().await?;
+        let known = self.inner.pin(backup, pinned).await?;
+        met.after().await.map(|()| known)
     }
 
     async fn pending(&self) -> Result<Vec<PendingCopy>> {

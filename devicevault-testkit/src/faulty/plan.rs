@@ -32,6 +32,7 @@ pub enum Operation {
     Verified,
     Mark,
     Forget,
+    Pin,
     Pending,
 }
 
