@@ -1,6 +1,7 @@
 //! What is backed up: devices, and how to log in to them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -38,6 +39,9 @@ pub struct Device {
     /// How to log in, by reference: never a secret itself.
     #[serde(default)]
     pub login: LoginRef,
+    /// Jump hosts between here and the device, in the order in which they are passed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jump: Vec<Hop>,
     /// Settings of the collector for this device, such as `ssh.profile`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, String>,
@@ -73,9 +77,35 @@ impl Device {
             group: None,
             tags: BTreeSet::new(),
             login: LoginRef::default(),
+            jump: Vec::new(),
             options: BTreeMap::new(),
             enabled: true,
         }
+    }
+}
+
+/// A jump host: an SSH server that forwards a connection to the next one, or to the device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Hop {
+    /// Host name or address, as the hop before it knows it.
+    pub host: String,
+    /// Port, where it is not SSH's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// How to log in. What names no secret and no credential falls back to the device's login; so does a user name
+    /// that is not set.
+    pub login: LoginRef,
+    /// Settings of the connection to it, such as `ssh.profile` and `ssh.host_key`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
+}
+
+impl Hop {
+    /// A jump host with nothing but its address.
+    pub fn new(host: impl Into<String>, port: Option<u16>) -> Self {
+        Self { host: host.into(), port, ..Self::default() }
     }
 }
 
@@ -114,9 +144,29 @@ pub struct LoginRef {
     /// Passphrase of the private key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub passphrase: Option<SecretRef>,
+    /// OpenSSH user certificate of the private key, or of a key that the agent holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<SecretRef>,
+    /// Whether the SSH agent's keys are offered.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub agent: bool,
+    /// Which of the agent's keys, by fingerprint (`SHA256:…`) or comment; empty means all of a few.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub agent_keys: BTreeSet<String>,
+    /// User name that `enable` asks for, where it is not the login's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_username: Option<String>,
     /// Secret that `enable` asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enable: Option<SecretRef>,
+}
+
+impl LoginRef {
+    /// Whether anything is named that can be proved by: a secret, the agent, or a credential that may hold them.
+    #[must_use]
+    pub fn proves(&self) -> bool {
+        self.credential.is_some() || self.password.is_some() || self.private_key.is_some() || self.agent
+    }
 }
 
 /// How to log in, with the secrets: lives in memory for the length of a run, masked in `Debug`, not serialisable.
@@ -131,8 +181,33 @@ pub struct Login {
     pub private_key: Option<SecretString>,
     /// Passphrase of the private key.
     pub passphrase: Option<SecretString>,
+    /// OpenSSH user certificate as text.
+    pub certificate: Option<SecretString>,
+    /// The SSH agent to ask.
+    pub agent: Option<AgentAccess>,
+    /// User name that `enable` asks for, where it is not [`username`](Login::username).
+    pub enable_username: Option<String>,
     /// Secret that `enable` asks for.
     pub enable: Option<SecretString>,
+    /// How to log in to the jump hosts, in the order of [`Device::jump`].
+    pub jump: Vec<Login>,
+}
+
+/// An SSH agent, and which of its keys may be offered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AgentAccess {
+    /// Path of its socket.
+    pub socket: PathBuf,
+    /// Fingerprints or comments of keys; empty means all of a few.
+    pub keys: BTreeSet<String>,
+}
+
+impl AgentAccess {
+    /// The agent behind this socket, with the keys that are chosen.
+    pub fn new(socket: impl Into<PathBuf>, keys: BTreeSet<String>) -> Self {
+        Self { socket: socket.into(), keys }
+    }
 }
 
 /// Bounds that a collector keeps while it talks to one device.

@@ -32,7 +32,7 @@ pub use body::{Body, ByteStream};
 pub use catalog::Catalog;
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use collector::{Collector, CollectorInfo, Item, Note, NoteLevel, Sink, stream};
-pub use device::{Device, Login, LoginRef, SecretRef, StepLimits, Target};
+pub use device::{AgentAccess, Device, Hop, Login, LoginRef, SecretRef, StepLimits, Target};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, ErrorRecord, Result, Retry};
 pub use event::{Event, EventSink};

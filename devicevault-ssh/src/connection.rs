@@ -2,20 +2,20 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use russh::client::{self, DisconnectReason, GexParams, Handle};
-use russh::{Disconnect, SshId};
+use russh::{ChannelOpenFailure, Disconnect, SshId};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::channel::{Exec, PtySize, Shell};
 use crate::error::shown;
-use crate::host_key::{HostKey, HostKeyPolicy, HostKeyStore, judge};
+use crate::host_key::{HostKey, HostKeyPolicy, HostKeyStore, judge, judge_certificate};
 use crate::overhear::{Overhear, Overheard};
-use crate::{Credentials, Profile, Result, SshError, auth};
+use crate::{Credentials, Profile, Result, Route, SshError, auth};
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -57,6 +57,13 @@ pub struct Options {
     pub login_timeout: Duration,
     /// How many bytes a server may send ahead on a channel. RouterOS stalls above 2 MiB.
     pub window: u32,
+    /// The address that a TCP connection comes from.
+    pub source: Option<IpAddr>,
+    /// After so much silence of the server it is asked whether it is there; after three questions without an answer the
+    /// connection is closed.
+    pub keepalive: Option<Duration>,
+    /// The time, in seconds since 1970: host certificates are checked by it, and not asked for without.
+    pub now: Option<u64>,
 }
 
 impl Default for Options {
@@ -68,6 +75,9 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(15),
             login_timeout: Duration::from_secs(30),
             window: 2 << 20,
+            source: None,
+            keepalive: None,
+            now: None,
         }
     }
 }
@@ -95,6 +105,27 @@ impl Options {
         self
     }
 
+    /// Sets the address that a TCP connection comes from.
+    #[must_use]
+    pub fn with_source(mut self, address: Option<IpAddr>) -> Self {
+        self.source = address;
+        self
+    }
+
+    /// Sets after how much silence the server is asked whether it is there.
+    #[must_use]
+    pub fn with_keepalive(mut self, interval: Option<Duration>) -> Self {
+        self.keepalive = interval;
+        self
+    }
+
+    /// Sets the time, in seconds since 1970.
+    #[must_use]
+    pub fn with_now(mut self, seconds: u64) -> Self {
+        self.now = Some(seconds);
+        self
+    }
+
     /// Sets the window in bytes.
     #[must_use]
     pub fn with_window(mut self, bytes: u32) -> Self {
@@ -116,16 +147,29 @@ pub async fn connect(
     options: &Options,
     host_keys: Arc<dyn HostKeyStore>,
 ) -> Result<Connection> {
-    let dial = TcpStream::connect((server.host.as_str(), server.port));
-    let stream = within(options.connect_timeout, "connect", dial)
-        .await?
-        .map_err(|source| SshError::Unreachable { endpoint: server.to_string(), source })?;
-    // Keystrokes are small; without this each would wait for the acknowledgement of the one before.
-    stream.set_nodelay(true).map_err(|e| SshError::closed("connect", e))?;
-    connect_over(stream, server, credentials, options, host_keys).await
+    connect_by(&Route::direct(), server, credentials, options, host_keys).await
 }
 
-/// The same over a stream that is open already: a forwarded channel of a jump host, a proxy command.
+/// The same over jump hosts or by a proxy command.
+///
+/// # Errors
+/// As [`connect`], and [`Route::open`].
+pub async fn connect_by(
+    route: &Route,
+    server: &Endpoint,
+    credentials: &Credentials,
+    options: &Options,
+    host_keys: Arc<dyn HostKeyStore>,
+) -> Result<Connection> {
+    let tunnel = route.open(server, &credentials.username, options, &host_keys).await?;
+    let said = tunnel.said();
+    match connect_over(tunnel, server, credentials, options, host_keys).await {
+        Ok(connection) => Ok(connection),
+        Err(e) => Err(e.by_proxy(said).await),
+    }
+}
+
+/// The same over a stream that is open already.
 ///
 /// # Errors
 /// As [`connect`].
@@ -139,15 +183,18 @@ pub async fn connect_over<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let key = auth::private_key(credentials)?;
+    let keys = auth::Keys::read(credentials)?;
     let recorded = host_keys.recorded(server).await?;
+    let pinned = matches!(options.host_key, HostKeyPolicy::Pinned(_));
+    let certificates = options.now.is_some() && !pinned && !recorded.authorities.is_empty();
     let config = Arc::new(client::Config {
         client_id: SshId::Standard(concat!("SSH-2.0-DeviceVault_", env!("CARGO_PKG_VERSION")).into()),
-        preferred: options.profile.preferred(&recorded.keys),
+        preferred: options.profile.preferred(&recorded.keys, certificates),
         // Equipment that asks for no more than 2048 bits fails when the client insists on more.
         gex: GexParams::new(2048, 2048, 4096).map_err(|e| SshError::closed("negotiate", e))?,
         window_size: options.window,
         nodelay: true,
+        keepalive_interval: options.keepalive,
         ..client::Config::default()
     });
     let farewell = Farewell::default();
@@ -156,6 +203,7 @@ where
         store: host_keys,
         server: server.clone(),
         farewell: farewell.clone(),
+        now: options.now,
     };
     let (stream, heard) = Overhear::new(stream);
     let negotiate = client::connect_stream(config, stream, guard);
@@ -165,7 +213,7 @@ where
         .await?
         .map_err(|fault| explain(fault, options.profile, &heard, &farewell))?;
     let left = options.login_timeout.saturating_sub(started.elapsed());
-    let log_in = auth::log_in(&mut handle, credentials, key, options.profile, &farewell);
+    let log_in = auth::log_in(&mut handle, credentials, keys, options.profile, &farewell);
     match timeout(left, log_in).await {
         Ok(done) => done?,
         Err(_) => return Err(SshError::Timeout { step: "log in", after: options.login_timeout }),
@@ -173,7 +221,7 @@ where
     Ok(Connection { handle, farewell })
 }
 
-async fn within<F: Future>(limit: Duration, step: &'static str, work: F) -> Result<F::Output> {
+pub(crate) async fn within<F: Future>(limit: Duration, step: &'static str, work: F) -> Result<F::Output> {
     timeout(limit, work).await.map_err(|_| SshError::Timeout { step, after: limit })
 }
 
@@ -224,6 +272,32 @@ impl Connection {
         Exec::open(self.session().await?, command, self.farewell.clone()).await
     }
 
+    /// What the server showed before the login (RFC 4252, section 5.4), cut off after a few thousand characters. It is
+    /// the server's text: escape it before a person sees it.
+    #[must_use]
+    pub fn banner(&self) -> Option<String> {
+        self.farewell.0.lock().unwrap_or_else(PoisonError::into_inner).banner.clone()
+    }
+
+    /// A stream to another server, which this one connects to.
+    pub(crate) async fn forward(&self, to: &Endpoint) -> Result<russh::ChannelStream<client::Msg>> {
+        let opened = self.handle.channel_open_direct_tcpip(to.host.as_str(), to.port.into(), "127.0.0.1", 0).await;
+        let channel = opened.map_err(|e| match e {
+            russh::Error::ChannelOpenFailure(reason) => SshError::NotForwarded {
+                to: to.to_string(),
+                reason: match reason {
+                    ChannelOpenFailure::AdministrativelyProhibited => "it forbids forwarding".to_owned(),
+                    ChannelOpenFailure::ConnectFailed => "it cannot connect there".to_owned(),
+                    ChannelOpenFailure::UnknownChannelType => "it knows no forwarding".to_owned(),
+                    _ => "it has no resources for that".to_owned(),
+                },
+                forbidden: !matches!(reason, ChannelOpenFailure::ConnectFailed),
+            },
+            e => SshError::Closed { step: "connect", said: self.farewell.said(), source: Some(e.into()) },
+        })?;
+        Ok(channel.into_stream())
+    }
+
     pub(crate) fn farewell(&self) -> Farewell {
         self.farewell.clone()
     }
@@ -241,13 +315,29 @@ impl Connection {
     }
 }
 
-/// The server's last words, where it said any.
+/// The server's last words, where it said any, and its first.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Farewell(Arc<Mutex<Option<String>>>);
+pub(crate) struct Farewell(Arc<Mutex<Words>>);
+
+#[derive(Debug, Default)]
+struct Words {
+    last: Option<String>,
+    banner: Option<String>,
+}
+
+/// So many characters of a banner are kept.
+const MOST_OF_BANNER: usize = 4096;
 
 impl Farewell {
     pub(crate) fn said(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
+    }
+
+    fn greet(&self, banner: &str) {
+        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = words.banner.get_or_insert_default();
+        let room = MOST_OF_BANNER.saturating_sub(kept.chars().count());
+        kept.extend(banner.chars().take(room));
     }
 }
 
@@ -258,6 +348,7 @@ pub(crate) struct Guard {
     store: Arc<dyn HostKeyStore>,
     server: Endpoint,
     farewell: Farewell,
+    now: Option<u64>,
 }
 
 /// russh's error, or the reason why the host key was refused.
@@ -277,15 +368,24 @@ impl client::Handler for Guard {
     type Error = Fault;
 
     async fn check_server_key(&mut self, key: &russh::keys::PublicKeyOrCertificate) -> Result<bool, Fault> {
-        let offered = HostKey::new(&key.public_key());
-        judge(&self.policy, self.store.as_ref(), &self.server, &offered).await.map_err(Fault::Refused)?;
+        let (store, server) = (self.store.as_ref(), &self.server);
+        match (key.certificate(), self.now) {
+            (Some(certificate), Some(now)) => judge_certificate(&self.policy, store, server, certificate, now).await,
+            _ => judge(&self.policy, store, server, &HostKey::new(&key.public_key())).await,
+        }
+        .map_err(Fault::Refused)?;
         Ok(true)
+    }
+
+    async fn auth_banner(&mut self, banner: &str, _: &mut client::Session) -> Result<(), Fault> {
+        self.farewell.greet(banner);
+        Ok(())
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Fault>) -> Result<(), Fault> {
         match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                *self.farewell.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown(&info.message));
+                self.farewell.0.lock().unwrap_or_else(PoisonError::into_inner).last = Some(shown(&info.message));
                 Ok(())
             }
             DisconnectReason::Error(e) => Err(e),

@@ -1,6 +1,8 @@
 //! What a login is offered.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
@@ -11,6 +13,31 @@ pub struct Credentials {
     pub(crate) password: Option<Zeroizing<String>>,
     pub(crate) private_key: Option<Zeroizing<String>>,
     pub(crate) passphrase: Option<Zeroizing<String>>,
+    pub(crate) certificate: Option<String>,
+    pub(crate) agent: Option<Agent>,
+}
+
+/// An SSH agent: a program that signs with keys that it never shows. It is asked for signatures alone and never
+/// forwarded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Agent {
+    pub(crate) socket: PathBuf,
+    pub(crate) keys: BTreeSet<String>,
+}
+
+impl Agent {
+    /// The agent behind this socket.
+    pub fn at(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into(), keys: BTreeSet::new() }
+    }
+
+    /// Offers these keys alone, named by fingerprint (`SHA256:…`) or comment. Without, the first five are offered:
+    /// servers end a login after a few refused ones.
+    #[must_use]
+    pub fn with_keys(mut self, keys: impl IntoIterator<Item = String>) -> Self {
+        self.keys = keys.into_iter().collect();
+        self
+    }
 }
 
 impl Credentials {
@@ -33,6 +60,21 @@ impl Credentials {
         self.passphrase = passphrase.map(Zeroizing::new);
         self
     }
+
+    /// OpenSSH user certificate as text (the content of a `-cert.pub` file), of the private key or of a key that the
+    /// agent holds. It is offered before the bare key.
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: impl Into<String>) -> Self {
+        self.certificate = Some(certificate.into());
+        self
+    }
+
+    /// Asks an agent to sign. Its keys are offered after the private key and before the password.
+    #[must_use]
+    pub fn with_agent(mut self, agent: Agent) -> Self {
+        self.agent = Some(agent);
+        self
+    }
 }
 
 impl fmt::Debug for Credentials {
@@ -42,6 +84,8 @@ impl fmt::Debug for Credentials {
             .field("username", &self.username)
             .field("password", &set(&self.password))
             .field("private_key", &set(&self.private_key))
+            .field("certificate", &self.certificate.is_some())
+            .field("agent", &self.agent)
             .finish_non_exhaustive()
     }
 }

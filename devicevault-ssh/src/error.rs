@@ -62,6 +62,43 @@ pub enum SshError {
         /// The first profile that has an algorithm of every kind in common with the server.
         profile: Option<Profile>,
     },
+    /// A jump host did not open a connection to the next server.
+    #[error("no connection to {to}: {reason}")]
+    NotForwarded {
+        /// `host:port` of the next server.
+        to: String,
+        /// What the jump host says.
+        reason: String,
+        /// Whether the jump host forbids it, rather than failed at it.
+        forbidden: bool,
+    },
+    /// Something failed at a jump host on the way.
+    #[error("jump host {hop}: {error}")]
+    AtHop {
+        /// `host:port` of the jump host.
+        hop: String,
+        /// What.
+        error: Box<SshError>,
+    },
+    /// A connection by a proxy command failed.
+    #[error("{error}{}", proxy_says(program, said))]
+    ByProxy {
+        /// The command's first word.
+        program: String,
+        /// The last lines that it wrote to standard error.
+        said: Option<String>,
+        /// What failed.
+        error: Box<SshError>,
+    },
+    /// The SSH agent cannot be asked.
+    #[error("the SSH agent {message}")]
+    Agent {
+        /// Why.
+        message: String,
+        /// What was found below.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// The server refused a request on an open connection.
     #[error("the server refused {what}")]
     Refused {
@@ -114,15 +151,29 @@ pub enum HostKeyFault {
     /// The key is recorded as revoked.
     #[error("the host key is revoked")]
     Revoked,
+    /// The server shows a certificate of a recorded authority that does not hold.
+    #[error("the host certificate is not valid: {0}")]
+    Certificate(&'static str),
 }
 
 impl SshError {
     /// What a person can do next.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
+        self.hint_for("this device")
+    }
+
+    fn hint_for(&self, whom: &str) -> Option<String> {
         match self {
-            Self::Unreachable { .. } => Some("check address, port and that SSH is enabled on the device".to_owned()),
-            Self::AuthRejected { .. } => Some("check user name and credential of this device".to_owned()),
+            Self::AtHop { error, .. } => error.hint_for("this jump host"),
+            Self::ByProxy { error, .. } => error.hint_for(whom),
+            Self::NotForwarded { forbidden: true, .. } => {
+                Some("let the jump host's SSH server forward TCP connections for this login".to_owned())
+            }
+            Self::NotForwarded { .. } => Some("check the address as the jump host knows it".to_owned()),
+            Self::Agent { .. } => Some("start the agent and add the key with ssh-add, or use a key file".to_owned()),
+            Self::Unreachable { .. } => Some(format!("check address, port and that SSH is enabled on {whom}")),
+            Self::AuthRejected { .. } => Some(format!("check user name and credential of {whom}")),
             Self::HostKeyRejected { endpoint, fault, recorded_in, .. } => Some(match fault {
                 HostKeyFault::Unknown => {
                     format!("compare the fingerprint with the device's own, then record its key in {recorded_in}")
@@ -133,11 +184,14 @@ impl SshError {
                 HostKeyFault::NotPinned => {
                     "compare the fingerprint with the device's own, then pin the new one".to_owned()
                 }
-                HostKeyFault::Revoked => "the device needs a new host key".to_owned(),
+                HostKeyFault::Revoked => format!("{whom} needs a new host key"),
+                HostKeyFault::Certificate(_) => {
+                    format!("{whom} needs a certificate for the name that it is reached by")
+                }
             }),
-            Self::Unsupported { profile: Some(p), .. } => Some(format!("set ssh.profile = \"{p}\" for this device")),
+            Self::Unsupported { profile: Some(p), .. } => Some(format!("set ssh.profile = \"{p}\" for {whom}")),
             Self::Unsupported { profile: None, .. } => {
-                Some("no profile has an algorithm in common with this device".to_owned())
+                Some(format!("no profile has an algorithm in common with {whom}"))
             }
             _ => None,
         }
@@ -151,6 +205,10 @@ impl SshError {
     pub(crate) fn closed(step: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Closed { step, said: None, source: Some(source.into()) }
     }
+}
+
+fn proxy_says(program: &str, said: &Option<String>) -> String {
+    said.as_ref().map(|s| format!("; the proxy command {program} says: {s}")).unwrap_or_default()
 }
 
 fn recorded_text(recorded: &[String]) -> String {

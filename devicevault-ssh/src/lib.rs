@@ -3,6 +3,8 @@
 //! - [`connect`] keeps a bound on each step, offers each credential once, and explains what failed: a refused login,
 //!   a changed host key with both fingerprints, a negotiation without common algorithm with both lists and the
 //!   [`Profile`] that would work.
+//! - A [`Route`] leads over jump hosts ([`Hop`]), each with a login, a profile and a host key of its own, or by a
+//!   [`ProxyCommand`].
 //! - Host keys are remembered by a [`HostKeyStore`]: a [`KnownHostsFile`] that OpenSSH can share, or memory.
 //!   [`HostKeyPolicy`] says how an unknown one is met; a changed one is always an error.
 //! - A [`Connection`] opens a [`Shell`] on a terminal, or runs a command by [`Exec`]; both move bytes as they come.
@@ -21,15 +23,19 @@ mod host_key;
 mod kexinit;
 mod overhear;
 mod profile;
+mod route;
 mod scp;
 mod sftp;
 
 pub use channel::{Exec, Output, PtySize, Shell};
-pub use connection::{Connection, Endpoint, Options, connect, connect_over};
-pub use credentials::Credentials;
+pub use connection::{Connection, Endpoint, Options, connect, connect_by, connect_over};
+pub use credentials::{Agent, Credentials};
 pub use error::{HostKeyFault, Result, SshError};
-pub use host_key::{HostKey, HostKeyPolicy, HostKeyStore, HostKeysInMemory, KnownHostsFile, Recorded};
+pub use host_key::{
+    Forgotten, HostKey, HostKeyPolicy, HostKeyStore, HostKeysInMemory, Imported, KnownHostsFile, Recorded, RefusedLine,
+};
 pub use profile::Profile;
+pub use route::{Hop, ProxyCommand, Route, Tunnel};
 pub use scp::{ScpError, ScpReader, ScpWriter};
 pub use sftp::{
     Attributes, CreateOptions, DirEntry, FileType, Match, Pattern, ReadOptions, SftpError, SftpReader, SftpSession,

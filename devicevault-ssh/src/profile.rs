@@ -39,8 +39,9 @@ impl Profile {
     }
 
     /// What is offered; host key algorithms for which a key is `recorded` come first, so that a server with several
-    /// keys shows the one that can be compared.
-    pub(crate) fn preferred(self, recorded: &[HostKey]) -> Preferred {
+    /// keys shows the one that can be compared. Host certificates are asked for where there is an authority to check
+    /// them by.
+    pub(crate) fn preferred(self, recorded: &[HostKey], certificates: bool) -> Preferred {
         // The order of the finite-field groups is by cost: group18 takes an old processor many seconds.
         let mut kexes = vec![
             kex::MLKEM768X25519_SHA256,
@@ -56,10 +57,11 @@ impl Profile {
             kex::DH_G17_SHA512,
             kex::DH_G18_SHA512,
         ];
+        // AES-GCM moves twice as many bytes as ChaCha20 wherever the processor has instructions for it.
         let mut ciphers = vec![
-            cipher::CHACHA20_POLY1305,
             cipher::AES_256_GCM,
             cipher::AES_128_GCM,
+            cipher::CHACHA20_POLY1305,
             cipher::AES_256_CTR,
             cipher::AES_192_CTR,
             cipher::AES_128_CTR,
@@ -92,10 +94,11 @@ impl Profile {
             kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
         ]);
         keys.sort_by_key(|a| !recorded.iter().any(|k| k.verifies(a)));
+        let certified = if certificates { keys.clone() } else { Vec::new() };
         Preferred {
             kex: Cow::Owned(kexes),
             key: Cow::Owned(keys),
-            host_key_certificates: Cow::Borrowed(&[]),
+            host_key_certificates: Cow::Owned(certified),
             cipher: Cow::Owned(ciphers),
             mac: Cow::Owned(macs),
             compression: Cow::Borrowed(&[compression::NONE, compression::ZLIB, compression::ZLIB_LEGACY]),
@@ -109,7 +112,7 @@ impl Profile {
 
     /// The first kind of algorithm of which nothing is in common, with both lists.
     pub(crate) fn first_gap(self, offer: &Offer) -> Option<(&'static str, Vec<String>, Vec<String>)> {
-        let ours = self.preferred(&[]);
+        let ours = self.preferred(&[], false);
         let extension = |n: &&str| !n.starts_with("ext-info-") && !n.starts_with("kex-strict-");
         let kexes: Vec<_> = ours.kex.iter().map(AsRef::as_ref).filter(extension).map(str::to_owned).collect();
         let keys: Vec<_> = ours.key.iter().map(|a| a.as_str().to_owned()).collect();
@@ -165,7 +168,7 @@ mod tests {
 
     #[test]
     fn older_profiles_only_append() {
-        let [modern, legacy, ancient] = Profile::ALL.map(|p| p.preferred(&[]));
+        let [modern, legacy, ancient] = Profile::ALL.map(|p| p.preferred(&[], false));
         let weak = ["sha1", "cbc", "ssh-dss", "3des", "md5"];
         for list in [names(&modern.kex), names(&modern.cipher), names(&modern.mac)] {
             assert!(list.iter().all(|n| weak.iter().all(|w| !n.contains(w))), "{list:?}");

@@ -23,14 +23,17 @@ enum What {
 use What::{Programs, PythonModule};
 
 /// A new one is a new line.
-const PEERS: [Peer; 11] = [
+const PEERS: [Peer; 14] = [
     Peer { word: "dropbear", what: Programs(&["dropbear"]), package: "dropbear-bin" },
     Peer { word: "frr", what: Programs(&["vtysh", "bgpd"]), package: "frr" },
     Peer { word: "git", what: Programs(&["git"]), package: "git" },
     Peer { word: "opensc", what: Programs(&["pkcs11-tool"]), package: "opensc" },
+    Peer { word: "socat", what: Programs(&["socat"]), package: "socat" },
     Peer { word: "softhsm2", what: Programs(&["softhsm2-util"]), package: "softhsm2" },
+    Peer { word: "ssh", what: Programs(&["ssh"]), package: "openssh-client" },
     Peer { word: "ssh-keygen", what: Programs(&["ssh-keygen"]), package: "openssh-client" },
     Peer { word: "sshd", what: Programs(&["sshd"]), package: "openssh-server" },
+    Peer { word: "telnetd", what: Programs(&["telnetd"]), package: "inetutils-telnetd" },
     Peer { word: "python3", what: Programs(&["python3"]), package: "python3" },
     Peer { word: "argon2-cffi", what: PythonModule("argon2"), package: "python3-argon2" },
     Peer { word: "cryptography", what: PythonModule("cryptography"), package: "python3-cryptography" },

@@ -160,10 +160,26 @@ impl Running for SshCommand {
 /// The house's error for one of SSH.
 pub(crate) fn core_error(e: SshError) -> Error {
     let hint = e.hint();
+    let error = match e {
+        SshError::AtHop { hop, error } => core_error(*error).with("jump host", hop),
+        SshError::ByProxy { program, said, error } => {
+            let error = core_error(*error).with("proxy command", program);
+            if let Some(said) = said { error.with("it says", said) } else { error }
+        }
+        e => simple_error(e),
+    };
+    if let Some(hint) = hint { error.hint(hint) } else { error }
+}
+
+/// The error for what is not wrapped in where it happened.
+fn simple_error(e: SshError) -> Error {
     let (kind, operation) = match &e {
         SshError::Unreachable { .. } => (ErrorKind::Unreachable, "connect"),
+        SshError::NotForwarded { forbidden: false, .. } => (ErrorKind::Unreachable, "connect"),
+        SshError::NotForwarded { .. } => (ErrorKind::PermissionDenied, "connect"),
         SshError::Timeout { step, .. } => (ErrorKind::Timeout, *step),
         SshError::AuthRejected { .. } => (ErrorKind::AuthRejected, "log in"),
+        SshError::Agent { .. } => (ErrorKind::Config, "log in"),
         SshError::HostKeyRejected { .. } => (ErrorKind::HostKeyRejected, "check host key"),
         SshError::Unsupported { .. } => (ErrorKind::Unsupported, "negotiate algorithms"),
         SshError::Refused { .. } => (ErrorKind::Unsupported, "open channel"),
@@ -183,12 +199,10 @@ pub(crate) fn core_error(e: SshError) -> Error {
     if kind == ErrorKind::Unsupported {
         error = error.retry_advice(Retry::Never);
     }
-    if let Some(hint) = hint {
-        error = error.hint(hint);
-    }
     match e {
         SshError::Unreachable { source, .. } | SshError::HostKeyStore { source, .. } => error.because(source),
         SshError::Closed { source: Some(source), .. } => error.because(source),
+        SshError::Agent { source: Some(source), .. } => error.because(source),
         _ => error,
     }
 }

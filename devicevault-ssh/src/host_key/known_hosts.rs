@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
-use super::line::{Hosts, Line};
+use super::line::{Hosts, Line, Meaning};
 use super::{HostKey, HostKeyStore, Recorded};
 use crate::{Endpoint, Result, SshError};
 
@@ -17,20 +17,20 @@ use crate::{Endpoint, Result, SshError};
 ///
 /// An entry is added by one write at the end of the file under an exclusive lock (`flock`), so that writers in this
 /// process and in others lose nothing, a reader never sees half of a line, and 30,000 devices do not rewrite the file
-/// 30,000 times. A last line that a crash cut off is left behind as a line that says nothing. Hashed names, wildcards
-/// and `@revoked` are understood; `@cert-authority` lines are passed over.
+/// 30,000 times. A last line that a crash cut off is left behind as a line that says nothing. Hashed names, wildcards,
+/// `@revoked` and `@cert-authority` are understood.
 #[derive(Debug, Clone)]
 pub struct KnownHostsFile(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    path: PathBuf,
+pub(super) struct Inner {
+    pub(super) path: PathBuf,
     known: Mutex<Known>,
 }
 
 /// The file's content as of a state of the file.
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     stamp: Option<Stamp>,
     exact: HashMap<String, Vec<Line>>,
     others: Vec<Line>,
@@ -43,7 +43,7 @@ struct Stamp {
     file: u64,
 }
 
-const MOST: u64 = 64 << 20;
+pub(super) const MOST: u64 = 64 << 20;
 
 impl KnownHostsFile {
     /// The file need not be there yet.
@@ -57,7 +57,7 @@ impl KnownHostsFile {
         &self.0.path
     }
 
-    async fn off_thread<T: Send + 'static>(
+    pub(super) async fn off_thread<T: Send + 'static>(
         &self,
         verb: &'static str,
         work: impl FnOnce(&Inner) -> io::Result<T> + Send + 'static,
@@ -96,7 +96,7 @@ pub(super) fn name_in_file(server: &Endpoint) -> String {
 }
 
 impl Inner {
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+    pub(super) fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -138,7 +138,7 @@ impl Inner {
     }
 
     /// Opened for appending under an exclusive lock, and still the file of that name.
-    fn locked(&self) -> io::Result<File> {
+    pub(super) fn locked(&self) -> io::Result<File> {
         if let Some(folder) = self.path.parent().filter(|p| !p.as_os_str().is_empty()) {
             let mut builder = DirBuilder::new();
             builder.recursive(true);
@@ -164,7 +164,7 @@ impl Inner {
 }
 
 impl Known {
-    fn read(&mut self, file: &mut File) -> io::Result<()> {
+    pub(super) fn read(&mut self, file: &mut File) -> io::Result<()> {
         let stamp = stamp(file)?;
         if stamp.length > MOST {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 64 MiB"));
@@ -185,19 +185,29 @@ impl Known {
     fn add(&mut self, text: &str) {
         let Some(line) = Line::parse(text) else { return };
         match &line.hosts {
-            Hosts::Exact(host) => self.exact.entry(host.clone()).or_default().push(line),
+            Hosts::Exact(host) if line.meaning != Meaning::Authority => {
+                self.exact.entry(host.clone()).or_default().push(line);
+            }
             _ => self.others.push(line),
         }
     }
 
-    fn of(&self, name: &str) -> Recorded {
+    pub(super) fn of(&self, name: &str) -> Recorded {
         let exact = self.exact.get(name).into_iter().flatten();
-        let others = self.others.iter().filter(|l| l.hosts.matches(name));
+        // An authority is for a host, whichever port it listens on.
+        let host = name.strip_prefix('[').and_then(|n| n.split_once("]:")).map_or(name, |(host, _)| host);
+        let others = self
+            .others
+            .iter()
+            .filter(|l| l.hosts.matches(name) || (l.meaning == Meaning::Authority && l.hosts.matches(host)));
         let mut recorded = Recorded::nothing();
         for line in exact.chain(others) {
             match HostKey::from_openssh(&line.key) {
-                Ok(key) if line.revoked => recorded.revoked.push(key),
-                Ok(key) => recorded.keys.push(key),
+                Ok(key) => match line.meaning {
+                    Meaning::Key => recorded.keys.push(key),
+                    Meaning::Revoked => recorded.revoked.push(key),
+                    Meaning::Authority => recorded.authorities.push(key),
+                },
                 Err(_) => tracing::warn!(host = name, "a recorded host key cannot be read and is passed over"),
             }
         }
@@ -221,7 +231,7 @@ fn identity(_: &std::fs::Metadata) -> (u64, u64) {
     (0, 0)
 }
 
-fn ends_within_a_line(file: &mut File) -> io::Result<bool> {
+pub(super) fn ends_within_a_line(file: &mut File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(false);
     }

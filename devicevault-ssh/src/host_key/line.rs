@@ -9,9 +9,20 @@ use hmac::{KeyInit, Mac};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) hosts: Hosts,
-    pub(crate) revoked: bool,
+    pub(crate) meaning: Meaning,
     /// `algorithm base64`.
     pub(crate) key: String,
+}
+
+/// What the key of a line is to its hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// One that they prove themselves by.
+    Key,
+    /// One that is never to be trusted again.
+    Revoked,
+    /// One that signs their certificates.
+    Authority,
 }
 
 /// For which hosts a line is.
@@ -26,7 +37,7 @@ pub(crate) enum Hosts {
 }
 
 impl Line {
-    /// `None` for a comment, a blank line, an authority, and what is none of the form.
+    /// `None` for a comment, a blank line, and what is none of the form.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_ascii_whitespace();
         let mut first = words.next().filter(|w| !w.starts_with('#'))?;
@@ -34,13 +45,14 @@ impl Line {
         if marker.is_some() {
             first = words.next()?;
         }
-        let revoked = match marker {
-            None => false,
-            Some("@revoked") => true,
+        let meaning = match marker {
+            None => Meaning::Key,
+            Some("@revoked") => Meaning::Revoked,
+            Some("@cert-authority") => Meaning::Authority,
             Some(_) => return None,
         };
         let key = format!("{} {}", words.next()?, words.next()?);
-        Some(Self { hosts: Hosts::parse(first)?, revoked, key })
+        Some(Self { hosts: Hosts::parse(first)?, meaning, key })
     }
 }
 
@@ -125,12 +137,11 @@ mod tests {
         let hash = STANDARD.encode(mac.finalize().into_bytes());
         let line = format!("|1|{}|{hash} ssh-ed25519 AAAA", STANDARD.encode(b"01234567890123456789"));
         assert!(matches(&line, "r1") && !matches(&line, "r2"));
-        for nothing in
-            ["", "# r1 ssh-rsa AAAA", "r1", "r1 ssh-rsa", "@cert-authority r1 ssh-rsa AAAA", "|1|x|y ssh-rsa A"]
-        {
+        for nothing in ["", "# r1 ssh-rsa AAAA", "r1", "r1 ssh-rsa", "@other r1 ssh-rsa AAAA", "|1|x|y ssh-rsa A"] {
             assert_eq!(Line::parse(nothing), None, "{nothing}");
         }
-        assert!(Line::parse("@revoked r1 ssh-rsa AAAA").unwrap().revoked);
+        assert_eq!(Line::parse("@revoked r1 ssh-rsa AAAA").unwrap().meaning, Meaning::Revoked);
+        assert_eq!(Line::parse("@cert-authority * ssh-rsa AAAA").unwrap().meaning, Meaning::Authority);
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! Which server is at the other end: host keys, where they are recorded and when one is trusted.
 
+mod certificate;
+mod import;
 mod known_hosts;
 mod line;
 mod memory;
@@ -10,6 +12,8 @@ use std::fmt;
 use async_trait::async_trait;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 
+pub(crate) use certificate::judge_certificate;
+pub use import::{Forgotten, Imported, RefusedLine};
 pub use known_hosts::KnownHostsFile;
 pub use memory::HostKeysInMemory;
 pub use policy::HostKeyPolicy;
@@ -79,6 +83,8 @@ pub struct Recorded {
     pub keys: Vec<HostKey>,
     /// Keys that are never to be trusted again.
     pub revoked: Vec<HostKey>,
+    /// Keys that sign certificates for it.
+    pub authorities: Vec<HostKey>,
 }
 
 impl Recorded {
@@ -92,6 +98,13 @@ impl Recorded {
     #[must_use]
     pub fn with_keys(mut self, keys: Vec<HostKey>) -> Self {
         self.keys = keys;
+        self
+    }
+
+    /// Certificates of these authorities are trusted.
+    #[must_use]
+    pub fn with_authorities(mut self, keys: Vec<HostKey>) -> Self {
+        self.authorities = keys;
         self
     }
 

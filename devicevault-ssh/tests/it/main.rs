@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod files;
+mod identities;
 mod known_hosts;
+mod legacy;
 mod relay;
+mod routes;
 mod scp_hostile;
 mod scripted;
 mod server;

@@ -75,7 +75,8 @@ pub(crate) struct User {
 
 impl User {
     pub(crate) fn create(tag: &str) -> Self {
-        let user = Self { name: format!("dv-{tag}-{}", std::process::id()), password: "s3cret-of-a-test".to_owned() };
+        let name = format!("dv-{tag}-{}", std::process::id());
+        let user = Self { password: format!("s3cret-of-{name}"), name };
         run(Command::new("useradd").args(["--no-create-home", "--home-dir", "/", "--shell", "/bin/sh", &user.name]));
         let mut chpasswd = Command::new("chpasswd").stdin(Stdio::piped()).spawn().unwrap();
         let line = format!("{}:{}\n", user.name, user.password);
@@ -97,7 +98,9 @@ pub(crate) fn keygen(kind: &str, path: &Path, passphrase: &str) {
     run(Command::new("ssh-keygen").args(["-q", "-t", kind, "-N", passphrase, "-f"]).arg(path));
 }
 
-fn run(command: &mut Command) {
+/// Runs a program to its end and gives what it printed.
+pub(crate) fn run(command: &mut Command) -> String {
     let done = command.output().expect("the program is installed");
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
 }

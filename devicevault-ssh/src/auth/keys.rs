@@ -1,0 +1,116 @@
+//! Private key and certificate: read before anything is sent.
+
+use std::sync::Arc;
+
+use russh::Signer;
+use russh::keys::agent::AgentIdentity;
+use russh::keys::signature::Signer as _;
+use russh::keys::ssh_encoding::Encode as _;
+use russh::keys::ssh_key::Signature;
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::ssh_key::private::KeypairData;
+use russh::keys::{Certificate, HashAlg, PrivateKey, decode_secret_key};
+
+use crate::{Credentials, Result, SshError};
+
+/// What proves itself by a signature.
+pub(crate) struct Keys {
+    pub(super) private: Option<Arc<PrivateKey>>,
+    pub(super) certificate: Option<Certificate>,
+}
+
+impl Keys {
+    /// Reads what credentials hold.
+    pub(crate) fn read(credentials: &Credentials) -> Result<Self> {
+        let private = private_key(credentials)?;
+        let certificate = certificate(credentials)?;
+        if let Some(certificate) = &certificate {
+            match &private {
+                None if credentials.agent.is_none() => {
+                    return Err(SshError::config("a certificate needs its private key, or an agent that holds it"));
+                }
+                Some(key) if key.public_key().key_data() != certificate.public_key() => {
+                    return Err(SshError::config("the certificate is not one of this private key"));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { private, certificate })
+    }
+}
+
+fn private_key(credentials: &Credentials) -> Result<Option<Arc<PrivateKey>>> {
+    let Some(text) = &credentials.private_key else { return Ok(None) };
+    let passphrase = credentials.passphrase.as_ref().map(|p| p.as_str());
+    match decode_secret_key(text, passphrase) {
+        Ok(key) => Ok(Some(Arc::new(key))),
+        Err(russh::keys::Error::KeyIsEncrypted) => {
+            Err(SshError::config("the private key is encrypted and no passphrase is set"))
+        }
+        // The library's reasons may quote the key's text.
+        Err(_) => Err(SshError::config(
+            "the private key cannot be read: it is none of OpenSSH, PKCS#1, PKCS#8 and SEC1, or the passphrase is wrong",
+        )),
+    }
+}
+
+fn certificate(credentials: &Credentials) -> Result<Option<Certificate>> {
+    let Some(text) = &credentials.certificate else { return Ok(None) };
+    let certificate = Certificate::from_openssh(text.trim()).map_err(|_| {
+        SshError::config("the certificate is not one in OpenSSH's form (a file that ends in -cert.pub)")
+    })?;
+    if certificate.cert_type() != CertType::User {
+        return Err(SshError::config("the certificate is a host's, not a user's"));
+    }
+    Ok(Some(certificate))
+}
+
+/// Signs with a private key, for certificates of RSA keys too: there the hash is to be chosen.
+pub(super) struct Signs(pub(super) Arc<PrivateKey>);
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SignError {
+    #[error("the connection ended")]
+    Closed(#[from] russh::SendError),
+    #[error("the key does not sign")]
+    Key,
+}
+
+impl Signer for Signs {
+    type Error = SignError;
+
+    async fn auth_sign(
+        &mut self,
+        _: &AgentIdentity,
+        hash: Option<HashAlg>,
+        mut data: Vec<u8>,
+    ) -> Result<Vec<u8>, SignError> {
+        let signature: Signature = match self.0.key_data() {
+            KeypairData::Rsa(pair) => (pair, hash).try_sign(&data).map_err(|_| SignError::Key)?,
+            _ => self.0.try_sign(&data).map_err(|_| SignError::Key)?,
+        };
+        let signature = Vec::<u8>::try_from(signature).map_err(|_| SignError::Key)?;
+        signature.encode(&mut data).map_err(|_| SignError::Key)?;
+        Ok(data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_cannot_be_read_is_told_without_its_text() {
+        let credentials = Credentials::new("u").with_private_key("-----BEGIN RSA SECRETSECRET", None);
+        let Err(e) = Keys::read(&credentials) else { panic!("it was read") };
+        assert!(!format!("{e} {e:?} {credentials:?}").contains("SECRETSECRET"));
+    }
+
+    #[test]
+    fn a_certificate_alone_proves_nothing() {
+        for text in ["", "ssh-ed25519 AAAA", "ssh-ed25519-cert-v01@openssh.com AAAA"] {
+            assert!(Keys::read(&Credentials::new("u").with_certificate(text)).is_err(), "{text}");
+        }
+    }
+}
