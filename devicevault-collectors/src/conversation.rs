@@ -93,6 +93,10 @@ impl<'a> Conversation<'a> {
         let first_line = end.errors.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).find(|l| !l.is_empty());
         let said = first_line.map(|l| format!(": {}", shown(l, 200))).unwrap_or_default();
         match (&end.signal, end.status) {
+            // RFC 4254, section 6.10: a status should be sent. Who always sends one was cut off.
+            (None, None) if self.platform.check_status || command.written == 0 => {
+                Some(format!("the device ended the command without saying how{said}"))
+            }
             (Some(signal), _) => Some(format!("the command was ended by signal {signal}{said}")),
             (None, Some(status)) if status != 0 && (self.platform.check_status || command.written == 0) => {
                 Some(format!("the command ended with status {status}{said}"))
@@ -105,7 +109,11 @@ impl<'a> Conversation<'a> {
     pub(crate) fn doubt(&self) -> Option<&'static str> {
         match &self.channel {
             Current::Shell(shell) => shell.doubt(),
-            Current::Exec(_) => None,
+            Current::Exec(command) => match command.as_ref()?.end.as_ref()?.status {
+                Some(0) => None,
+                Some(_) => Some("the device says that the command failed, and it did answer"),
+                None => Some("the device ended the command without saying how: the answer may be cut off"),
+            },
         }
     }
 

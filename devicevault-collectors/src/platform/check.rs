@@ -113,6 +113,7 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
                 Some(own) => own.0,
                 None => default_pager()?,
             },
+            pager_ends_line: s.pager_ends_line,
             setup: commands("session.setup", s.setup)?,
             confirm: s.confirm,
             echo: s.echo,

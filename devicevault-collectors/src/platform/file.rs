@@ -98,6 +98,9 @@ pub(crate) struct SessionSection {
     pub(crate) prompt: Expression,
     #[serde(default)]
     pub(crate) pager: Option<Expression>,
+    /// The device goes to the next line behind a pager that was answered, instead of erasing it.
+    #[serde(default)]
+    pub(crate) pager_ends_line: bool,
     #[serde(default)]
     pub(crate) setup: Vec<String>,
     #[serde(default)]

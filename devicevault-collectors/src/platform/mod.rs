@@ -47,6 +47,7 @@ pub struct Platform {
 pub(crate) struct ShellRules {
     pub(crate) prompt: Regex,
     pub(crate) pager: Regex,
+    pub(crate) pager_ends_line: bool,
     pub(crate) setup: Vec<String>,
     pub(crate) confirm: Confirm,
     pub(crate) echo: Echo,

@@ -150,7 +150,7 @@ impl Answer {
         }
     }
 
-    /// A last line that no text goes on after: where it is seen, the prompt after it needs no confirmation.
+    /// A last line that no text goes on after: where no empty line may be typed, the prompt after it is not waited at.
     pub(crate) fn ends_with(mut self, marker: Option<Regex>) -> Self {
         self.end_marker = marker;
         self
@@ -236,7 +236,9 @@ impl Answer {
         if !expected {
             return Next::Wait;
         }
-        let marked = self.end_marker.as_ref().is_some_and(|m| m.is_match(&self.last));
+        // A marker and a prompt may both be lines of the text: where an empty line can tell, it is asked.
+        let marked =
+            rules.confirm == Confirm::Quiet && self.end_marker.as_ref().is_some_and(|m| m.is_match(&self.last));
         let nothing = self.brief && !self.some_text;
         if self.echoed && text == 0 && self.pending == 0 && (marked || nothing) {
             return self.completed();

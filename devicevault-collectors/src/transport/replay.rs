@@ -25,6 +25,7 @@ pub struct Replay {
     logout: String,
     chunk: usize,
     exec: bool,
+    exec_status: Option<u32>,
     echo: bool,
     at_once: bool,
     deaf_while_busy: bool,
@@ -61,6 +62,7 @@ impl Replay {
             logout: "exit".to_owned(),
             chunk: usize::MAX,
             exec: true,
+            exec_status: Some(0),
             echo: true,
             at_once: false,
             deaf_while_busy: false,
@@ -90,6 +92,13 @@ impl Replay {
     /// The command that ends the session, in place of `exit`.
     pub fn logout_by(mut self, command: impl Into<String>) -> Self {
         self.logout = command.into();
+        self
+    }
+
+    /// What commands without a terminal end with, where they are known; `None`: the channel closes without a word.
+    #[must_use]
+    pub fn exec_status(mut self, status: Option<u32>) -> Self {
+        self.exec_status = status;
         self
     }
 
@@ -170,7 +179,8 @@ impl Link for ReplayDialer {
         }
         self.typed.lock().unwrap_or_else(PoisonError::into_inner).push(command.to_owned());
         let known = self.device.pieces(command);
-        let end = RunEnd { status: Some(u32::from(known.is_none())), ..RunEnd::default() };
+        let status = if known.is_none() { Some(1) } else { self.device.exec_status };
+        let end = RunEnd { status, ..RunEnd::default() };
         Ok(Box::new(Command { out: known.unwrap_or_default().iter().cloned().collect(), end }))
     }
 }

@@ -53,6 +53,7 @@ struct Variant {
 const PLAIN: Variant = Variant { session: "", marker: "" };
 const WHEN_READ: Variant = Variant { session: "echo = \"when-read\"", marker: "" };
 const MARKED: Variant = Variant { session: "", marker: "end_marker = '^end$'" };
+const ENDS_LINE: Variant = Variant { session: "pager_ends_line = true", marker: "" };
 const QUIET: Variant = Variant { session: "confirm = \"quiet\"", marker: "" };
 
 /// Talks to the device as a platform of this variant.
@@ -116,12 +117,26 @@ async fn a_session_gives_each_text_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_with_an_end_marker_costs_no_empty_line() {
-    for (variant, expected) in [(MARKED, 1), (PLAIN, 2)] {
-        let dialer = ReplayDialer::new(device());
+async fn an_end_marker_and_the_prompt_in_mid_text_end_nothing_either() {
+    let whole = "hostname rtr-1\nend\nrtr-1#\nmore\nend\n";
+    for ms in [0, 40, 7000, 20_000] {
+        let pieces = vec![text("hostname rtr-1\nend\nrtr-1#"), pause(ms), text("\nmore\nend\n")];
+        let dialer = ReplayDialer::new(with_config(pieces));
         let mut sink = RecordingSink::new().wanting(["config"]);
-        talk(&variant, &dialer, &mut sink).await.unwrap();
-        assert_eq!(dialer.typed().iter().filter(|l| l.is_empty()).count(), expected, "{:?}", dialer.typed());
+        talk(&MARKED, &dialer, &mut sink).await.unwrap();
+        assert!(content(&sink, "config") == whole || suspects(&sink) > 0, "{ms} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_taken_for_a_pager_and_not_erased_is_doubted() {
+    for before in ["a\n--More--", "a\n --More-- "] {
+        let pieces = vec![text(before), pause(300), text("\nb\n")];
+        let sink = collected(&PLAIN, with_config(pieces.clone())).await;
+        assert!(suspects(&sink) > 0 || content(&sink, "config").contains("More"), "{before:?}");
+        // Of a platform whose pagers end so it is none.
+        let sink = collected(&ENDS_LINE, with_config(pieces)).await;
+        assert_eq!((suspects(&sink), content(&sink, "config").as_str()), (0, "a\nb\n"));
     }
 }
 
@@ -190,7 +205,8 @@ async fn pagers_are_answered_and_leave_nothing() {
             let pieces =
                 vec![text("one\n"), page(), text("two\n"), pause(50), page(), text("x\n"), page(), text("\nend\n")];
             for chunk in [1, 5, usize::MAX] {
-                let sink = collected(&PLAIN, with_config(pieces.clone()).chunk(chunk)).await;
+                let variant = if erase == "\r\n" { &ENDS_LINE } else { &PLAIN };
+                let sink = collected(variant, with_config(pieces.clone()).chunk(chunk)).await;
                 assert_eq!(content(&sink, "config"), "one\ntwo\nx\n\nend\n", "{pager:?} {erase:?} {chunk}");
                 assert_eq!(suspects(&sink), 0);
             }
@@ -376,5 +392,39 @@ proptest! {
             }
             Ok(())
         })?;
+    }
+}
+
+/// A platform that is asked without a terminal.
+async fn by_exec(status: Option<u32>, check: bool) -> (Result<()>, RecordingSink) {
+    let folder = tempfile::tempdir().unwrap();
+    let platform = format!(
+        "name = 'acme'\ntitle = 'Acme'\nchannel = 'exec'\n[exec]\ncheck_status = {check}\n\
+         [[artefacts]]\nname = 'config'\ncommands = ['show config']\n"
+    );
+    std::fs::write(folder.path().join("acme.toml"), platform).unwrap();
+    let platforms = PlatformSet::built_in().with_folder(folder.path()).unwrap();
+    let dialer = ReplayDialer::new(with_config(vec![text("a\nb\n")]).exec_status(status));
+    let collector = CliCollector::new(Arc::new(platforms), Arc::new(dialer));
+    let target = Target::new(Device::new("d1", "d1", "192.0.2.1", "acme"), Login::default());
+    let mut sink = RecordingSink::new();
+    let done = collector.collect(&target, &mut sink).await;
+    (done, sink)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_ended_without_a_word_or_with_a_bad_one_is_no_success() {
+    for check in [false, true] {
+        let (done, sink) = by_exec(Some(0), check).await;
+        done.unwrap();
+        assert_eq!((content(&sink, "config").as_str(), suspects(&sink)), ("a\nb\n", 0));
+    }
+    for status in [None, Some(1), Some(255)] {
+        let (done, sink) = by_exec(status, false).await;
+        done.unwrap();
+        assert_eq!((content(&sink, "config").as_str(), suspects(&sink)), ("a\nb\n", 1), "{status:?}");
+        // Of a platform that always says how a command ended, it is a failure.
+        let (_, sink) = by_exec(status, true).await;
+        assert!(sink.content("config").is_none(), "{status:?}");
     }
 }

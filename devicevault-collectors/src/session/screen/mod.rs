@@ -33,7 +33,7 @@ pub(crate) struct Screen {
     saved: usize,
     sequence: Option<Sequence>,
     redrawn: u64,
-    garbled: bool,
+    garbled: u64,
     pager: Option<Pager>,
     /// The pager was taken away, and nothing was written since.
     pager_gone: bool,
@@ -42,6 +42,8 @@ pub(crate) struct Screen {
     /// Something was written behind the pager that was answered.
     doubtful_pager: bool,
     mistaken_pagers: u64,
+    /// Pagers that were answered, and then neither erased nor written over: the line ended behind them.
+    ended_pagers: u64,
     /// What was written on the line, where that is wanted.
     drawn: Option<Vec<u8>>,
 }
@@ -86,8 +88,8 @@ impl Screen {
         self.redrawn
     }
 
-    /// Whether something was read that cannot have been meant.
-    pub(crate) fn garbled(&self) -> bool {
+    /// How often something was read that cannot have been meant.
+    pub(crate) fn garbled(&self) -> u64 {
         self.garbled
     }
 
@@ -101,6 +103,11 @@ impl Screen {
     /// How many lines were answered as pagers and turned out to be text.
     pub(crate) fn mistaken_pagers(&self) -> u64 {
         self.mistaken_pagers
+    }
+
+    /// How many lines were answered as pagers, taken away, and may have been text: the device did not.
+    pub(crate) fn ended_pagers(&self) -> u64 {
+        self.ended_pagers
     }
 
     /// The text from `start` to the end of the current line is a pager that has been answered.
@@ -122,10 +129,10 @@ impl Screen {
                 match sequence.feed(byte) {
                     Fed::More(sequence) => self.sequence = Some(sequence),
                     Fed::Done(action) => self.apply(action),
-                    Fed::Garbled => self.garbled = true,
+                    Fed::Garbled => self.garbled += 1,
                     Fed::Foreign { garbled } => {
                         // It does not belong to the sequence and is read again, as text.
-                        self.garbled |= garbled;
+                        self.garbled += u64::from(garbled);
                         continue;
                     }
                 }
@@ -272,7 +279,9 @@ impl Screen {
         let end = self.line.iter().rposition(|b| *b != ERASED).map_or(0, |last| last + 1);
         self.line.truncate(end);
         // A pager on a line of its own is no line of the text.
-        if !(std::mem::take(&mut self.pager_gone) && self.line.is_empty()) {
+        if std::mem::take(&mut self.pager_gone) && self.line.is_empty() {
+            self.ended_pagers += 1;
+        } else {
             show(&mut self.line);
             if let Some(drawn) = &self.drawn {
                 rows.drawn(drawn);

@@ -37,6 +37,8 @@ impl Shell {
             answer: None,
             doubts: Doubts::default(),
             mistaken_pagers: 0,
+            ended_pagers: 0,
+            garbled: 0,
             stray: false,
             late_prompts: 0,
             deadline: now + left,

@@ -16,7 +16,10 @@ impl Shell {
     /// Logs out. Returns why that did not work, where it did not. [`stray`](Shell::stray) tells of the last answer.
     pub(crate) async fn log_out(&mut self) -> Option<String> {
         let Some(command) = self.rules.logout.clone() else {
-            self.stray = self.take_late().is_err();
+            self.stray = false;
+            if self.take_late().is_err() {
+                self.stray = true;
+            }
             return None;
         };
         match timeout(GOODBYE.min(self.limits.inactivity), self.leave(&command)).await {

@@ -30,6 +30,8 @@ pub(crate) struct Shell {
     answer: Option<Answer>,
     doubts: Doubts,
     mistaken_pagers: u64,
+    ended_pagers: u64,
+    garbled: u64,
     stray: bool,
     /// Prompts that may still come, for empty lines that were typed and perhaps not answered.
     late_prompts: usize,
@@ -56,6 +58,8 @@ impl Shell {
         command.clone_into(&mut self.command);
         self.doubts = Doubts::default();
         self.mistaken_pagers = self.screen.mistaken_pagers();
+        self.ended_pagers = self.screen.ended_pagers();
+        self.garbled = self.screen.garbled();
         self.answer = Some(answer.after_prompts(self.late_prompts));
         self.heard = Instant::now();
         self.deadline = self.heard + self.limits.command;
@@ -99,7 +103,11 @@ impl Shell {
         if self.rules.echo != Echo::WhenRead && self.screen.mistaken_pagers() > self.mistaken_pagers {
             return Some("the device paused at a line that looks like a pager; a blank in it may be ours");
         }
-        let garbled = self.screen.garbled().then_some("a control sequence of the device has no end");
+        if !self.rules.pager_ends_line && self.screen.ended_pagers() > self.ended_pagers {
+            return Some("the device ended a line that looks like a pager without erasing it; it may have been text");
+        }
+        let garbled = self.screen.garbled() > self.garbled;
+        let garbled = garbled.then_some("a control sequence of the device has no end");
         self.doubts.text().or(garbled)
     }
 
