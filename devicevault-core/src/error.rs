@@ -194,6 +194,31 @@ impl Error {
         self.edit(|e| e.retry = retry)
     }
 
+    /// Changes the texts, causes included, for which `change` has another one.
+    #[must_use]
+    pub(crate) fn map_texts(self, change: &dyn Fn(&str) -> Option<String>) -> Self {
+        let mut causes = Vec::new();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        let changed = causes.iter().any(|text| change(text).is_some());
+        self.edit(|e| {
+            let texts = [Some(&mut e.message), e.hint.as_mut()].into_iter().flatten();
+            for text in texts.chain(e.context.iter_mut().map(|(_, value)| value)) {
+                if let Some(other) = change(text) {
+                    *text = other;
+                }
+            }
+            if changed {
+                let texts = causes.into_iter().map(|text| change(&text).unwrap_or(text));
+                let told = texts.rev().fold(None, |source, text| Some(Told { text, source: source.map(Box::new) }));
+                e.source = told.map(|t| Arc::new(t) as Arc<dyn StdError + Send + Sync>);
+            }
+        })
+    }
+
     /// The kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -271,6 +296,25 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|e| e as &(dyn StdError + 'static))
+    }
+}
+
+/// The text of a cause, and of its own cause.
+#[derive(Debug)]
+struct Told {
+    text: String,
+    source: Option<Box<Told>>,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for Told {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|t| t as &(dyn StdError + 'static))
     }
 }
 

@@ -23,6 +23,7 @@ pub mod key;
 mod manifest;
 pub mod retention;
 pub mod run;
+mod scrub;
 pub mod spool;
 pub mod storage;
 pub mod text;

@@ -417,12 +417,12 @@ async fn a_command_that_ended_without_a_word_or_with_a_bad_one_is_no_success() {
     for check in [false, true] {
         let (done, sink) = by_exec(Some(0), check).await;
         done.unwrap();
-        assert_eq!((content(&sink, "config").as_str(), suspects(&sink)), ("a\nb\n", 0));
+        assert_eq!((content(&sink, "config").as_str(), suspects(&sink)), ("a\r\nb\r\n", 0));
     }
     for status in [None, Some(1), Some(255)] {
         let (done, sink) = by_exec(status, false).await;
         done.unwrap();
-        assert_eq!((content(&sink, "config").as_str(), suspects(&sink)), ("a\nb\n", 1), "{status:?}");
+        assert_eq!((content(&sink, "config").as_str(), suspects(&sink)), ("a\r\nb\r\n", 1), "{status:?}");
         // Of a platform that always says how a command ended, it is a failure.
         let (_, sink) = by_exec(status, true).await;
         assert!(sink.content("config").is_none(), "{status:?}");

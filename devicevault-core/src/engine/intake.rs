@@ -10,6 +10,7 @@ use super::Inner;
 use super::bodies::{ViewBody, ViewWriter};
 use super::job::Selection;
 use crate::collector::{Note, NoteLevel, Sink};
+use crate::scrub::Scrubber;
 use crate::text::{LineEnds, ViewMaker};
 use crate::{ArtifactInfo, DeviceId, Digest, Error, ErrorKind, Event, Kind, Result, RunId, View};
 
@@ -120,6 +121,16 @@ impl<'a> Intake<'a> {
             let text = format!("{} more notes were dropped", self.dropped_notes);
             self.log.push(Note::warning(text));
         }
+    }
+
+    /// Takes the login's own secrets out of all that is told.
+    pub(super) fn scrub(&mut self, scrubber: &Scrubber) {
+        for (_, e) in &mut self.failed {
+            *e = scrubber.error(e.clone());
+        }
+        self.log.iter_mut().for_each(|note| scrubber.note(note));
+        let reasons = self.collected.iter_mut().flat_map(|c| &mut c.suspect);
+        reasons.for_each(|reason| scrubber.text(reason));
     }
 
     fn current(&mut self, call: &'static str) -> Result<&mut Current> {

@@ -16,6 +16,7 @@ use crate::manifest::{Manifest, ManifestSeed, Source, Transform};
 use crate::run::{
     ArtefactResult, ArtefactStatus, Backup, Copy, CopyResult, CopyStatus, NewRun, Outcome, Run, RunState,
 };
+use crate::scrub::Scrubber;
 use crate::{BackupId, Entry, Error, ErrorKind, Event, Kind, Result, RunId, Timestamp, View};
 
 /// How an attempt ended: its record, and the error that a retry is decided on.
@@ -85,8 +86,10 @@ async fn collect(
                 .with("limit in seconds", engine.limits.collect.as_secs())),
         }
     };
-    let error = verdict.err().map(|e| e.with("device", &device.name));
+    let scrubber = Scrubber::new(&job.target.login);
+    let error = verdict.err().map(|e| scrubber.error(e).with("device", &device.name));
     intake.close(error.as_ref());
+    intake.scrub(&scrubber);
     run.log.append(&mut intake.log);
     (intake.collected, intake.failed, error)
 }

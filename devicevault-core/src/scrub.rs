@@ -1,0 +1,95 @@
+//! Takes a login's own secrets out of what is told of a conversation: a device may echo a password in an error text.
+
+use std::fmt;
+
+use crate::collector::Note;
+use crate::{Error, ExposeSecret as _, Login, SecretString};
+
+/// What stands where a secret was.
+const MASK: &str = "<secret>";
+/// Shorter secrets are no secrets, and would take every text apart.
+const SHORTEST: usize = 3;
+
+/// The secrets of one login, longest first.
+pub(crate) struct Scrubber(Vec<String>);
+
+impl fmt::Debug for Scrubber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scrubber({} secrets)", self.0.len())
+    }
+}
+
+impl Scrubber {
+    pub(crate) fn new(login: &Login) -> Self {
+        let known = [&login.password, &login.enable, &login.passphrase].into_iter().flatten();
+        let mut secrets: Vec<String> = Vec::new();
+        for secret in known.map(SecretString::expose_secret).filter(|s| s.chars().count() >= SHORTEST) {
+            // Texts of devices are escaped before they are told.
+            secrets.extend([secret.to_owned(), secret.escape_default().to_string(), secret.escape_debug().to_string()]);
+        }
+        secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
+        secrets.dedup();
+        Self(secrets)
+    }
+
+    /// The text without secrets; `None`: there is none in it.
+    fn clean(&self, text: &str) -> Option<String> {
+        let mut clean = None;
+        for secret in &self.0 {
+            let now: &str = clean.as_deref().unwrap_or(text);
+            if now.contains(secret.as_str()) {
+                clean = Some(now.replace(secret.as_str(), MASK));
+            }
+        }
+        clean
+    }
+
+    pub(crate) fn error(&self, e: Error) -> Error {
+        if self.0.is_empty() { e } else { e.map_texts(&|text| self.clean(text)) }
+    }
+
+    pub(crate) fn note(&self, note: &mut Note) {
+        self.text(&mut note.text);
+    }
+
+    pub(crate) fn text(&self, text: &mut String) {
+        if let Some(clean) = self.clean(text) {
+            *text = clean;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn login(password: &str) -> Login {
+        Login { password: Some(SecretString::from(password.to_owned())), ..Login::default() }
+    }
+
+    #[test]
+    fn a_secret_is_gone_from_every_part_of_an_error() {
+        let inner = Error::new(ErrorKind::Internal, "x", "it said hunter2 too");
+        let e = Error::new(ErrorKind::AuthRejected, "log in", "no such password: hunter2")
+            .with("last line", "Password hunter2 rejected")
+            .hint("not hunter2")
+            .because(inner);
+        let clean = Scrubber::new(&login("hunter2")).error(e);
+        let told = format!("{clean:?} {}", clean.to_record().message);
+        assert!(!told.contains("hunter2") && told.contains("it said <secret> too"), "{told}");
+        assert_eq!(clean.kind(), ErrorKind::AuthRejected);
+    }
+
+    #[test]
+    fn escaped_and_overlapping_secrets_go_and_short_ones_stay() {
+        let mut login = login("tab\there");
+        login.enable = Some(SecretString::from("tab\there and more".to_owned()));
+        let scrubber = Scrubber::new(&login);
+        let mut note = Note::info("'tab\\there and more', tab\there");
+        scrubber.note(&mut note);
+        assert_eq!(note.text, "'<secret>', <secret>");
+        let short = Scrubber::new(&Login { password: Some(SecretString::from("a".to_owned())), ..Login::default() });
+        assert_eq!(short.clean("a banana"), None);
+    }
+}
