@@ -96,7 +96,6 @@ impl Replay {
     }
 
     /// What commands without a terminal end with, where they are known; `None`: the channel closes without a word.
-    #[must_use]
     pub fn exec_status(mut self, status: Option<u32>) -> Self {
         self.exec_status = status;
         self
