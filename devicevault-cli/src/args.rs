@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use devicevault_core::Result;
 
 use crate::Exit;
-use crate::commands::{backup, demo, device, diff, download, history, init, key, platform, run, show, verify};
+use crate::commands::{backup, demo, device, diff, download, history, init, key, platform, run, show, system, verify};
 use crate::context::Context;
 use crate::logs::LogArgs;
 use crate::ui::Ui;
@@ -29,7 +29,7 @@ First steps:
 
 /// Keeps safe copies of what network devices hold.
 #[derive(Debug, Parser)]
-#[command(name = "devicevault", version, about, long_about = None, after_help = FIRST_STEPS,
+#[command(name = "devicevault", version, after_help = FIRST_STEPS,
     after_long_help = format!("{FIRST_STEPS}\n\n{EXIT_CODES}"), propagate_version = true, max_term_width = 110)]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -107,6 +107,9 @@ pub(crate) enum Command {
     /// Look after the keys of sealed destinations
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Completions for shells, manual pages, the reference of all commands
+    #[command(subcommand)]
+    System(system::SystemCommand),
     /// See it work on simulated devices
     Demo(demo::DemoArgs),
 }
@@ -125,6 +128,7 @@ impl Command {
             Self::Download(args) => download::run(context, args).await,
             Self::Verify(args) => verify::run(context, args).await,
             Self::Key(command) => Box::pin(key::run(context, command)).await,
+            Self::System(command) => system::run(context, command),
             Self::Demo(args) => Box::pin(demo::run(context, args)).await,
         }
     }

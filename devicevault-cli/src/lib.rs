@@ -46,6 +46,7 @@ mod keys;
 mod login_args;
 mod logs;
 mod patience;
+mod range;
 mod reference;
 mod report;
 mod round;

@@ -20,6 +20,7 @@ pub mod event;
 mod id;
 pub mod inventory;
 pub mod key;
+pub mod likeness;
 mod manifest;
 pub mod retention;
 pub mod run;

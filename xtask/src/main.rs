@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "a program that talks to whoever started it")]
 
 mod command;
+mod commands;
 mod ignored;
 mod peers;
 mod platforms;
@@ -56,7 +57,8 @@ fn main() -> ExitCode {
 fn docs() -> ExitCode {
     let written = Workspace::load().and_then(|w| {
         let page = platforms::page(&w.root)?;
-        std::fs::write(w.root.join(platforms::PAGE), page).map_err(|e| e.to_string())
+        std::fs::write(w.root.join(platforms::PAGE), page).map_err(|e| e.to_string())?;
+        std::fs::write(w.root.join(commands::PAGE), commands::page()?).map_err(|e| e.to_string())
     });
     match written {
         Ok(()) => ExitCode::SUCCESS,

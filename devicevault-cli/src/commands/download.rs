@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use devicevault_core::run::Backup;
-use devicevault_core::{Digest, Error, ErrorKind, Kind, Result, View};
+use devicevault_core::run::{Backup, Copy};
+use devicevault_core::{Digest, Error, ErrorKind, Kind, Manifest, Result, Transform, View};
 use futures::StreamExt as _;
 use serde::Serialize;
 use sha2::Digest as _;
@@ -14,6 +15,7 @@ use sha2::Digest as _;
 use crate::archive::Archive;
 use crate::context::Context;
 use crate::interrupt::cancellable;
+use crate::range::ByteRange;
 use crate::ui::human;
 use crate::versions::{self, Wanted};
 use crate::{Exit, files, folder};
@@ -26,6 +28,7 @@ Examples:
   devicevault download core-rtr1:startup-config --at 2026-11-01 --to ./restore/
   devicevault download core-rtr1 core-rtr2 --to ./restore/
   devicevault download core-rtr1 --view redacted --to for-support.txt
+  devicevault download core-sw1:firmware --range 0-4095 --to header.bin
 
 Files are the originals, with secrets, readable by the owner alone; existing ones are not replaced without --force.")]
 pub(crate) struct DownloadArgs {
@@ -44,6 +47,9 @@ pub(crate) struct DownloadArgs {
     /// original (complete, with secrets), clean (without volatile lines) or redacted (secrets masked)
     #[arg(long, value_name = "VIEW", default_value = "original")]
     view: View,
+    /// Only these bytes, counted from 0, both ends included: 0-99, 100- (to the end), -100 (the last 100)
+    #[arg(long, value_name = "A-B", allow_hyphen_values = true)]
+    range: Option<ByteRange>,
     /// Replace files that are there
     #[arg(long)]
     force: bool,
@@ -57,10 +63,16 @@ struct Written {
     device: String,
     artefact: String,
     backup: String,
+    kind: Kind,
     view: View,
     file: String,
+    /// Bytes that were written.
     size: u64,
+    /// Of the bytes that were written.
     sha256: String,
+    /// Which bytes of the version these are, the end not included; all where it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    range: Option<std::ops::Range<u64>>,
 }
 
 pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
@@ -75,7 +87,7 @@ pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
             let (_, found) = versions::of(&archive, &wanted).await?;
             let backup = versions::pick(&found, &reference)?;
             let file = if into_folder { args.to.join(file_name(backup)) } else { args.to.clone() };
-            write(&archive, backup, args.view, &file, args.force).await
+            write(&archive, backup, &args, &file).await
         };
         match cancellable(one).await {
             Ok(one) => {
@@ -101,8 +113,8 @@ fn file_name(b: &Backup) -> String {
     format!("{}.{extension}", safe.trim_start_matches('.'))
 }
 
-async fn write(archive: &Archive, backup: &Backup, view: View, file: &Path, force: bool) -> Result<Written> {
-    if !force && file.symlink_metadata().is_ok() {
+async fn write(archive: &Archive, backup: &Backup, args: &DownloadArgs, file: &Path) -> Result<Written> {
+    if !args.force && file.symlink_metadata().is_ok() {
         return Err(Error::new(ErrorKind::AlreadyExists, "write file", "there is a file of this name already")
             .with("file", file.display())
             .hint("name another one, or give --force"));
@@ -110,26 +122,29 @@ async fn write(archive: &Archive, backup: &Backup, view: View, file: &Path, forc
     if let Some(folder) = file.parent().filter(|p| !p.as_os_str().is_empty()) {
         files::make_private_folder(folder)?;
     }
+    let view = if backup.kind == Kind::Binary { View::Original } else { args.view };
     let draft = draft_name(file)?;
-    let mut out = files::create_private(&draft)?;
-    let filled = fill(archive, backup, view, &mut out, &draft).await;
-    let named = filled.and_then(|done| {
-        out.sync_all().and_then(|()| fs::rename(&draft, file)).map_err(|e| cannot(&e, file))?;
-        Ok(done)
+    let mut out = Output::new(files::create_private(&draft)?, &draft);
+    let filled = fill(archive, backup, view, args.range, &mut out).await;
+    let named = filled.and_then(|range| {
+        out.file.sync_all().and_then(|()| fs::rename(&draft, file)).map_err(|e| cannot(&e, file))?;
+        Ok(range)
     });
     if named.is_err() {
         // The error that is told is why there is no file.
         let _ = fs::remove_file(&draft);
     }
-    let (size, sha256) = named?;
+    let range = named?;
     Ok(Written {
         device: backup.device_name.clone(),
         artefact: backup.artefact.clone(),
         backup: backup.id.to_string(),
-        view: if backup.kind == Kind::Binary { View::Original } else { view },
+        kind: backup.kind,
+        view,
         file: file.display().to_string(),
-        size,
-        sha256: sha256.to_string(),
+        size: out.size,
+        sha256: Digest(out.hash.finalize().into()).to_string(),
+        range,
     })
 }
 
@@ -144,36 +159,82 @@ fn cannot(e: &std::io::Error, file: &Path) -> Error {
     files::failed(e, "write file", "it cannot be written", file)
 }
 
-/// A stored view is streamed and checked against its record; one that is made is written whole.
+/// A file that is being written, and what went into it.
+struct Output<'a> {
+    file: fs::File,
+    at: &'a Path,
+    size: u64,
+    hash: sha2::Sha256,
+}
+
+impl<'a> Output<'a> {
+    fn new(file: fs::File, at: &'a Path) -> Self {
+        Self { file, at, size: 0, hash: sha2::Sha256::new() }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hash.update(bytes);
+        self.size += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(|e| cannot(&e, self.at))
+    }
+}
+
+/// Writes a view, or a range of it; which range that was. A stored view is streamed and checked against its record; one
+/// that is made is written whole.
+///
+/// Of a range, a sealed copy proves every segment that it lies in, so that nothing else has to be read; of a copy in the
+/// clear, everything is read and checked.
 async fn fill(
     archive: &Archive,
     backup: &Backup,
     view: View,
-    out: &mut fs::File,
-    draft: &Path,
-) -> Result<(u64, Digest)> {
+    range: Option<ByteRange>,
+    out: &mut Output<'_>,
+) -> Result<Option<Range<u64>>> {
+    let within = |size| range.map(|r| r.within(size)).transpose();
     let Ok((backend, copy, at)) = archive.stored(backup, view) else {
         let content = archive.read(backup, view).await?;
-        out.write_all(&content).map_err(|e| cannot(&e, draft))?;
-        return Ok((content.len() as u64, Digest::of(&content)));
+        let range = within(content.len() as u64)?;
+        // Both ends are at most the length of a text in memory.
+        let part = range.clone().map_or(&content[..], |r| &content[r.start as usize..r.end as usize]);
+        out.write(part)?;
+        return Ok(range);
     };
-    let mut hash = sha2::Sha256::new();
-    let mut size = 0;
+    let wanted = within(copy.size)?;
+    if let Some(part) = &wanted
+        && is_sealed(&backend.stat(at).await?)
+    {
+        let mut stream = backend.read(at, Some(part.clone())).await?;
+        while let Some(chunk) = stream.next().await {
+            out.write(&chunk?)?;
+        }
+        return if out.size == part.end - part.start { Ok(wanted) } else { Err(damaged(backup, copy)) };
+    }
+    let (mut hash, mut seen) = (sha2::Sha256::new(), 0_u64);
     let mut stream = backend.read(at, None).await?;
     while let Some(chunk) = stream.next().await {
         let chunk = chunk?;
         hash.update(&chunk);
-        size += chunk.len() as u64;
-        out.write_all(&chunk).map_err(|e| cannot(&e, draft))?;
+        let end = seen + chunk.len() as u64;
+        let part = wanted.clone().map_or(seen..end, |r| r.start.clamp(seen, end)..r.end.clamp(seen, end));
+        // Relative to a chunk in memory.
+        out.write(&chunk[(part.start - seen) as usize..(part.end - seen) as usize])?;
+        seen = end;
     }
     let sha256 = Digest(hash.finalize().into());
-    if sha256 != copy.sha256 || size != copy.size {
-        return Err(Error::new(ErrorKind::Corrupt, "read backup", "it is not what was stored")
-            .with("backup", backup.id)
-            .with("destination", &copy.destination)
-            .with("expected SHA-256", copy.sha256)
-            .with("found SHA-256", sha256)
-            .hint("`devicevault verify` tells what else is damaged"));
+    if sha256 != copy.sha256 || seen != copy.size {
+        return Err(damaged(backup, copy).with("expected SHA-256", copy.sha256).with("found SHA-256", sha256));
     }
-    Ok((size, sha256))
+    Ok(wanted)
+}
+
+fn is_sealed(m: &Manifest) -> bool {
+    m.transforms.iter().any(|t| matches!(t, Transform::Sealed { .. }))
+}
+
+fn damaged(backup: &Backup, copy: &Copy) -> Error {
+    Error::new(ErrorKind::Corrupt, "read backup", "it is not what was stored")
+        .with("backup", backup.id)
+        .with("destination", &copy.destination)
+        .hint("`devicevault verify` tells what else is damaged")
 }

@@ -11,4 +11,5 @@ pub(crate) mod key;
 pub(crate) mod platform;
 pub(crate) mod run;
 pub(crate) mod show;
+pub(crate) mod system;
 pub(crate) mod verify;

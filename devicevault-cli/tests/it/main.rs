@@ -13,6 +13,7 @@ mod interrupts;
 mod keys;
 mod kills;
 mod own_programs;
+mod pages;
 mod person;
 mod refusals;
 mod rounds;

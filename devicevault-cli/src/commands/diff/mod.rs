@@ -1,9 +1,12 @@
 //! `devicevault diff`
 
+mod binary;
+
 use std::path::PathBuf;
 
 use clap::Args;
 use devicevault_core::diff::{Change, Diff, DiffOptions};
+use devicevault_core::likeness::Likeness;
 use devicevault_core::run::Backup;
 use devicevault_core::{Error, ErrorKind, Kind, Result, View};
 use serde::Serialize;
@@ -23,10 +26,11 @@ Examples:
   devicevault diff core-rtr1 2026-11-01 2026-11-20 --artefact startup-config
   devicevault diff --from ./backups                     of a folder of ad hoc backups, by its manifests alone
   devicevault diff --from ./backups 192.0.2.1 --context 10
+  devicevault diff core-sw1:firmware --json             of binaries: sizes, hashes, share in common
 
 A version is {}.
 Volatile lines are left out and secrets masked by a key, so that a changed secret shows and tells nothing;
---view original compares everything.", reference::FORMS))]
+--view original compares everything. Of binaries, sizes, hashes and the share that they have in common are told.", reference::FORMS))]
 pub(crate) struct DiffArgs {
     /// The device, and after a colon the artefact
     #[arg(value_name = "DEVICE[:ARTEFACT]", required_unless_present = "from")]
@@ -67,6 +71,12 @@ struct Told<'a> {
     added: usize,
     removed: usize,
     hunks: Vec<HunkTold>,
+    /// Of binaries that differ: bytes of the newer one that the older one has too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    common_bytes: Option<u64>,
+    /// The same as a part of the newer one, from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share_in_common: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,7 +107,7 @@ pub(crate) async fn run(context: &Context, args: DiffArgs) -> Result<Exit> {
     let (_, found) = versions::of(&archive, &wanted).await?;
     let (old, new) = sides(&found, args.old.as_deref(), args.new.as_deref())?;
     if new.kind == Kind::Binary || old.kind == Kind::Binary {
-        return binary(context, old, new);
+        return binary::diff(context, &archive, old, new).await;
     }
     let (a, b) = (archive.read(old, args.view).await?, archive.read(new, args.view).await?);
     text(&context.ui, (old, &a), (new, &b), &args)
@@ -145,7 +155,7 @@ fn sides<'a>(found: &'a [Backup], old: Option<&str>, new: Option<&str>) -> Resul
 fn text(ui: &Ui, old: (&Backup, &[u8]), new: (&Backup, &[u8]), args: &DiffArgs) -> Result<Exit> {
     let diff = Diff::new(old.1, new.1, &DiffOptions::default().with_context(args.context));
     if ui.is_json() {
-        ui.json(&told(old.0, new.0, args.view, Some(&diff)))?;
+        ui.json(&told(old.0, new.0, args.view, Some(&diff), None))?;
         return Ok(Exit::Done);
     }
     if diff.is_empty() {
@@ -166,23 +176,6 @@ fn name(b: &Backup) -> String {
     format!("{}:{} {} ({})", b.device_name, b.artefact, human::time(b.first_seen), b.id)
 }
 
-fn binary(context: &Context, old: &Backup, new: &Backup) -> Result<Exit> {
-    if context.ui.is_json() {
-        context.ui.json(&told(old, new, View::Original, None))?;
-        return Ok(Exit::Done);
-    }
-    let sha = |b: &Backup| side(b).sha256.unwrap_or_else(|| "-".to_owned());
-    let (a, b) = (sha(old), sha(new));
-    if a == b {
-        context.ui.note("the versions do not differ");
-    } else {
-        for (mark, version, sha) in [("-", old, &a), ("+", new, &b)] {
-            context.ui.line(&format!("{mark} {} {} sha256:{sha}", name(version), human::size(version.size)))?;
-        }
-    }
-    Ok(Exit::Done)
-}
-
 fn side(b: &Backup) -> Side {
     let original = b.copies.iter().find(|c| c.view == View::Original);
     Side {
@@ -193,7 +186,7 @@ fn side(b: &Backup) -> Side {
     }
 }
 
-fn told<'a>(old: &Backup, new: &'a Backup, view: View, diff: Option<&Diff<'_>>) -> Told<'a> {
+fn told<'a>(old: &Backup, new: &'a Backup, view: View, diff: Option<&Diff<'_>>, common: Option<Likeness>) -> Told<'a> {
     let (a, b) = (side(old), side(new));
     let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let hunks = diff.map(|d| {
@@ -216,6 +209,8 @@ fn told<'a>(old: &Backup, new: &'a Backup, view: View, diff: Option<&Diff<'_>>) 
         added: diff.map_or(0, |d| d.added),
         removed: diff.map_or(0, |d| d.removed),
         hunks: hunks.unwrap_or_default(),
+        common_bytes: common.map(|c| c.common),
+        share_in_common: common.map(|c| c.share()),
         old: a,
         new: b,
     }
