@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use devicevault_core::Result;
 
 use crate::Exit;
-use crate::commands::{backup, demo, device, diff, download, history, init, key, platform, run, show, system, verify};
+use crate::commands::{
+    accept, backup, demo, device, diff, download, history, init, key, platform, retention, run, show, system, verify,
+};
 use crate::context::Context;
 use crate::logs::LogArgs;
 use crate::ui::Ui;
@@ -104,6 +106,11 @@ pub(crate) enum Command {
     Download(download::DownloadArgs),
     /// Check that what was stored is still what was stored
     Verify(verify::VerifyArgs),
+    /// Say how long versions are kept, and let the others go
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
+    /// Take a suspect version for good
+    Accept(accept::AcceptArgs),
     /// Look after the keys of sealed destinations
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -127,6 +134,8 @@ impl Command {
             Self::Diff(args) => diff::run(context, args).await,
             Self::Download(args) => download::run(context, args).await,
             Self::Verify(args) => verify::run(context, args).await,
+            Self::Retention(command) => Box::pin(retention::run(context, command)).await,
+            Self::Accept(args) => accept::run(context, args).await,
             Self::Key(command) => Box::pin(key::run(context, command)).await,
             Self::System(command) => system::run(context, command),
             Self::Demo(args) => Box::pin(demo::run(context, args)).await,

@@ -184,6 +184,11 @@ pub trait Catalog: Debug + Send + Sync {
     async fn pin(&self, _backup: BackupId, _pinned: bool) -> Result<bool> {
         Err(crate::Error::new(crate::ErrorKind::Unsupported, "pin backup", "this catalog pins no backups"))
     }
+    /// A person has looked at a suspect backup and says that it is what the device holds: it is suspect no longer, and
+    /// what later ones are compared with. `false`: there is no such backup.
+    async fn accept(&self, _backup: BackupId) -> Result<bool> {
+        Err(crate::Error::new(crate::ErrorKind::Unsupported, "accept backup", "this catalog keeps what is suspect"))
+    }
     /// What a restart picks up: copies that wait. Runs whose process died are closed by the way.
     async fn pending(&self) -> Result<Vec<PendingCopy>>;
 }

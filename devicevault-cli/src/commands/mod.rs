@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod accept;
 pub(crate) mod backup;
 pub(crate) mod demo;
 pub(crate) mod device;
@@ -9,6 +10,7 @@ pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod platform;
+pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod system;

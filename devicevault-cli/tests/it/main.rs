@@ -16,6 +16,7 @@ mod own_programs;
 mod pages;
 mod person;
 mod refusals;
+mod retention;
 mod rounds;
 mod secrets;
 mod sight;

@@ -59,6 +59,24 @@ impl Change for Pin {
     }
 }
 
+/// A backup that a person says is good.
+#[derive(Debug)]
+pub(super) struct Accept(pub(super) BackupId);
+
+#[async_trait]
+impl Change for Accept {
+    type Output = bool;
+
+    fn operation(&self) -> &'static str {
+        "accept backup"
+    }
+
+    async fn apply(&self, tx: &mut Connection, _context: &Context) -> Result<bool, Fault> {
+        let accept = sqlx::query(statements::BACKUP_ACCEPT).bind(self.0.0);
+        Ok(accept.execute(tx).await?.rows_affected() > 0)
+    }
+}
+
 /// First step of a deletion; a reference that is not known is no error.
 #[derive(Debug)]
 pub(super) struct MarkCopies {

@@ -273,6 +273,7 @@ mod tests {
             s::COPY_GOOD,
             s::COPIES_MARK,
             s::BACKUP_PIN,
+            s::BACKUP_ACCEPT,
             s::COPIES_FORGET,
             s::BACKUP_WITHOUT_COPIES,
             s::PENDING,

@@ -93,6 +93,7 @@ pub(super) const COPY_DAMAGED: &str = "UPDATE copies SET error = $3, \
      WHERE backup = $1 AND destination = $2";
 pub(super) const COPIES_MARK: &str = "UPDATE copies SET status = 'marked' WHERE destination = $1 AND storage_ref = $2";
 pub(super) const BACKUP_PIN: &str = "UPDATE backups SET pinned = $2 WHERE id = $1";
+pub(super) const BACKUP_ACCEPT: &str = "UPDATE backups SET suspect = NULL WHERE id = $1";
 pub(super) const COPIES_FORGET: &str =
     "DELETE FROM copies WHERE destination = $1 AND storage_ref = $2 RETURNING backup";
 pub(super) const BACKUP_WITHOUT_COPIES: &str =

@@ -103,6 +103,13 @@ impl<T: Catalog + ?Sized> Catalog for Faulty<T> {
         met.after().await.map(|()| known)
     }
 
+    async fn accept(&self, backup: BackupId) -> Result<bool> {
+        let met = self.plan.call(Operation::Accept);
+        met.before().await?;
+        let known = self.inner.accept(backup).await?;
+        met.after().await.map(|()| known)
+    }
+
     async fn pending(&self) -> Result<Vec<PendingCopy>> {
         let met = self.plan.call(Operation::Pending);
         met.before().await?;

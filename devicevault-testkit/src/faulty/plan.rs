@@ -33,6 +33,7 @@ pub enum Operation {
     Mark,
     Forget,
     Pin,
+    Accept,
     Pending,
 }
 

@@ -176,6 +176,10 @@ impl Catalog for MemoryCatalog {
         Ok(self.state().records.pin(backup, pinned))
     }
 
+    async fn accept(&self, backup: BackupId) -> Result<bool> {
+        Ok(self.state().records.accept(backup))
+    }
+
     async fn pending(&self) -> Result<Vec<PendingCopy>> {
         let now = self.clock.now();
         let mut state = self.state();

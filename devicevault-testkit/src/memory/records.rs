@@ -154,6 +154,11 @@ impl Records {
         backup.map(|b| b.pinned = pinned).is_some()
     }
 
+    pub(super) fn accept(&mut self, id: BackupId) -> bool {
+        let backup = self.backups.get_mut(&id);
+        backup.map(|b| b.suspect.clear()).is_some()
+    }
+
     pub(super) fn forget(&mut self, destination: &DestinationId, refs: &[StorageRef]) {
         self.backups.retain(|_, backup| {
             let before = backup.copies.len();

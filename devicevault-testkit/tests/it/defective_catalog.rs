@@ -36,6 +36,7 @@ enum Defect {
     IgnoresUntil,
     LosesTheLog,
     PinnedForEver,
+    AcceptsNothing,
 }
 
 #[derive(Debug)]
@@ -193,6 +194,13 @@ impl Catalog for Defective {
         self.inner.pin(backup, pinned || self.is(Defect::PinnedForEver)).await
     }
 
+    async fn accept(&self, backup: BackupId) -> Result<bool> {
+        if self.is(Defect::AcceptsNothing) {
+            return Ok(true);
+        }
+        self.inner.accept(backup).await
+    }
+
     async fn pending(&self) -> Result<Vec<PendingCopy>> {
         match self.defect {
             Defect::WaitsForNothing => self.inner.pending().await.map(|_| Vec::new()),
@@ -232,6 +240,7 @@ async fn each_defect_breaks_the_case_that_is_about_it() {
         (Defect::LeasesForEver, &["lease-expiry"]),
         (Defect::AnybodyReleases, &["lease-release"]),
         (Defect::PinnedForEver, &["pin"]),
+        (Defect::AcceptsNothing, &["accept"]),
         (Defect::HalfRecords, &["atomic-error"]),
         (Defect::OneAtATime, &["atomic-error", "atomic-cancel"]),
         (Defect::ForgetsOtherCopies, &["copies-merged"]),

@@ -13,7 +13,7 @@ use sqlx::SqliteConnection as Db;
 use uuid::Uuid;
 
 use super::SqliteCatalog;
-use crate::catalog::copies::{ForgetCopies, MarkCopies, NoteVerification, Pin};
+use crate::catalog::copies::{Accept, ForgetCopies, MarkCopies, NoteVerification, Pin};
 use crate::catalog::devices::{PutDestination, PutDevices, RemoveDestination, RemoveDevice};
 use crate::catalog::lease::{ReleaseLease, RenewLease, TakeLease};
 use crate::catalog::read;
@@ -72,6 +72,10 @@ impl Catalog for SqliteCatalog {
 
     async fn pin(&self, backup: BackupId, pinned: bool) -> Result<bool> {
         self.make(Pin { backup, pinned }).await
+    }
+
+    async fn accept(&self, backup: BackupId) -> Result<bool> {
+        self.make(Accept(backup)).await
     }
 
     async fn pending(&self) -> Result<Vec<PendingCopy>> {

@@ -190,3 +190,32 @@ pub(super) async fn pin(stage: &Stage<'_>) -> Checked {
     ensure_eq!(catalog.pin(unknown, true).await?, false, "whether a backup is known that is none");
     Ok(())
 }
+
+pub(super) async fn accept(stage: &Stage<'_>) -> Checked {
+    let catalog = stage.places.main().await?;
+    let first = recorded(&*catalog, 0, &["main"]).await?;
+    let run = begin(&*catalog, "sw1", at(10)).await?;
+    let mut second = samples::backup("sw1", "running-config", run.id, at(10), &["main"]);
+    second.suspect = vec!["it is less than half as long as the last one".to_owned()];
+    catalog.record(run.id, vec![Outcome::Backup(second.clone())]).await?;
+    let latest = catalog.latest(&"sw1".into(), "running-config").await?;
+    ensure_eq!(latest.reference.map(|b| b.id), Some(first.id), "the reference beside a suspect backup");
+    match catalog.accept(second.id).await {
+        // A catalog may leave it out.
+        Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(()),
+        known => ensure_eq!(known?, true, "whether the backup is known"),
+    }
+    let report = second.clone();
+    second.suspect.clear();
+    for _ in 0..2 {
+        ensure_backup(&*catalog, &second).await?;
+        let latest = catalog.latest(&"sw1".into(), "running-config").await?;
+        ensure_eq!(latest.reference.map(|b| b.id), Some(second.id), "the reference");
+        ensure_eq!(latest.suspect.map(|b| b.id), None, "what is suspect");
+        // Told once more, or accepted once more, it stays.
+        catalog.record(run.id, vec![Outcome::Backup(report.clone())]).await?;
+        ensure_eq!(catalog.accept(second.id).await?, true, "whether the backup is known");
+    }
+    ensure_eq!(catalog.accept(BackupId::generate()).await?, false, "whether a backup is known that is none");
+    Ok(())
+}

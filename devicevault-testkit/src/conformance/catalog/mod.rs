@@ -137,6 +137,7 @@ fn list<'a>() -> Vec<Case<Stage<'a>>> {
         "verified": "what a verification found of a copy is kept" => copies::verified,
         "mark": "marked copies are no longer good, and only they" => copies::mark,
         "pin": "a pinned backup is pinned until it is no longer, whatever is recorded meanwhile" => copies::pin,
+        "accept": "a suspect backup that was accepted is the reference" => copies::accept,
         "forget": "forgotten copies are gone, and a backup without copies with them" => copies::forget,
     ]
 }

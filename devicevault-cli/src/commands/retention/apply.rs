@@ -1,0 +1,230 @@
+//! `devicevault retention apply`
+
+use clap::Args;
+use devicevault_core::retention::{Plan, Sweep};
+use devicevault_core::{Error, ErrorKind, Result, Timestamp};
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::rules::Rules;
+use crate::Exit;
+use crate::context::Context;
+use crate::instance::OpenDestination;
+use crate::interrupt::cancellable;
+use crate::ui::human;
+use crate::ui::table::{Cell, Table, Tone};
+
+/// Delete the versions that no rule keeps. Nothing else deletes backups.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  devicevault retention apply --dry-run                 what would go and what stays, and why
+  devicevault retention apply --dry-run --device core-rtr1
+  devicevault retention apply --destination store
+  devicevault retention apply --allow-mass-deletion     after a look at the plan
+
+It stops where more than half of what a destination holds would go, or the clock stands before the newest backup. It
+may be interrupted at any time; the next one finishes what is left.
+
+Exit codes: 0 done, 3 some destinations failed or refused, 1 all did.")]
+pub(crate) struct ApplyArgs {
+    /// Only show what would go
+    #[arg(long)]
+    dry_run: bool,
+    /// Only at this destination; may be given several times
+    #[arg(long = "destination", value_name = "NAME")]
+    destinations: Vec<String>,
+    /// Only of this device
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    /// Also where most of what is there would go
+    #[arg(long)]
+    allow_mass_deletion: bool,
+}
+
+/// What became of one destination, as `retention apply --json` tells it.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    destination: String,
+    /// `applied`, `planned`, `kept` (its history cannot be thinned out) or `failed`.
+    status: &'static str,
+    stays: usize,
+    goes: usize,
+    deleted: u64,
+    content_bytes: u64,
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    versions: Vec<Decided>,
+}
+
+#[derive(Debug, Serialize)]
+struct Decided {
+    device: String,
+    artefact: String,
+    backup: String,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    size: u64,
+    stays: bool,
+    reason: String,
+}
+
+pub(crate) async fn run(context: &Context, args: ApplyArgs) -> Result<Exit> {
+    let instance = context.instance().await?;
+    let rules = Rules::of(&instance).await?;
+    let device = match &args.device {
+        Some(name) => Some(instance.device_id(name).await?),
+        None => None,
+    };
+    let mut open = instance.destinations().await?;
+    for name in &args.destinations {
+        if !open.iter().any(|d| d.config.name == *name) {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                "apply retention",
+                "there is no enabled destination of this name",
+            )
+            .with("name", name.escape_debug()));
+        }
+    }
+    open.retain(|d| args.destinations.is_empty() || args.destinations.contains(&d.config.name));
+    let (mut good, mut bad) = (0, 0);
+    let mut outcomes = Vec::new();
+    for destination in &open {
+        let here = rules.at(&destination.config)?;
+        let mut sweep = Sweep::new(destination.config.id.clone());
+        sweep.device.clone_from(&device);
+        sweep.zone = TimeZone::system();
+        let plan = sweep.plan(&*instance.catalog, &**context.clock(), &|d, a| here.of(d, a).0).await?;
+        let done = cancellable(one(&args, &sweep, &plan, destination, &instance.catalog)).await;
+        let outcome = outcome(&args, destination, &plan, done);
+        if outcome.status == "failed" {
+            bad += 1;
+        } else {
+            good += 1;
+        }
+        outcomes.push(outcome);
+    }
+    tell(context, &args, &outcomes)?;
+    Ok(Exit::of_parts(good, bad))
+}
+
+/// How a destination was dealt with.
+enum Done {
+    Planned,
+    Kept,
+    Applied { deleted: u64, content_bytes: u64, failed: Option<Error> },
+}
+
+async fn one(
+    args: &ApplyArgs,
+    sweep: &Sweep,
+    plan: &Plan,
+    destination: &OpenDestination,
+    catalog: &std::sync::Arc<dyn devicevault_core::Catalog>,
+) -> Result<Done> {
+    let backend = destination.backend.as_ref().map_err(Clone::clone)?;
+    if !backend.capability().delete {
+        return Ok(Done::Kept);
+    }
+    if args.dry_run {
+        return Ok(Done::Planned);
+    }
+    match sweep.check(plan) {
+        Err(e) if !args.allow_mass_deletion => return Err(e),
+        _ => {}
+    }
+    let swept = sweep.carry_out(plan, &**catalog, &**backend).await?;
+    let failed = swept.failed.into_iter().next().map(|(at, e)| e.with("copy", at));
+    Ok(Done::Applied { deleted: swept.deleted, content_bytes: swept.content_bytes, failed })
+}
+
+fn outcome(args: &ApplyArgs, destination: &OpenDestination, plan: &Plan, done: Result<Done>) -> Outcome {
+    let goes = plan.going().count();
+    let mut outcome = Outcome {
+        destination: destination.config.name.clone(),
+        status: "planned",
+        stays: plan.versions.len() - goes,
+        goes,
+        deleted: 0,
+        content_bytes: 0,
+        error: None,
+        versions: Vec::new(),
+    };
+    match done {
+        Ok(Done::Planned) => {}
+        Ok(Done::Kept) => (outcome.status, outcome.stays, outcome.goes) = ("kept", plan.versions.len(), 0),
+        Ok(Done::Applied { deleted, content_bytes, failed }) => {
+            outcome.status = if failed.is_some() { "failed" } else { "applied" };
+            (outcome.deleted, outcome.content_bytes) = (deleted, content_bytes);
+            outcome.error = failed.map(|e| e.to_record().message);
+        }
+        Err(e) => {
+            outcome.status = "failed";
+            outcome.error = Some(match e.hint_text() {
+                Some(hint) => format!("{} ({hint})", e.to_record().message),
+                None => e.to_record().message,
+            });
+        }
+    }
+    if args.dry_run && outcome.status != "kept" {
+        outcome.versions = plan.versions.iter().map(decided).collect();
+    }
+    outcome
+}
+
+fn decided(v: &devicevault_core::retention::Planned) -> Decided {
+    Decided {
+        device: v.device_name.to_string(),
+        artefact: v.artefact.to_string(),
+        backup: v.id.to_string(),
+        first_seen: v.first_seen,
+        last_seen: v.last_seen,
+        size: v.size,
+        stays: v.reason.keeps(),
+        reason: v.reason.to_string(),
+    }
+}
+
+fn tell(context: &Context, args: &ApplyArgs, outcomes: &[Outcome]) -> Result<()> {
+    let ui = &context.ui;
+    if ui.is_json() {
+        return ui.json(&outcomes);
+    }
+    if args.dry_run {
+        let mut table = Table::new(["destination", "device", "artefact", "first seen", "last seen", "size", "", "why"]);
+        for outcome in outcomes {
+            for v in &outcome.versions {
+                let what = if v.stays { Cell::new("stays") } else { Cell::new("goes").tone(Tone::Bad) };
+                table.row([
+                    Cell::new(&outcome.destination),
+                    Cell::new(&v.device),
+                    Cell::new(&v.artefact),
+                    Cell::new(human::time(v.first_seen)),
+                    Cell::new(human::time(v.last_seen)),
+                    Cell::number(human::size(v.size)),
+                    what,
+                    Cell::new(&v.reason),
+                ]);
+            }
+        }
+        ui.table(table, "there are no versions")?;
+    }
+    for o in outcomes {
+        let name = &o.destination;
+        match (o.status, &o.error) {
+            ("kept", _) => ui.note(&format!("{name}: keeps its history; retention does not apply to it")),
+            ("planned", _) => {
+                ui.note(&format!("{name}: {} would go, {} stay", human::count(o.goes, "version"), o.stays));
+            }
+            ("applied", _) => ui.note(&format!(
+                "{name}: {} deleted ({} of content), {} stay",
+                human::count(usize::try_from(o.deleted).unwrap_or(usize::MAX), "version"),
+                human::size(o.content_bytes),
+                o.stays
+            )),
+            (_, error) => ui.failure(&format!("{name}: {}", error.as_deref().unwrap_or("it failed"))),
+        }
+    }
+    Ok(())
+}
