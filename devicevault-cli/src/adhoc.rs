@@ -23,10 +23,13 @@ const SSH_PORT: u16 = 22;
 /// The folder cannot be written.
 pub(crate) async fn open(context: &Context, folder: &Path) -> Result<Instance> {
     let state = state(folder)?;
-    if Instance::exists(&state) {
-        return Instance::open(context, &state).await;
-    }
-    Instance::create(context, &state, &[destination()]).await
+    // There is one destination, on the disk that the spool would be on.
+    let instance = if Instance::exists(&state) {
+        Instance::open(context, &state).await?
+    } else {
+        Instance::create(context, &state, &[destination()]).await?
+    };
+    Ok(instance.without_parking())
 }
 
 /// Where a folder's instance is.

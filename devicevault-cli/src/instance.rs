@@ -9,7 +9,7 @@ use devicevault_core::catalog::{Page, Query};
 use devicevault_core::inventory::{DestinationConfig, Selector};
 use devicevault_core::run::Backup;
 use devicevault_core::text::InstanceKey;
-use devicevault_core::{Catalog, Device, DeviceId, Error, ErrorKind, Inventory, Result, StorageBackend};
+use devicevault_core::{Catalog, Device, DeviceId, Error, ErrorKind, Inventory, Result, Spool, StorageBackend};
 
 use crate::app::{BackendSettings, Parts};
 use crate::collectors::Collectors;
@@ -24,6 +24,8 @@ pub(crate) const CATALOG: &str = "catalog.db";
 pub(crate) const KEY: &str = "instance.key";
 /// Name of the file that host keys are remembered in.
 pub(crate) const KNOWN_HOSTS: &str = "known_hosts";
+/// Name of the folder where bytes wait for their destinations.
+pub(crate) const SPOOL: &str = "spool";
 /// Name of the folder with the user's own platform files.
 pub(crate) const PLATFORMS: &str = "platforms";
 
@@ -37,6 +39,8 @@ pub(crate) struct Instance {
     pub(crate) collectors: Collectors,
     pub(crate) keys: Keys,
     parts: Parts,
+    /// Whether what a destination cannot take waits for it.
+    parks: bool,
 }
 
 /// A destination and, where it could be opened, its backend.
@@ -101,7 +105,23 @@ impl Instance {
             collectors: Collectors::of_home(context, home)?,
             keys,
             parts: context.parts.clone(),
+            parks: true,
         })
+    }
+
+    /// The same, where nothing waits for a destination: what it cannot take is a failure.
+    #[must_use]
+    pub(crate) fn without_parking(mut self) -> Self {
+        self.parks = false;
+        self
+    }
+
+    /// Where bytes wait between devices and destinations.
+    ///
+    /// # Errors
+    /// Its folder cannot be used.
+    pub(crate) async fn spool(&self) -> Result<Arc<dyn Spool>> {
+        wiring::open_spool(&self.home.join(SPOOL), &self.key, self.parks, self.parts.clock.clone()).await
     }
 
     /// Every enabled destination, opened.
@@ -109,8 +129,19 @@ impl Instance {
     /// # Errors
     /// The inventory cannot be read. A destination that cannot be opened is among the others, with its error.
     pub(crate) async fn destinations(&self) -> Result<Vec<OpenDestination>> {
+        self.destinations_where(|d| d.enabled).await
+    }
+
+    /// Some destinations, opened.
+    ///
+    /// # Errors
+    /// As [`destinations`](Self::destinations).
+    pub(crate) async fn destinations_where(
+        &self,
+        wanted: impl Fn(&DestinationConfig) -> bool,
+    ) -> Result<Vec<OpenDestination>> {
         let mut open = Vec::new();
-        for config in self.inventory.destinations().await?.into_iter().filter(|d| d.enabled) {
+        for config in self.inventory.destinations().await?.into_iter().filter(|d| wanted(d)) {
             let backend = open_destination(&self.parts, &self.home, config.clone(), false, &self.keys).await;
             open.push(OpenDestination { backend: backend.map_err(|e| e.with("destination", &config.name)), config });
         }

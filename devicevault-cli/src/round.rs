@@ -1,25 +1,26 @@
 //! A round: some devices of an instance, backed up into its destinations, with live progress.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use devicevault_core::catalog::{Page, RunQuery};
-use devicevault_core::engine::{Destination, DestinationOptions, Job, Limits, RetryPolicy, Selection};
+use devicevault_core::engine::{Job, Limits, RetryPolicy, Selection};
 use devicevault_core::run::{Outcome, Run, RunState};
-use devicevault_core::storage::Probe;
 use devicevault_core::{
-    Clock, Device, Engine, Error, ErrorKind, EventSink, Result, RunId, StepLimits, StorageBackend, Target, View,
+    BackupId, Clock, DestinationId, Device, Engine, Error, ErrorKind, EventSink, Result, RunId, Spool, StepLimits,
+    Target, View,
 };
 use futures::{StreamExt as _, stream};
 
 use crate::context::Context;
-use crate::instance::{Instance, OpenDestination};
+use crate::delivery::{self, Delivered};
+use crate::destinations::{Ready, test_all};
+use crate::instance::Instance;
 use crate::interrupt::cancellable;
-use crate::patience::Impatient;
 use crate::secrets::Secrets;
 use crate::ui::progress::Progress;
-use crate::unready::{UnreadyBackend, UnreadyCollector};
+use crate::unready::UnreadyCollector;
 
 /// How a round is run.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +54,10 @@ pub(crate) struct RoundOutcome {
     pub(crate) devices: Vec<DeviceOutcome>,
     pub(crate) interrupted: bool,
     pub(crate) took: Duration,
+    /// What became of what waited before, and of what this round left waiting.
+    pub(crate) delivered: Vec<Delivered>,
+    /// Copies that wait for their destination when all is over.
+    pub(crate) waiting: BTreeSet<(BackupId, DestinationId)>,
 }
 
 /// Lookups of secrets that are under way at a time.
@@ -71,33 +76,52 @@ pub(crate) async fn back_up(
 ) -> Result<RoundOutcome> {
     // Closes runs of processes that died, before new ones begin.
     instance.catalog.pending().await?;
-    let destinations = ready_destinations(context, instance.destinations().await?).await?;
+    let destinations = ready_destinations(context, instance).await?;
     let mut secrets = Secrets::default();
     secrets.ask(&devices)?;
 
     let progress = Progress::new(context.clock().clone());
-    let engine = engine(instance, options, progress.clone(), context.clock().clone());
+    let spool = instance.spool().await?;
+    let engine = engine(instance, options, progress.clone(), context.clock().clone(), spool.clone());
     let begun = context.clock().monotonic();
     let mut ended: BTreeMap<String, Result<Run>> = BTreeMap::new();
+    let mut delivered = Vec::new();
     let total = devices.len();
 
     let interrupted = {
-        let jobs = jobs(instance, &devices, destinations, secrets, options)?;
+        let jobs = jobs(instance, &devices, &destinations, secrets, options)?;
         let mut runs = Box::pin(engine.back_up_all(jobs));
+        // Beside the devices: what waits for a slow destination delays none of them.
+        let catch_up = delivery::deliver(&engine, &destinations);
         let work = async {
             while let Some((name, run)) = runs.next().await {
                 progress.finished(run.as_ref().is_ok_and(|r| r.state.is_good()));
                 ended.insert(name, run);
             }
+        };
+        let both = async {
+            let ((), caught_up) = futures::join!(work, catch_up);
+            delivered.extend(caught_up?);
+            if !delivery::waiting(&spool).await?.is_empty() {
+                delivered.extend(delivery::deliver_what_waits(context, instance, &engine, &spool).await?);
+            }
             Ok(())
         };
         let drawn = async {
             tokio::select! {
-                done = work => done,
+                done = both => done,
                 () = progress.draw(&context.ui, total) => Ok(()),
             }
         };
-        cancellable(drawn).await.is_err()
+        match cancellable(drawn).await {
+            Ok(()) => false,
+            Err(e) if e.kind() == ErrorKind::Cancelled => true,
+            Err(e) => {
+                // The devices' runs are recorded; what waits is tried again by the next.
+                context.ui.warn(&format!("what waits could not be delivered: {}", e.to_record().message));
+                false
+            }
+        }
     };
     if interrupted {
         for (name, run) in record_cancelled(instance, &progress, context.clock().as_ref()).await {
@@ -108,10 +132,19 @@ pub(crate) async fn back_up(
         devices: outcomes(devices, ended, interrupted),
         interrupted,
         took: context.clock().monotonic().saturating_sub(begun),
+        delivered,
+        waiting: delivery::waiting(&spool).await?,
     })
 }
 
-fn engine(instance: &Instance, options: &RoundOptions, events: Arc<dyn EventSink>, clock: Arc<dyn Clock>) -> Engine {
+/// An engine over an instance.
+pub(crate) fn engine(
+    instance: &Instance,
+    options: &RoundOptions,
+    events: Arc<dyn EventSink>,
+    clock: Arc<dyn Clock>,
+    spool: Arc<dyn Spool>,
+) -> Engine {
     let mut limits = Limits::default();
     if let Some(sessions) = options.sessions {
         limits.sessions = sessions;
@@ -121,21 +154,23 @@ fn engine(instance: &Instance, options: &RoundOptions, events: Arc<dyn EventSink
     }
     Engine::builder(instance.catalog.clone(), instance.key.clone())
         .clock(clock)
+        .spool(spool)
         .events(events)
         .limits(limits)
         .program(format!("devicevault {}", env!("CARGO_PKG_VERSION")))
         .build()
 }
 
-/// Opens and tests every destination. One that is not ready fails its copies and delays nothing else.
-async fn ready_destinations(context: &Context, open: Vec<OpenDestination>) -> Result<Vec<Arc<Destination>>> {
+/// Opens and tests every destination. One that is not ready delays nothing else: what it is to have waits for it.
+async fn ready_destinations(context: &Context, instance: &Instance) -> Result<Vec<Ready>> {
+    let open = instance.destinations().await?;
     if open.is_empty() {
         return Err(Error::new(ErrorKind::Config, "plan backup", "there is no destination to store at"));
     }
-    let tested = stream::iter(open).map(|d| test(context, d)).buffered(8).collect::<Vec<_>>().await;
-    let keeps = |d: &OpenDestination| d.config.view == View::Original && d.backend.is_ok();
-    if !tested.iter().any(keeps) {
-        let first = tested.into_iter().find_map(|d| d.backend.err().filter(|_| d.config.view == View::Original));
+    let tested = test_all(context, open).await;
+    let keeps = |d: &&Ready| d.config.view == View::Original;
+    if !tested.iter().filter(keeps).any(|d| d.error.is_none()) {
+        let first = tested.iter().filter(keeps).find_map(|d| d.error.clone());
         return Err(first.unwrap_or_else(|| {
             Error::new(
                 ErrorKind::Config,
@@ -144,52 +179,17 @@ async fn ready_destinations(context: &Context, open: Vec<OpenDestination>) -> Re
             )
         }));
     }
-    let ready = tested.into_iter().map(|d| {
-        let options = DestinationOptions::default().with_view(d.config.view);
-        let backend: Arc<dyn StorageBackend> = match d.backend {
-            Ok(backend) => Impatient::new(backend),
-            Err(e) => {
-                context.ui.warn(&format!("destination {}: {}", d.config.name, e.to_record().message));
-                UnreadyBackend::new(e)
-            }
-        };
-        Destination::new(d.config.id, backend, options, context.clock().clone())
-    });
-    Ok(ready.collect())
-}
-
-/// Probes that say how safe a store is, not whether it works: what fails there is told, and no reason to go without a
-/// backup.
-const ADVICE: [&str; 2] = ["durability", "free space"];
-
-async fn test(context: &Context, mut destination: OpenDestination) -> OpenDestination {
-    let Ok(backend) = &destination.backend else { return destination };
-    let name = destination.config.name.clone();
-    let failed = match backend.check().await {
-        Err(e) => Some(e),
-        Ok(health) => {
-            let (advice, faults): (Vec<_>, Vec<_>) =
-                health.probes.into_iter().filter(|p| !p.good).partition(|p| ADVICE.contains(&p.name.as_str()));
-            let told = |probes: &[Probe]| {
-                probes.iter().map(|p| format!("{}: {}", p.name, p.detail)).collect::<Vec<_>>().join("; ")
-            };
-            if !advice.is_empty() {
-                context.ui.warn(&format!("destination {name}: {}", told(&advice)));
-            }
-            (!faults.is_empty()).then(|| Error::new(ErrorKind::Unavailable, "test destination", told(&faults)))
-        }
-    };
-    if let Some(e) = failed {
-        destination.backend = Err(e.with("destination", name));
+    for (name, e) in tested.iter().filter_map(|d| Some((&d.config.name, d.error.as_ref()?))) {
+        context.ui.warn(&format!("destination {name}: {}", e.to_record().message));
     }
-    destination
+    Ok(tested)
 }
 
 /// A job for each device, made as the engine asks for it.
 fn jobs(
     instance: &Instance,
     devices: &[Device],
-    destinations: Vec<Arc<Destination>>,
+    destinations: &[Ready],
     secrets: Secrets,
     options: &RoundOptions,
 ) -> Result<impl stream::Stream<Item = Job> + Send + 'static> {
@@ -206,6 +206,7 @@ fn jobs(
         Some(n) => retry.with_attempts(n.saturating_add(1)),
         None => retry,
     };
+    let destinations: Vec<_> = destinations.iter().map(|d| d.destination.clone()).collect();
     let plan = Arc::new((destinations, secrets, collectors, limits, retry, options.clone()));
     Ok(stream::iter(devices.to_vec())
         .map(move |device| {

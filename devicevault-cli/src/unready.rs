@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use devicevault_core::storage::{Capability, Health, ListFilter, Usage, UsageFilter, Verdict, VerifyDepth};
@@ -42,13 +43,14 @@ impl Collector for UnreadyCollector {
     }
 }
 
-/// A backend of a destination that could not be opened, or failed its test: every call ends in that error.
+/// A backend of a destination that could not be opened, or failed its test: every call ends in that error. Whatever it
+/// is, somebody may mend it: what was to be stored there waits.
 #[derive(Debug)]
 pub(crate) struct UnreadyBackend(Error);
 
 impl UnreadyBackend {
     pub(crate) fn new(error: Error) -> Arc<Self> {
-        Arc::new(Self(error.retry_advice(Retry::Never)))
+        Arc::new(Self(error.retry_advice(Retry::After(Duration::ZERO))))
     }
 
     fn refuse<T>(&self) -> Result<T> {

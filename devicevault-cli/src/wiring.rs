@@ -9,8 +9,9 @@ use devicevault_collectors::{
     CliCollector, Platform, PlatformSet, PlatformSource, ScpCollector, SftpCollector, SshDialer, options,
 };
 use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::text::InstanceKey;
 use devicevault_core::{
-    Catalog, Clock, Collector, Device, Error, ErrorKind, Inventory, Result, StorageBackend, StorageRef,
+    Catalog, Clock, Collector, Device, Error, ErrorKind, Inventory, Result, Spool, StorageBackend, StorageRef,
 };
 use devicevault_ssh::{HostKeyPolicy, KnownHostsFile, Profile};
 use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
@@ -18,6 +19,8 @@ use devicevault_storage::codec::Compression;
 use devicevault_storage::git::{GitBackend, GitOptions};
 use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
+use devicevault_storage::seal::Key;
+use devicevault_storage::spool::{DiskSpool, SpoolOptions};
 use devicevault_testkit::sim::{Fleet, SimDevice};
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +155,20 @@ pub(crate) async fn open_catalog(path: &Path, clock: Arc<dyn Clock>) -> Result<S
 /// It cannot be written.
 pub(crate) async fn create_catalog(path: &Path, clock: Arc<dyn Clock>) -> Result<Store> {
     SqliteCatalog::create(path, SqliteOptions::default().with_clock(clock)).await.map(store)
+}
+
+/// Opens the spool in a folder, sealed under a key that is made of the instance's.
+///
+/// # Errors
+/// The folder cannot be used.
+pub(crate) async fn open_spool(
+    folder: &Path,
+    key: &InstanceKey,
+    parks: bool,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Spool>> {
+    let options = SpoolOptions::default().with_parks(parks);
+    Ok(Arc::new(DiskSpool::open(folder, Key::new(key.derive("spool")), options, clock).await?))
 }
 
 fn store(catalog: SqliteCatalog) -> Store {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{diff, history, init, verify};
 use crate::archive::Archive;
 use crate::context::Context;
-use crate::instance::{CATALOG, Instance, KEY, KNOWN_HOSTS};
+use crate::instance::{CATALOG, Instance, KEY, KNOWN_HOSTS, SPOOL};
 use crate::interrupt::cancellable;
 use crate::round::{self, RoundOptions, RoundOutcome};
 use crate::ui::paint::Style;
@@ -156,7 +156,7 @@ fn clear(home: &Path) -> Result<()> {
     let entries = files::entries(home)?;
     let ours = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        [KEY, KNOWN_HOSTS, PASSWORD, "store", "git"].contains(&&*name) || name.starts_with(CATALOG)
+        [KEY, KNOWN_HOSTS, PASSWORD, SPOOL, "store", "git"].contains(&&*name) || name.starts_with(CATALOG)
     };
     let is_demo = entries.iter().any(|e| e.ends_with(PASSWORD)) && entries.iter().all(|e| ours(e));
     if !entries.is_empty() && !is_demo {

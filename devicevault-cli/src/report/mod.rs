@@ -4,7 +4,7 @@ mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use devicevault_core::run::{ArtefactResult, ArtefactStatus, CopyStatus, RunState};
+use devicevault_core::run::{ArtefactResult, ArtefactStatus, CopyResult, CopyStatus, RunState};
 use devicevault_core::{ErrorKind, ErrorRecord, Result};
 
 use crate::Exit;
@@ -26,6 +26,7 @@ pub(crate) async fn round(context: &Context, instance: &Instance, round: &RoundO
     }
     if !context.ui.is_json() {
         tell_failures(context, round);
+        tell_deliveries(context, round);
         context.ui.note(&summary(round));
     }
     Ok(exit(round))
@@ -77,7 +78,7 @@ fn table(round: &RoundOutcome) -> Table {
                 Cell::new(status).tone(tone),
                 size,
                 took.clone(),
-                Cell::new(note(a)),
+                Cell::new(note(a, round)),
             ]);
         }
     }
@@ -109,14 +110,22 @@ pub(crate) fn tone_of_run(state: RunState) -> Tone {
     }
 }
 
+/// Whether a copy waits for its destination still, now that the round is over.
+pub(super) fn waits(a: &ArtefactResult, c: &CopyResult, round: &RoundOutcome) -> bool {
+    c.status == CopyStatus::Pending
+        && a.backup.is_some_and(|backup| round.waiting.contains(&(backup, c.destination.clone())))
+}
+
 /// A word on a row; why things failed is told below the table.
-fn note(a: &ArtefactResult) -> String {
+fn note(a: &ArtefactResult, round: &RoundOutcome) -> String {
     let failed: Vec<_> =
         a.copies.iter().filter(|c| c.status == CopyStatus::Failed).map(|c| c.destination.as_str()).collect();
+    let waits: Vec<_> = a.copies.iter().filter(|c| waits(a, c, round)).map(|c| c.destination.as_str()).collect();
     match a.status {
         ArtefactStatus::Suspect => a.suspect.join("; "),
         ArtefactStatus::Failed => a.error.as_ref().map_or_else(String::new, |e| e.kind.to_string()),
         _ if !failed.is_empty() => format!("not at {}", failed.join(", ")),
+        _ if !waits.is_empty() => format!("waits for {}", waits.join(", ")),
         ArtefactStatus::Stored if a.first => "first backup".to_owned(),
         ArtefactStatus::Stored => "changed".to_owned(),
         ArtefactStatus::Unchanged => String::new(),
@@ -129,7 +138,7 @@ fn tell_failures(context: &Context, round: &RoundOutcome) {
     const TOLD: usize = 5;
     let mut kinds: BTreeMap<&'static str, Vec<(&str, ErrorRecord)>> = BTreeMap::new();
     for outcome in &round.devices {
-        for e in errors_of(outcome) {
+        for e in errors_of(outcome, round) {
             kinds.entry(e.kind.as_str()).or_default().push((&outcome.device.name, e));
         }
     }
@@ -149,7 +158,7 @@ fn tell_failures(context: &Context, round: &RoundOutcome) {
     }
 }
 
-fn errors_of(outcome: &DeviceOutcome) -> Vec<ErrorRecord> {
+fn errors_of(outcome: &DeviceOutcome, round: &RoundOutcome) -> Vec<ErrorRecord> {
     let run = match &outcome.run {
         Ok(run) => run,
         Err(e) => return vec![e.to_record()],
@@ -161,10 +170,34 @@ fn errors_of(outcome: &DeviceOutcome) -> Vec<ErrorRecord> {
             a.error.iter().filter(|e| run.error.as_ref().is_none_or(|r| !e.message.contains(&r.message))).cloned(),
         );
         if a.status != ArtefactStatus::Failed {
-            all.extend(a.copies.iter().filter_map(|c| c.error.clone()));
+            let lasting = a.copies.iter().filter(|c| c.status != CopyStatus::Pending || waits(a, c, round));
+            all.extend(lasting.filter_map(|c| c.error.clone()));
         }
     }
     all
+}
+
+/// What reached its destination late, what waits and what was given up.
+fn tell_deliveries(context: &Context, round: &RoundOutcome) {
+    for d in &round.delivered {
+        if d.delivered > 0 {
+            context.ui.note(&format!("{} waited for {} and arrived", human::copies(d.delivered), d.name));
+        }
+        for (item, e) in &d.failed {
+            let m = &item.entry.manifest;
+            let what = format!("{}: {} given up: {}", m.source.device_name, m.artefact, e.to_record().message);
+            context.ui.failure(&what);
+        }
+    }
+    if !round.waiting.is_empty() {
+        let places: BTreeSet<_> = round.waiting.iter().map(|(_, at)| at.as_str()).collect();
+        let places: Vec<_> = places.into_iter().collect();
+        context.ui.note(&format!(
+            "{} for {}: the next backup, or `devicevault run deliver`, takes them there",
+            human::copies_wait(round.waiting.len()),
+            places.join(", ")
+        ));
+    }
 }
 
 fn summary(round: &RoundOutcome) -> String {

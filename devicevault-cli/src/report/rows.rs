@@ -47,6 +47,8 @@ struct CopyRow {
     view: View,
     status: &'static str,
     storage_ref: Option<String>,
+    /// It waits for its destination, and is delivered without asking the device.
+    waiting: bool,
     error: Option<String>,
 }
 
@@ -58,7 +60,7 @@ pub(super) async fn of(instance: &Instance, round: &RoundOutcome) -> Result<Vec<
     let destinations = instance.destination_configs().await?;
     let mut rows = Vec::new();
     for outcome in &round.devices {
-        rows.extend(rows_of(instance, &destinations, outcome).await?);
+        rows.extend(rows_of(instance, &destinations, outcome, round).await?);
     }
     Ok(rows)
 }
@@ -67,6 +69,7 @@ async fn rows_of(
     instance: &Instance,
     destinations: &BTreeMap<DestinationId, DestinationConfig>,
     outcome: &DeviceOutcome,
+    round: &RoundOutcome,
 ) -> Result<Vec<Row>> {
     let run = match &outcome.run {
         Ok(run) => run,
@@ -108,7 +111,7 @@ async fn rows_of(
         row.suspect.clone_from(&a.suspect);
         row.backup = a.backup.map(|b| b.to_string());
         row.tell(a.error.as_ref().or(run.error.as_ref().filter(|_| a.status == ArtefactStatus::Failed)));
-        row.copies = a.copies.iter().map(copy_row).collect();
+        row.copies = a.copies.iter().map(|c| copy_row(c, super::waits(a, c, round))).collect();
         let original = a.copies.iter().find(|c| c.view == View::Original && c.storage_ref.is_some());
         if let Some((config, at)) =
             original.and_then(|c| Some((destinations.get(&c.destination)?, c.storage_ref.as_ref()?)))
@@ -147,12 +150,13 @@ fn path_of(instance: &Instance, config: &DestinationConfig, at: &StorageRef) -> 
     Some(instance.home.join(folder).join(inside).display().to_string())
 }
 
-fn copy_row(c: &CopyResult) -> CopyRow {
+fn copy_row(c: &CopyResult, waiting: bool) -> CopyRow {
     CopyRow {
         destination: c.destination.to_string(),
         view: c.view,
         status: c.status.as_str(),
         storage_ref: c.storage_ref.as_ref().map(ToString::to_string),
+        waiting,
         error: c.error.as_ref().map(|e| e.message.clone()),
     }
 }

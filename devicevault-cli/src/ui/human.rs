@@ -80,6 +80,16 @@ pub(crate) fn parse_date(s: &str) -> Option<civil::Date> {
     s.bytes().all(|b| b.is_ascii_digit() || b == b'-').then(|| s.parse().ok()).flatten()
 }
 
+/// `1 copy`, `2 copies`.
+pub(crate) fn copies(n: usize) -> String {
+    if n == 1 { "1 copy".to_owned() } else { format!("{n} copies") }
+}
+
+/// `1 copy waits`, `2 copies wait`.
+pub(crate) fn copies_wait(n: usize) -> String {
+    format!("{} {}", copies(n), if n == 1 { "waits" } else { "wait" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,3 +21,4 @@ mod rounds;
 mod secrets;
 mod sight;
 mod verifications;
+mod waiting;

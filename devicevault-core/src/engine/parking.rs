@@ -3,17 +3,17 @@
 //! Versions of one artefact reach a destination in the order of their taking: whatever is new waits behind what is parked
 //! already, so that an old version never arrives last and passes for the present one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt};
 
 use super::Inner;
 use super::destination::{Destination, Stored};
-use crate::catalog::{Page, Query};
+use crate::catalog::{Page, PendingCopy, Query};
 use crate::run::{Backup, Copy, CopyStatus, Outcome};
 use crate::spool::{ParkId, Parked, ParkedLine};
-use crate::{Body, Entry, Error, Manifest, Result, Retry, StorageRef};
+use crate::{Body, Entry, Error, ErrorKind, Manifest, Result, Retry, StorageRef};
 
 /// What [`Engine::deliver`](super::Engine::deliver) did.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,9 @@ pub struct Delivery {
     pub waiting: usize,
     /// Copies that were given up, with the error that cannot pass.
     pub failed: Vec<(Parked, Error)>,
+    /// Copies of whatever destination that the catalog believed to wait and that the spool has no longer: they waited too
+    /// long, or their bytes were damaged. They are recorded as failed; the next run stores what is missing.
+    pub lost: usize,
 }
 
 /// One at a time may store in a line of versions.
@@ -54,6 +57,24 @@ pub(super) struct Way {
 /// Lines that are delivered at the same time.
 const ABREAST: usize = 256;
 
+/// Whether an entry may be stored some other day: by itself, or once somebody has mended the destination (a share that is
+/// mounted again, a password, a full disk). What is wrong with the entry stays wrong.
+fn may_pass(e: &Error) -> bool {
+    e.retry() != Retry::Never
+        || matches!(
+            e.kind(),
+            ErrorKind::NotFound
+                | ErrorKind::PermissionDenied
+                | ErrorKind::AuthRejected
+                | ErrorKind::HostKeyRejected
+                | ErrorKind::KeyUnavailable
+                | ErrorKind::QuotaExceeded
+                | ErrorKind::Conflict
+                | ErrorKind::Config
+                | ErrorKind::Cancelled
+        )
+}
+
 /// Stores an entry, behind what is parked of its line; parks it where the destination fails for now.
 pub(super) async fn store(engine: &Inner, destination: &Arc<Destination>, entry: Entry, body: Arc<dyn Body>) -> Way {
     if !engine.spool.is_durable() {
@@ -75,11 +96,15 @@ pub(super) async fn store(engine: &Inner, destination: &Arc<Destination>, entry:
                 stored
             }
             (None, Some((_, at))) => Stored { result: Ok(at), attempts: 1 },
-            (None, None) => destination.store(item.entry.clone(), body.clone()).await,
+            (None, None) => match arrived(engine, &item).await {
+                Ok(Some(at)) => Stored { result: Ok(at), attempts: 0 },
+                Ok(None) => destination.store(item.entry.clone(), body.clone()).await,
+                Err(e) => Stored { result: Err(e), attempts: 0 },
+            },
         },
     };
-    let passing = stored.result.as_ref().err().is_some_and(|e| e.retry() != Retry::Never);
-    if !passing {
+    let waits = stored.result.as_ref().err().is_some_and(may_pass);
+    if !waits {
         return Way { stored, parked: false };
     }
     let item = Parked { attempts: stored.attempts, ..item };
@@ -90,6 +115,20 @@ pub(super) async fn store(engine: &Inner, destination: &Arc<Destination>, entry:
             Way { stored, parked: false }
         }
     }
+}
+
+/// Where a backup that was known before is at its destination by now: what waited may have been delivered, by this process
+/// or another, after the run was told that it is missing there.
+async fn arrived(engine: &Inner, item: &Parked) -> Result<Option<StorageRef>> {
+    let m = &item.entry.manifest;
+    let query = Query { id: Some(m.backup), ..Query::default() };
+    let Some(backup) = engine.catalog.find(&query, Page::first(1)).await?.items.pop() else { return Ok(None) };
+    let good = |c: &Copy| {
+        c.destination == item.destination
+            && c.view == m.view
+            && matches!(c.status, CopyStatus::Stored | CopyStatus::Extended)
+    };
+    Ok(backup.copies.into_iter().find(good).and_then(|c| c.storage_ref))
 }
 
 /// How far a line was cleared.
@@ -112,9 +151,10 @@ async fn clear(engine: &Inner, destination: &Arc<Destination>, line: &ParkedLine
             cleared.waiting.push(item);
             continue;
         }
-        match one(engine, destination, id, &item).await? {
+        let Some(verdict) = one(engine, destination, id, &item).await? else { continue };
+        match verdict {
             Ok(at) => cleared.stored.push((item.entry.manifest, at)),
-            Err(error) if error.retry() != Retry::Never => {
+            Err(error) if may_pass(&error) => {
                 cleared.blocked = Some(error);
                 cleared.waiting.push(item);
             }
@@ -125,13 +165,24 @@ async fn clear(engine: &Inner, destination: &Arc<Destination>, line: &ParkedLine
     Ok(cleared)
 }
 
-/// Stores one parked item and records it. The outer result is ours, the inner one the destination's.
-async fn one(engine: &Inner, destination: &Arc<Destination>, id: ParkId, item: &Parked) -> Result<Result<StorageRef>> {
-    let body = engine.spool.open(id).await?;
-    let stored = destination.store(item.entry.clone(), body).await;
+/// Stores one parked item and records it. The outer result is ours, the inner one the destination's; nothing where
+/// another process delivered it in between.
+async fn one(
+    engine: &Inner,
+    destination: &Arc<Destination>,
+    id: ParkId,
+    item: &Parked,
+) -> Result<Option<Result<StorageRef>>> {
+    let stored = match engine.spool.open(id).await {
+        Ok(body) => destination.store(item.entry.clone(), body).await,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        // Bytes that are damaged must not hold up what comes after them.
+        Err(e) if e.kind() == ErrorKind::Corrupt => Stored { result: Err(e), attempts: 0 },
+        Err(e) => return Err(e),
+    };
     let verdict = match stored.result {
         Ok(at) => Ok(at),
-        Err(e) if e.retry() != Retry::Never => return Ok(Err(e)),
+        Err(e) if may_pass(&e) => return Ok(Some(Err(e))),
         Err(e) => Err(e),
     };
     let now = engine.clock.now();
@@ -155,7 +206,7 @@ async fn one(engine: &Inner, destination: &Arc<Destination>, id: ParkId, item: &
     tracing::info!(event = "parked_delivered", task_id = %manifest.task_id, task_identifier = %manifest.task_identifier,
         device = %manifest.source.device_name, storage_backend = %item.destination, artefact = %manifest.artefact,
         good = verdict.is_ok());
-    Ok(verdict)
+    Ok(Some(verdict))
 }
 
 /// The catalog's record of a backup; made from the manifest where a crash came before it.
@@ -186,7 +237,12 @@ async fn known(engine: &Inner, m: &Manifest) -> Result<Backup> {
 /// Stores all that is parked for some destinations.
 pub(super) async fn deliver(engine: &Inner, destinations: &[Arc<Destination>]) -> Result<Delivery> {
     let mut lines: BTreeMap<ParkedLine, Arc<Destination>> = BTreeMap::new();
-    for (_, item) in engine.spool.pending().await? {
+    // In this order: what is delivered meanwhile is recorded before it leaves the spool, so that nothing that is asked
+    // for again below can have been on its way.
+    let believed = engine.catalog.pending().await?;
+    let parked = engine.spool.pending().await?;
+    let mut delivery = Delivery { lost: give_up_lost(engine, believed, &parked).await?, ..Delivery::default() };
+    for (_, item) in parked {
         if let Some(destination) = destinations.iter().find(|d| *d.id() == item.destination) {
             lines.insert(item.line(), destination.clone());
         }
@@ -197,7 +253,6 @@ pub(super) async fn deliver(engine: &Inner, destinations: &[Arc<Destination>]) -
             clear(engine, &destination, &line).await
         })
         .buffer_unordered(ABREAST);
-    let mut delivery = Delivery::default();
     while let Some(cleared) = work.next().await {
         let cleared = cleared?;
         delivery.delivered += cleared.stored.len();
@@ -205,4 +260,28 @@ pub(super) async fn deliver(engine: &Inner, destinations: &[Arc<Destination>]) -
         delivery.failed.extend(cleared.failed);
     }
     Ok(delivery)
+}
+
+/// Records as failed what the catalog believes to wait and the spool does not have. Returns how much that is.
+async fn give_up_lost(engine: &Inner, believed: Vec<PendingCopy>, parked: &[(ParkId, Parked)]) -> Result<usize> {
+    if !engine.spool.is_durable() {
+        return Ok(0);
+    }
+    let has: BTreeSet<_> = parked.iter().map(|(_, p)| (p.entry.manifest.backup, &p.destination)).collect();
+    let mut lost = 0;
+    for waits in believed.into_iter().filter(|c| !has.contains(&(c.backup, &c.destination))) {
+        let query = Query { id: Some(waits.backup), ..Query::default() };
+        let Some(backup) = engine.catalog.find(&query, Page::first(1)).await?.items.pop() else { continue };
+        let waiting = |c: &&Copy| c.destination == waits.destination && c.status == CopyStatus::Pending;
+        let Some(mut copy) = backup.copies.iter().find(waiting).cloned() else { continue };
+        let e = Error::new(ErrorKind::Incomplete, "store backup", "it waited for its destination longer than is kept")
+            .with("destination", &waits.destination);
+        tracing::warn!(event = "parked_lost", device = %backup.device_name, storage_backend = %waits.destination,
+            artefact = %backup.artefact);
+        copy.status = CopyStatus::Failed;
+        copy.error = Some(e.to_record());
+        engine.catalog.record(waits.run, vec![Outcome::Backup(Backup { copies: vec![copy], ..backup })]).await?;
+        lost += 1;
+    }
+    Ok(lost)
 }

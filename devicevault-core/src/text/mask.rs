@@ -23,6 +23,12 @@ impl InstanceKey {
         Digest::keyed(&self.0, &[b"devicevault content v1", &clean.0])
     }
 
+    /// A key for one purpose, such as `spool`: of no use for any other, and it tells nothing of this one.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        Digest::keyed(&self.0, &[b"devicevault derived v1", purpose.as_bytes()]).0
+    }
+
     /// The mask of a secret: `<secret:…>` with 12 hexadecimal digits, which change with the secret, differ between
     /// devices that share it, and say nothing to whoever lacks this key.
     #[must_use]
@@ -56,5 +62,8 @@ mod tests {
         assert_ne!(key.mask(&a, b"s3cret"), key.mask(&b, b"s3cret"));
         assert_ne!(key.mask(&a, b"s3cret"), InstanceKey::new([8; 32]).mask(&a, b"s3cret"));
         assert_eq!(format!("{key:?}"), "InstanceKey(…)");
+        assert_eq!(key.derive("spool"), key.derive("spool"));
+        assert_ne!(key.derive("spool"), key.derive("credentials"));
+        assert_ne!(key.derive("spool"), InstanceKey::new([8; 32]).derive("spool"));
     }
 }

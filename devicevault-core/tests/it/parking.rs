@@ -139,3 +139,23 @@ async fn what_was_parked_before_its_record_is_recorded_with_its_delivery() {
     let found = parking.catalog.find(&Query::default(), Page::first(10)).await.unwrap().items;
     assert_eq!((found.len(), found[0].id), (1, manifest.backup));
 }
+
+#[tokio::test]
+async fn what_the_spool_gave_up_is_recorded_and_stored_anew() {
+    let parking = Parking::new();
+    let (good, down) = (Arc::new(MemoryBackend::new()), Down::new(ALWAYS));
+    let destinations =
+        vec![destination("good", good, View::Original), destination("down", down.clone(), View::Original)];
+    let job = job(Script::new(vec![config("hostname a\nend\n")]), destinations.clone());
+    parking.engine().back_up(&job).await.unwrap();
+    let (id, _) = parking.spool.pending().await.unwrap().remove(0);
+    parking.spool.remove(id).await.unwrap();
+    let delivery = parking.engine().deliver(&destinations).await.unwrap();
+    assert_eq!((delivery.lost, delivery.waiting, delivery.delivered), (1, 0, 0));
+    let found = parking.catalog.find(&Query::default(), Page::first(10)).await.unwrap().items;
+    let lost = found[0].copies.iter().find(|c| c.destination == "down".into()).unwrap();
+    assert_eq!(lost.status, CopyStatus::Failed);
+    assert_eq!(parking.engine().deliver(&destinations).await.unwrap().lost, 0);
+    down.refuse.store(0, Ordering::SeqCst);
+    assert_eq!(parking.engine().back_up(&job).await.unwrap().state, RunState::Succeeded);
+}

@@ -1,8 +1,9 @@
 //! A spool on disk: where large bodies wait until they are stored, and what a destination could not take until it can.
 //!
-//! Everything in it is sealed under a key of the instance, in files of 0600 in folders of 0700. Each process has a folder of
-//! its own, which it holds by a lock; what a dead process parked is taken over by the next one, what it had not parked
-//! is deleted. The bytes of all processes count towards each one's bound as they are found when it starts.
+//! Everything in it is sealed under a key of the instance, in files of 0600 in folders of 0700. What is parked belongs to
+//! no process: each that opens the spool sees it, and two that deliver at once do no harm, since storing is idempotent.
+//! What is not parked goes with its process: it holds its folder by a lock, and the next one to open the spool deletes
+//! the folders of dead ones.
 
 mod body;
 mod folder;
@@ -11,20 +12,21 @@ mod room;
 mod tests;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use devicevault_core::body::read_to_vec;
 use devicevault_core::spool::{ParkId, Parked, ParkedLine, Spool, SpoolWriter};
-use devicevault_core::{Body, Clock, Error, ErrorKind, Result};
-use futures::TryStreamExt as _;
+use devicevault_core::{Body, Clock, Error, ErrorKind, Result, Timestamp};
+use futures::{StreamExt as _, TryStreamExt as _};
 use uuid::Uuid;
 
-use crate::seal::{EpochId, Key, Keyring};
+use crate::seal::{EpochId, Key, Keyring, SealOptions, Sealed, seal};
 use body::SpoolBody;
-use folder::Folder;
+use folder::{Folder, Place, line_name};
 use room::Room;
 use writer::Writer;
 
@@ -32,24 +34,36 @@ use writer::Writer;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpoolOptions {
-    /// Bytes that it may hold; a writer waits for more.
+    /// Bytes of bodies that it may hold beside what is parked; a writer waits for more.
     pub capacity: u64,
+    /// Bytes that may be parked. Beyond, parking is refused: a destination that is gone for good fills no disk, and
+    /// holds nobody up.
+    pub parked: u64,
     /// How long something stays parked before it is given up.
     pub keep: Duration,
+    /// Whether anything is parked at all: elsewhere what a destination cannot take is a failure.
+    pub parks: bool,
 }
 
 impl Default for SpoolOptions {
-    /// 16 GiB, seven days.
+    /// 16 GiB each, seven days.
     fn default() -> Self {
-        Self { capacity: 16 << 30, keep: Duration::from_secs(7 * 24 * 3600) }
+        Self { capacity: 16 << 30, parked: 16 << 30, keep: Duration::from_secs(7 * 24 * 3600), parks: true }
     }
 }
 
 impl SpoolOptions {
-    /// Sets how many bytes it may hold.
+    /// Sets how many bytes of bodies it may hold.
     #[must_use]
     pub fn with_capacity(mut self, bytes: u64) -> Self {
         self.capacity = bytes;
+        self
+    }
+
+    /// Sets how many bytes may be parked.
+    #[must_use]
+    pub fn with_parked(mut self, bytes: u64) -> Self {
+        self.parked = bytes;
         self
     }
 
@@ -59,10 +73,20 @@ impl SpoolOptions {
         self.keep = keep;
         self
     }
+
+    /// Sets whether anything is parked.
+    #[must_use]
+    pub fn with_parks(mut self, parks: bool) -> Self {
+        self.parks = parks;
+        self
+    }
 }
 
 /// The id under which the spool's key stands in the headers of its files.
 const SPOOL_KEY: EpochId = EpochId(Uuid::nil());
+
+/// An item is a manifest and a few words.
+const MAX_ITEM: u64 = 4 << 20;
 
 /// A [`Spool`] in a folder. Clones share it.
 #[derive(Debug, Clone)]
@@ -73,59 +97,114 @@ struct Inner {
     folder: Folder,
     key: Key,
     ring: Keyring,
-    room: Room,
-    parked: Mutex<BTreeMap<ParkId, Parked>>,
+    options: SpoolOptions,
+    clock: Arc<dyn Clock>,
+    room: Arc<Room>,
+    parked: Arc<Room>,
 }
 
 impl DiskSpool {
-    /// Opens the spool in `folder`, which is made where it is missing, and takes over what dead processes parked.
-    /// What was parked longer than the options keep it is deleted.
+    /// Opens the spool in `folder`, which is made where it is missing, and deletes what dead processes had not parked.
     ///
     /// # Errors
-    /// What the file system answers; `Corrupt` when a parked item does not open under this key.
-    pub async fn open(folder: impl Into<PathBuf>, key: Key, options: SpoolOptions, clock: &dyn Clock) -> Result<Self> {
-        let (root, now) = (folder.into(), clock.now());
+    /// What the file system answers.
+    pub async fn open(
+        folder: impl Into<PathBuf>,
+        key: Key,
+        options: SpoolOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let root = folder.into();
         let ring = Keyring::of_one(SPOOL_KEY, key.clone());
-        let (folder, found) = blocking(move || Folder::open(&root)).await?;
-        let mut parked = BTreeMap::new();
-        let mut bytes = 0;
-        for id in found {
-            let (item, length) = folder.read_item(id, &ring).await?;
-            let oldest = now.checked_sub(options.keep).unwrap_or(devicevault_core::Timestamp::MIN);
-            if item.entry.manifest.taken_at < oldest {
-                tracing::warn!(event = "parked_expired", device = %item.entry.manifest.source.device_name,
-                    storage_backend = %item.destination, artefact = %item.entry.manifest.artefact);
-                folder.remove(id).await?;
-                continue;
-            }
-            bytes += length;
-            parked.insert(id, item);
-        }
-        let room = Room::new(options.capacity, bytes);
-        Ok(Self(Arc::new(Inner { folder, key, ring, room, parked: Mutex::new(parked) })))
+        let (folder, bytes) = blocking(move || {
+            let folder = Folder::open(&root)?;
+            let bytes = folder.parked()?.iter().map(Place::length).sum();
+            Ok((folder, bytes))
+        })
+        .await?;
+        let (room, parked) = (Room::new(options.capacity, 0), Room::new(options.parked, bytes));
+        let (room, parked) = (Arc::new(room), Arc::new(parked));
+        Ok(Self(Arc::new(Inner { folder, key, ring, options, clock, room, parked })))
     }
 
-    fn parked(&self) -> std::sync::MutexGuard<'_, BTreeMap<ParkId, Parked>> {
-        self.0.parked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Bytes that are spooled now.
+    /// Bytes that are spooled now, as far as this process knows.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.0.room.used()
+        self.0.room.used() + self.0.parked.used()
+    }
+}
+
+impl Inner {
+    async fn seal_item(&self, item: &Parked) -> Result<Vec<u8>> {
+        let broken =
+            |e| Error::new(ErrorKind::Internal, "park backup", "the item cannot be written as JSON").because(e);
+        let json = Bytes::from(serde_json::to_vec(item).map_err(broken)?);
+        let input = futures::stream::iter([Ok(json)]).boxed();
+        let (_, sealed) = seal(input, SPOOL_KEY, &self.key, &SealOptions::default()).await?;
+        read_to_vec(sealed, MAX_ITEM).await
+    }
+
+    /// What a place holds; `None` where that is gone, was parked for too long or does not open.
+    async fn item(self: &Arc<Self>, place: &Place) -> Result<Option<Parked>> {
+        let at = place.clone();
+        let Some(sealed) = blocking(move || at.read_item()).await? else { return Ok(None) };
+        let item = match self.open_item(sealed).await {
+            Ok(item) => item,
+            Err(e) => {
+                let (this, at) = (self.clone(), place.clone());
+                let aside = blocking(move || this.folder.set_aside(&at)).await?;
+                tracing::error!(event = "parked_damaged", path = %aside.display(), error = %e.to_record().message);
+                return Ok(None);
+            }
+        };
+        let manifest = &item.entry.manifest;
+        let oldest = self.clock.now().checked_sub(self.options.keep).unwrap_or(Timestamp::MIN);
+        if manifest.taken_at >= oldest {
+            return Ok(Some(item));
+        }
+        tracing::warn!(event = "parked_expired", device = %manifest.source.device_name,
+            storage_backend = %item.destination, artefact = %manifest.artefact);
+        self.clone().let_go(place.clone()).await?;
+        Ok(None)
+    }
+
+    async fn open_item(&self, sealed: Vec<u8>) -> Result<Parked> {
+        let opened = Sealed::open(Arc::new(Bytes::from(sealed)), &self.ring).await?;
+        let json = read_to_vec(opened.read(None), MAX_ITEM).await?;
+        let broken = |e| Error::new(ErrorKind::Corrupt, "read parked backup", "it is not a parked item").because(e);
+        serde_json::from_slice(&json).map_err(broken)
+    }
+
+    async fn items(self: &Arc<Self>, places: Vec<Place>) -> Result<Vec<(ParkId, Parked)>> {
+        let mut items = Vec::with_capacity(places.len());
+        for place in places {
+            if let Some(item) = self.item(&place).await? {
+                items.push((place.id, item));
+            }
+        }
+        Ok(items)
+    }
+
+    async fn let_go(self: Arc<Self>, place: Place) -> Result<()> {
+        blocking(move || {
+            if let Some(length) = self.folder.remove(&place)? {
+                self.parked.give_back(length);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn find(self: &Arc<Self>, id: ParkId) -> Result<Option<Place>> {
+        let this = self.clone();
+        blocking(move || this.folder.find(id)).await
     }
 }
 
 #[async_trait]
 impl Spool for DiskSpool {
     fn is_durable(&self) -> bool {
-        true
-    }
-
-    async fn pending_of(&self, line: &ParkedLine) -> Result<Vec<(ParkId, Parked)>> {
-        let parked = self.parked();
-        let of_line = parked.iter().filter(|(_, item)| item.destination == line.destination && item.line() == *line);
-        Ok(of_line.map(|(id, item)| (*id, item.clone())).collect())
+        self.0.options.parks
     }
 
     async fn create(&self) -> Result<Box<dyn SpoolWriter>> {
@@ -134,41 +213,49 @@ impl Spool for DiskSpool {
 
     async fn park(&self, item: &Parked, body: Arc<dyn Body>) -> Result<ParkId> {
         let id = Uuid::now_v7();
-        let mut writer = Writer::new(self.0.clone(), id).await?;
+        let mut writer = Writer::new(self.0.clone(), id).await?.for_parking();
         let mut bytes = body.read(None);
         while let Some(chunk) = bytes.try_next().await? {
             writer.append(&chunk).await?;
         }
-        let length = writer.park(item).await?;
-        if length != body.len() {
+        if writer.length() != body.len() {
             return Err(Error::new(ErrorKind::Incomplete, "park backup", "the body ended early"));
         }
-        self.parked().insert(ParkId(id), item.clone());
+        let sealed = self.0.seal_item(item).await?;
+        writer.park(line_name(&item.line(), &self.0.key), sealed).await?;
         Ok(ParkId(id))
     }
 
     async fn pending(&self) -> Result<Vec<(ParkId, Parked)>> {
-        // Ids are ordered by the time of their making.
-        Ok(self.parked().iter().map(|(id, item)| (*id, item.clone())).collect())
+        let this = self.0.clone();
+        let places = blocking(move || {
+            let places = this.folder.parked()?;
+            // What other processes parked and removed meanwhile counts too.
+            this.parked.set(places.iter().map(Place::length).sum());
+            Ok(places)
+        })
+        .await?;
+        self.0.items(places).await
+    }
+
+    async fn pending_of(&self, line: &ParkedLine) -> Result<Vec<(ParkId, Parked)>> {
+        let (this, name) = (self.0.clone(), line_name(line, &self.0.key));
+        let places = blocking(move || this.folder.parked_in(&name)).await?;
+        self.0.items(places).await
     }
 
     async fn open(&self, id: ParkId) -> Result<Arc<dyn Body>> {
         let missing =
             || Error::new(ErrorKind::NotFound, "open parked body", "nothing is parked under this id").with("id", id.0);
-        if !self.parked().contains_key(&id) {
-            return Err(missing());
-        }
-        let file = self.0.folder.body(id.0);
-        Ok(Arc::new(SpoolBody::open(file, &self.0.ring).await?))
+        let place = self.0.find(id).await?.ok_or_else(missing)?;
+        Ok(Arc::new(SpoolBody::open(place.body(), &self.0.ring).await?))
     }
 
     async fn remove(&self, id: ParkId) -> Result<()> {
-        if self.parked().remove(&id).is_none() {
-            return Ok(());
+        match self.0.find(id).await? {
+            Some(place) => self.0.clone().let_go(place).await,
+            None => Ok(()),
         }
-        let length = self.0.folder.remove(id).await?;
-        self.0.room.give_back(length);
-        Ok(())
     }
 }
 

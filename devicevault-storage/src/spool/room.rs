@@ -39,6 +39,24 @@ impl Room {
         }
     }
 
+    /// Takes `bytes` where they are there at once.
+    pub(super) fn try_take(&self, bytes: u64) -> Result<()> {
+        let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.capacity);
+        match self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits) {
+            Ok(_) => Ok(()),
+            Err(used) => Err(Error::new(ErrorKind::QuotaExceeded, "park backup", "as much waits as may")
+                .with("bytes", used)
+                .with("limit", self.capacity)
+                .hint("mend the destinations that things wait for, or raise the spool's bound")),
+        }
+    }
+
+    /// What is used as somebody counted it.
+    pub(super) fn set(&self, used: u64) {
+        self.used.store(used, Ordering::Release);
+        self.freed.notify_waiters();
+    }
+
     pub(super) fn give_back(&self, bytes: u64) {
         let less = |used: u64| Some(used.saturating_sub(bytes));
         // The closure always answers, so the update always happens.

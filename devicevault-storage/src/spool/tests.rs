@@ -11,7 +11,7 @@ use devicevault_core::{Entry, SystemClock};
 use super::*;
 
 async fn spool(folder: &Path, options: SpoolOptions) -> DiskSpool {
-    DiskSpool::open(folder.join("spool"), Key::new([3; 32]), options, &SystemClock).await.unwrap()
+    DiskSpool::open(folder.join("spool"), Key::new([3; 32]), options, Arc::new(SystemClock)).await.unwrap()
 }
 
 async fn body(spool: &DiskSpool, content: &[u8]) -> Arc<dyn Body> {
@@ -72,9 +72,10 @@ async fn what_is_parked_outlives_its_process_and_what_is_not_does_not() {
     let parked = item(SystemClock.now());
     let id = first.park(&parked, kept.clone()).await.unwrap();
     let lost = first.create().await.unwrap();
-    // While it lives, another process leaves it alone.
+    // Another process sees what is parked, and leaves the rest of a living one alone.
     let neighbour = spool(folder.path(), SpoolOptions::default()).await;
-    assert!(neighbour.pending().await.unwrap().is_empty());
+    assert_eq!(neighbour.pending().await.unwrap(), [(id, parked.clone())]);
+    assert_eq!(content(&*kept).await, b"hostname a\n");
     // As a crash would leave it: nothing is cleaned up but the lock.
     drop(kept);
     std::mem::drop(lost);
@@ -127,12 +128,69 @@ async fn a_full_spool_waits_and_what_can_never_fit_is_refused() {
 }
 
 #[tokio::test]
-async fn another_key_and_a_damaged_item_are_told() {
+async fn what_does_not_open_is_put_aside_and_holds_nothing_up() {
     let folder = tempfile::tempdir().unwrap();
     let first = spool(folder.path(), SpoolOptions::default()).await;
     first.park(&item(SystemClock.now()), Arc::new(Bytes::from_static(b"x"))).await.unwrap();
-    drop(first);
     let root = folder.path().join("spool");
-    let other = DiskSpool::open(&root, Key::new([4; 32]), SpoolOptions::default(), &SystemClock).await.unwrap_err();
-    assert_eq!(other.kind(), ErrorKind::Corrupt);
+    let clock = Arc::new(SystemClock);
+    let other = DiskSpool::open(&root, Key::new([4; 32]), SpoolOptions::default(), clock).await.unwrap();
+    assert!(other.pending().await.unwrap().is_empty());
+    assert_eq!(std::fs::read_dir(root.join("damaged")).unwrap().count(), 1);
+    let parked = item(SystemClock.now());
+    let id = other.park(&parked, Arc::new(Bytes::from_static(b"y"))).await.unwrap();
+    assert_eq!(other.pending_of(&parked.line()).await.unwrap(), [(id, parked)]);
+}
+
+#[tokio::test]
+async fn what_no_longer_fits_is_refused_at_once_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), SpoolOptions::default().with_parked(300_000)).await;
+    let parked = item(SystemClock.now());
+    let id = spool.park(&parked, Arc::new(Bytes::from(vec![1; 200_000]))).await.unwrap();
+    let refused = spool.park(&parked, Arc::new(Bytes::from(vec![2; 200_000]))).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::QuotaExceeded);
+    // Bodies have room of their own.
+    assert!(content(&*body(&spool, &[3; 600_000]).await).await == [3; 600_000]);
+    spool.remove(id).await.unwrap();
+    assert_eq!(spool.bytes(), 0);
+    spool.park(&parked, Arc::new(Bytes::from(vec![2; 200_000]))).await.unwrap();
+    assert_eq!(files(&folder.path().join("spool")).iter().filter(|p| p.ends_with("body")).count(), 1);
+}
+
+#[tokio::test]
+async fn two_that_park_and_remove_in_one_line_do_not_lose_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) =
+        (spool(folder.path(), SpoolOptions::default()).await, spool(folder.path(), SpoolOptions::default()).await);
+    let parked = item(SystemClock.now());
+    let work = |parks: DiskSpool, removes: DiskSpool| {
+        let parked = parked.clone();
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                let id = parks.park(&parked, Arc::new(Bytes::from_static(b"x"))).await.unwrap();
+                assert_eq!(content(&*removes.open(id).await.unwrap()).await, b"x");
+                removes.remove(id).await.unwrap();
+            }
+        })
+    };
+    let (a, b) = (work(one.clone(), two.clone()), work(two.clone(), one.clone()));
+    a.await.unwrap();
+    b.await.unwrap();
+    assert!(one.pending().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_folder_is_a_spool_as_the_engine_expects_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SpoolOptions::default()
+        .with_capacity(devicevault_testkit::conformance::SpoolSuite::CAPACITY as u64)
+        .with_keep(Duration::MAX);
+    let open = async |place: &str| {
+        let clock = Arc::new(SystemClock);
+        let root = folder.path().join(place.replace('/', "_"));
+        let spool = DiskSpool::open(root, Key::new([3; 32]), options.clone(), clock).await?;
+        Ok(Arc::new(spool) as Arc<dyn Spool>)
+    };
+    devicevault_testkit::conformance::spool(open).await.assert();
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use devicevault_core::spool::{Parked, SpoolWriter};
+use devicevault_core::spool::SpoolWriter;
 use devicevault_core::{Body, Result};
 use uuid::Uuid;
 
 use super::body::SpoolBody;
-use super::folder::{create, sync_folder};
+use super::folder::create;
+use super::room::Room;
 use super::{Inner, SPOOL_KEY, blocking, of_io};
 use crate::seal::{Codec, Header, Sealer};
 
@@ -28,6 +29,9 @@ pub(super) struct Writer {
     sealer: Option<Sealer>,
     buffer: BytesMut,
     length: u64,
+    room: Arc<Room>,
+    /// Whether it waits for room; else it fails where there is none.
+    waits: bool,
     /// Bytes that the room has given.
     held: u64,
     done: bool,
@@ -39,7 +43,10 @@ impl Writer {
         let file = blocking(move || create(&path).map_err(|e| of_io("spool artefact", &path, e))).await?;
         let (header, key) = Header::create(SPOOL_KEY, &spool.key, Codec::None)?;
         let buffer = BytesMut::from(&header.as_bytes()[..]);
+        let room = spool.room.clone();
         Ok(Self {
+            room,
+            waits: true,
             spool,
             id,
             file: Some(file),
@@ -49,6 +56,18 @@ impl Writer {
             held: 0,
             done: false,
         })
+    }
+
+    /// Takes its room from what may be parked, and does not wait for it: a destination that is gone holds nobody up.
+    pub(super) fn for_parking(mut self) -> Self {
+        self.room = self.spool.parked.clone();
+        self.waits = false;
+        self
+    }
+
+    /// Bytes that were appended.
+    pub(super) fn length(&self) -> u64 {
+        self.length
     }
 
     fn path(&self) -> PathBuf {
@@ -68,7 +87,11 @@ impl Writer {
 
     async fn flush(&mut self) -> Result<()> {
         let bytes = self.buffer.split().freeze();
-        self.spool.room.take(bytes.len() as u64, self.held).await?;
+        if self.waits {
+            self.room.take(bytes.len() as u64, self.held).await?;
+        } else {
+            self.room.try_take(bytes.len() as u64)?;
+        }
         self.held += bytes.len() as u64;
         let (Some(mut file), path) = (self.file.take(), self.path()) else { return Ok(()) };
         let file = blocking(move || {
@@ -87,20 +110,19 @@ impl Writer {
         self.flush().await
     }
 
-    /// Makes the body durable and parks it. Returns the length of the body.
-    pub(super) async fn park(mut self, item: &Parked) -> Result<u64> {
+    /// Makes the body durable and parks it with its sealed item.
+    pub(super) async fn park(mut self, line: String, item: Vec<u8>) -> Result<()> {
         self.seal().await?;
-        let path = self.path();
-        if let Some(file) = self.file.take() {
-            blocking(move || {
+        let (path, file, id, spool) = (self.path(), self.file.take(), self.id, self.spool.clone());
+        blocking(move || {
+            if let Some(file) = file {
                 file.sync_all().map_err(|e| of_io("park backup", &path, e))?;
-                path.parent().map_or(Ok(()), sync_folder)
-            })
-            .await?;
-        }
-        self.spool.folder.write_item(self.id, item, &self.spool.key).await?;
+            }
+            spool.folder.park(id, &line, &item)
+        })
+        .await?;
         self.done = true;
-        Ok(self.length)
+        Ok(())
     }
 }
 
@@ -122,7 +144,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if !self.done {
             let _ = std::fs::remove_file(self.path());
-            self.spool.room.give_back(self.held);
+            self.room.give_back(self.held);
         }
     }
 }

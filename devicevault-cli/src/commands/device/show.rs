@@ -46,7 +46,11 @@ pub(crate) async fn run(context: &Context, args: ShowArgs) -> Result<Exit> {
     }
     fields(&context.ui, &device)?;
     heading(&context.ui, "Last runs")?;
-    context.ui.table(run::table(&runs), "none yet")?;
+    let mut told = Vec::with_capacity(runs.len());
+    for run in runs {
+        told.push(run::Told::of(&instance, run).await?);
+    }
+    context.ui.table(run::table(told.iter().map(|t| (&t.run, t.waiting.as_slice()))), "none yet")?;
     heading(&context.ui, "Last versions")?;
     context.ui.table(history::table(&backups), "none yet")?;
     Ok(Exit::Done)

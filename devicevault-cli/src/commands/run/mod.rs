@@ -1,5 +1,8 @@
 //! `devicevault run`: attempts to back up a device.
 
+mod deliver;
+mod waiting;
+
 use clap::{Args, Subcommand, ValueEnum};
 use devicevault_core::catalog::{Page, RunQuery};
 use devicevault_core::run::{CopyStatus, Run, RunState};
@@ -12,6 +15,7 @@ use crate::ui::paint::Style;
 use crate::ui::table::{Cell, Table, Tone};
 use crate::ui::{escape, human};
 use crate::{Exit, reference};
+pub(crate) use waiting::{Told, Waiting};
 
 /// List and show runs.
 #[derive(Debug, Subcommand)]
@@ -19,12 +23,15 @@ use crate::{Exit, reference};
 Examples:
   devicevault run list --limit 20
   devicevault run list --state failed
-  devicevault run show 019a2b3c")]
+  devicevault run show 019a2b3c
+  devicevault run deliver")]
 pub(crate) enum RunCommand {
     /// List runs, newest first
     List(ListArgs),
     /// Show a run: artefacts, copies, errors and its log
     Show(ShowArgs),
+    /// Deliver what waits for destinations, without asking any device
+    Deliver(deliver::DeliverArgs),
 }
 
 /// List runs.
@@ -87,6 +94,7 @@ pub(crate) async fn run(context: &Context, command: RunCommand) -> Result<Exit> 
     match command {
         RunCommand::List(args) => list(context, args).await,
         RunCommand::Show(args) => show(context, args).await,
+        RunCommand::Deliver(args) => Box::pin(deliver::run(context, args)).await,
     }
 }
 
@@ -98,10 +106,14 @@ async fn list(context: &Context, args: ListArgs) -> Result<Exit> {
         query.device = Some(instance.device_id(name).await?);
     }
     let runs = all(&instance, &query, args.limit as usize, |_| true).await?;
+    let mut told = Vec::with_capacity(runs.len());
+    for run in runs {
+        told.push(Told::of(&instance, run).await?);
+    }
     if context.ui.is_json() {
-        context.ui.json(&runs)?;
+        context.ui.json(&told)?;
     } else {
-        context.ui.table(table(&runs), "there are no such runs")?;
+        context.ui.table(table(told.iter().map(|t| (&t.run, t.waiting.as_slice()))), "there are no such runs")?;
     }
     Ok(Exit::Done)
 }
@@ -124,13 +136,17 @@ async fn all(instance: &Instance, query: &RunQuery, limit: usize, wanted: impl F
     }
 }
 
-/// Runs, for people.
-pub(crate) fn table(runs: &[Run]) -> Table {
-    let ids: Vec<_> = runs.iter().map(|r| r.id).collect();
+/// Runs with what waits of them, for people.
+pub(crate) fn table<'a>(runs: impl IntoIterator<Item = (&'a Run, &'a [Waiting])>) -> Table {
+    let runs: Vec<_> = runs.into_iter().collect();
+    let ids: Vec<_> = runs.iter().map(|(r, _)| r.id).collect();
     let mut table = Table::new(["run", "device", "state", "started", "took", "artefacts", "note"]);
-    for (run, id) in runs.iter().zip(reference::short_ids(&ids)) {
+    for ((run, waiting), id) in runs.into_iter().zip(reference::short_ids(&ids)) {
         let took = run.duration().map_or_else(|| "-".to_owned(), human::duration);
-        let note = run.error.as_ref().map_or_else(String::new, |e| e.kind.to_string());
+        let note = match &run.error {
+            Some(e) => e.kind.to_string(),
+            None => waiting::note(waiting),
+        };
         table.row([
             Cell::new(id),
             Cell::new(&run.start.device_name),
@@ -146,11 +162,12 @@ pub(crate) fn table(runs: &[Run]) -> Table {
 
 async fn show(context: &Context, args: ShowArgs) -> Result<Exit> {
     let instance = context.instance().await?;
-    let run = find(&instance, &args.run).await?;
+    let told = Told::of(&instance, find(&instance, &args.run).await?).await?;
     if context.ui.is_json() {
-        context.ui.json(&run)?;
+        context.ui.json(&told)?;
         return Ok(Exit::Done);
     }
+    let Told { run, waiting } = told;
     let ui = &context.ui;
     let paint = ui.paint();
     let started = human::time(run.start.started_at);
@@ -174,7 +191,11 @@ async fn show(context: &Context, args: ShowArgs) -> Result<Exit> {
     }
     if !run.artefacts.is_empty() {
         ui.line("")?;
-        ui.table(artefacts(&run), "")?;
+        ui.table(artefacts(&run, &waiting), "")?;
+    }
+    if !waiting.is_empty() {
+        let note = waiting::note(&waiting);
+        ui.line(&format!("\n{}; the next backup, or `devicevault run deliver`, takes it there", escape::text(&note)))?;
     }
     if !run.log.is_empty() {
         ui.line(&format!("\n{}", paint.on(Style::Bold, "Log")))?;
@@ -190,7 +211,7 @@ async fn show(context: &Context, args: ShowArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn artefacts(run: &Run) -> Table {
+fn artefacts(run: &Run, waiting: &[Waiting]) -> Table {
     let mut table = Table::new(["artefact", "kind", "status", "size", "destination", "view", "copy", "where or why"]);
     for a in &run.artefacts {
         let mut first = Some(a);
@@ -214,15 +235,21 @@ fn artefacts(run: &Run) -> Table {
             row([Cell::opt(None::<&str>), Cell::opt(None::<&str>), Cell::opt(None::<&str>), Cell::opt(why)]);
         }
         for c in &a.copies {
-            let why = match &c.error {
-                Some(e) => e.message.clone(),
-                None => c.storage_ref.as_ref().map(ToString::to_string).unwrap_or_default(),
+            let waits = waiting.iter().any(|w| w.artefact == a.artefact && w.destination == c.destination);
+            let (status, tone) = match c.status {
+                CopyStatus::Pending if waits => ("waiting", Tone::Warning),
+                CopyStatus::Pending => ("delivered later", Tone::Good),
+                CopyStatus::Failed => (c.status.as_str(), Tone::Bad),
+                _ => (c.status.as_str(), Tone::Good),
             };
-            let tone = if c.status == CopyStatus::Failed { Tone::Bad } else { Tone::Good };
+            let why = match &c.error {
+                Some(e) if c.status != CopyStatus::Pending || waits => e.message.clone(),
+                _ => c.storage_ref.as_ref().map(ToString::to_string).unwrap_or_default(),
+            };
             row([
                 Cell::new(c.destination.as_str()),
                 Cell::new(c.view.as_str()),
-                Cell::new(c.status.as_str()).tone(tone),
+                Cell::new(status).tone(tone),
                 Cell::new(why),
             ]);
         }

@@ -1,0 +1,59 @@
+//! Which copies of a run wait still: what a run recorded is history, and the catalog knows what became of it.
+
+use devicevault_core::catalog::{Page, Query};
+use devicevault_core::run::{CopyStatus, Run};
+use devicevault_core::{BackupId, DestinationId, Result};
+use serde::Serialize;
+
+use crate::instance::Instance;
+
+/// A copy that waits for its destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Waiting {
+    pub(crate) artefact: String,
+    pub(crate) backup: BackupId,
+    pub(crate) destination: DestinationId,
+    pub(crate) attempts: u32,
+}
+
+/// A run with what waits of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Told {
+    #[serde(flatten)]
+    pub(crate) run: Run,
+    pub(crate) waiting: Vec<Waiting>,
+}
+
+impl Told {
+    /// Asks the catalog for those copies that waited when the run ended.
+    ///
+    /// # Errors
+    /// What the catalog answers.
+    pub(crate) async fn of(instance: &Instance, run: Run) -> Result<Self> {
+        let mut waiting = Vec::new();
+        for a in &run.artefacts {
+            let waited = a.copies.iter().any(|c| c.status == CopyStatus::Pending);
+            let Some(backup) = a.backup.filter(|_| waited) else { continue };
+            let mut query = Query::default();
+            query.id = Some(backup);
+            for found in instance.catalog.find(&query, Page::first(1)).await?.items {
+                let pending = found.copies.into_iter().filter(|c| c.status == CopyStatus::Pending);
+                waiting.extend(pending.map(|c| Waiting {
+                    artefact: found.artefact.clone(),
+                    backup,
+                    destination: c.destination,
+                    attempts: c.attempts,
+                }));
+            }
+        }
+        Ok(Self { run, waiting })
+    }
+}
+
+/// For whom something waits; empty where nothing does.
+pub(crate) fn note(waiting: &[Waiting]) -> String {
+    let mut places: Vec<_> = waiting.iter().map(|w| w.destination.as_str()).collect();
+    places.sort_unstable();
+    places.dedup();
+    if places.is_empty() { String::new() } else { format!("waits for {}", places.join(", ")) }
+}
