@@ -1,4 +1,4 @@
-//! What is to be backed up and where to: devices, destinations and policies.
+//! What is to be backed up, where to and with which login: devices, destinations, credentials and policies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -94,6 +94,12 @@ pub struct Credential {
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// Sites whose devices it is for, unless they name another.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub sites: BTreeSet<String>,
+    /// Whether it is for devices for which nothing else is named.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub default: bool,
     /// When it was added.
     pub created_at: Timestamp,
     /// When its secrets last changed.
@@ -103,7 +109,17 @@ pub struct Credential {
 impl Credential {
     /// A credential without secrets of its own.
     pub fn new(name: impl Into<String>, login: LoginRef, now: Timestamp) -> Self {
-        Self { name: name.into(), login, sealed: None, description: None, created_at: now, rotated_at: now }
+        let (sites, default) = (BTreeSet::new(), false);
+        Self {
+            name: name.into(),
+            login,
+            sealed: None,
+            description: None,
+            sites,
+            default,
+            created_at: now,
+            rotated_at: now,
+        }
     }
 }
 
@@ -169,8 +185,10 @@ fn unsupported<T>(what: &'static str) -> Result<T> {
 ///
 /// # Contract
 /// Names are unique; storing under a name that another id holds is
-/// [`AlreadyExists`](crate::ErrorKind::AlreadyExists). Lists come by name. Each call is one durable transaction. An
-/// inventory that has no credentials or policies leaves their methods as they are.
+/// [`AlreadyExists`](crate::ErrorKind::AlreadyExists). A credential or a policy has no identity but its name: what is
+/// stored under a name that is there replaces it. Lists come by name. Each call is one durable transaction. An
+/// inventory that has no credentials or policies leaves their methods as they are, all of a kind; whether a credential
+/// is in use is not its business.
 #[async_trait]
 pub trait Inventory: Debug + Send + Sync {
     /// The devices that are meant, by name.

@@ -11,13 +11,15 @@
 //!   one that fails takes nobody with it.
 //! - Several processes may have the file open. Every open catalog holds a lock file that ends with its process,
 //!   however it ends: its leases are free at once, and its runs are closed by the next one that looks.
-//! - The file is readable by its owner alone, and holds references to secrets, never a secret.
+//! - The file is readable by its owner alone, and holds references to secrets, or secrets that
+//!   were sealed before they came here.
 
 mod change;
 mod copies;
 mod db;
 mod devices;
 mod lease;
+mod named;
 mod paging;
 mod read;
 mod record;

@@ -1,7 +1,7 @@
 //! What is asked of the catalog.
 
 use devicevault_core::catalog::{Latest, Page, Paged, PendingCopy, Query, RunQuery};
-use devicevault_core::inventory::{DestinationConfig, Selector};
+use devicevault_core::inventory::{Credential, DestinationConfig, Policy, Selector};
 use devicevault_core::run::{Backup, Run};
 use devicevault_core::{BackupId, Device, RunId};
 use sqlx::Row as _;
@@ -88,6 +88,25 @@ pub(super) async fn devices(db: &mut Connection, selector: &Selector) -> Result<
 pub(super) async fn destinations(db: &mut Connection) -> Result<Vec<DestinationConfig>, Fault> {
     let details: Vec<String> = sqlx::query_scalar(statements::DESTINATIONS).fetch_all(db).await?;
     let mut all: Vec<DestinationConfig> = details.iter().map(|d| from_json(d)).collect::<Result<_, _>>()?;
+    all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+pub(super) async fn credentials(db: &mut Connection) -> Result<Vec<Credential>, Fault> {
+    let rows = sqlx::query(statements::CREDENTIALS).fetch_all(db).await?;
+    let read = |row: &Row| -> Result<_, Fault> {
+        let mut credential: Credential = from_json(row.try_get("detail")?)?;
+        credential.sealed = row.try_get("sealed")?;
+        Ok(credential)
+    };
+    let mut all: Vec<Credential> = rows.iter().map(read).collect::<Result<_, _>>()?;
+    all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+pub(super) async fn policies(db: &mut Connection) -> Result<Vec<Policy>, Fault> {
+    let details: Vec<String> = sqlx::query_scalar(statements::POLICIES).fetch_all(db).await?;
+    let mut all: Vec<Policy> = details.iter().map(|d| from_json(d)).collect::<Result<_, _>>()?;
     all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
 }

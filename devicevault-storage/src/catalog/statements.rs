@@ -112,3 +112,11 @@ pub(super) const DESTINATION_PUT: &str = "INSERT INTO destinations (id, name, de
      ON CONFLICT (id) DO UPDATE SET name = excluded.name, detail = excluded.detail";
 pub(super) const DESTINATION_REMOVE: &str = "DELETE FROM destinations WHERE id = $1";
 pub(super) const DESTINATIONS: &str = "SELECT detail FROM destinations";
+pub(super) const CREDENTIAL_PUT: &str = "INSERT INTO credentials (name, detail, sealed) VALUES ($1, $2, $3) \
+     ON CONFLICT (name) DO UPDATE SET detail = excluded.detail, sealed = excluded.sealed";
+pub(super) const CREDENTIAL_REMOVE: &str = "DELETE FROM credentials WHERE name = $1";
+pub(super) const CREDENTIALS: &str = "SELECT detail, sealed FROM credentials";
+pub(super) const POLICY_PUT: &str = "INSERT INTO policies (name, detail) VALUES ($1, $2) \
+     ON CONFLICT (name) DO UPDATE SET detail = excluded.detail";
+pub(super) const POLICY_REMOVE: &str = "DELETE FROM policies WHERE name = $1";
+pub(super) const POLICIES: &str = "SELECT detail FROM policies";

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use devicevault_core::inventory::{DestinationConfig, Selector};
+use devicevault_core::inventory::{Credential, DestinationConfig, Policy, Selector};
 use devicevault_core::{Device, ErrorKind, Inventory, Result, SecretRef, View};
 
 use super::case::{Case, Checked, Selection, Stop, cases, ensure, ensure_eq, ensure_kind, run};
@@ -68,6 +68,8 @@ fn list<'a>() -> Vec<Case<Stage<'a>>> {
         "selector": "a selector finds exactly what it means" => selector,
         "destinations": "destinations are kept with all their fields, and listed by name" => destinations,
         "destination-names": "a name that another destination holds is AlreadyExists" => destination_names,
+        "credentials": "credentials are kept with all their fields and what is sealed, and listed by name" => credentials,
+        "policies": "policies are kept with all their fields, and listed by name" => policies,
         "reopen": "what was stored is there after a restart" => reopen,
     ]
 }
@@ -227,15 +229,122 @@ async fn destination_names(stage: &Stage<'_>) -> Checked {
     Ok(())
 }
 
+/// A credential with everything in it.
+fn full_credential(name: &str) -> Credential {
+    let mut credential = Credential::new(name, full(name).login, samples::BEGINNING);
+    credential.login.password = Some(SecretRef::Stored("password".to_owned()));
+    credential.sealed = Some((0..=u8::MAX).collect());
+    credential.description = Some("the switches' \"login\" \u{1f512}".to_owned());
+    credential.sites = ["zürich 'one'", "b"].map(str::to_owned).into();
+    credential.default = true;
+    credential
+}
+
+/// A policy with everything in it.
+fn full_policy(name: &str) -> Policy {
+    let mut policy = Policy::new(name);
+    policy.devices.site = Some("zürich 'one'".to_owned());
+    policy.devices.tags = ["a", "b c"].map(str::to_owned).into();
+    policy.artefacts = ["running-config".to_owned()].into();
+    policy.destinations = ["git", "archive"].map(str::to_owned).into();
+    policy.credential = Some("shared".to_owned());
+    policy.without_original = true;
+    policy.metadata = [("owner".to_owned(), "net".to_owned())].into();
+    policy.enabled = false;
+    policy.options = [("retention.keep_last".to_owned(), "3".to_owned())].into();
+    policy
+}
+
+/// An inventory that keeps none of them says so in every method.
+fn is_unsupported<T>(answer: &Result<T>) -> bool {
+    answer.as_ref().is_err_and(|e| e.kind() == ErrorKind::Unsupported)
+}
+
+async fn credentials(stage: &Stage<'_>) -> Checked {
+    let inventory = stage.0.main().await?;
+    let before = inventory.credentials().await;
+    if is_unsupported(&before) {
+        let put = inventory.put_credential(&full_credential("x")).await;
+        ensure_kind(put, ErrorKind::Unsupported, "credentials can be stored, and not be listed")?;
+        let remove = inventory.remove_credential("x").await;
+        return ensure_kind(remove, ErrorKind::Unsupported, "credentials can be removed, and not be listed");
+    }
+    ensure_eq!(before?, Vec::new(), "an empty inventory has credentials");
+    let mut first = full_credential("switches");
+    let others = ["Switches", "\u{e9}toile", "a b", "switches-2"];
+    inventory.put_credential(&first).await?;
+    let mut want = vec![first.clone()];
+    for name in others {
+        let plain = Credential::new(name, Default::default(), samples::BEGINNING);
+        inventory.put_credential(&plain).await?;
+        want.push(plain);
+    }
+    want.sort_by(|a, b| a.name.cmp(&b.name));
+    ensure_eq!(inventory.credentials().await?, want, "the credentials are not those that were stored, by name");
+    first.sealed = Some(Vec::new());
+    first.login.enable = None;
+    inventory.put_credential(&first).await?;
+    want.iter_mut().filter(|c| c.name == first.name).for_each(|c| *c = first.clone());
+    ensure_eq!(inventory.credentials().await?, want, "the credentials after a change");
+    first.sealed = None;
+    inventory.put_credential(&first).await?;
+    want.iter_mut().filter(|c| c.name == first.name).for_each(|c| *c = first.clone());
+    ensure_eq!(inventory.credentials().await?, want, "the credentials after the secrets of one were taken out");
+    ensure!(inventory.remove_credential("switches").await?, "a credential that was there is said not to have been");
+    ensure!(!inventory.remove_credential("switches").await?, "a credential that was gone is said to have been there");
+    want.retain(|c| c.name != "switches");
+    ensure_eq!(inventory.credentials().await?, want, "the credentials after one was removed");
+    Ok(())
+}
+
+async fn policies(stage: &Stage<'_>) -> Checked {
+    let inventory = stage.0.main().await?;
+    let before = inventory.policies().await;
+    if is_unsupported(&before) {
+        let put = inventory.put_policy(&full_policy("x")).await;
+        ensure_kind(put, ErrorKind::Unsupported, "policies can be stored, and not be listed")?;
+        let remove = inventory.remove_policy("x").await;
+        return ensure_kind(remove, ErrorKind::Unsupported, "policies can be removed, and not be listed");
+    }
+    ensure_eq!(before?, Vec::new(), "an empty inventory has policies");
+    let (mut daily, bare) = (full_policy("daily"), Policy::new("Bare 'one'"));
+    inventory.put_policy(&daily).await?;
+    inventory.put_policy(&bare).await?;
+    let both = vec![bare.clone(), daily.clone()];
+    ensure_eq!(inventory.policies().await?, both, "the policies are not those that were stored, by name");
+    daily.options.clear();
+    daily.enabled = true;
+    inventory.put_policy(&daily).await?;
+    ensure_eq!(inventory.policies().await?, vec![bare.clone(), daily], "the policies after a change");
+    ensure!(inventory.remove_policy("daily").await?, "a policy that was there is said not to have been");
+    ensure!(!inventory.remove_policy("daily").await?, "a policy that was gone is said to have been there");
+    ensure_eq!(inventory.policies().await?, vec![bare], "the policies after one was removed");
+    Ok(())
+}
+
 async fn reopen(stage: &Stage<'_>) -> Checked {
     let (device, destination) = (full("sw1"), DestinationConfig::new("main", "plain", View::Original));
+    let (credential, policy) = (full_credential("shared"), full_policy("daily"));
     {
         let inventory = stage.0.main().await?;
         inventory.put_devices(std::slice::from_ref(&device)).await?;
         inventory.put_destination(&destination).await?;
+        for kept in [inventory.put_credential(&credential).await, inventory.put_policy(&policy).await] {
+            if !is_unsupported(&kept) {
+                kept?;
+            }
+        }
     }
     let inventory = stage.0.main().await?;
     ensure_eq!(all(&*inventory).await?, vec![device], "the devices after a restart");
     ensure_eq!(inventory.destinations().await?, vec![destination], "the destinations after a restart");
+    let credentials = inventory.credentials().await;
+    if !is_unsupported(&credentials) {
+        ensure_eq!(credentials?, vec![credential], "the credentials after a restart");
+    }
+    let policies = inventory.policies().await;
+    if !is_unsupported(&policies) {
+        ensure_eq!(policies?, vec![policy], "the policies after a restart");
+    }
     Ok(())
 }

@@ -1,13 +1,13 @@
-//! Devices and destinations in memory.
+//! Devices, destinations, credentials and policies in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use devicevault_core::inventory::{DestinationConfig, Selector};
+use devicevault_core::inventory::{Credential, DestinationConfig, Policy, Selector};
 use devicevault_core::{DestinationId, Device, DeviceId, Error, ErrorKind, Inventory, Result};
 
-/// Keeps devices and destinations in memory. Clones share what is kept.
+/// Keeps devices, destinations, credentials and policies in memory. Clones share what is kept.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryInventory(Arc<Mutex<Lists>>);
 
@@ -15,6 +15,8 @@ pub struct MemoryInventory(Arc<Mutex<Lists>>);
 struct Lists {
     devices: BTreeMap<DeviceId, Device>,
     destinations: BTreeMap<DestinationId, DestinationConfig>,
+    credentials: BTreeMap<String, Credential>,
+    policies: BTreeMap<String, Policy>,
 }
 
 impl MemoryInventory {
@@ -76,5 +78,31 @@ impl Inventory for MemoryInventory {
 
     async fn remove_destination(&self, id: &DestinationId) -> Result<bool> {
         Ok(self.lists().destinations.remove(id).is_some())
+    }
+
+    async fn credentials(&self) -> Result<Vec<Credential>> {
+        Ok(self.lists().credentials.values().cloned().collect())
+    }
+
+    async fn put_credential(&self, credential: &Credential) -> Result<()> {
+        self.lists().credentials.insert(credential.name.clone(), credential.clone());
+        Ok(())
+    }
+
+    async fn remove_credential(&self, name: &str) -> Result<bool> {
+        Ok(self.lists().credentials.remove(name).is_some())
+    }
+
+    async fn policies(&self) -> Result<Vec<Policy>> {
+        Ok(self.lists().policies.values().cloned().collect())
+    }
+
+    async fn put_policy(&self, policy: &Policy) -> Result<()> {
+        self.lists().policies.insert(policy.name.clone(), policy.clone());
+        Ok(())
+    }
+
+    async fn remove_policy(&self, name: &str) -> Result<bool> {
+        Ok(self.lists().policies.remove(name).is_some())
     }
 }

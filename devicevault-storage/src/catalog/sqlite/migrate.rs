@@ -25,8 +25,10 @@ pub(super) struct Migration {
 }
 
 /// Every step, oldest first. Steps that were released are never changed.
-pub(super) const MIGRATIONS: &[Migration] =
-    &[Migration { schema: 1, readable_by: 1, sql: include_str!("../migrations/sqlite/0001_catalog.sql") }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { schema: 1, readable_by: 1, sql: include_str!("../migrations/sqlite/0001_catalog.sql") },
+    Migration { schema: 2, readable_by: 1, sql: include_str!("../migrations/sqlite/0002_credentials.sql") },
+];
 
 /// What a catalog says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,14 +167,16 @@ mod tests {
     use devicevault_core::SystemClock;
     use std::fs;
 
+    /// The schema before the next migration.
+    const NOW: Schema = Schema { schema: 2, readable_by: 1 };
     const NEXT: Migration = Migration {
-        schema: 2,
+        schema: 3,
         readable_by: 1,
         sql: "ALTER TABLE leases ADD COLUMN note TEXT; CREATE INDEX notes ON leases (note);",
     };
     const BROKEN: Migration = Migration {
-        schema: 3,
-        readable_by: 3,
+        schema: 4,
+        readable_by: 4,
         sql: "CREATE TABLE half (x INTEGER) STRICT; ALTER TABLE nowhere ADD COLUMN x TEXT;",
     };
 
@@ -198,19 +202,37 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (place, mut db) = made(folder.path()).await;
         let copy = migrate(&mut db, &place, &with(&[NEXT]), &SystemClock).await.unwrap().unwrap();
-        assert_eq!(current(&mut db).await.unwrap(), Schema { schema: 2, readable_by: 1 });
+        assert_eq!(current(&mut db).await.unwrap(), Schema { schema: 3, readable_by: 1 });
         let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut db).await.unwrap();
-        assert_eq!(version, 2);
+        assert_eq!(version, 3);
         sqlx::raw_sql("SELECT note FROM leases").fetch_one(&mut db).await.unwrap();
         #[cfg(unix)]
         assert!(super::super::file::is_private(&copy).unwrap());
         let mut old = connect(&Place { catalog: copy.clone() }).await;
-        assert_eq!(read(&mut old, "test").await.unwrap(), Schema { schema: 1, readable_by: 1 });
+        assert_eq!(read(&mut old, "test").await.unwrap(), NOW);
         let kept: String = sqlx::query_scalar("SELECT device FROM leases").fetch_one(&mut old).await.unwrap();
         assert_eq!(kept, "core-rtr1");
         // Again: nothing to do, no second copy.
         assert_eq!(migrate(&mut db, &place, &with(&[NEXT]), &SystemClock).await.unwrap(), None);
         assert_eq!(fs::read_dir(place.copies()).unwrap().filter(|e| e.as_ref().unwrap().path() == copy).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_catalog_of_any_earlier_schema_becomes_one_of_this() {
+        for from in 1..MIGRATIONS.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let place = Place { catalog: folder.path().join("catalog.db") };
+            create_private(&place.catalog).unwrap();
+            let mut db = connect(&place).await;
+            migrate(&mut db, &place, &MIGRATIONS[..from], &SystemClock).await.unwrap();
+            let rows = "INSERT INTO leases VALUES ('core-rtr1', x'01', x'02', 3); \
+                        INSERT INTO devices VALUES ('d', 'core-rtr1', 'frr', NULL, NULL, 1, '{}')";
+            sqlx::raw_sql(rows).execute(&mut db).await.unwrap();
+            assert!(migrate(&mut db, &place, MIGRATIONS, &SystemClock).await.unwrap().is_some());
+            assert_eq!(current(&mut db).await.unwrap(), NOW);
+            let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM devices").fetch_one(&mut db).await.unwrap();
+            assert_eq!(kept, 1);
+        }
     }
 
     #[tokio::test]
@@ -220,7 +242,7 @@ mod tests {
         migrate(&mut db, &place, &with(&[NEXT, BROKEN]), &SystemClock).await.unwrap_err();
         db.close().await.unwrap();
         let mut db = connect(&place).await;
-        assert_eq!(current(&mut db).await.unwrap(), Schema { schema: 1, readable_by: 1 });
+        assert_eq!(current(&mut db).await.unwrap(), NOW);
         let half: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'half'")
             .fetch_one(&mut db)
             .await
@@ -236,7 +258,7 @@ mod tests {
         fs::create_dir(place.folder()).unwrap();
         fs::write(place.copies(), "in the way").unwrap();
         migrate(&mut db, &place, &with(&[NEXT]), &SystemClock).await.unwrap_err();
-        assert_eq!(current(&mut db).await.unwrap().schema, 1);
+        assert_eq!(current(&mut db).await.unwrap(), NOW);
     }
 
     #[tokio::test]

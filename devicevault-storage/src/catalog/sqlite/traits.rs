@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use devicevault_core::catalog::{CopyKey, Latest, Lease, Page, Paged, PendingCopy, Query, RunQuery};
-use devicevault_core::inventory::{DestinationConfig, Selector};
+use devicevault_core::inventory::{Credential, DestinationConfig, Policy, Selector};
 use devicevault_core::run::{Backup, NewRun, Outcome, Run, RunState};
 use devicevault_core::{
     BackupId, Catalog, DestinationId, Device, DeviceId, ErrorRecord, Inventory, Result, RunId, StorageRef, Timestamp,
@@ -16,6 +16,7 @@ use super::SqliteCatalog;
 use crate::catalog::copies::{Accept, ForgetCopies, MarkCopies, NoteVerification, Pin};
 use crate::catalog::devices::{PutDestination, PutDevices, RemoveDestination, RemoveDevice};
 use crate::catalog::lease::{ReleaseLease, RenewLease, TakeLease};
+use crate::catalog::named::{PutCredential, PutPolicy, RemoveCredential, RemovePolicy};
 use crate::catalog::read;
 use crate::catalog::record::Record;
 use crate::catalog::runs::{AdvanceRun, BeginRun, CloseInterrupted};
@@ -108,5 +109,29 @@ impl Inventory for SqliteCatalog {
 
     async fn remove_destination(&self, id: &DestinationId) -> Result<bool> {
         self.make(RemoveDestination(id.clone())).await
+    }
+
+    async fn credentials(&self) -> Result<Vec<Credential>> {
+        self.read("find credentials", async |db: &mut Db| read::credentials(db).await).await
+    }
+
+    async fn put_credential(&self, credential: &Credential) -> Result<()> {
+        self.make(PutCredential(credential.clone())).await
+    }
+
+    async fn remove_credential(&self, name: &str) -> Result<bool> {
+        self.make(RemoveCredential(name.to_owned())).await
+    }
+
+    async fn policies(&self) -> Result<Vec<Policy>> {
+        self.read("find policies", async |db: &mut Db| read::policies(db).await).await
+    }
+
+    async fn put_policy(&self, policy: &Policy) -> Result<()> {
+        self.make(PutPolicy(policy.clone())).await
+    }
+
+    async fn remove_policy(&self, name: &str) -> Result<bool> {
+        self.make(RemovePolicy(name.to_owned())).await
     }
 }
