@@ -309,6 +309,16 @@ pub(crate) fn check_platform(file: &Path) -> Result<PlatformSummary> {
     PlatformSet::check_file(file).map(|p| PlatformSummary::from(&*p))
 }
 
+/// The JSON Schema of platform files.
+pub(crate) fn platform_schema() -> serde_json::Value {
+    devicevault_collectors::platform_schema()
+}
+
+/// The reference of platform files, as Markdown.
+pub(crate) fn platform_reference() -> String {
+    devicevault_collectors::platform_reference()
+}
+
 /// Simulated devices for a demonstration; gone when dropped.
 #[derive(Debug)]
 pub(crate) struct Simulation(Fleet);

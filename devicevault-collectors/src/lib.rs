@@ -19,6 +19,7 @@
 
 mod collector;
 mod conversation;
+mod detect;
 mod escape;
 pub mod files;
 pub mod options;
@@ -28,6 +29,12 @@ mod session;
 mod transport;
 
 pub use collector::CliCollector;
+pub use detect::{Candidate, Detector, Recognition};
 pub use files::{ScpCollector, SftpCollector};
-pub use platform::{Channel, Confirm, Echo, Platform, PlatformSet, PlatformSource};
-pub use transport::{Dialer, Link, Piece, Replay, ReplayDialer, RunEnd, Running, SshDialer, Terminal};
+pub use platform::{
+    Channel, Confirm, Echo, Platform, PlatformSet, PlatformSource, platform_reference, platform_schema,
+};
+pub use transport::{
+    Dialer, Greeting, Link, Moment, Piece, Replay, ReplayDialer, RunEnd, Running, SshDialer, Tape, TapeDialer,
+    Terminal, Wire,
+};

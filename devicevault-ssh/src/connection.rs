@@ -15,7 +15,7 @@ use crate::channel::{Exec, PtySize, Shell};
 use crate::error::shown;
 use crate::host_key::{HostKey, HostKeyPolicy, HostKeyStore, judge, judge_certificate};
 use crate::overhear::{Overhear, Overheard};
-use crate::{Credentials, Profile, Result, Route, SshError, auth};
+use crate::{Algorithms, Credentials, Profile, Result, Route, SshError, auth};
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -218,7 +218,8 @@ where
         Ok(done) => done?,
         Err(_) => return Err(SshError::Timeout { step: "log in", after: options.login_timeout }),
     }
-    Ok(Connection { handle, farewell })
+    let algorithms = heard.offer().and_then(|offer| options.profile.agreed(&recorded.keys, &offer));
+    Ok(Connection { handle, farewell, version: heard.version(), algorithms })
 }
 
 pub(crate) async fn within<F: Future>(limit: Duration, step: &'static str, work: F) -> Result<F::Output> {
@@ -247,6 +248,8 @@ fn explain(fault: Fault, profile: Profile, heard: &Overheard, farewell: &Farewel
 pub struct Connection {
     handle: Handle<Guard>,
     farewell: Farewell,
+    version: Option<String>,
+    algorithms: Option<Algorithms>,
 }
 
 impl fmt::Debug for Connection {
@@ -270,6 +273,19 @@ impl Connection {
     /// `Refused` or `Closed`.
     pub async fn exec(&self, command: &str) -> Result<Exec> {
         Exec::open(self.session().await?, command, self.farewell.clone()).await
+    }
+
+    /// The line by which the server names its software, such as `SSH-2.0-OpenSSH_9.2` (RFC 4253, section 4.2), with
+    /// everything but printable ASCII escaped.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// The algorithms that both sides settled on.
+    #[must_use]
+    pub fn algorithms(&self) -> Option<&Algorithms> {
+        self.algorithms.as_ref()
     }
 
     /// What the server showed before the login (RFC 4252, section 5.4), cut off after a few thousand characters. It is

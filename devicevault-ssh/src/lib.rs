@@ -34,7 +34,7 @@ pub use error::{HostKeyFault, Result, SshError};
 pub use host_key::{
     Forgotten, HostKey, HostKeyPolicy, HostKeyStore, HostKeysInMemory, Imported, KnownHostsFile, Recorded, RefusedLine,
 };
-pub use profile::Profile;
+pub use profile::{Algorithms, Profile};
 pub use route::{Hop, ProxyCommand, Route, Tunnel};
 pub use scp::{ScpError, ScpReader, ScpWriter};
 pub use sftp::{

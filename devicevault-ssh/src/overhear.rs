@@ -19,6 +19,14 @@ impl Overheard {
         kexinit::parse(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The line by which the server names its software (RFC 4253, section 4.2).
+    pub(crate) fn version(&self) -> Option<String> {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = heard.split(|b| *b == b'\n').find(|l| l.starts_with(b"SSH-"))?;
+        // No version line is longer.
+        Some(line.get(..255).unwrap_or(line).trim_ascii().escape_ascii().to_string())
+    }
+
     /// Whether anything came.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()

@@ -110,6 +110,20 @@ impl Profile {
         Self::ALL.into_iter().find(|p| p.first_gap(offer).is_none())
     }
 
+    /// What both sides settle on: of each kind, the first of ours that the server has (RFC 4253, section 7.1).
+    pub(crate) fn agreed(self, recorded: &[HostKey], offer: &Offer) -> Option<Algorithms> {
+        let ours = self.preferred(recorded, false);
+        fn first<'a>(mut ours: impl Iterator<Item = &'a str>, theirs: &[String]) -> Option<String> {
+            ours.find(|n| theirs.iter().any(|t| t == n)).map(str::to_owned)
+        }
+        Some(Algorithms {
+            key_exchange: first(ours.kex.iter().map(AsRef::as_ref), &offer.kex)?,
+            host_key: first(ours.key.iter().map(Algorithm::as_str), &offer.host_key)?,
+            cipher: first(ours.cipher.iter().map(AsRef::as_ref), &offer.cipher_out)?,
+            mac: first(ours.mac.iter().map(AsRef::as_ref), &offer.mac_out).unwrap_or_default(),
+        })
+    }
+
     /// The first kind of algorithm of which nothing is in common, with both lists.
     pub(crate) fn first_gap(self, offer: &Offer) -> Option<(&'static str, Vec<String>, Vec<String>)> {
         let ours = self.preferred(&[], false);
@@ -141,6 +155,20 @@ impl Profile {
         }
         None
     }
+}
+
+/// The algorithms of a connection. Ciphers that authenticate by themselves leave the MAC without use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Algorithms {
+    /// Key exchange.
+    pub key_exchange: String,
+    /// Kind of the host key.
+    pub host_key: String,
+    /// Cipher.
+    pub cipher: String,
+    /// Message authentication.
+    pub mac: String,
 }
 
 impl fmt::Display for Profile {
@@ -209,5 +237,10 @@ mod tests {
         assert_eq!(works(&offer("curve25519-sha256", "ssh-ed25519", "arcfour", "hmac-sha1")), None);
         let gap = Profile::Modern.first_gap(&offer("curve25519-sha256", "ssh-dss", "x", "y"));
         assert_eq!(gap.map(|g| g.0), Some("host key"));
+        let agreed =
+            Profile::Legacy.agreed(&[], &offer("x,curve25519-sha256", "ssh-rsa", "aes128-ctr,aes256-ctr", "hmac-sha1"));
+        let agreed = agreed.unwrap();
+        assert_eq!((agreed.key_exchange.as_str(), agreed.host_key.as_str()), ("curve25519-sha256", "ssh-rsa"));
+        assert_eq!((agreed.cipher.as_str(), agreed.mac.as_str()), ("aes256-ctr", "hmac-sha1"));
     }
 }

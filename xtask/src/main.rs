@@ -58,7 +58,10 @@ fn docs() -> ExitCode {
     let written = Workspace::load().and_then(|w| {
         let page = platforms::page(&w.root)?;
         std::fs::write(w.root.join(platforms::PAGE), page).map_err(|e| e.to_string())?;
-        std::fs::write(w.root.join(commands::PAGE), commands::page()?).map_err(|e| e.to_string())
+        commands::PAGES.iter().try_for_each(|(file, args)| {
+            let text = commands::page(args).map_err(|e| format!("{file}: {e}"))?;
+            std::fs::write(w.root.join(file), text).map_err(|e| format!("{file}: {e}"))
+        })
     });
     match written {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,7 +12,7 @@ const HEAD: &str = "\
 # Platforms
 
 Written by `cargo xtask docs` from the files in `devicevault-collectors/platforms`. Every name and alias works wherever a
-platform is asked for. How a platform is written is in [platform-files.md](platform-files.md).
+platform is asked for. How a platform is written is in [guide/platforms.md](guide/platforms.md) and [platform-format.md](platform-format.md).
 
 | name | system | artefacts | also known as |
 |---|---|---|---|

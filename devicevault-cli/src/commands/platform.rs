@@ -26,6 +26,8 @@ pub(crate) enum PlatformCommand {
     Show(ShowArgs),
     /// Check a platform file of your own
     Check(CheckArgs),
+    /// Print the format of platform files, for editors or people
+    Schema(SchemaArgs),
 }
 
 /// List platforms.
@@ -62,13 +64,29 @@ pub(crate) struct CheckArgs {
     files: Vec<PathBuf>,
 }
 
+/// Print the format of platform files: a JSON Schema.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  devicevault platform schema > platform.schema.json    # beside your files, whose first line names it for editors
+  devicevault platform schema --reference | less")]
+pub(crate) struct SchemaArgs {
+    /// As a text for people, in Markdown
+    #[arg(long)]
+    reference: bool,
+}
+
 pub(crate) async fn run(context: &Context, command: PlatformCommand) -> Result<Exit> {
     match command {
         PlatformCommand::List(_) => list(context),
         PlatformCommand::Show(args) => show(context, &args),
         PlatformCommand::Check(args) => check(context, &args),
+        PlatformCommand::Schema(args) => schema(context, &args),
     }
 }
+
+/// By this first line, editors find the schema that `platform schema` prints.
+const SCHEMA_LINE: &str = "#:schema ./platform.schema.json";
 
 /// The user's own folder: named, or the home's where there is one.
 fn own_folder(context: &Context) -> Option<PathBuf> {
@@ -104,6 +122,9 @@ fn artefacts(p: &PlatformSummary) -> String {
 fn show(context: &Context, args: &ShowArgs) -> Result<Exit> {
     let (p, text) = wiring::platform(own_folder(context).as_deref(), &args.name)?;
     if args.file {
+        if !text.starts_with("#:schema ") {
+            context.ui.line(SCHEMA_LINE)?;
+        }
         context.ui.raw(text.as_bytes())?;
         return Ok(Exit::Done);
     }
@@ -149,4 +170,13 @@ fn check(context: &Context, args: &CheckArgs) -> Result<Exit> {
         good.iter().for_each(|p| context.ui.note(&format!("{}: good ({})", p.name, artefacts(p))));
     }
     first_error.map_or(Ok(Exit::Done), Err)
+}
+
+fn schema(context: &Context, args: &SchemaArgs) -> Result<Exit> {
+    if args.reference {
+        context.ui.raw(wiring::platform_reference().as_bytes())?;
+    } else {
+        context.ui.json(&wiring::platform_schema())?;
+    }
+    Ok(Exit::Done)
 }

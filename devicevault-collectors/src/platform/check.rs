@@ -8,12 +8,13 @@ use devicevault_core::{ArtifactInfo, Error, ErrorKind, Result, check_artefact_na
 use regex::bytes::{Regex, RegexSetBuilder};
 
 use super::file::{
-    ArtefactSection, BlockSection, CommandSection, Expression, LineSection, PlatformFile, QuestionSection,
-    SecretSection,
+    ArtefactSection, BlockSection, CommandSection, DetectSection, Expression, LineSection, PlatformFile,
+    QuestionSection, SecretSection, SignSection, TextOr,
 };
+use super::place::{Fault, located, wrong};
 use super::{
-    Answer, ArtefactRules, Channel, CommandRules, Credential, EnableRules, Platform, PlatformSource, Question,
-    ShellRules,
+    Answer, ArtefactRules, Channel, CommandRules, Credential, DetectRules, EnableRules, Platform, PlatformSource,
+    Question, ShellRules, Sign,
 };
 
 /// Pagers of many vendors. It is looked for at the end of a line that stands at the very end of what has come.
@@ -21,7 +22,7 @@ const PAGER: &str = r"(?i)(?:-{2,4} ?\(?more\)?[^-]{0,60}-{2,4}(?: ?or \(q\)uit|
 
 pub(super) fn platform(text: &str, source: &PlatformSource) -> Result<Platform> {
     let file: PlatformFile = toml::from_str(text).map_err(|e| located(&e, text, source))?;
-    compile(file, text, source).map_err(|e| with_file(e, source))
+    compile(file, text, source).map_err(|fault| fault.located(text, source))
 }
 
 /// Names, aliases and title alone: enough for a list.
@@ -35,52 +36,23 @@ pub(super) fn names(text: &str) -> Option<(String, Vec<String>)> {
     toml::from_str::<Names>(text).ok().map(|n| (n.name, n.aliases))
 }
 
-fn wrong(key: &str, message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Config, "read platform file", message).with("key", key)
-}
-
-fn with_file(e: Error, source: &PlatformSource) -> Error {
-    match source {
-        PlatformSource::BuiltIn => e,
-        PlatformSource::File(path) => e.with("file", path.display()),
+/// Name, title and the signs by which a platform is recognised: the rest is not compiled.
+pub(super) fn signs(text: &str) -> Option<(String, String, DetectRules)> {
+    #[derive(serde::Deserialize)]
+    struct Signs {
+        name: String,
+        title: String,
+        #[serde(default)]
+        detect: DetectSection,
     }
+    let signs: Signs = toml::from_str(text).ok()?;
+    Some((signs.name, signs.title, detect(signs.detect).ok()?))
 }
 
-/// A fault of the text, with line, column and the key that stands there.
-fn located(e: &toml::de::Error, text: &str, source: &PlatformSource) -> Error {
-    let mut error = Error::new(ErrorKind::Config, "read platform file", e.message().trim().replace('\n', " "));
-    if let Some(span) = e.span() {
-        let before = text.get(..span.start).unwrap_or(text);
-        let line = before.matches('\n').count();
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
-        if let Some(key) = key_at(text, line) {
-            error = error.with("key", key);
-        }
-        error = error.with("line", line + 1).with("column", column + 1);
-    }
-    with_file(error, source)
-}
-
-/// `section.key` of a line, by what stands on it and above it.
-fn key_at(text: &str, line: usize) -> Option<String> {
-    let above: Vec<&str> = text.lines().take(line + 1).collect();
-    let is_header = |l: &&&str| l.trim_start().starts_with('[') && !l.contains('=');
-    let key = above
-        .iter()
-        .rev()
-        .find_map(|l| l.split_once('=').map(|(k, _)| k.trim()))
-        .filter(|k| !k.is_empty() && k.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-\"".contains(&b)));
-    let header = above.iter().rev().find(is_header).map(|h| h.trim().trim_matches(['[', ']']));
-    match (header, key) {
-        (Some(h), Some(k)) => Some(format!("{h}.{k}")),
-        (None, Some(k)) => Some(k.to_owned()),
-        (h, None) => h.map(str::to_owned),
-    }
-}
-
-fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Platform> {
-    for name in std::iter::once(&file.name).chain(&file.aliases) {
-        check_name(name)?;
+fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Platform, Fault> {
+    check_name("name", &file.name)?;
+    for (i, alias) in file.aliases.iter().enumerate() {
+        check_name(&format!("aliases.{i}"), alias)?;
     }
     if let Some(profile) = &file.ssh.profile {
         profile.parse::<devicevault_ssh::Profile>().map_err(|e| wrong("ssh.profile", e.to_string()))?;
@@ -88,9 +60,10 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     if file.channel == Channel::Shell && file.session.is_none() {
         return Err(wrong("session", "a platform that is asked by shell needs [session] with its prompt"));
     }
+    detect(file.detect)?;
     let failure: Vec<Regex> = file.failure.into_iter().map(|e| e.0).collect();
     let mut rules = TextRules::default();
-    rules.volatile = file.volatile.into_iter().map(|v| line(v.0)).collect();
+    rules.volatile = lines("volatile", file.volatile)?;
     rules.volatile_blocks = file.volatile_blocks.into_iter().map(block).collect();
     rules.secrets = file.secrets.into_iter().map(|s| secret(s.0)).collect();
     rules.secret_blocks = file.secret_blocks.into_iter().map(block).collect();
@@ -99,11 +72,12 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
         return Err(wrong("artefacts", "a platform has at least one artefact"));
     }
     let mut artefacts: Vec<ArtefactRules> = Vec::new();
-    for section in file.artefacts {
+    for (i, section) in file.artefacts.into_iter().enumerate() {
+        let at = format!("artefacts.{i}");
         if artefacts.iter().any(|a| a.info.name == section.name) {
-            return Err(wrong("artefacts.name", "two artefacts have this name").with("artefact", &section.name));
+            return Err(wrong(&format!("{at}.name"), "two artefacts have this name").with("artefact", &section.name));
         }
-        artefacts.push(artefact(section, &rules)?);
+        artefacts.push(artefact(&at, section, &rules)?);
     }
     let shell = match file.session {
         None => None,
@@ -146,62 +120,64 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     })
 }
 
-fn default_pager() -> Result<Regex> {
+fn default_pager() -> Result<Regex, Fault> {
     let built = regex::bytes::RegexBuilder::new(PAGER).unicode(false).build();
-    built.map_err(|e| Error::new(ErrorKind::Internal, "compile pagers", "the built-in expression is wrong").because(e))
+    built.map_err(|e| {
+        Error::new(ErrorKind::Internal, "compile pagers", "the built-in expression is wrong").because(e).into()
+    })
 }
 
-fn check_name(name: &str) -> Result<()> {
+fn check_name(at: &str, name: &str) -> Result<(), Fault> {
     let ok = (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.".contains(&b))
         && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     if ok {
         return Ok(());
     }
-    Err(wrong("name", "a platform's name is 1 to 64 of a-z, 0-9, underscore, hyphen and dot")
+    Err(wrong(at, "a platform's name is 1 to 64 of a-z, 0-9, underscore, hyphen and dot")
         .with("name", name.escape_debug()))
 }
 
-fn line_end(text: String) -> Result<String> {
+fn line_end(text: String) -> Result<String, Fault> {
     if ["\n", "\r", "\r\n"].contains(&text.as_str()) {
         return Ok(text);
     }
     Err(wrong("session.line_end", r#"a line ends in "\n", "\r" or "\r\n""#))
 }
 
-fn within(key: &'static str, characters: u32) -> Result<u32> {
+fn within(key: &'static str, characters: u32) -> Result<u32, Fault> {
     if characters <= 10_000 { Ok(characters) } else { Err(wrong(key, "a terminal has at most 10000 of them")) }
 }
 
 /// A command with a line end in it would be two commands.
-fn commands(key: &str, list: Vec<String>) -> Result<Vec<String>> {
+fn commands(key: &str, list: Vec<String>) -> Result<Vec<String>, Fault> {
     match list.iter().find(|c| c.trim().is_empty() || c.contains(['\r', '\n', '\0'])) {
         Some(bad) => Err(wrong(key, "a command is one line that is not blank").with("command", bad.escape_debug())),
         None => Ok(list),
     }
 }
 
-fn questions(key: &str, list: Vec<QuestionSection>) -> Result<Vec<Question>> {
-    let one = |q: QuestionSection| {
+fn questions(key: &str, list: Vec<QuestionSection>) -> Result<Vec<Question>, Fault> {
+    let one = |(i, q): (usize, QuestionSection)| {
         let answer = match (q.answer, q.key, q.credential) {
             (Some(text), None, None) => Answer::Line(text),
             (None, Some(text), None) => Answer::Key(text),
             (None, None, Some(part)) => Answer::Credential(part),
-            _ => return Err(wrong(key, "a question has one of `answer`, `key` and `credential`")),
+            _ => return Err(wrong(&format!("{key}.{i}"), "a question has one of `answer`, `key` and `credential`")),
         };
         Ok(Question { expect: q.expect.0, answer })
     };
-    list.into_iter().map(one).collect()
+    list.into_iter().enumerate().map(one).collect()
 }
 
-fn artefact(section: ArtefactSection, shared: &TextRules) -> Result<ArtefactRules> {
+fn artefact(at: &str, section: ArtefactSection, shared: &TextRules) -> Result<ArtefactRules, Fault> {
     check_artefact_name(&section.name)
-        .map_err(|e| wrong("artefacts.name", e.message()).with("artefact", section.name.escape_debug()))?;
+        .map_err(|e| wrong(&format!("{at}.name"), e.message()).with("artefact", section.name.escape_debug()))?;
     if section.commands.is_empty() {
-        return Err(wrong("artefacts.commands", "an artefact needs a command").with("artefact", &section.name));
+        return Err(wrong(&format!("{at}.commands"), "an artefact needs a command").with("artefact", &section.name));
     }
     let mut rules = shared.clone();
-    rules.volatile.extend(section.volatile.into_iter().map(|v| line(v.0)));
+    rules.volatile.extend(lines(&format!("{at}.volatile"), section.volatile)?);
     rules.volatile_blocks.extend(section.volatile_blocks.into_iter().map(block));
     let mut suspect = SuspectRules::default();
     suspect.failure.clone_from(&shared.suspect.failure);
@@ -214,13 +190,14 @@ fn artefact(section: ArtefactSection, shared: &TextRules) -> Result<ArtefactRule
     if section.optional {
         info = info.optional();
     }
-    let own = section.commands.into_iter().map(|c| command(c.0)).collect::<Result<_>>();
+    let own = section.commands.into_iter().enumerate();
+    let own = own.map(|(i, c)| command(&format!("{at}.commands.{i}"), c.0)).collect::<Result<_, Fault>>();
     let commands = own.map_err(|e| e.with("artefact", &section.name))?;
     Ok(ArtefactRules { info, commands, end_marker: section.end_marker.map(|e| e.0) })
 }
 
 /// Most lines concern no rule: one automaton, compiled with the same flag as the rules, says so in one pass.
-fn prefiltered(rules: TextRules) -> Result<TextRules> {
+fn prefiltered(rules: TextRules) -> Result<TextRules, Fault> {
     const SIZE: usize = 64 << 20;
     let patterns: Vec<_> = rules.expressions().map(|r| r.as_str().to_owned()).collect();
     let set = RegexSetBuilder::new(patterns).unicode(false).size_limit(SIZE).dfa_size_limit(SIZE).build();
@@ -228,22 +205,79 @@ fn prefiltered(rules: TextRules) -> Result<TextRules> {
     Ok(rules.with_prefilter(set))
 }
 
-fn command(section: CommandSection) -> Result<CommandRules> {
+fn command(at: &str, section: CommandSection) -> Result<CommandRules, Fault> {
     let mut spellings = vec![section.run];
     spellings.extend(section.otherwise);
-    Ok(CommandRules { spellings: commands("artefacts.commands", spellings)?, optional: section.optional })
+    Ok(CommandRules { spellings: commands(at, spellings)?, optional: section.optional })
 }
 
-fn line(section: LineSection) -> LineRule {
+fn lines(at: &str, list: Vec<TextOr<LineSection>>) -> Result<Vec<LineRule>, Fault> {
+    list.into_iter().enumerate().map(|(i, l)| line(&format!("{at}.{i}"), l.0)).collect()
+}
+
+fn line(at: &str, section: LineSection) -> Result<LineRule, Fault> {
     let Expression(expression) = section.line;
     let rule = match section.replace {
-        Some(by) => LineRule::replace(expression, by),
+        Some(by) => {
+            if let Some(group) = unknown_group(&expression, by.as_bytes()) {
+                let message = "the expression has no group of this name or number";
+                return Err(wrong(&format!("{at}.replace"), message)
+                    .with("group", group.escape_debug())
+                    .hint("write ${name}x where letters follow a group, and $$ for a dollar sign"));
+            }
+            LineRule::replace(expression, by)
+        }
         None => LineRule::drop(expression),
     };
-    match section.head {
+    Ok(match section.head {
         Some(lines) => rule.in_head(lines),
         None => rule,
+    })
+}
+
+/// A group that a replacement speaks of and the expression does not have: it would stand for nothing.
+fn unknown_group(expression: &Regex, by: &[u8]) -> Option<String> {
+    let mut rest = String::from_utf8_lossy(by).into_owned();
+    while let Some((_, after)) = rest.split_once('$') {
+        let (group, left) = if let Some(left) = after.strip_prefix('$') {
+            (String::new(), left)
+        } else if let Some((name, left)) = after.strip_prefix('{').and_then(|a| a.split_once('}')) {
+            (name.to_owned(), left)
+        } else {
+            let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+            let (name, left) = after.split_at_checked(end)?;
+            (name.to_owned(), left)
+        };
+        let known = match group.parse::<usize>() {
+            Ok(number) => number < expression.captures_len(),
+            Err(_) => group.is_empty() || expression.capture_names().flatten().any(|n| n == group),
+        };
+        if !known {
+            return Some(group);
+        }
+        rest = left.to_owned();
     }
+    None
+}
+
+fn detect(section: DetectSection) -> Result<DetectRules, Fault> {
+    let signs = |list: Vec<TextOr<SignSection>>, key: &str, usual: i32| {
+        let one = |(i, TextOr(sign)): (usize, TextOr<SignSection>)| {
+            let weight = sign.weight.unwrap_or(usual);
+            if (-100..=100).contains(&weight) {
+                return Ok(Sign { line: sign.line.0, weight });
+            }
+            Err(wrong(&format!("detect.{key}.{i}.weight"), "a weight is from -100 to 100"))
+        };
+        list.into_iter().enumerate().map(one).collect::<Result<Vec<_>, Fault>>()
+    };
+    Ok(DetectRules {
+        commands: commands("detect.commands", section.commands)?,
+        ssh: signs(section.ssh, "ssh", 20)?,
+        banner: signs(section.banner, "banner", 30)?,
+        prompt: signs(section.prompt, "prompt", 10)?,
+        answers: signs(section.answers, "answers", 80)?,
+    })
 }
 
 fn secret(section: SecretSection) -> SecretRule {

@@ -3,6 +3,8 @@
 mod builtin;
 mod check;
 mod file;
+mod place;
+mod schema;
 mod set;
 
 use std::path::PathBuf;
@@ -13,6 +15,7 @@ use regex::bytes::Regex;
 
 pub(crate) use file::Credential;
 pub use file::{Channel, Confirm, Echo};
+pub use schema::{platform_reference, platform_schema};
 pub use set::PlatformSet;
 
 /// Where a platform's file came from.
@@ -84,6 +87,30 @@ pub(crate) struct EnableRules {
     pub(crate) command: String,
     pub(crate) prompt: Regex,
     pub(crate) question: Question,
+}
+
+/// How a device of the platform is recognised.
+#[derive(Debug, Default)]
+pub(crate) struct DetectRules {
+    pub(crate) commands: Vec<String>,
+    pub(crate) ssh: Vec<Sign>,
+    pub(crate) banner: Vec<Sign>,
+    pub(crate) prompt: Vec<Sign>,
+    pub(crate) answers: Vec<Sign>,
+}
+
+impl DetectRules {
+    /// Whether nothing is said.
+    pub(crate) fn is_empty(&self) -> bool {
+        [&self.ssh, &self.banner, &self.prompt, &self.answers].iter().all(|signs| signs.is_empty())
+    }
+}
+
+/// What is said by a line that matches.
+#[derive(Debug)]
+pub(crate) struct Sign {
+    pub(crate) line: Regex,
+    pub(crate) weight: i32,
 }
 
 /// An artefact and how it is asked for.

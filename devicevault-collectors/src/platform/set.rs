@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use devicevault_core::{Error, ErrorKind, Result};
 
-use super::{Platform, PlatformSource, builtin, check};
+use super::{DetectRules, Platform, PlatformSource, builtin, check};
 
 /// Platforms by name and alias.
 ///
@@ -116,6 +116,22 @@ impl PlatformSet {
     pub fn list(&self) -> impl Iterator<Item = Result<Arc<Platform>>> {
         let own = self.names.iter().filter_map(|(name, i)| self.entries.get(*i).filter(|e| e.name == *name));
         own.map(Entry::compiled)
+    }
+
+    /// Names, titles and the signs of all that say how they are recognised.
+    ///
+    /// # Errors
+    /// A file is wrong.
+    pub(crate) fn signs(&self) -> Result<Vec<(String, String, DetectRules)>> {
+        let mut all = Vec::new();
+        for (name, index) in &self.names {
+            let Some(entry) = self.entries.get(*index).filter(|e| e.name == *name) else { continue };
+            let signs =
+                if entry.text.is_empty() { check::signs(entry.compiled()?.text()) } else { check::signs(entry.text) };
+            // A test reads every built-in file, a user's was checked when it was loaded.
+            all.extend(signs.filter(|(_, _, rules)| !rules.is_empty()));
+        }
+        Ok(all)
     }
 
     fn add(&mut self, name: &str, aliases: &[String], entry: Entry) {

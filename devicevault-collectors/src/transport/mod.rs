@@ -2,6 +2,7 @@
 
 mod replay;
 mod ssh;
+mod tape;
 
 use std::fmt::Debug;
 
@@ -14,6 +15,7 @@ use crate::platform::Platform;
 pub use replay::{Piece, Replay, ReplayDialer};
 pub use ssh::SshDialer;
 pub(crate) use ssh::core_error;
+pub use tape::{Moment, Tape, TapeDialer, Wire};
 
 /// Reaches devices and logs in to them, as far as the protocol does that.
 #[async_trait]
@@ -40,8 +42,41 @@ pub trait Link: Debug + Send {
     /// `Unsupported` when the device refuses, or the protocol knows nothing of the kind.
     async fn exec(&mut self, command: &str) -> Result<Box<dyn Running>>;
 
+    /// What the device said of itself before the login.
+    fn greeting(&self) -> Greeting {
+        Greeting::default()
+    }
+
     /// Says good-bye, where the protocol does.
     async fn close(&mut self) {}
+}
+
+/// What a device says before and while it is logged in to, as far as the protocol tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Greeting {
+    /// How its server names itself, such as `SSH-2.0-Cisco-1.25`.
+    pub version: Option<String>,
+    /// What it shows before the login.
+    pub banner: Option<String>,
+    /// The algorithms that were settled on, with what each is for.
+    pub algorithms: Vec<(&'static str, String)>,
+}
+
+impl Greeting {
+    /// With this version line.
+    #[must_use]
+    pub fn with_version(mut self, version: Option<String>) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// With this banner.
+    #[must_use]
+    pub fn with_banner(mut self, banner: Option<String>) -> Self {
+        self.banner = banner;
+        self
+    }
 }
 
 /// A terminal of a device.

@@ -10,7 +10,7 @@ use devicevault_ssh::{
     SshError, connect,
 };
 
-use super::{Dialer, Link, RunEnd, Running, Terminal};
+use super::{Dialer, Greeting, Link, RunEnd, Running, Terminal};
 use crate::options;
 use crate::platform::Platform;
 
@@ -88,6 +88,22 @@ impl SshLink {
 
 #[async_trait]
 impl Link for SshLink {
+    fn greeting(&self) -> Greeting {
+        let Some(connection) = &self.connection else { return Greeting::default() };
+        let mut greeting =
+            Greeting::default().with_version(connection.version().map(str::to_owned)).with_banner(connection.banner());
+        if let Some(agreed) = connection.algorithms() {
+            let named = [
+                ("key exchange", &agreed.key_exchange),
+                ("host key", &agreed.host_key),
+                ("cipher", &agreed.cipher),
+                ("MAC", &agreed.mac),
+            ];
+            greeting.algorithms = named.into_iter().map(|(what, name)| (what, name.clone())).collect();
+        }
+        greeting
+    }
+
     async fn shell(&mut self, columns: u32, rows: u32) -> Result<Box<dyn Terminal>> {
         let shell = self.connection()?.shell(PtySize { columns, rows }).await.map_err(core_error)?;
         Ok(Box::new(SshTerminal(shell)))

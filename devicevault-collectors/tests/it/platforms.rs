@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use devicevault_collectors::{Platform, PlatformSet, PlatformSource};
+use devicevault_collectors::{Platform, PlatformSet, PlatformSource, platform_reference, platform_schema};
 use devicevault_core::ErrorKind;
 
 const SMALL: &str = r#"
@@ -79,13 +79,23 @@ fn what_is_wrong_is_told_with_key_line_and_column() {
         ("prompt = '^[\\w-]+[>#]$'", "prompt = '('", &["session.prompt", "line: 7", "column: 10", "unclosed"][..]),
         ("title =", "titel =", &["titel", "line: 3"]),
         ("commands =", "comands =", &["artefacts.comands", "line: 11"]),
-        ("commands = [\"show config\"]", "commands = []", &["artefacts.commands", "running-config"]),
-        ("show config", "show\\nreload", &["artefacts.commands", "one line"]),
-        ("\"running-config\"", "\"../../etc\"", &["artefacts.name"]),
-        ("\"acme\"", "\"Acme OS\"", &["name"]),
+        (
+            "commands = [\"show config\"]",
+            "commands = []",
+            &["artefacts.commands", "running-config", "line: 11, column: 12"],
+        ),
+        ("show config", "show\\nreload", &["artefacts.commands", "one line", "line: 11, column: 13"]),
+        ("\"running-config\"", "\"../../etc\"", &["artefacts.name", "line: 10, column: 8"]),
+        ("\"acme\"", "\"Acme OS\"", &["name", "line: 2, column: 8"]),
+        ("\"acme_os\"", "\"acme_os\", \"Acme\"", &["aliases", "line: 4, column: 23"]),
+        (
+            "[[artefacts]]",
+            "[[volatile]]\nline = '^(a)'\nreplace = 'x$2'\n[[artefacts]]",
+            &["volatile.replace", "line: 11, column: 11", "group: 2"],
+        ),
         ("[session]\nprompt = '^[\\w-]+[>#]$'", "", &["session"]),
-        ("[session]", "[ssh]\nprofile = \"weak\"\n[session]", &["ssh.profile", "weak"]),
-        ("[session]", "[[login]]\nexpect = 'x'\n[session]", &["login"]),
+        ("[session]", "[ssh]\nprofile = \"weak\"\n[session]", &["ssh.profile", "weak", "line: 7, column: 11"]),
+        ("[session]", "[[login]]\nexpect = 'x'\n[session]", &["login", "line: 6"]),
         ("[[artefacts]]", "[[secrets]]\nline = 'a(?=b)'\n[[artefacts]]", &["secrets.line", "line: 10", "look-around"]),
         ("name = \"acme\"", "name = ", &["line: 2"]),
     ] {
@@ -97,6 +107,10 @@ fn what_is_wrong_is_told_with_key_line_and_column() {
         for part in told {
             assert!(text.contains(part), "{to:?}: {part:?} is not in: {text}");
         }
+        // Where the line is told, it is shown.
+        let line = text.split("line: ").nth(1).map(|l| l.split(',').next().unwrap_or_default().to_owned());
+        let shown = format!("{e:?}").contains("Caused by: line ");
+        assert_eq!(shown, line.is_some(), "{e:?}");
     }
 }
 
@@ -109,4 +123,16 @@ fn files_that_are_no_text_or_too_large_are_refused() {
     std::fs::write(&path, "#".repeat(2 << 20)).unwrap();
     assert!(PlatformSet::check_file(&path).unwrap_err().to_string().contains("1 MiB"));
     assert!(PlatformSet::check_file(&folder.path().join("none.toml")).is_err());
+}
+
+#[test]
+fn the_reference_and_the_schema_are_those_of_the_types() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let read = |name: &str| std::fs::read_to_string(docs.join(name)).unwrap_or_default();
+    let schema = serde_json::to_string_pretty(&platform_schema()).unwrap() + "\n";
+    assert!(read("platform.schema.json") == schema, "docs/platform.schema.json is old: run `cargo xtask docs`");
+    assert!(
+        read("platform-format.md") == platform_reference(),
+        "docs/platform-format.md is old: run `cargo xtask docs`"
+    );
 }

@@ -6,7 +6,7 @@ use crate::platforms;
 use crate::workspace::Workspace;
 
 /// Folders with documents, below the root; not what lies deeper.
-const FOLDERS: [&str; 3] = ["", "docs", "changelog"];
+const FOLDERS: [&str; 4] = ["", "docs", "docs/guide", "changelog"];
 /// Where a change in `changelog/` says what kind it is.
 const KINDS: [&str; 4] = ["added: ", "changed: ", "fixed: ", "security: "];
 

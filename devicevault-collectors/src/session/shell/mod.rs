@@ -98,6 +98,11 @@ impl Shell {
         self.stray || self.answer.as_ref().is_some_and(Answer::stray)
     }
 
+    /// The prompt as it was seen last.
+    pub(crate) fn prompt(&self) -> &[u8] {
+        self.prompt.text()
+    }
+
     /// Why the answer that just ended may differ from what the device meant.
     pub(crate) fn doubt(&self) -> Option<&'static str> {
         if self.rules.echo != Echo::WhenRead && self.screen.mistaken_pagers() > self.mistaken_pagers {
