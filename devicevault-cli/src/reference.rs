@@ -29,7 +29,8 @@ pub(crate) fn resolve<'a>(reference: &str, versions: &'a [Backup], zone: &TimeZo
     let good = good(versions);
     if let Some(back) = steps_back(reference) {
         let Some(found) = good.get(back) else {
-            return fail(ErrorKind::NotFound, format!("there are only {}", human::count(good.len(), "version")));
+            let are = if good.len() == 1 { "is" } else { "are" };
+            return fail(ErrorKind::NotFound, format!("there {are} only {}", human::count(good.len(), "version")));
         };
         return Ok(found);
     }

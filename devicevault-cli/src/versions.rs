@@ -54,9 +54,20 @@ pub(crate) async fn of(archive: &Archive, wanted: &Wanted) -> Result<(DeviceId, 
     query.artefact.clone_from(&wanted.artefact);
     let mut found = archive.versions(&query, MOST).await?;
     let names: BTreeSet<String> = found.iter().map(|b| b.artefact.clone()).collect();
-    if wanted.artefact.is_none() && names.len() > 1 {
+    if wanted.artefact.is_none() && !found.is_empty() {
         let main = main_artefact(archive, &found, &names).await;
         found.retain(|b| b.artefact == main);
+        if found.is_empty() {
+            let others: Vec<_> = names.iter().map(String::as_str).collect();
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                "find version",
+                "there is none yet of the artefact that is meant",
+            )
+            .with("artefact", main)
+            .with("device", wanted.device.as_deref().unwrap_or(device.as_str()).escape_debug())
+            .hint(format!("name another one after a colon; there is: {}", others.join(", "))));
+        }
     }
     if found.is_empty() {
         let e = Error::new(ErrorKind::NotFound, "find version", "there is none yet")
@@ -93,13 +104,14 @@ async fn only_device(archive: &Archive) -> Result<DeviceId> {
     }
 }
 
-/// Of several artefacts the one that the platform names first; where that is not known, the first by name.
+/// The artefact that the platform names first, whether there is a version of it or not: never another one unasked. Where
+/// the platform is not known, the first by name.
 async fn main_artefact(archive: &Archive, versions: &[Backup], names: &BTreeSet<String>) -> String {
     let first_by_name = names.first().cloned().unwrap_or_default();
     let Some(device) = platform_of(archive, versions).await else { return first_by_name };
     let Ok(collector) = archive.collectors.get(&device.collector) else { return first_by_name };
     let known = collector.artefacts(&Target::new(device, Login::default())).unwrap_or_default();
-    known.into_iter().map(|a| a.name).find(|name| names.contains(name)).unwrap_or(first_by_name)
+    known.into_iter().map(|a| a.name).next().unwrap_or(first_by_name)
 }
 
 /// The device as the manifest of its newest version tells of it.

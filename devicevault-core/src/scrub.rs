@@ -10,6 +10,20 @@ const MASK: &str = "<secret>";
 /// Shorter secrets are no secrets, and would take every text apart.
 const SHORTEST: usize = 3;
 
+/// What stands where a long text was cut.
+const CUT: char = '…';
+/// A shorter beginning of a secret tells too little, and is found by chance.
+const BEGINNING: usize = 4;
+
+/// The text with a mask for the beginning of a secret that stands right before a cut.
+fn without_beginning(text: &str, secret: &str) -> Option<String> {
+    let ends = secret.char_indices().map(|(at, _)| at).skip(BEGINNING).collect::<Vec<_>>();
+    ends.into_iter().rev().find_map(|end| {
+        let cut = format!("{}{CUT}", secret.get(..end)?);
+        text.contains(&cut).then(|| text.replace(&cut, &format!("{MASK}{CUT}")))
+    })
+}
+
 /// The secrets of one login, longest first.
 pub(crate) struct Scrubber(Vec<String>);
 
@@ -25,7 +39,13 @@ impl Scrubber {
         let mut secrets: Vec<String> = Vec::new();
         for secret in known.map(SecretString::expose_secret).filter(|s| s.chars().count() >= SHORTEST) {
             // Texts of devices are escaped before they are told.
-            secrets.extend([secret.to_owned(), secret.escape_default().to_string(), secret.escape_debug().to_string()]);
+            let bytes = secret.as_bytes().escape_ascii().to_string();
+            secrets.extend([
+                secret.to_owned(),
+                bytes,
+                secret.escape_default().to_string(),
+                secret.escape_debug().to_string(),
+            ]);
         }
         secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
         secrets.dedup();
@@ -39,6 +59,10 @@ impl Scrubber {
             let now: &str = clean.as_deref().unwrap_or(text);
             if now.contains(secret.as_str()) {
                 clean = Some(now.replace(secret.as_str(), MASK));
+            }
+            let now: &str = clean.as_deref().unwrap_or(text);
+            if let Some(without) = now.contains(CUT).then(|| without_beginning(now, secret)).flatten() {
+                clean = Some(without);
             }
         }
         clean
@@ -89,6 +113,10 @@ mod tests {
         let mut note = Note::info("'tab\\there and more', tab\there");
         scrubber.note(&mut note);
         assert_eq!(note.text, "'<secret>', <secret>");
+        let foreign = Scrubber::new(&self::login("Zürich-77"));
+        assert_eq!(foreign.clean(r"Password: Z\xc3\xbcrich-77").unwrap(), "Password: <secret>");
+        assert_eq!(foreign.clean(r"Password: Z\xc3\xbcri…").unwrap(), "Password: <secret>…");
+        assert_eq!(foreign.clean("Zoo…"), None);
         let short = Scrubber::new(&Login { password: Some(SecretString::from("a".to_owned())), ..Login::default() });
         assert_eq!(short.clean("a banana"), None);
     }

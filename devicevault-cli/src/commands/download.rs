@@ -76,6 +76,10 @@ struct Written {
 }
 
 pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
+    if args.to.as_os_str() == "-" {
+        return Err(Error::new(ErrorKind::Config, "write file", "`-` is no name of a file")
+            .hint("`devicevault show --view original` writes to standard output"));
+    }
     let archive = folder::archive(context, args.from.as_deref()).await?;
     let into_folder = args.what.len() > 1 || args.to.is_dir() || args.to.to_string_lossy().ends_with('/');
     let reference = args.at.clone().or(args.backup.clone()).unwrap_or_else(|| "latest".to_owned());
@@ -91,7 +95,8 @@ pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
         };
         match cancellable(one).await {
             Ok(one) => {
-                context.ui.note(&format!("{} ({})", one.file, human::size(one.size)));
+                let what = format!("{} of {}", one.artefact, one.device);
+                context.ui.note(&format!("{} ({what}, {})", one.file, human::size(one.size)));
                 written.push(one);
             }
             Err(e) if args.what.len() == 1 || e.kind() == ErrorKind::Cancelled => return Err(e),

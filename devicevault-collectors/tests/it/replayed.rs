@@ -428,3 +428,16 @@ async fn a_command_that_ended_without_a_word_or_with_a_bad_one_is_no_success() {
         assert!(sink.content("config").is_none(), "{status:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_does_not_react_to_the_logout_was_in_mid_answer() {
+    for (variant, pieces) in [
+        (QUIET, vec![text("a\nrtr-1#"), pause(7000), text("\nb\nend\n")]),
+        (PLAIN, vec![text("a\nrtr-1#"), pause(7000), text("\nrtr-1#"), pause(7000), text("\nb\nend\n")]),
+    ] {
+        let mut sink = RecordingSink::new().wanting(["config"]);
+        let ended = talk(&variant, &ReplayDialer::new(with_config(pieces)), &mut sink).await;
+        let whole = sink.content("config").is_some_and(|c| c.ends_with(b"end\n"));
+        assert!(ended.is_err() || whole || suspects(&sink) > 0, "{}", variant.session);
+    }
+}

@@ -17,7 +17,7 @@ use crate::{Endpoint, Result, SshError};
 ///
 /// An entry is added by one write at the end of the file under an exclusive lock (`flock`), so that writers in this
 /// process and in others lose nothing, a reader never sees half of a line, and 30,000 devices do not rewrite the file
-/// 30,000 times. A last line that a crash cut off is left behind as a line that says nothing. Hashed names, wildcards,
+/// 30,000 times. A symbolic link is not followed. A last line that a crash cut off is left behind as a line that says nothing. Hashed names, wildcards,
 /// `@revoked` and `@cert-authority` are understood.
 #[derive(Debug, Clone)]
 pub struct KnownHostsFile(Arc<Inner>);
@@ -101,6 +101,7 @@ impl Inner {
     }
 
     fn recorded(&self, name: &str) -> io::Result<Recorded> {
+        self.refuse_what_is_no_file()?;
         let mut known = self.known();
         match File::open(&self.path) {
             Ok(mut file) => {
@@ -137,6 +138,17 @@ impl Inner {
         Ok(known.of(name))
     }
 
+    /// A link may lead to a file that is not ours, and a pipe has no end.
+    fn refuse_what_is_no_file(&self) -> io::Result<()> {
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(meta) if !meta.is_file() => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link, or no regular file"))
+            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
     /// Opened for appending under an exclusive lock, and still the file of that name.
     pub(super) fn locked(&self) -> io::Result<File> {
         if let Some(folder) = self.path.parent().filter(|p| !p.as_os_str().is_empty()) {
@@ -147,6 +159,7 @@ impl Inner {
             builder.create(folder)?;
         }
         loop {
+            self.refuse_what_is_no_file()?;
             let mut options = OpenOptions::new();
             options.read(true).append(true).create(true);
             #[cfg(unix)]

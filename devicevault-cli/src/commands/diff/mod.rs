@@ -143,6 +143,10 @@ fn sides<'a>(found: &'a [Backup], old: Option<&str>, new: Option<&str>) -> Resul
     }
     let good = reference::good(found);
     let before = good.into_iter().find(|b| (b.first_seen, b.id) < (new.first_seen, new.id));
+    // Of a good version and newer ones that are suspect, these are what there is to look at.
+    if let (None, [newest, second, ..]) = (before, found) {
+        return Ok((second, newest));
+    }
     let before = before.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "compare versions", "there is only one version, so nothing has changed yet")
             .with("device", &new.device_name)

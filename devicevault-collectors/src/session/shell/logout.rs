@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use devicevault_core::ErrorKind;
 use tokio::time::timeout;
 
 use super::Shell;
@@ -24,8 +25,19 @@ impl Shell {
         };
         match timeout(GOODBYE.min(self.limits.inactivity), self.leave(&command)).await {
             Ok(true) => None,
+            // A device that stands at its prompt shows what is typed there. One that does not was in the middle of its
+            // answer.
+            Err(_) if self.is_unheard() => {
+                self.stray = true;
+                Some(format!("the device did not react to '{command}'"))
+            }
             _ => Some(format!("the device did not close the session after '{command}'")),
         }
+    }
+
+    /// Whether what was typed last left no mark, and should have.
+    fn is_unheard(&self) -> bool {
+        !self.prompt.mute && self.answer.as_ref().is_some_and(|a| !a.has_begun())
     }
 
     /// Until the device closes the session: that is what is wanted, so that it is no error in any step. `false`: it did
@@ -34,8 +46,9 @@ impl Shell {
         const MOST_LEVELS: usize = 4;
         for _ in 0..MOST_LEVELS {
             let first = self.stray;
-            if self.start(command, Answer::new(command, &self.prompt, self.rules.echo)).await.is_err() {
-                self.stray |= first || self.answer.as_ref().is_some_and(Answer::stray);
+            if let Err(e) = self.start(command, Answer::new(command, &self.prompt, self.rules.echo)).await {
+                let unheard = e.kind() == ErrorKind::Timeout && self.is_unheard();
+                self.stray |= first || unheard || self.answer.as_ref().is_some_and(Answer::stray);
                 return true;
             }
             loop {
