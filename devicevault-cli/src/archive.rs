@@ -49,7 +49,8 @@ impl Archive {
     /// # Errors
     /// Its destinations cannot be read.
     pub(crate) async fn of_instance(instance: Instance) -> Result<Self> {
-        let open = instance.destinations().await?;
+        // Also those that nothing new is stored at: what they hold can be read.
+        let open = instance.destinations_where(|_| true).await?;
         let places =
             open.into_iter().map(|d| (d.config.id, Place { name: d.config.name, backend: d.backend })).collect();
         Ok(Self {
@@ -134,8 +135,7 @@ impl Archive {
     /// The destination is not there or cannot be opened.
     pub(crate) fn backend(&self, at: &DestinationId) -> Result<&Arc<dyn StorageBackend>> {
         let place = self.places.get(at).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "open destination", "it is switched off or was removed")
-                .with("destination", at)
+            Error::new(ErrorKind::NotFound, "open destination", "it was removed").with("destination", at)
         })?;
         place.backend.as_ref().map_err(Clone::clone)
     }

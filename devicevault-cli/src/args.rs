@@ -7,7 +7,8 @@ use devicevault_core::Result;
 
 use crate::Exit;
 use crate::commands::{
-    accept, backup, demo, device, diff, download, history, init, key, platform, retention, run, show, system, verify,
+    accept, backup, demo, destination, device, diff, download, history, init, key, platform, retention, run, show,
+    system, verify,
 };
 use crate::context::Context;
 use crate::logs::LogArgs;
@@ -88,6 +89,9 @@ pub(crate) enum Command {
     /// Add, list, show, edit, remove and import devices
     #[command(subcommand)]
     Device(device::DeviceCommand),
+    /// Look after destinations: where backups are kept
+    #[command(subcommand)]
+    Destination(destination::DestinationCommand),
     /// List, show and check platforms
     #[command(subcommand)]
     Platform(platform::PlatformCommand),
@@ -126,6 +130,7 @@ impl Command {
         match self {
             Self::Init(args) => init::run(context, &args).await,
             Self::Device(command) => device::run(context, command).await,
+            Self::Destination(command) => Box::pin(destination::run(context, command)).await,
             Self::Platform(command) => platform::run(context, command).await,
             Self::Backup(args) => Box::pin(backup::run(context, *args)).await,
             Self::Run(command) => run::run(context, command).await,

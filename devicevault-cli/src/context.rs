@@ -57,6 +57,12 @@ impl Context {
         Instance::open(self, self.home()?).await
     }
 
+    /// Who runs the program, for the record.
+    pub(crate) fn user(&self) -> String {
+        let named = ["USER", "LOGNAME"].into_iter().find_map(|v| std::env::var(v).ok().filter(|n| !n.is_empty()));
+        named.unwrap_or_else(|| "unknown".to_owned())
+    }
+
     /// Another context with the same parts and output, at home in this folder.
     pub(crate) fn at_home_in(&self, home: &Path) -> Self {
         Self {

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devicevault_core::catalog::{Page, Query};
-use devicevault_core::inventory::{DestinationConfig, Selector};
+use devicevault_core::inventory::{DestinationConfig, Policy, Selector};
 use devicevault_core::run::Backup;
 use devicevault_core::text::InstanceKey;
-use devicevault_core::{Catalog, Device, DeviceId, Error, ErrorKind, Inventory, Result, Spool, StorageBackend};
+use devicevault_core::{
+    Catalog, Device, DeviceId, Error, ErrorKind, Inventory, Result, Spool, StorageBackend, Timestamp,
+};
 
 use crate::app::{BackendSettings, Parts};
 use crate::collectors::Collectors;
@@ -148,6 +150,47 @@ impl Instance {
         Ok(open)
     }
 
+    /// Opens one destination; sets it up first where that is wanted.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) async fn open_backend(
+        &self,
+        config: &DestinationConfig,
+        set_up: bool,
+    ) -> Result<Arc<dyn StorageBackend>> {
+        let backend = open_destination(&self.parts, &self.home, config.clone(), set_up, &self.keys).await;
+        backend.map_err(|e| e.with("destination", &config.name))
+    }
+
+    /// The destination of this name.
+    ///
+    /// # Errors
+    /// `NotFound` that names those that are alike.
+    pub(crate) async fn destination(&self, name: &str) -> Result<DestinationConfig> {
+        let mut all = self.inventory.destinations().await?;
+        match all.iter().position(|d| d.name == name) {
+            Some(at) => Ok(all.swap_remove(at)),
+            None => Err(no_such("destination", name, all.iter().map(|d| d.name.as_str()))),
+        }
+    }
+
+    /// The policies; none where the inventory keeps none.
+    ///
+    /// # Errors
+    /// The inventory cannot be read.
+    pub(crate) async fn policies(&self) -> Result<Vec<Policy>> {
+        match self.inventory.policies().await {
+            Err(e) if e.kind() == ErrorKind::Unsupported => Ok(Vec::new()),
+            done => done,
+        }
+    }
+
+    /// What time it is.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
     /// The device of this name.
     ///
     /// # Errors
@@ -236,11 +279,16 @@ async fn open_destination(
 
 /// The error for a name that no device has.
 pub(crate) fn no_such_device<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Error {
-    let e = Error::new(ErrorKind::NotFound, "find device", "there is no device of this name")
-        .with("name", name.escape_debug());
+    no_such("device", name, known)
+}
+
+/// The error for a name that nothing of this sort has.
+pub(crate) fn no_such<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    let message = format!("there is no {what} of this name");
+    let e = Error::new(ErrorKind::NotFound, format!("find {what}"), message).with("name", name.escape_debug());
     let alike = alike(name, known);
     if alike.is_empty() {
-        e.hint("`devicevault device list` shows all")
+        e.hint(format!("`devicevault {what} list` shows all"))
     } else {
         e.hint(format!("did you mean {}?", alike.join(" or ")))
     }

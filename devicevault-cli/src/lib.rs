@@ -36,6 +36,7 @@ mod args;
 mod collectors;
 mod commands;
 mod context;
+mod copying;
 mod delivery;
 mod destinations;
 mod diff_view;

@@ -2,6 +2,7 @@
 
 pub(crate) mod keys;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use devicevault_collectors::{
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::text::InstanceKey;
 use devicevault_core::{
-    Catalog, Clock, Collector, Device, Error, ErrorKind, Inventory, Result, Spool, StorageBackend, StorageRef,
+    Catalog, Clock, Collector, Device, Error, ErrorKind, Inventory, Result, Spool, StorageBackend, StorageRef, View,
 };
 use devicevault_ssh::{HostKeyPolicy, KnownHostsFile, Profile};
 use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
@@ -42,7 +43,30 @@ pub(crate) fn register_backends(app: App) -> App {
     app.backend(PLAIN, open_plain).backend(GIT, open_git)
 }
 
+/// What a new destination of a kind keeps and is set to, unless told otherwise. Of kinds of plugins nothing is known:
+/// they keep originals.
+pub(crate) fn destination_defaults(kind: &str) -> (View, BTreeMap<String, String>) {
+    let of = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    match kind {
+        PLAIN => (View::Original, of(&[("seal", "yes"), ("compression", "zstd")])),
+        GIT => (View::Redacted, of(&[])),
+        _ => (View::Original, of(&[])),
+    }
+}
+
+/// Refuses settings that a kind does not have: a slip must not leave a store unsealed.
+fn only(config: &DestinationConfig, known: &[&str]) -> Result<()> {
+    match config.options.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Error::new(ErrorKind::Config, "open destination", "its kind has no such option")
+            .with("option", name.escape_debug())
+            .with("kind", &config.kind)
+            .hint(format!("it has: {}", known.join(", ")))),
+    }
+}
+
 async fn open_plain(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> {
+    only(&settings.config, &["path", "seal", "compression", "template", "opaque_names", "accept_clear"])?;
     let options = &settings.config.options;
     let flag = |name: &str| options.get(name).map(|v| yes_or_no(name, v)).transpose().map(|v| v.unwrap_or(false));
     let keys = &settings.keys;
@@ -100,6 +124,7 @@ fn compression(name: &str) -> Result<Compression> {
 }
 
 async fn open_git(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> {
+    only(&settings.config, &["path", "branch"])?;
     let options = &settings.config.options;
     let mut git = GitOptions::default();
     if let Some(branch) = options.get("branch") {

@@ -58,6 +58,12 @@ pub struct DestinationConfig {
     /// Whether runs store there.
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// When it was added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
+    /// Who added it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
 }
 
 fn yes() -> bool {
@@ -68,7 +74,16 @@ impl DestinationConfig {
     /// An enabled destination; its identity is its name.
     pub fn new(name: impl Into<String>, kind: impl Into<String>, view: View) -> Self {
         let name = name.into();
-        Self { id: DestinationId(name.clone()), name, kind: kind.into(), view, options: BTreeMap::new(), enabled: true }
+        Self {
+            id: DestinationId(name.clone()),
+            name,
+            kind: kind.into(),
+            view,
+            options: BTreeMap::new(),
+            enabled: true,
+            created_at: None,
+            created_by: None,
+        }
     }
 
     /// Sets an option.

@@ -84,6 +84,9 @@ pub struct Capability {
     pub private_names: bool,
     /// Contents cannot be read at the destination.
     pub private_content: bool,
+    /// What arrives last is shown as the present: versions of an artefact have to arrive in the order of their taking.
+    #[serde(default)]
+    pub ordered: bool,
     /// The largest body that it takes, in bytes.
     pub max_body: Option<u64>,
     /// How many entries one `store` call should bring at most.
@@ -100,6 +103,7 @@ impl Default for Capability {
             put_if_absent: false,
             private_names: false,
             private_content: false,
+            ordered: false,
             max_body: None,
             max_batch: 256,
         }

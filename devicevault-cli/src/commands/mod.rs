@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod backup;
 pub(crate) mod demo;
+pub(crate) mod destination;
 pub(crate) mod device;
 pub(crate) mod diff;
 pub(crate) mod download;

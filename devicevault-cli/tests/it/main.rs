@@ -5,6 +5,7 @@
 mod arguments;
 mod at_once;
 mod demos;
+mod destinations;
 mod full_disks;
 mod homes;
 mod hostile;

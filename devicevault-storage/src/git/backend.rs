@@ -95,6 +95,7 @@ impl StorageBackend for GitBackend {
         let mut capability = Capability::default();
         capability.durable = true;
         capability.put_if_absent = true;
+        capability.ordered = true;
         capability.max_body = Some(self.store.options.max_body);
         capability
     }

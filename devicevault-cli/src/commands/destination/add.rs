@@ -1,0 +1,120 @@
+//! `devicevault destination add`
+
+use clap::Args;
+use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::storage::StorageBackend;
+use devicevault_core::{DestinationId, Error, ErrorKind, Result, View};
+
+use super::fields::{OptionArgs, ViewArg, check_name};
+use super::state;
+use crate::Exit;
+use crate::context::Context;
+use crate::destinations;
+use crate::instance::Instance;
+use crate::ui::human;
+use crate::wiring;
+
+/// Add a destination: it is set up and tested before the home knows it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  devicevault destination add offsite --kind plain --path /mnt/offsite/devicevault
+  devicevault destination add read --kind git --path /srv/git/configs --option branch=main
+  devicevault destination add clear --kind plain --path /srv/clear --view redacted --seal no --compression none
+
+Kinds are those that this program has: plain (a folder), git, and those of its plugins. A plain destination is sealed and
+compressed with zstd, a Git repository keeps texts without secrets, unless told otherwise.")]
+pub(crate) struct AddArgs {
+    /// What it is to be called
+    name: String,
+    /// What kind it is
+    #[arg(long, value_name = "KIND")]
+    kind: String,
+    /// What of a text it keeps [default: original; of kind git: redacted]
+    #[arg(long)]
+    view: Option<ViewArg>,
+    #[command(flatten)]
+    options: OptionArgs,
+    /// Store nothing there yet
+    #[arg(long)]
+    disabled: bool,
+}
+
+pub(super) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
+    let instance = context.instance().await?;
+    check_name("destination", &args.name)?;
+    if instance.inventory.destinations().await?.iter().any(|d| d.name == args.name) {
+        return Err(Error::new(ErrorKind::AlreadyExists, "add destination", "there is one of this name already")
+            .with("name", &args.name)
+            .hint("`devicevault destination edit` changes it"));
+    }
+    let (view, defaults) = wiring::destination_defaults(&args.kind);
+    let mut config = DestinationConfig::new(&args.name, &args.kind, args.view.map_or(view, View::from));
+    config.options = defaults;
+    args.options.apply(&instance.home, &mut config.options)?;
+    config.enabled = !args.disabled;
+    config.created_at = Some(context.clock().now());
+    config.created_by = Some(context.user());
+    let known = put_new(&instance, &mut config).await?;
+    if context.ui.is_json() {
+        context.ui.json(&config)?;
+        return Ok(Exit::Done);
+    }
+    context.ui.note(&format!("added {}: {} of texts, {}", config.name, config.view, sealing(&config)));
+    if known > 0 {
+        context.ui.note(&format!("it was a destination of this home before: {} known", human::count(known, "version")));
+    } else {
+        context.ui.note(&format!(
+            "the next backup stores the present versions there; `devicevault destination copy FROM {}` takes older ones along",
+            config.name
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+fn sealing(config: &DestinationConfig) -> &'static str {
+    match config.options.get("seal").map(String::as_str) {
+        Some("yes") => "sealed",
+        _ => "not sealed",
+    }
+}
+
+/// Sets a new destination up, tests it and puts it into the inventory. Returns how many versions were known there
+/// already: the newest, where it is the place that had this name before.
+///
+/// # Errors
+/// It cannot be set up or used.
+pub(super) async fn put_new(instance: &Instance, config: &mut DestinationConfig) -> Result<usize> {
+    let before = state::last_backups(instance, config, 1000).await?;
+    let backend = instance.open_backend(config, true).await?;
+    let health = backend.check().await.map_err(|e| e.with("destination", &config.name))?;
+    if let Some(probe) = destinations::sorted(&health).0.first() {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            "test destination",
+            format!("{}: {}", probe.name, probe.detail),
+        )
+        .with("destination", &config.name));
+    }
+    let same_place = match before.first() {
+        None => true,
+        Some(newest) => has(&*backend, newest, config).await,
+    };
+    let known = if same_place { before.len() } else { 0 };
+    if !same_place {
+        // The records of the other place stay its own: they must not pass for copies that are here.
+        config.id = DestinationId(format!("{}-{}", config.name, uuid::Uuid::now_v7()));
+        instance.open_backend(config, true).await?;
+    }
+    instance.inventory.put_destination(config).await?;
+    Ok(known)
+}
+
+/// Whether a copy that is recorded of a destination is at this place.
+async fn has(backend: &dyn StorageBackend, backup: &devicevault_core::run::Backup, config: &DestinationConfig) -> bool {
+    let copy = backup.copies.iter().find(|c| c.destination == config.id);
+    match copy.and_then(|c| c.storage_ref.as_ref()) {
+        Some(at) => backend.stat(at).await.is_ok(),
+        None => true,
+    }
+}

@@ -1,0 +1,96 @@
+//! `devicevault destination edit`
+
+use clap::Args;
+use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::{Error, ErrorKind, Result, View};
+
+use super::fields::{OptionArgs, ViewArg};
+use super::guard::refuse_without_original;
+use super::state;
+use crate::Exit;
+use crate::context::Context;
+use crate::instance::Instance;
+
+/// Change a destination. What it holds stays as it is.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  devicevault destination edit store --seal yes
+  devicevault destination edit offsite --path /mnt/new/devicevault     after its folder was moved there
+  devicevault destination edit read --option branch=main --view clean
+
+A path has to lead to what the destination holds: move the folder first. For an empty place, add another destination and
+copy to it.")]
+pub(crate) struct EditArgs {
+    /// What it is called
+    name: String,
+    /// What of a text it keeps from now on
+    #[arg(long)]
+    view: Option<ViewArg>,
+    #[command(flatten)]
+    options: OptionArgs,
+    /// A setting that is to go; may be given several times
+    #[arg(long = "remove-option", value_name = "NAME")]
+    removed: Vec<String>,
+    /// Accept that nothing keeps originals
+    #[arg(long)]
+    without_original: bool,
+}
+
+pub(super) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
+    let instance = context.instance().await?;
+    let before = instance.destination(&args.name).await?;
+    let mut after = before.clone();
+    after.view = args.view.map_or(after.view, View::from);
+    for name in &args.removed {
+        if after.options.remove(name).is_none() {
+            return Err(Error::new(ErrorKind::NotFound, "edit destination", "it has no such setting")
+                .with("setting", name.escape_debug()));
+        }
+    }
+    args.options.apply(&instance.home, &mut after.options)?;
+    if !args.without_original {
+        refuse_without_original(&instance, |d| Some(if d.id == after.id { after.clone() } else { d })).await?;
+    }
+    change(&instance, &before, &after).await?;
+    if context.ui.is_json() {
+        context.ui.json(&after)?;
+    } else {
+        context.ui.note(&format!("changed {}", after.name));
+        if after.view != before.view {
+            context.ui.note(&format!(
+                "what it holds keeps its view; the next backup stores the present versions as {}",
+                after.view
+            ));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Puts changed settings in force, where the destination is still found by them.
+///
+/// # Errors
+/// It is not there by the new settings, or they cannot be.
+pub(super) async fn change(instance: &Instance, before: &DestinationConfig, after: &DestinationConfig) -> Result<()> {
+    if after.options != before.options || after.kind != before.kind {
+        // Opened as it is first: nothing is set up in a place that is not its own.
+        let backend = instance.open_backend(after, false).await?;
+        for backup in state::last_backups(instance, after, 1).await? {
+            let copy = backup.copies.iter().find(|c| c.destination == after.id);
+            if let Some(at) = copy.and_then(|c| c.storage_ref.as_ref()) {
+                backend.stat(at).await.map_err(|e| {
+                    Error::new(
+                        ErrorKind::Conflict,
+                        "change destination",
+                        "its last backup is not found by these settings",
+                    )
+                    .with("destination", &after.name)
+                    .hint("move what it holds first; for an empty place, add another destination and copy to it")
+                    .because(e)
+                })?;
+            }
+        }
+        instance.open_backend(after, true).await?;
+    }
+    instance.inventory.put_destination(after).await
+}

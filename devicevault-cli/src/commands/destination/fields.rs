@@ -1,0 +1,115 @@
+//! The settings of a destination as options.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use devicevault_core::{Error, ErrorKind, Result, View};
+
+use crate::commands::device::fields::key_value;
+
+/// What can be set of a destination, whatever its kind.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct OptionArgs {
+    /// Where it is, for kinds that are folders: the option `path`
+    #[arg(long, value_name = "DIR")]
+    path: Option<PathBuf>,
+    /// Whether what it keeps is encrypted: the option `seal`
+    #[arg(long, value_name = "YES|NO", value_parser = ["yes", "no"])]
+    seal: Option<String>,
+    /// How what it keeps is compressed, such as zstd or none: the option `compression`
+    #[arg(long, value_name = "CODEC")]
+    compression: Option<String>,
+    /// Any setting of its kind; may be given several times
+    #[arg(long = "option", value_name = "NAME=VALUE", value_parser = key_value)]
+    options: Vec<(String, String)>,
+}
+
+impl OptionArgs {
+    /// Sets what was given. A path inside the home is kept relative to it, so that the home can be moved.
+    ///
+    /// # Errors
+    /// `Config` for a path that is none.
+    pub(super) fn apply(&self, home: &Path, options: &mut BTreeMap<String, String>) -> Result<()> {
+        if let Some(path) = &self.path {
+            options.insert("path".to_owned(), beneath(home, path)?);
+        }
+        let named = [("seal", &self.seal), ("compression", &self.compression)];
+        for (name, value) in named.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+            options.insert(name.to_owned(), value.clone());
+        }
+        options.extend(self.options.iter().cloned());
+        Ok(())
+    }
+}
+
+fn beneath(home: &Path, path: &Path) -> Result<String> {
+    let wrong =
+        |why: &str| Error::new(ErrorKind::Config, "read destination", why.to_owned()).with("path", path.display());
+    let absolute = |p: &Path| std::path::absolute(p).map_err(|e| wrong("the path cannot be made absolute").because(e));
+    let (path, home) = (absolute(path)?, absolute(home)?);
+    let inside = path.strip_prefix(&home).ok().filter(|p| !p.as_os_str().is_empty());
+    let text = inside.unwrap_or(&path).to_str().map(str::to_owned);
+    text.ok_or_else(|| wrong("the path is not UTF-8"))
+}
+
+/// Which view a destination keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ViewArg {
+    /// Complete: what a restore takes
+    Original,
+    /// Without volatile lines
+    Clean,
+    /// Without volatile lines and secrets
+    Redacted,
+}
+
+impl From<ViewArg> for View {
+    fn from(view: ViewArg) -> Self {
+        match view {
+            ViewArg::Original => Self::Original,
+            ViewArg::Clean => Self::Clean,
+            ViewArg::Redacted => Self::Redacted,
+        }
+    }
+}
+
+/// Checks the name of a destination: 1 to 64 of letters, digits, `.`, `_` and `-`, beginning with a letter or digit.
+///
+/// # Errors
+/// `Config`.
+pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
+    let good = (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if good {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Config, "check name", format!("this is no name for a {what}"))
+        .with("name", name.escape_debug())
+        .hint("use up to 64 letters, digits, dots, hyphens and underscores, a letter or digit first"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_in_the_home_moves_with_it() {
+        let home = Path::new("/srv/dv");
+        assert_eq!(beneath(home, Path::new("/srv/dv/store")).unwrap(), "store");
+        assert_eq!(beneath(home, Path::new("/mnt/x")).unwrap(), "/mnt/x");
+        assert_eq!(beneath(home, Path::new("/srv/dv")).unwrap(), "/srv/dv");
+        assert!(Path::new(&beneath(home, Path::new("here")).unwrap()).is_absolute());
+    }
+
+    #[test]
+    fn names_are_words() {
+        for good in ["store", "off-site.2", "9"] {
+            check_name("destination", good).unwrap();
+        }
+        for bad in ["", "-x", ".x", "a b", "ä", "a/b", &"x".repeat(65)] {
+            assert!(check_name("destination", bad).is_err(), "{bad}");
+        }
+    }
+}

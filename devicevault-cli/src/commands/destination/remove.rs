@@ -1,0 +1,110 @@
+//! `devicevault destination remove`
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::{DestinationId, Error, ErrorKind, Result};
+use serde::Serialize;
+
+use super::guard::{refuse_named_by_policies, refuse_without_original};
+use crate::Exit;
+use crate::context::Context;
+use crate::instance::Instance;
+use crate::round::{self, RoundOptions};
+use crate::ui::human;
+
+/// Remove destinations from the home. What they hold is not deleted, and stays where it is.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  devicevault destination remove offsite
+  devicevault destination remove offsite --discard-waiting
+
+What it holds can be read as a folder (`devicevault history --from DIR`), and is known again when the destination is added
+again with the same name and place.")]
+pub(crate) struct RemoveArgs {
+    /// What they are called
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Accept that nothing keeps originals
+    #[arg(long)]
+    without_original: bool,
+    /// Give up what waits for them
+    #[arg(long)]
+    discard_waiting: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Removed {
+    removed: Vec<String>,
+    /// What they hold is there still.
+    left: Vec<Left>,
+    discarded: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Left {
+    destination: String,
+    path: Option<String>,
+}
+
+pub(super) async fn run(context: &Context, args: RemoveArgs) -> Result<Exit> {
+    let instance = context.instance().await?;
+    let mut gone = Vec::new();
+    for name in &args.names {
+        gone.push(instance.destination(name).await?);
+    }
+    let ids: BTreeSet<DestinationId> = gone.iter().map(|d| d.id.clone()).collect();
+    refuse_named_by_policies(&instance, &gone.iter().collect::<Vec<_>>()).await?;
+    if !args.without_original {
+        refuse_without_original(&instance, |d| (!ids.contains(&d.id)).then_some(d)).await?;
+    }
+    let discarded = discard(context, &instance, &ids, args.discard_waiting).await?;
+    for d in &gone {
+        instance.inventory.remove_destination(&d.id).await?;
+    }
+    let left: Vec<_> = gone.iter().map(|d| Left { destination: d.name.clone(), path: path(&instance, d) }).collect();
+    if context.ui.is_json() {
+        context.ui.json(&Removed { removed: args.names, left, discarded })?;
+        return Ok(Exit::Done);
+    }
+    if discarded > 0 {
+        context.ui.note(&format!("gave up {} that waited", human::copies(discarded)));
+    }
+    for l in &left {
+        let at = l.path.as_ref().map_or_else(String::new, |p| format!(" in {p}"));
+        context.ui.note(&format!("removed {}; what it holds was not deleted, and stays{at}", l.destination));
+    }
+    Ok(Exit::Done)
+}
+
+fn path(instance: &Instance, d: &DestinationConfig) -> Option<String> {
+    Some(instance.home.join(d.options.get("path")?).display().to_string())
+}
+
+/// Gives up what waits, where that is accepted. Returns how much that was.
+async fn discard(
+    context: &Context,
+    instance: &Instance,
+    ids: &BTreeSet<DestinationId>,
+    accepted: bool,
+) -> Result<usize> {
+    let spool = instance.spool().await?;
+    let waits: Vec<_> = spool.pending().await?.into_iter().filter(|(_, p)| ids.contains(&p.destination)).collect();
+    if let (Some((_, item)), false) = (waits.first(), accepted) {
+        return Err(Error::new(ErrorKind::Conflict, "remove destination", "copies wait for it")
+            .with("destination", &item.destination)
+            .with("copies", waits.len())
+            .hint("deliver them with `devicevault run deliver`, or give them up: --discard-waiting"));
+    }
+    for (id, _) in &waits {
+        spool.remove(*id).await?;
+    }
+    if !waits.is_empty() {
+        // The catalog learns that they wait no longer.
+        let (options, events) = (RoundOptions::default(), std::sync::Arc::new(devicevault_core::event::NoEvents));
+        round::engine(instance, &options, events, context.clock().clone(), spool).deliver(&[]).await?;
+    }
+    Ok(waits.len())
+}

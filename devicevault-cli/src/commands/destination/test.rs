@@ -1,0 +1,95 @@
+//! `devicevault destination test`
+
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use devicevault_core::storage::{Health, Probe};
+use devicevault_core::{Error, ErrorKind, ErrorRecord, Result};
+use serde::Serialize;
+
+use crate::Exit;
+use crate::context::Context;
+use crate::destinations::sorted;
+use crate::instance::OpenDestination;
+use crate::interrupt::cancellable;
+use crate::ui::escape;
+use crate::ui::paint::Style;
+
+/// Test destinations: each probes what its store really does.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").args(["names", "all"]).required(true), after_help = "\
+Examples:
+  devicevault destination test store
+  devicevault destination test --all --json
+
+Exit codes: 0 all can be used, 3 some can, 1 none can.")]
+pub(crate) struct TestArgs {
+    /// What they are called
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// All, disabled ones too
+    #[arg(long)]
+    all: bool,
+}
+
+/// What a test found, as `destination test --json` tells it. The names are stable.
+#[derive(Debug, Serialize)]
+struct Tested {
+    destination: String,
+    /// Whether backups can be stored there.
+    usable: bool,
+    probes: Vec<Probe>,
+    error: Option<ErrorRecord>,
+}
+
+/// A test takes no longer.
+const LONGEST: Duration = Duration::from_secs(120);
+
+pub(super) async fn run(context: &Context, args: TestArgs) -> Result<Exit> {
+    let instance = context.instance().await?;
+    for name in &args.names {
+        instance.destination(name).await?;
+    }
+    let open = instance.destinations_where(|d| args.all || args.names.contains(&d.name)).await?;
+    let tested = cancellable(async { Ok(futures::future::join_all(open.into_iter().map(test)).await) }).await?;
+    if context.ui.is_json() {
+        context.ui.json(&tested)?;
+    } else {
+        tested.iter().try_for_each(|t| tell(context, t))?;
+    }
+    let good = tested.iter().filter(|t| t.usable).count();
+    Ok(Exit::of_parts(good, tested.len() - good))
+}
+
+async fn test(open: OpenDestination) -> Tested {
+    let found = match open.backend {
+        Ok(backend) => tokio::time::timeout(LONGEST, backend.check()).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, "test destination", "it did not answer")
+                .with("seconds", LONGEST.as_secs()))
+        }),
+        Err(e) => Err(e),
+    };
+    let (health, error) = match found {
+        Ok(health) => (health, None),
+        Err(e) => (Health::default(), Some(e.to_record())),
+    };
+    let usable = error.is_none() && sorted(&health).0.is_empty();
+    Tested { destination: open.config.name, usable, probes: health.probes, error }
+}
+
+fn tell(context: &Context, t: &Tested) -> Result<()> {
+    let (ui, paint) = (&context.ui, context.ui.paint());
+    let verdict = if t.usable { paint.on(Style::Good, "usable") } else { paint.on(Style::Bad, "not usable") };
+    ui.line(&format!("{}: {verdict}", escape::text(&t.destination)))?;
+    for p in &t.probes {
+        let mark = if p.good { paint.on(Style::Good, "good") } else { paint.on(Style::Bad, "bad ") };
+        ui.line(&format!("  {mark}  {}: {}", escape::text(&p.name), escape::text(&p.detail)))?;
+    }
+    if let Some(e) = &t.error {
+        ui.line(&format!("  {} {}", paint.on(Style::Bad, "error:"), escape::text(&e.message)))?;
+        if let Some(hint) = &e.hint {
+            ui.line(&format!("  {} {}", paint.on(Style::Hint, "hint:"), escape::text(hint)))?;
+        }
+    }
+    Ok(())
+}

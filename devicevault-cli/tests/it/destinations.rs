@@ -1,0 +1,160 @@
+//! Destinations: added, tested, changed, copied, removed, and never without something to restore from.
+
+use devicevault_testkit::sim::{Fleet, SimDevice, Simulated};
+use serde_json::Value;
+
+use crate::person::{Person, files_below};
+use crate::sight::devices;
+
+async fn home() -> (Fleet, Person) {
+    let (fleet, person) = devices((0..3).map(|i| SimDevice::cisco_ios(format!("sw{i}")))).await;
+    person.moves_in(&fleet).await;
+    (fleet, person)
+}
+
+async fn listed(person: &Person, name: &str) -> Value {
+    let all = person.asks(&["destination", "list", "--json"]).await.good().json();
+    all.as_array().unwrap().iter().find(|d| d["name"] == name).cloned().unwrap_or_default()
+}
+
+/// Versions with a good copy at a destination.
+async fn versions_at(person: &Person, name: &str) -> usize {
+    let all = person.asks(&["history", "--limit", "100000", "--json"]).await.good().json();
+    let good = |c: &Value| c["destination"] == name && (c["status"] == "stored" || c["status"] == "extended");
+    all.as_array().unwrap().iter().filter(|b| b["copies"].as_array().unwrap().iter().any(good)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_is_added_listed_tested_and_stored_at() {
+    let (_fleet, person) = home().await;
+    let added = person.asks(&["destination", "add", "offsite", "--kind", "plain", "--path", "offsite", "--json"]).await;
+    let added = added.good().json();
+    assert_eq!((&added["view"], &added["options"]["seal"]), (&"original".into(), &"yes".into()), "{added}");
+    assert!(added["created_at"].is_string() && added["created_by"].is_string(), "{added}");
+    assert_eq!(listed(&person, "offsite").await["sealed"], true);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let offsite = listed(&person, "offsite").await;
+    assert_eq!(offsite["last_backup"]["status"], "stored", "{offsite}");
+    assert_eq!(versions_at(&person, "offsite").await, 9);
+    let shown = person.asks(&["destination", "show", "offsite"]).await.good().out;
+    assert!(shown.contains("created by") && shown.contains("sw2"), "{shown}");
+    let tested = person.asks(&["destination", "test", "--all", "--json"]).await.good().json();
+    assert_eq!(tested.as_array().unwrap().len(), 3);
+    assert!(tested.as_array().unwrap().iter().all(|t| t["usable"] == true), "{tested}");
+    // Away: told as such, and the others are not.
+    std::fs::rename(person.path("offsite"), person.path("away")).unwrap();
+    let tested = person.asks(&["destination", "test", "--all"]).await.ended(3);
+    assert!(tested.out.contains("offsite: not usable") && tested.out.contains("store: usable"), "{tested:?}");
+    person.asks(&["destination", "test", "offsite"]).await.ended(1);
+    // Moved: found where it is now, and only there.
+    std::fs::create_dir(person.path("empty")).unwrap();
+    person.asks(&["destination", "edit", "offsite", "--path", "empty"]).await.ended(1);
+    person.asks(&["destination", "edit", "offsite", "--path", "away"]).await.good();
+    person.asks(&["destination", "test", "offsite"]).await.good();
+    person.asks(&["verify"]).await.good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_refused_before_anything_changes() {
+    let (_fleet, person) = home().await;
+    let refused = |answer: crate::person::Answer, text: &str| assert!(answer.err.contains(text), "{answer:?}");
+    let add = |more: &[&str]| {
+        let args: Vec<String> = ["destination", "add"].iter().chain(more).map(ToString::to_string).collect();
+        let person = &person;
+        async move { person.asks(&args.iter().map(String::as_str).collect::<Vec<_>>()).await }
+    };
+    refused(add(&["x", "--kind", "tape"]).await.ended(2), "it has: git, plain");
+    refused(add(&["x", "--kind", "plain"]).await.ended(2), "'path' is missing");
+    refused(add(&["../x", "--kind", "plain", "--path", "x"]).await.ended(2), "no name for a destination");
+    refused(add(&["store", "--kind", "plain", "--path", "x"]).await.ended(1), "of this name already");
+    let slip = ["x", "--kind", "plain", "--path", "x", "--option", "seel=yes"];
+    refused(add(&slip).await.ended(2), "has no such option");
+    assert!(!person.path("x").exists());
+    assert_eq!(person.asks(&["destination", "list", "--json"]).await.good().json().as_array().unwrap().len(), 2);
+    refused(person.asks(&["destination", "show", "stoer"]).await.ended(1), "did you mean store?");
+
+    for change in [
+        &["destination", "disable", "store"][..],
+        &["destination", "remove", "store"],
+        &["destination", "edit", "store", "--view", "clean"],
+    ] {
+        refused(person.asks(change).await.ended(2), "--without-original");
+    }
+    person.asks(&["destination", "disable", "store", "--without-original"]).await.good();
+    refused(person.asks(&["backup", "--all"]).await.ended(2), "no destination keeps the original");
+    person.asks(&["destination", "enable", "store"]).await.good();
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_destination_keeps_its_data_and_is_known_again() {
+    let (fleet, person) = home().await;
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let before = files_below(&person.path("home/git")).len();
+    let told = person.asks(&["destination", "remove", "git"]).await.good();
+    assert!(told.err.contains("was not deleted, and stays in"), "{told:?}");
+    assert_eq!(files_below(&person.path("home/git")).len(), before);
+    let again = ["destination", "add", "git", "--kind", "git", "--path", "home/git"];
+    assert!(person.asks(&again).await.good().err.contains("known"));
+    let rows = person.asks(&["backup", "--all", "--json"]).await.good().json();
+    assert!(rows.as_array().unwrap().iter().all(|r| r["status"] == "unchanged"), "{rows}");
+    // The same name for another place: nothing passes for being there.
+    person.asks(&["destination", "remove", "git"]).await.good();
+    person.asks(&["destination", "add", "git", "--kind", "git", "--path", "other-git"]).await.good();
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let mut git = std::process::Command::new("git");
+    let out = git.arg("-C").arg(person.path("other-git")).args(["ls-tree", "-r", "HEAD"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stdout).lines().count(), 9);
+    drop(fleet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_takes_every_version_along_once() {
+    let (fleet, person) = home().await;
+    person.asks(&["destination", "disable", "git"]).await.good();
+    for _ in 0..3 {
+        person.asks(&["backup", "--all", "--quiet"]).await.good();
+        fleet.devices().iter().for_each(Simulated::change_something);
+    }
+    let all = versions_at(&person, "store").await;
+    assert_eq!(all, 2 * 3 + 3 * 3);
+    person.asks(&["destination", "add", "offsite", "--kind", "plain", "--path", "offsite"]).await.good();
+    let foretold = person.asks(&["destination", "copy", "store", "offsite", "--dry-run", "--json"]).await.good().json();
+    assert_eq!((&foretold["copied"], &foretold["there"]), (&all.into(), &0.into()));
+    assert_eq!(versions_at(&person, "offsite").await, 0);
+    // Killed at some moment, and gone on with.
+    let mut child = person.program(&["destination", "copy", "store", "offsite"]).spawn().unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let done = person.asks(&["destination", "copy", "store", "offsite", "--json"]).await.good().json();
+    assert_eq!(done["copied"].as_u64().unwrap() + done["there"].as_u64().unwrap(), all as u64, "{done}");
+    let done = person.asks(&["destination", "copy", "store", "offsite", "--json"]).await.good().json();
+    assert_eq!((&done["copied"], &done["there"]), (&0.into(), &all.into()), "{done}");
+    let files = files_below(&person.path("offsite")).into_iter().map(|(f, _)| f);
+    assert_eq!(files.filter(|f| f.to_string_lossy().ends_with(".manifest.json")).count(), all);
+
+    // Into Git: redacted, each artefact in the order of its taking.
+    let done = person.asks(&["destination", "copy", "offsite", "git", "--json"]).await.good().json();
+    assert_eq!(done["copied"], all, "{done}");
+    let git = |args: &[&str]| {
+        let out = std::process::Command::new("git").arg("-C").arg(person.path("home/git")).args(args).output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let path = git(&["ls-tree", "-r", "--name-only", "HEAD"]);
+    let path = path.lines().find(|p| p.contains("sw0") && p.contains("running-config")).unwrap().to_owned();
+    let text = git(&["show", &format!("HEAD:{path}")]);
+    assert!(text.contains("description change 2") && text.contains("<secret:"), "{text}");
+    // Nothing more complete comes out of it.
+    let refused = person.asks(&["destination", "copy", "git", "store"]).await.ended(2);
+    assert!(refused.err.contains("view cannot be made"), "{refused:?}");
+    person.asks(&["verify"]).await.good();
+
+    // A copy that the store cannot give is told, and the others go on.
+    let damaged = files_below(&person.path("home/store")).into_iter().map(|(f, _)| f);
+    let damaged = damaged.filter(|f| f.to_string_lossy().ends_with(".dvo")).min().unwrap();
+    std::fs::write(&damaged, b"not what it was").unwrap();
+    person.asks(&["destination", "add", "third", "--kind", "plain", "--path", "third"]).await.good();
+    let done = person.asks(&["destination", "copy", "store", "third", "--json"]).await.ended(3).json();
+    assert_eq!((&done["copied"], done["failed"].as_array().unwrap().len()), (&(all - 1).into(), 1), "{done}");
+}
