@@ -123,7 +123,8 @@ impl Visit<'_> {
     ) -> Result<Outcome> {
         let mut refused = None;
         for spelling in &command.spellings {
-            let asked = self.conversation.ask(spelling, artefact.end_marker.as_ref(), out).await;
+            let marker = artefact.end_marker.as_ref();
+            let asked = self.conversation.ask(spelling, &command.questions, marker, out).await;
             self.settle(out).await?;
             asked?;
             if written.begun && self.conversation.stray() {

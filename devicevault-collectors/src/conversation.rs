@@ -8,7 +8,7 @@ use regex::bytes::Regex;
 use tokio::time::{Instant, timeout};
 
 use crate::escape::shown;
-use crate::platform::{Channel, Platform, ShellRules};
+use crate::platform::{Channel, Platform, Question, ShellRules};
 use crate::session::Shell;
 use crate::transport::{Link, RunEnd, Running};
 
@@ -54,7 +54,13 @@ impl<'a> Conversation<'a> {
     }
 
     /// Gives a command. After this, [`stray`](Conversation::stray) tells whether the answer before it was whole.
-    pub(crate) async fn ask(&mut self, command: &str, marker: Option<&Regex>, out: &mut dyn Sink) -> Result<()> {
+    pub(crate) async fn ask(
+        &mut self,
+        command: &str,
+        questions: &[Question],
+        marker: Option<&Regex>,
+        out: &mut dyn Sink,
+    ) -> Result<()> {
         let limits = &self.target.limits;
         if let Current::Exec(current) = &mut self.channel {
             match within(limits.inactivity, command, self.link.exec(command)).await? {
@@ -72,7 +78,7 @@ impl<'a> Conversation<'a> {
             }
         }
         match &mut self.channel {
-            Current::Shell(shell) => shell.ask(command, marker.cloned()).await,
+            Current::Shell(shell) => shell.ask(command, questions, marker.cloned()).await,
             Current::Exec(_) => Ok(()),
         }
     }

@@ -24,6 +24,7 @@ cargo xtask test [--no-install]   everything that CI does:
 cargo xtask ci                    the same
 cargo xtask rules                 only the rules: dependencies, sources, licences
 cargo xtask docs                  writes the pages that are made from the tree
+cargo xtask recordings DIR        plays every recorded session of a folder and prints what came of it
 cargo xtask help                  this text";
 
 fn main() -> ExitCode {
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         ["test" | "ci", "--no-install"] => (false, false),
         ["rules"] => (false, true),
         ["docs"] => return docs(),
+        ["recordings", folder] => return recordings(folder),
         ["help" | "--help" | "-h"] => {
             println!("{HELP}");
             return ExitCode::SUCCESS;
@@ -51,6 +53,23 @@ fn main() -> ExitCode {
     }
     summary.print();
     if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Backs up every recorded device of a folder, in every mode.
+fn recordings(folder: &str) -> ExitCode {
+    let test = ["test", "-q", "-p", "devicevault-cli", "--test", "real", "every_recording", "--"];
+    let run = std::fs::canonicalize(folder).map_err(|e| format!("{folder}: {e}")).and_then(|folder| {
+        let mut command = command::cargo(&test);
+        command.args(["--ignored", "--nocapture"]).env(peers::RECORDINGS, folder);
+        command::run(command)
+    });
+    match run {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            println!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Writes what is generated.

@@ -19,8 +19,10 @@ enum What {
     Programs(&'static [&'static str]),
     /// `python3` can import it.
     PythonModule(&'static str),
+    /// The folder that this variable names.
+    Folder(&'static str),
 }
-use What::{Programs, PythonModule};
+use What::{Folder, Programs, PythonModule};
 
 /// A new one is a new line.
 const PEERS: [Peer; 14] = [
@@ -37,8 +39,13 @@ const PEERS: [Peer; 14] = [
     Peer { word: "python3", what: Programs(&["python3"]), package: "python3" },
     Peer { word: "argon2-cffi", what: PythonModule("argon2"), package: "python3-argon2" },
     Peer { word: "cryptography", what: PythonModule("cryptography"), package: "python3-cryptography" },
+    Peer { word: "asyncssh", what: PythonModule("asyncssh"), package: "python3-asyncssh" },
+    Peer { word: "yaml", what: PythonModule("yaml"), package: "python3-yaml" },
+    Peer { word: "recordings", what: Folder(RECORDINGS), package: "" },
     Peer { word: "zstandard", what: PythonModule("zstandard"), package: "python3-zstandard" },
 ];
+/// Names a folder of recorded sessions, which nobody can install.
+pub(crate) const RECORDINGS: &str = "DEVICEVAULT_RECORDINGS";
 /// Not a program: the test makes users and opens their sessions.
 const ROOT: &str = "root";
 /// What root may not do in every container.
@@ -81,6 +88,7 @@ pub(crate) fn install(reasons: &[String]) -> Vec<String> {
     let lacking = |word: &&str| *word != ROOT && lack(word).is_some();
     let mut packages: Vec<&str> =
         reasons.iter().flat_map(|r| needs(r)).filter(lacking).filter_map(|w| Some(peer(w)?.package)).collect();
+    packages.retain(|p| !p.is_empty());
     packages.sort_unstable();
     packages.dedup();
     if packages.is_empty() {
@@ -119,6 +127,10 @@ fn lack(word: &str) -> Option<String> {
     let absent = match peer.what {
         Programs(programs) => *programs.iter().find(|p| find(p).is_none())?,
         PythonModule(module) => (!imports(module)).then_some(word)?,
+        Folder(variable) if std::env::var_os(variable).is_some_and(|f| Path::new(&f).is_dir()) => return None,
+        Folder(variable) => {
+            return Some(format!("a folder of {word}, which {variable} names (cargo xtask {word} DIR)"));
+        }
     };
     Some(format!("{absent}, which is not installed (package {})", peer.package))
 }

@@ -11,6 +11,7 @@ mod logins;
 mod place;
 mod plugin_crate;
 mod process;
+mod recordings;
 mod refusals;
 mod routers;
 mod secrets;

@@ -192,7 +192,7 @@ impl Visit<'_> {
 }
 
 async fn read(shell: &mut Shell, command: &str, answer: &mut Vec<u8>) -> Result<()> {
-    shell.ask(command, None).await?;
+    shell.ask(command, &[], None).await?;
     while let Some(piece) = shell.next().await? {
         let room = MOST_OF_ANSWER.saturating_sub(answer.len());
         answer.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());

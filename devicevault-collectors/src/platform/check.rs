@@ -9,12 +9,12 @@ use regex::bytes::{Regex, RegexSetBuilder};
 
 use super::file::{
     ArtefactSection, BlockSection, CommandSection, DetectSection, Expression, LineSection, PlatformFile,
-    QuestionSection, SecretSection, SignSection, TextOr,
+    QuestionSection, SecretSection, SetupSection, SignSection, TextOr,
 };
 use super::place::{Fault, located, wrong};
 use super::{
     Answer, ArtefactRules, Channel, CommandRules, Credential, DetectRules, EnableRules, Platform, PlatformSource,
-    Question, ShellRules, Sign,
+    Question, SetupRules, ShellRules, Sign,
 };
 
 /// Pagers of many vendors. It is looked for at the end of a line that stands at the very end of what has come.
@@ -88,7 +88,8 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
                 None => default_pager()?,
             },
             pager_ends_line: s.pager_ends_line,
-            setup: commands("session.setup", s.setup)?,
+            setup: s.setup.into_iter().enumerate().map(|(i, c)| setup(i, c.0)).collect::<Result<_, Fault>>()?,
+            login_suffix: s.login_suffix,
             confirm: s.confirm,
             echo: s.echo,
             line_end: line_end(s.line_end)?,
@@ -208,7 +209,15 @@ fn prefiltered(rules: TextRules) -> Result<TextRules, Fault> {
 fn command(at: &str, section: CommandSection) -> Result<CommandRules, Fault> {
     let mut spellings = vec![section.run];
     spellings.extend(section.otherwise);
-    Ok(CommandRules { spellings: commands(at, spellings)?, optional: section.optional })
+    let questions = questions(&format!("{at}.questions"), section.questions)?;
+    Ok(CommandRules { spellings: commands(at, spellings)?, optional: section.optional, questions })
+}
+
+fn setup(index: usize, section: SetupSection) -> Result<SetupRules, Fault> {
+    let at = format!("session.setup.{index}");
+    let questions = questions(&format!("{at}.questions"), section.questions)?;
+    let run = commands(&at, vec![section.run])?.pop().unwrap_or_default();
+    Ok(SetupRules { run, questions })
 }
 
 fn lines(at: &str, list: Vec<TextOr<LineSection>>) -> Result<Vec<LineRule>, Fault> {

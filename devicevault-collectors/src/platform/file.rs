@@ -129,7 +129,11 @@ pub(crate) struct SessionSection {
     pub(crate) pager_ends_line: bool,
     /// Commands before the first artefact, such as those that turn paging off. A refusal does no harm.
     #[serde(default)]
-    pub(crate) setup: Vec<String>,
+    pub(crate) setup: Vec<TextOr<SetupSection>>,
+    /// What is put behind the user name where a shell is opened: settings of the console. A user name that has such
+    /// words of its own stays as it is.
+    #[serde(default)]
+    pub(crate) login_suffix: String,
     /// How it is made sure that an answer is complete.
     #[serde(default)]
     pub(crate) confirm: Confirm,
@@ -145,6 +149,23 @@ pub(crate) struct SessionSection {
     /// Height of the terminal, so that nothing is paged that pages by it. At most 10000.
     #[serde(default = "default_rows")]
     pub(crate) rows: u32,
+}
+
+/// A command that prepares the session, and what the device asks at that.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetupSection {
+    /// What is typed.
+    pub(crate) run: String,
+    /// What the device asks before it answers.
+    #[serde(default)]
+    pub(crate) questions: Vec<QuestionSection>,
+}
+
+impl FromText for SetupSection {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(Self { run: text.to_owned(), questions: Vec::new() })
+    }
 }
 
 fn default_line_end() -> String {
@@ -302,11 +323,14 @@ pub(crate) struct CommandSection {
     /// That the device refuses all of them is noted and does no harm.
     #[serde(default)]
     pub(crate) optional: bool,
+    /// What the device asks in the middle of its answer; the question is no part of the text.
+    #[serde(default)]
+    pub(crate) questions: Vec<QuestionSection>,
 }
 
 impl FromText for CommandSection {
     fn from_text(text: &str) -> Result<Self, String> {
-        Ok(Self { run: text.to_owned(), otherwise: Vec::new(), optional: false })
+        Ok(Self { run: text.to_owned(), otherwise: Vec::new(), optional: false, questions: Vec::new() })
     }
 }
 

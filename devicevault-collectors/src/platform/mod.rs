@@ -51,7 +51,8 @@ pub(crate) struct ShellRules {
     pub(crate) prompt: Regex,
     pub(crate) pager: Regex,
     pub(crate) pager_ends_line: bool,
-    pub(crate) setup: Vec<String>,
+    pub(crate) setup: Vec<SetupRules>,
+    pub(crate) login_suffix: String,
     pub(crate) confirm: Confirm,
     pub(crate) echo: Echo,
     pub(crate) line_end: String,
@@ -61,6 +62,13 @@ pub(crate) struct ShellRules {
     pub(crate) enable: Option<EnableRules>,
     pub(crate) logout: Option<String>,
     pub(crate) logout_questions: Vec<Question>,
+}
+
+/// A command that prepares the session.
+#[derive(Debug, Clone)]
+pub(crate) struct SetupRules {
+    pub(crate) run: String,
+    pub(crate) questions: Vec<Question>,
 }
 
 /// A question of the device and what is answered.
@@ -127,6 +135,8 @@ pub(crate) struct CommandRules {
     /// In the order in which they are tried; never empty.
     pub(crate) spellings: Vec<String>,
     pub(crate) optional: bool,
+    /// What the device asks before it answers.
+    pub(crate) questions: Vec<Question>,
 }
 
 impl Platform {
@@ -177,6 +187,13 @@ impl Platform {
     /// What a device of this platform has.
     pub fn artefacts(&self) -> impl Iterator<Item = &ArtifactInfo> {
         self.artefacts.iter().map(|a| &a.info)
+    }
+
+    /// Whether a line would be taken for a prompt of this platform, sent as it is: with the control sequences that draw it.
+    #[must_use]
+    pub fn takes_for_prompt(&self, sent: &[u8]) -> bool {
+        let line = crate::session::last_line(sent);
+        self.shell.as_ref().is_some_and(|s| !line.is_empty() && s.prompt.is_match(&line))
     }
 
     /// The commands that an artefact is made from, the first spelling of each.

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use regex::bytes::Regex;
 
 use super::prompt::Prompt;
+use super::question::Asked;
 use super::screen::Rows;
 use crate::platform::{Confirm, Echo};
 
@@ -26,6 +27,8 @@ pub(crate) enum Next {
     Answered(usize),
     /// Type an empty line.
     EmptyLine,
+    /// A question of the answer's own stands there, and how often it has come.
+    Reply { question: usize, times: u32 },
     /// The answer is complete.
     Complete,
 }
@@ -88,11 +91,15 @@ pub(crate) struct Answer {
     unanswered: usize,
     spaces: usize,
     paged_at: Option<u64>,
+    nudged_at: Option<u64>,
     doubts: Doubts,
     echo: Echo,
     /// An empty answer needs no confirmation.
     brief: bool,
     end_marker: Option<Regex>,
+    asked_of_us: Asked,
+    /// How often the screen had been redrawn when the command was typed.
+    typed_at: u64,
     complete: bool,
 }
 
@@ -107,6 +114,8 @@ struct Candidate {
     lines: Vec<Vec<u8>>,
     /// It stood at the very end when our empty line was typed.
     stood: bool,
+    /// How often the screen had been redrawn then.
+    seen_at: u64,
 }
 
 /// How often an empty line is typed again that nothing came back for.
@@ -142,12 +151,32 @@ impl Answer {
             unanswered: 0,
             spaces: 0,
             paged_at: None,
+            nudged_at: None,
             doubts: Doubts { no_echo: prompt.mute, ..Doubts::default() },
             echo,
             brief: false,
             end_marker: None,
+            asked_of_us: Asked::default(),
+            typed_at: u64::MAX,
             complete: false,
         }
+    }
+
+    /// The command was typed when the screen had been redrawn so often.
+    pub(crate) fn typed_at(mut self, redrawn: u64) -> Self {
+        self.typed_at = redrawn;
+        self
+    }
+
+    /// What the device may ask before it answers.
+    pub(crate) fn asking(mut self, questions: Asked) -> Self {
+        self.asked_of_us = questions;
+        self
+    }
+
+    /// What the device may ask before it answers.
+    pub(crate) fn questions(&self) -> &Asked {
+        &self.asked_of_us
     }
 
     /// A last line that no text goes on after: where no empty line may be typed, the prompt after it is not waited at.
@@ -202,8 +231,13 @@ impl Answer {
         self.doubts
     }
 
-    /// Nothing more has come: what now? `current` is the line that the cursor stands on.
-    pub(crate) fn at_rest(&mut self, rules: Rules<'_>, current: &[u8], redrawn: u64) -> Next {
+    /// Nothing more has come: what now? `current` is the line that the cursor stands on; how often the screen was redrawn
+    /// and how many lines have ended tell whether it is the same as before.
+    pub(crate) fn at_rest(&mut self, rules: Rules<'_>, current: &[u8], (redrawn, ended): (u64, u64)) -> Next {
+        if let Some((question, times)) = self.asked_of_us.at(current, ended) {
+            self.drop_candidate();
+            return Next::Reply { question, times };
+        }
         if let Some(found) = at_end(rules.pager, current) {
             // The same pager is answered once, even where its text comes in pieces.
             if self.paged_at == Some(redrawn) {
@@ -223,8 +257,9 @@ impl Answer {
             if text == 0 && (answered || (self.prompt.mute && candidate.stood)) {
                 return self.completed();
             }
-            if candidate.line == current && candidate.lines.is_empty() {
-                return if rules.confirm == Confirm::Quiet { Next::WaitQuietly } else { Next::Wait };
+            if candidate.line.trim_ascii_end() == current.trim_ascii_end() && candidate.lines.is_empty() {
+                let again = self.prompt.in_place && redrawn > candidate.seen_at;
+                return if again || rules.confirm == Confirm::Quiet { Next::WaitQuietly } else { Next::Wait };
             }
             if text == 0 && !candidate.lines.is_empty() {
                 // The blank lines are still to come.
@@ -232,7 +267,9 @@ impl Answer {
             }
             self.drop_candidate();
         }
-        let expected = self.echoed || !self.before.is_empty();
+        // A device that has nothing to say may draw its prompt anew over the command, without an echo.
+        let anew = text == 0 && redrawn > self.typed_at && (self.brief || rules.confirm == Confirm::EmptyLine);
+        let expected = self.echoed || !self.before.is_empty() || anew;
         if !expected {
             return Next::Wait;
         }
@@ -243,7 +280,8 @@ impl Answer {
         if self.echoed && text == 0 && self.pending == 0 && (marked || nothing) {
             return self.completed();
         }
-        self.candidate = Some(Candidate { line: current.to_vec(), text, lines: Vec::new(), stood: true });
+        let line = current.to_vec();
+        self.candidate = Some(Candidate { line, text, lines: Vec::new(), stood: true, seen_at: redrawn });
         match rules.confirm {
             Confirm::Quiet => Next::WaitQuietly,
             Confirm::EmptyLine if self.pending > 0 && !self.prompt.mute => Next::Wait,
@@ -252,6 +290,25 @@ impl Answer {
                 Next::EmptyLine
             }
         }
+    }
+
+    /// Nothing more has come for a long time: whether a pager may have taken no notice of our space, or was not seen
+    /// because the device went on drawing over it. Another space does no harm at a prompt either.
+    pub(crate) fn page_again(&mut self, redrawn: u64) -> bool {
+        let again = self.spaces > 0 && self.candidate.is_none() && self.nudged_at.replace(redrawn) != Some(redrawn);
+        self.spaces += usize::from(again);
+        again
+    }
+
+    /// Nothing more has come for a long time: whether that is so because the prompt was drawn anew and no echo, no text
+    /// will come.
+    pub(crate) fn is_over(&mut self, current: &[u8], redrawn: u64) -> bool {
+        let anew = !self.has_begun() && self.before.is_empty() && redrawn > self.typed_at;
+        let over = anew && self.candidate.is_none() && self.prompt.is(current);
+        if over {
+            self.completed();
+        }
+        over
     }
 
     /// Nothing more came for long enough after [`Next::WaitQuietly`].
@@ -303,7 +360,8 @@ impl Answer {
 
     /// A terminal that echoed our empty line into the text at once shows the next two prompts side by side.
     fn prompt_twice(&mut self, current: &[u8]) -> Next {
-        let twice = current.strip_suffix(self.prompt.text()).is_some_and(|first| self.prompt.is(first));
+        let first = self.prompt.at_end_of(current).filter(|text| *text > 0).and_then(|text| current.get(..text));
+        let twice = first.is_some_and(|first| self.prompt.is(first));
         if self.pending + self.perhaps == 0 || !twice {
             return Next::Wait;
         }
@@ -315,16 +373,10 @@ impl Answer {
     /// Where the prompt begins on a line that ends in it. Spaces that no pager took stand after it.
     fn prompt_at_end(&self, current: &[u8]) -> Option<usize> {
         let prompt = &self.prompt;
-        let mut line = current;
-        for _ in 0..=self.spaces {
-            if let Some(text) = prompt.at_end_of(line) {
-                let typed = self.pending + self.perhaps > 0;
-                let twice = text > 0 && typed && line.get(..text).is_some_and(|first| prompt.is(first));
-                return (!twice).then_some(text);
-            }
-            line = line.strip_suffix(b" ")?;
-        }
-        None
+        let text = prompt.at_end_of(current)?;
+        let typed = self.pending + self.perhaps > 0;
+        let twice = text > 0 && typed && current.get(..text).is_some_and(|first| prompt.is(first));
+        (!twice).then_some(text)
     }
 
     fn is_echo(&mut self, line: &[u8]) -> bool {
@@ -333,7 +385,7 @@ impl Answer {
         self.before_squeezed.extend(squeezed(line));
         // Before the prompt that it was typed at, those may stand that answer empty lines of earlier on.
         if let Some(prompt) = line.trim_ascii_end().strip_suffix(self.command.as_slice())
-            && (prompt.is_empty() || self.prompt.is_line(prompt))
+            && (prompt.is_empty() || self.prompt.is(prompt))
         {
             self.stray = self.before_text || self.before_prompts > self.late_prompts;
             return true;
@@ -348,7 +400,7 @@ impl Answer {
         }
         let surplus = self.before_squeezed.len().saturating_sub(4096);
         self.before_squeezed.drain(..surplus);
-        if self.prompt.is_line(line) {
+        if self.prompt.is(line) {
             self.before_prompts += 1;
         } else {
             self.before_text |= !line.trim_ascii().is_empty();
@@ -361,9 +413,12 @@ impl Answer {
         self.echoed = true;
         self.doubts.no_echo = true;
         let before = self.before.split();
-        let text = match before.strip_prefix(self.prompt.text()) {
+        let text = match before.strip_prefix(self.prompt.text().trim_ascii_end()) {
             // The line that the command was typed on, with nothing to be seen of it.
-            Some(text) => text.strip_prefix(b"\n").unwrap_or(text),
+            Some(text) => {
+                let blanks = text.iter().take_while(|b| **b == b' ').count();
+                text.get(blanks..).and_then(|t| t.strip_prefix(b"\n")).unwrap_or(text)
+            }
             None => &before,
         };
         self.out.extend_from_slice(text);
@@ -407,9 +462,10 @@ impl Rows for Answer {
             self.some_text = false;
             return;
         }
+        let Some(line) = self.asked_of_us.without_question(line) else { return };
         if std::mem::take(&mut self.after_echo) {
             // Typed before the device's editor was ready, a command is echoed twice: by the terminal and by the editor.
-            let again = line.strip_prefix(self.prompt.text()).unwrap_or(line);
+            let again = line.strip_prefix(self.prompt.text().trim_ascii_end()).unwrap_or(line).trim_ascii_start();
             if again == self.command && !self.command.is_empty() {
                 return;
             }
@@ -417,7 +473,7 @@ impl Rows for Answer {
         if let Some(candidate) = &mut self.candidate {
             let expected = match candidate.lines.len() {
                 0 => line.trim_ascii_end() == candidate.line.trim_ascii_end(),
-                n if n % (1 + self.prompt.blanks) == 0 => self.prompt.is_line(line),
+                n if n % (1 + self.prompt.blanks) == 0 => self.prompt.is(line),
                 _ => line.is_empty(),
             };
             if expected && self.pending + self.perhaps > 0 && candidate.lines.len() < MOST_PROMPTS {
@@ -430,9 +486,10 @@ impl Rows for Answer {
             }
             self.drop_candidate();
         }
-        if self.pending + self.perhaps > 0 && self.prompt.is_line(line) {
+        if self.pending + self.perhaps > 0 && self.prompt.is(line) {
             // The prompt at which our empty line was read, with the next prompt close behind: or a line of the text.
-            self.candidate = Some(Candidate { line: line.to_vec(), text: 0, lines: vec![line.to_vec()], stood: false });
+            let (line, lines) = (line.to_vec(), vec![line.to_vec()]);
+            self.candidate = Some(Candidate { line, text: 0, lines, stood: false, seen_at: u64::MAX });
             return;
         }
         self.text(line);

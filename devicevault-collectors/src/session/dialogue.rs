@@ -1,13 +1,14 @@
 //! Finding the prompt: banners, questions and look-alikes before the first command, and after privileges were raised.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
-use devicevault_core::{Error, ErrorKind, ExposeSecret, Login};
+use devicevault_core::{Error, Login};
 use regex::bytes::Regex;
 
 use super::answer::at_end;
 use super::prompt::Prompt;
+use super::question::{self, Once, Secret};
 use super::screen::Rows;
-use crate::platform::{Answer, Confirm, Credential, Question};
+use crate::platform::{Answer, Confirm, Question};
 
 /// What the session is to do now that nothing more has come.
 #[derive(Debug)]
@@ -30,22 +31,13 @@ pub(crate) enum Move {
     Fail(Error),
 }
 
-/// Bytes that no `Debug` shows.
-pub(crate) struct Secret(pub(crate) Vec<u8>);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
 /// A dialogue that ends at a prompt.
 #[derive(Debug)]
 pub(crate) struct Dialogue<'a> {
     operation: &'static str,
     questions: &'a [Question],
     answered: Vec<u32>,
-    answered_at: Option<u64>,
+    once: Once,
     prompt: &'a Regex,
     pager: &'a Regex,
     confirm: Confirm,
@@ -53,6 +45,8 @@ pub(crate) struct Dialogue<'a> {
     login: &'a Login,
     typed: bool,
     candidate: Vec<u8>,
+    /// How often the screen had been redrawn when the empty line was typed.
+    typed_at: u64,
     lines: u64,
     lines_needed: u64,
     last: Vec<u8>,
@@ -62,8 +56,6 @@ pub(crate) struct Dialogue<'a> {
 
 /// More blank lines before a prompt are no answer to an empty line.
 const MOST_BLANKS: usize = 3;
-/// A question that is no credential's may be asked a few times.
-const MOST_ANSWERS: u32 = 5;
 
 impl<'a> Dialogue<'a> {
     pub(crate) fn new(
@@ -76,7 +68,7 @@ impl<'a> Dialogue<'a> {
             operation,
             questions,
             answered: vec![0; questions.len()],
-            answered_at: None,
+            once: Once::default(),
             prompt: &shell.prompt,
             pager: &shell.pager,
             confirm: shell.confirm,
@@ -84,6 +76,7 @@ impl<'a> Dialogue<'a> {
             login,
             typed: false,
             candidate: Vec::new(),
+            typed_at: 0,
             lines: 0,
             lines_needed: 0,
             last: Vec::new(),
@@ -117,7 +110,7 @@ impl<'a> Dialogue<'a> {
     }
 
     /// Nothing more has come: what now?
-    pub(crate) fn at_rest(&mut self, current: &[u8], redrawn: u64) -> Move {
+    pub(crate) fn at_rest(&mut self, current: &[u8], (redrawn, ended): (u64, u64)) -> Move {
         if self.lines < self.lines_needed {
             return Move::Wait;
         }
@@ -128,8 +121,9 @@ impl<'a> Dialogue<'a> {
             return Move::Space(start);
         }
         let asked = self.questions.iter().position(|q| q.expect.is_match(current));
-        if let Some(question) = asked {
-            return self.reply(question, redrawn);
+        let due = self.once.on(asked, ended);
+        if asked.is_some() {
+            return due.map_or(Move::Wait, |question| self.reply(question));
         }
         if self.typed
             && let Some(prompt) = twice(current).filter(|p| self.prompt.is_match(p) && *p == self.candidate)
@@ -147,9 +141,14 @@ impl<'a> Dialogue<'a> {
             return Move::WaitQuietly;
         }
         if self.typed {
-            return Move::Wait;
+            // The prompt may have been drawn anew on the same line.
+            let again = self.lines == 0
+                && redrawn > self.typed_at
+                && current.trim_ascii_end() == self.candidate.trim_ascii_end();
+            return if again { Move::WaitQuietly } else { Move::Wait };
         }
         self.typed = true;
+        self.typed_at = redrawn;
         self.candidate = current.to_vec();
         self.lines_needed = 0;
         self.forget();
@@ -158,55 +157,22 @@ impl<'a> Dialogue<'a> {
 
     /// Nothing more came for long enough after [`Move::WaitQuietly`].
     pub(crate) fn stayed_quiet(&self, current: &[u8]) -> Prompt {
-        Prompt::new(current, self.prompt, 0)
+        let prompt = Prompt::new(current, self.prompt, 0);
+        if self.typed && self.confirm != Confirm::Quiet { prompt.in_place() } else { prompt }
     }
 
-    fn reply(&mut self, index: usize, redrawn: u64) -> Move {
-        if self.answered_at == Some(redrawn) {
-            return Move::Wait;
-        }
+    fn reply(&mut self, index: usize) -> Move {
         let (Some(question), Some(times)) = (self.questions.get(index), self.answered.get_mut(index)) else {
             return Move::Wait;
         };
         *times += 1;
         let times = *times;
-        self.answered_at = Some(redrawn);
         self.typed = false;
         self.lines_needed = 0;
         self.forget();
-        let part = match &question.answer {
-            _ if times > MOST_ANSWERS => {
-                return Move::Fail(Error::new(
-                    ErrorKind::PromptLost,
-                    self.operation,
-                    "the device asks the same question again and again",
-                ));
-            }
-            Answer::Key(text) => return Move::Say(Secret(text.clone().into_bytes())),
-            Answer::Line(text) => return Move::Say(Secret(format!("{text}{}", self.line_end).into_bytes())),
-            Answer::Credential(part) => *part,
-        };
-        let (name, value) = match part {
-            Credential::Username => ("user name", Some(self.login.username.as_str())),
-            Credential::Password => ("password", self.login.password.as_ref().map(ExposeSecret::expose_secret)),
-            Credential::Enable => ("enable secret", self.login.enable.as_ref().map(ExposeSecret::expose_secret)),
-        };
-        if times > 1 {
-            let message = format!("the device did not accept the {name}");
-            return Move::Fail(
-                Error::new(ErrorKind::AuthRejected, self.operation, message)
-                    .hint("check the credential of this device"),
-            );
-        }
-        match value {
-            Some(value) => Move::Say(Secret(format!("{value}{}", self.line_end).into_bytes())),
-            None => {
-                let message = format!("the device asks for the {name}, and none is set");
-                Move::Fail(
-                    Error::new(ErrorKind::AuthRejected, self.operation, message)
-                        .hint("set it in the credential of this device"),
-                )
-            }
+        match question::reply(question, times, self.login, self.line_end, self.operation) {
+            Ok(text) => Move::Say(text),
+            Err(e) => Move::Fail(e),
         }
     }
 }

@@ -3,8 +3,10 @@
 mod answer;
 mod dialogue;
 mod prompt;
+mod question;
 mod screen;
 mod sequence;
 mod shell;
 
+pub(crate) use screen::last_line;
 pub(crate) use shell::Shell;

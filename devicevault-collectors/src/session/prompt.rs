@@ -13,13 +13,15 @@ pub(crate) struct Prompt {
     pub(crate) blanks: usize,
     /// The device shows nothing of what is typed, not even the line end: the next prompt stands right behind this one.
     pub(crate) mute: bool,
+    /// The device draws its prompt anew on the same line when an empty line is typed.
+    pub(crate) in_place: bool,
 }
 
 impl Prompt {
     /// The prompt `text`, which `pattern` matches.
     pub(crate) fn new(text: &[u8], pattern: &Regex, blanks: usize) -> Self {
         let varies = pattern.capture_names().flatten().any(|n| n.starts_with("varies"));
-        Self { text: text.to_vec(), varies: varies.then(|| pattern.clone()), blanks, mute: false }
+        Self { text: text.to_vec(), varies: varies.then(|| pattern.clone()), blanks, mute: false, in_place: false }
     }
 
     /// The same, of a device that shows nothing of what is typed.
@@ -28,20 +30,25 @@ impl Prompt {
         self
     }
 
+    /// The same, of a device that draws it anew on the same line.
+    pub(crate) fn in_place(mut self) -> Self {
+        self.in_place = true;
+        self
+    }
+
     /// As it was seen last.
     pub(crate) fn text(&self) -> &[u8] {
         &self.text
     }
 
-    /// Whether a line is this prompt and nothing else.
+    /// Whether a line is this prompt and nothing else. Blanks at its end do not count: they may still be under way when
+    /// the prompt is learned, or be lost when it is drawn again.
     pub(crate) fn is(&self, line: &[u8]) -> bool {
-        line == self.text
-            || self.varies.as_ref().is_some_and(|v| fixed(v, line).is_some_and(|f| Some(f) == fixed(v, &self.text)))
-    }
-
-    /// The same for a line that has ended: a blank at its end may be lost when the prompt is drawn again.
-    pub(crate) fn is_line(&self, line: &[u8]) -> bool {
-        self.is(line) || line.trim_ascii_end() == self.text.trim_ascii_end()
+        let bare = |text: &[u8]| text.trim_ascii_end().to_vec();
+        line.trim_ascii_end() == self.text.trim_ascii_end()
+            || self.varies.as_ref().is_some_and(|v| {
+                fixed(v, line).is_some_and(|f| fixed(v, &self.text).is_some_and(|own| bare(&f) == bare(&own)))
+            })
     }
 
     /// The length of what stands before the prompt on a line that ends in it.
@@ -49,7 +56,8 @@ impl Prompt {
         if self.is(line) {
             return Some(0);
         }
-        line.strip_suffix(self.text.as_slice()).filter(|_| !self.text.is_empty()).map(<[u8]>::len)
+        let text = self.text.trim_ascii_end();
+        line.trim_ascii_end().strip_suffix(text).filter(|_| !text.is_empty()).map(<[u8]>::len)
     }
 }
 
@@ -77,10 +85,11 @@ mod tests {
         let pattern = Regex::new(r"^(?<varies>\* )?(?<name>[\w-]+)\.(?<varies2>\d+) # $").unwrap();
         let prompt = Prompt::new(b"sw.1 # ", &pattern, 0);
         assert!(prompt.is(b"sw.1 # ") && prompt.is(b"sw.17 # ") && prompt.is(b"* sw.3 # "));
-        assert!(!prompt.is(b"sx.1 # ") && !prompt.is(b"sw.1 #") && !prompt.is(b"x sw.1 # "));
+        assert!(!prompt.is(b"sx.1 # ") && !prompt.is(b"sw.1 >") && !prompt.is(b"x sw.1 # "));
         let exact = Prompt::new(b"rtr#", &Regex::new("#$").unwrap(), 0);
-        assert!(exact.is(b"rtr#") && !exact.is(b"rtr# "));
+        assert!(exact.is(b"rtr#") && exact.is(b"rtr# ") && !exact.is(b"rtr#x") && !exact.is(b" rtr#"));
         assert_eq!(exact.at_end_of(b"no line end rtr#"), Some(12));
-        assert_eq!(exact.at_end_of(b"rtr# "), None);
+        assert_eq!(exact.at_end_of(b"rtr# "), Some(0));
+        assert_eq!(exact.at_end_of(b"rtr# no"), None);
     }
 }

@@ -29,6 +29,7 @@ pub struct Replay {
     echo: bool,
     at_once: bool,
     deaf_while_busy: bool,
+    redraws: bool,
 }
 
 /// A part of what a device sends.
@@ -66,6 +67,7 @@ impl Replay {
             echo: true,
             at_once: false,
             deaf_while_busy: false,
+            redraws: false,
         }
     }
 
@@ -122,6 +124,12 @@ impl Replay {
     /// Throws away what is typed while an answer is under way.
     pub fn deaf_while_busy(mut self) -> Self {
         self.deaf_while_busy = true;
+        self
+    }
+
+    /// Draws its prompt anew on the same line, without an echo, where a command prints nothing.
+    pub fn redraws_prompt(mut self) -> Self {
+        self.redraws = true;
         self
     }
 
@@ -297,8 +305,11 @@ impl Session {
 
     /// The next whole line that was typed.
     fn line(&mut self) -> Option<String> {
-        let end = self.typed.iter().position(|b| *b == b'\n')?;
-        let line = self.typed.split_to(end + 1);
+        let end = self.typed.iter().position(|b| matches!(*b, b'\r' | b'\n'))?;
+        let mut line = self.typed.split_to(end + 1);
+        if line.ends_with(b"\r") && self.typed.starts_with(b"\n") {
+            line.extend_from_slice(&self.typed.split_to(1));
+        }
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
         self.dialer.typed.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
         Some(line)
@@ -306,6 +317,10 @@ impl Session {
 
     fn run(&mut self, line: &str) {
         let device = self.dialer.device.clone();
+        if device.redraws && (line.is_empty() || device.pieces(line).is_some_and(<[Piece]>::is_empty)) {
+            self.text("\r\x1b[K");
+            return self.prompt();
+        }
         if device.echo {
             self.text(format!("{line}\r\n"));
         } else {

@@ -1,5 +1,6 @@
 //! Shells and commands over SSH.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use devicevault_ssh::{
 
 use super::{Dialer, Greeting, Link, RunEnd, Running, Terminal};
 use crate::options;
-use crate::platform::Platform;
+use crate::platform::{Channel, Platform};
 
 /// Dials over SSH.
 #[derive(Debug, Clone)]
@@ -42,6 +43,16 @@ const SURE_WINDOW: u32 = 2 << 20;
 impl SshDialer {
     /// Connects and logs in as the device's options say, by its platform's profile where they say none.
     pub(crate) async fn connect(&self, target: &Target, profile: Option<&str>, window: u32) -> Result<Connection> {
+        self.connect_as(&target.login.username, target, profile, window).await
+    }
+
+    async fn connect_as(
+        &self,
+        username: &str,
+        target: &Target,
+        profile: Option<&str>,
+        window: u32,
+    ) -> Result<Connection> {
         let device = &target.device;
         let server = Endpoint::new(device.host.as_str(), device.port.unwrap_or(SSH_PORT));
         let wrong = |e: SshError| core_error(e).with("device", &device.name);
@@ -53,7 +64,7 @@ impl SshDialer {
             .with_profile(profile)
             .with_host_key(policy)
             .with_timeouts(target.limits.connect, target.limits.login);
-        let mut credentials = Credentials::new(&target.login.username);
+        let mut credentials = Credentials::new(username);
         if let Some(key) = &target.login.private_key {
             let passphrase = target.login.passphrase.as_ref().map(|p| p.expose_secret().to_owned());
             credentials = credentials.with_private_key(key.expose_secret(), passphrase);
@@ -69,9 +80,20 @@ impl SshDialer {
 #[async_trait]
 impl Dialer for SshDialer {
     async fn dial(&self, target: &Target, platform: &Platform) -> Result<Box<dyn Link>> {
-        let connection = self.connect(target, platform.ssh_profile.as_deref(), SURE_WINDOW).await?;
+        let username = username(target, platform)?;
+        let profile = platform.ssh_profile.as_deref();
+        let connection = self.connect_as(&username, target, profile, SURE_WINDOW).await?;
         Ok(Box::new(SshLink { connection: Some(connection) }))
     }
+}
+
+/// The user name, with what the platform says of its terminal in it; a user's own such words stay alone.
+fn username<'t>(target: &'t Target, platform: &Platform) -> Result<Cow<'t, str>> {
+    let name = target.login.username.as_str();
+    let shell = options::channel(&target.device, platform.channel)? == Channel::Shell;
+    let suffix = platform.shell.as_ref().map_or("", |s| s.login_suffix.as_str());
+    let own = suffix.chars().next().is_none_or(|first| name.contains(first));
+    Ok(if shell && !own { format!("{name}{suffix}").into() } else { name.into() })
 }
 
 #[derive(Debug)]

@@ -58,8 +58,15 @@ const QUIET: Variant = Variant { session: "confirm = \"quiet\"", marker: "" };
 
 /// Talks to the device as a platform of this variant.
 async fn talk(variant: &Variant, dialer: &ReplayDialer, sink: &mut RecordingSink) -> Result<()> {
+    talk_as(&platform(variant), dialer, sink).await
+}
+
+fn platform(variant: &Variant) -> String {
+    PLATFORM.replace("SESSION", variant.session).replace("MARKER", variant.marker)
+}
+
+async fn talk_as(text: &str, dialer: &ReplayDialer, sink: &mut RecordingSink) -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
-    let text = PLATFORM.replace("SESSION", variant.session).replace("MARKER", variant.marker);
     std::fs::write(folder.path().join("acme.toml"), text).unwrap();
     let platforms = PlatformSet::built_in().with_folder(folder.path()).unwrap();
     let collector = CliCollector::new(Arc::new(platforms), Arc::new(dialer.clone()));
@@ -189,6 +196,71 @@ async fn text_without_a_line_end_stays_without() {
     assert_eq!(content(&sink, "config"), "a\nlast");
     let sink = collected(&WHEN_READ, with_config(vec![])).await;
     assert_eq!(content(&sink, "config"), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_that_is_drawn_anew_without_an_echo_ends_what_prints_nothing() {
+    for variant in [PLAIN, WHEN_READ, MARKED, QUIET] {
+        for chunk in [1, 3, usize::MAX] {
+            let sink = collected(&variant, device().redraws_prompt().chunk(chunk)).await;
+            assert_eq!(content(&sink, "config"), CONFIG, "chunk {chunk}");
+            assert_eq!(suspects(&sink), 0, "{:?}", sink.notes());
+            // A configuration that prints nothing at all is no configuration that is known to be whole.
+            let sink = collected(&variant, device().answer("show config", vec![]).redraws_prompt().chunk(chunk)).await;
+            assert_eq!(content(&sink, "config"), "");
+            assert_eq!(suspects(&sink), 1, "{:?}", sink.notes());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_blank_of_a_prompt_may_come_late() {
+    for chunk in [1, 5, 6, 7, 13] {
+        let device = Replay::new("rtr-1# ").greeting(vec![text("\nwelcome\n")]).chunk(chunk);
+        let device = device.answer("terminal length 0", vec![]).answer("show config", vec![text(CONFIG)]);
+        for variant in [PLAIN, WHEN_READ, MARKED, QUIET] {
+            let sink = collected(&variant, device.clone().answer("show version", vec![text("1\n")])).await;
+            assert_eq!(content(&sink, "config"), CONFIG, "chunk {chunk}");
+            assert_eq!(suspects(&sink), 0, "chunk {chunk}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_in_the_middle_of_an_answer_is_answered_and_is_no_text() {
+    let asking = |question: &str| {
+        let pieces = vec![text("one\n"), Piece::Question(question.as_bytes().to_vec()), text("two\nend\n")];
+        with_config(pieces)
+    };
+    let commands = r#"commands = [{ run = "show config", questions = [
+        { expect = 'passwords\? \[Y\]> ?$', answer = "n" },
+        { expect = '^Password: ?$', credential = "enable" },
+    ] }]"#;
+    for question in ["Do you want to mask passwords? [Y]> ", "Password: "] {
+        for chunk in [1, 4, usize::MAX] {
+            let dialer = ReplayDialer::new(asking(question).chunk(chunk));
+            let mut sink = RecordingSink::new().wanting(["config"]);
+            let platform = platform(&PLAIN).replacen(r#"commands = ["show config"]"#, commands, 1);
+            talk_as(&platform, &dialer, &mut sink).await.unwrap();
+            assert_eq!(content(&sink, "config"), "one\ntwo\nend\n", "{question} {chunk}");
+            assert_eq!(suspects(&sink), 0);
+        }
+    }
+    // Nobody answers what the platform does not know, and the error shows it.
+    let mut sink = RecordingSink::new();
+    let e = talk(&PLAIN, &ReplayDialer::new(asking("Really? [y/n] ")), &mut sink).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Timeout);
+    assert!(e.to_string().contains("Really?") && e.hint_text().unwrap().contains("questions"), "{e:?}");
+    assert!(sink.content("config").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pager_that_takes_no_notice_of_a_key_is_given_another() {
+    let unseen = Piece::Pager(b" --More-- \r\x1b[Kno".to_vec(), b"t lost\r\n".to_vec());
+    let seen = Piece::Pager(b" --More-- ".to_vec(), b"\r\x1b[K".to_vec());
+    let sink = collected(&PLAIN, with_config(vec![text("one\n"), seen, unseen, text("end\n")])).await;
+    assert_eq!(content(&sink, "config"), "one\nnot lost\nend\n");
+    assert_eq!(suspects(&sink), 0);
 }
 
 #[tokio::test(start_paused = true)]

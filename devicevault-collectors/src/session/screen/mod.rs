@@ -34,6 +34,7 @@ pub(crate) struct Screen {
     sequence: Option<Sequence>,
     redrawn: u64,
     garbled: u64,
+    ended: u64,
     pager: Option<Pager>,
     /// The pager was taken away, and nothing was written since.
     pager_gone: bool,
@@ -86,6 +87,11 @@ impl Screen {
     /// Grows with everything that is not merely appended to the line: the line has ended, or was redrawn.
     pub(crate) fn redrawn(&self) -> u64 {
         self.redrawn
+    }
+
+    /// How many lines have ended.
+    pub(crate) fn ended(&self) -> u64 {
+        self.ended
     }
 
     /// How often something was read that cannot have been meant.
@@ -171,6 +177,7 @@ impl Screen {
             }
             rows.line(text);
             self.redrawn += 1;
+            self.ended += 1;
             bytes = rest.get(1..).unwrap_or_default();
         }
         bytes
@@ -267,6 +274,7 @@ impl Screen {
 
     fn end_line(&mut self, rows: &mut impl Rows) {
         self.redrawn += 1;
+        self.ended += 1;
         self.mistaken_pagers += u64::from(std::mem::take(&mut self.doubtful_pager));
         if let Some(pager) = self.pager.take() {
             let end = pager.start + pager.text.len();
@@ -362,6 +370,18 @@ impl Screen {
             self.line.drain(self.cursor..end);
         }
     }
+}
+
+/// The line that the cursor stands on when all this was sent.
+pub(crate) fn last_line(sent: &[u8]) -> Vec<u8> {
+    struct Nowhere;
+    impl Rows for Nowhere {
+        fn line(&mut self, _text: &[u8]) {}
+        fn part(&mut self, _text: &[u8]) {}
+    }
+    let mut screen = Screen::default();
+    screen.feed(sent, &mut Nowhere);
+    screen.current().into_owned()
 }
 
 /// Turns blanks that erased something into blanks.

@@ -8,8 +8,9 @@ use tokio::time::{Instant, timeout};
 use super::Shell;
 use crate::platform::ShellRules;
 use crate::session::answer::{Answer, Doubts};
-use crate::session::dialogue::{Dialogue, Move, Secret};
+use crate::session::dialogue::{Dialogue, Move};
 use crate::session::prompt::Prompt;
+use crate::session::question::{Asked, Secret};
 use crate::session::screen::Screen;
 use crate::transport::Terminal;
 
@@ -30,6 +31,7 @@ impl Shell {
         let mut shell = Self {
             terminal,
             rules: rules.clone(),
+            login: login.clone(),
             limits: limits.clone(),
             screen: Screen::default(),
             prompt: Prompt::new(b"", &rules.prompt, 0),
@@ -58,8 +60,9 @@ impl Shell {
                     .hint("check the enable secret of this device"));
             }
         }
-        for command in &rules.setup {
-            shell.start(command, Answer::new(command, &shell.prompt, rules.echo).brief()).await?;
+        for setup in &rules.setup {
+            let answer = Answer::new(&setup.run, &shell.prompt, rules.echo).asking(Asked::new(&setup.questions));
+            shell.start(&setup.run, answer.brief()).await?;
             while shell.next().await?.is_some() {}
         }
         Ok(shell)
@@ -73,7 +76,7 @@ impl Shell {
                 self.screen.feed(&bytes, &mut dialogue);
             }
             let mut quiet = false;
-            match dialogue.at_rest(&self.screen.current(), self.screen.redrawn()) {
+            match dialogue.at_rest(&self.screen.current(), (self.screen.redrawn(), self.screen.ended())) {
                 Move::Wait => {}
                 Move::WaitQuietly => quiet = true,
                 Move::Space(start) => self.answer_pager(start).await?,

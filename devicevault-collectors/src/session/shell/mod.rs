@@ -7,14 +7,15 @@ mod logout;
 use std::time::Duration;
 
 use bytes::Bytes;
-use devicevault_core::{Error, ErrorKind, Result, StepLimits};
+use devicevault_core::{Error, ErrorKind, Login, Result, StepLimits};
 use regex::bytes::Regex;
 use tokio::time::{Instant, timeout};
 
 use crate::escape::shown;
-use crate::platform::{Echo, ShellRules};
+use crate::platform::{Echo, Question, ShellRules};
 use crate::session::answer::{Answer, Doubts, Next, Rules};
 use crate::session::prompt::Prompt;
+use crate::session::question::{self, Asked, Secret};
 use crate::session::screen::{Rows, Screen};
 use crate::transport::Terminal;
 
@@ -23,6 +24,7 @@ use crate::transport::Terminal;
 pub(crate) struct Shell {
     terminal: Box<dyn Terminal>,
     rules: ShellRules,
+    login: Login,
     limits: StepLimits,
     screen: Screen,
     prompt: Prompt,
@@ -47,9 +49,9 @@ const QUIET: Duration = Duration::from_millis(250);
 impl Shell {
     /// Types a command and waits for its echo. After this, [`stray`](Shell::stray) tells whether anything but the prompt
     /// came between the last answer and this command: then that answer was not complete.
-    pub(crate) async fn ask(&mut self, command: &str, end_marker: Option<Regex>) -> Result<()> {
-        let answer = Answer::new(command, &self.prompt, self.rules.echo).ends_with(end_marker);
-        self.start(command, answer).await
+    pub(crate) async fn ask(&mut self, command: &str, questions: &[Question], end_marker: Option<Regex>) -> Result<()> {
+        let answer = Answer::new(command, &self.prompt, self.rules.echo).asking(Asked::new(questions));
+        self.start(command, answer.ends_with(end_marker)).await
     }
 
     async fn start(&mut self, command: &str, answer: Answer) -> Result<()> {
@@ -60,7 +62,7 @@ impl Shell {
         self.mistaken_pagers = self.screen.mistaken_pagers();
         self.ended_pagers = self.screen.ended_pagers();
         self.garbled = self.screen.garbled();
-        self.answer = Some(answer.after_prompts(self.late_prompts));
+        self.answer = Some(answer.after_prompts(self.late_prompts).typed_at(self.screen.redrawn()));
         self.heard = Instant::now();
         self.deadline = self.heard + self.limits.command;
         self.longest_gap = Duration::ZERO;
@@ -138,13 +140,14 @@ impl Shell {
             return Ok(());
         }
         let rules = Rules { pager: &self.rules.pager, confirm: self.rules.confirm };
-        match answer.at_rest(rules, &self.screen.current(), self.screen.redrawn()) {
+        match answer.at_rest(rules, &self.screen.current(), (self.screen.redrawn(), self.screen.ended())) {
             Next::Complete => return Ok(()),
             Next::Wait => {}
             Next::WaitQuietly => return self.wait_quietly().await,
             Next::Space(start) => self.answer_pager(start).await?,
             Next::Answered(start) => self.screen.answered_pager(start),
             Next::EmptyLine => self.type_line("").await?,
+            Next::Reply { question, times } => self.reply(question, times).await?,
         }
         self.wait().await
     }
@@ -163,16 +166,22 @@ impl Shell {
                     .with("limit", format!("{} s", self.limits.command.as_secs_f32())));
             }
             if silent >= inactivity {
-                return Err(self
-                    .lost(ErrorKind::Timeout, "the device says nothing more")
-                    .with("after", format!("{} s", inactivity.as_secs_f32()))
-                    .with("last line", self.shown_line()));
+                return Err(self.nothing_more());
             }
             let until = [third, third * 2].into_iter().find(|t| *t > silent).unwrap_or(inactivity);
             match timeout((until - silent).min(left), self.terminal.read()).await {
                 Ok(received) => return self.received(received),
                 Err(_) => {
                     let confirm = self.rules.confirm;
+                    let (current, redrawn) = (self.screen.current(), self.screen.redrawn());
+                    if self.answer.as_mut().is_some_and(|a| a.is_over(&current, redrawn)) {
+                        return Ok(());
+                    }
+                    if until < inactivity && self.answer.as_mut().is_some_and(|a| a.page_again(redrawn)) {
+                        drop(current);
+                        self.terminal.write(Bytes::from_static(b" ")).await?;
+                        continue;
+                    }
                     if until < inactivity && self.answer.as_mut().is_some_and(|a| a.ask_again(confirm)) {
                         self.type_line("").await?;
                     }
@@ -239,6 +248,28 @@ impl Shell {
         self.terminal.write(format!("{text}{}", self.rules.line_end).into()).await
     }
 
+    /// Answers what the device asks before it goes on with its answer.
+    async fn reply(&mut self, question: usize, times: u32) -> Result<()> {
+        let Some(question) = self.answer.as_ref().and_then(|a| a.questions().get(question)) else { return Ok(()) };
+        let reply = question::reply(question, times, &self.login, &self.rules.line_end, "run command");
+        let Secret(text) = reply.map_err(|e| e.with("command", &self.command))?;
+        self.terminal.write(text.into()).await
+    }
+
+    /// The error for a device that has fallen silent before its prompt.
+    fn nothing_more(&self) -> Error {
+        let e = self
+            .lost(ErrorKind::Timeout, "the device says nothing more")
+            .with("after", format!("{} s", self.limits.inactivity.as_secs_f32()))
+            .with("last line", self.shown_line());
+        let current = self.screen.current();
+        if matches!(current.trim_ascii_end().last(), Some(b'?' | b']' | b')' | b':')) {
+            e.hint("if that is a question, the command's `questions` in the platform file can answer it")
+        } else {
+            e
+        }
+    }
+
     async fn answer_pager(&mut self, start: usize) -> Result<()> {
         self.screen.answered_pager(start);
         self.terminal.write(Bytes::from_static(b" ")).await
@@ -262,7 +293,7 @@ struct Late<'a> {
 
 impl Rows for Late<'_> {
     fn line(&mut self, text: &[u8]) {
-        if self.prompt.is_line(text) {
+        if self.prompt.is(text) {
             self.prompts += 1;
         } else {
             self.text |= !text.trim_ascii().is_empty();
