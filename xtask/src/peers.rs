@@ -25,7 +25,7 @@ enum What {
 use What::{Folder, Programs, PythonModule};
 
 /// A new one is a new line.
-const PEERS: [Peer; 14] = [
+const PEERS: &[Peer] = &[
     Peer { word: "dropbear", what: Programs(&["dropbear"]), package: "dropbear-bin" },
     Peer { word: "frr", what: Programs(&["vtysh", "bgpd"]), package: "frr" },
     Peer { word: "git", what: Programs(&["git"]), package: "git" },

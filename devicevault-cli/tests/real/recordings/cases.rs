@@ -100,7 +100,7 @@ fn make(bytes: &[u8], rules: Arc<TextRules>, views: &mut Views) {
 
 /// A case is a text or an expression; what stands for a secret in it is any mask of ours.
 fn holds(text: &str, case: &str) -> bool {
-    let masks = Regex::new(r"<(?:secret|configuration|certificate|key) (?:hidden|removed)>").expect("an expression");
+    let masks = Regex::new(r"<?(?:secret|configuration|certificate|key) (?:hidden|removed)>").expect("an expression");
     let expression = masks.replace_all(case, "<secret[^>]*>");
     Regex::new(&format!("(?m){expression}")).is_ok_and(|e| e.is_match(text)) || text.contains(case)
 }
