@@ -104,7 +104,10 @@ impl PlatformSet {
     /// `Config` when there is none, with names that are near it.
     pub fn get(&self, name: &str) -> Result<Arc<Platform>> {
         let wanted = name.to_ascii_lowercase();
-        match self.names.get(&wanted).and_then(|i| self.entries.get(*i)) {
+        let known = |name: &str| self.names.get(name).and_then(|i| self.entries.get(*i));
+        // Names of other tools say by their ending how the device is reached.
+        let bare = || ["_ssh", "_telnet", "_serial"].iter().find_map(|ending| wanted.strip_suffix(ending));
+        match known(&wanted).or_else(|| bare().and_then(known)) {
             Some(entry) => entry.compiled(),
             None => Err(Error::new(ErrorKind::Config, "find platform", "there is no platform of this name")
                 .with("platform", name.escape_debug())

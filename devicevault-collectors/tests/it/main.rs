@@ -3,6 +3,7 @@
 
 mod conformance;
 mod files;
+mod names;
 mod platforms;
 #[path = "../../../devicevault-ssh/tests/it/relay.rs"]
 mod relay;

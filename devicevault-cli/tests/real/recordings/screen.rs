@@ -49,9 +49,9 @@ fn line(text: &str) -> String {
                     cells.push(' ');
                 }
                 if at < cells.len() {
-                    cells[at] = c
+                    cells[at] = c;
                 } else {
-                    cells.push(c)
+                    cells.push(c);
                 }
                 at += 1;
             }
