@@ -201,4 +201,10 @@ impl Platform {
         let rules = self.artefacts.iter().find(move |a| a.info.name == artefact);
         rules.into_iter().flat_map(|a| &a.commands).filter_map(|c| c.spellings.first().map(String::as_str))
     }
+
+    /// The commands that an artefact is made from, in every spelling that is tried.
+    pub fn spellings(&self, artefact: &str) -> impl Iterator<Item = &str> {
+        let rules = self.artefacts.iter().find(move |a| a.info.name == artefact);
+        rules.into_iter().flat_map(|a| &a.commands).flat_map(|c| &c.spellings).map(String::as_str)
+    }
 }

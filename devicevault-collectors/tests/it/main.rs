@@ -10,5 +10,6 @@ mod relay;
 mod replayed;
 #[path = "../../../devicevault-ssh/tests/it/server.rs"]
 mod server;
+mod sessions;
 mod simulated;
 mod texts;
