@@ -52,7 +52,7 @@ fn ready(config: DestinationConfig, backend: Result<Arc<dyn StorageBackend>>, cl
         Ok(backend) => (backend, retry, None),
         Err(e) => (UnreadyBackend::new(e.clone()), RetryPolicy::never(), Some(e)),
     };
-    let options = DestinationOptions::default().with_view(config.view).with_retry(retry);
+    let options = DestinationOptions::default().with_view(config.view).with_retry(retry).with_look_again(true);
     let destination = Destination::new(config.id.clone(), backend, options, clock.clone());
     Ready { config, destination, error }
 }

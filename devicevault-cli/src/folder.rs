@@ -36,7 +36,14 @@ pub(crate) async fn archive_with_index(
         Some(folder) => {
             let state = adhoc::state(folder)?;
             if Instance::exists(&state) {
-                return Archive::of_instance(Instance::open(context, &state).await?).await;
+                match Instance::open(context, &state).await {
+                    Ok(instance) => return Archive::of_instance(instance).await,
+                    // On a read-only share or a full disk its lock cannot be written; what is there can be looked at.
+                    Err(e) => context.ui.warn(&format!(
+                        "its index cannot be used, so that only what is there is looked at, not what is missing: {}",
+                        e.to_record().message
+                    )),
+                }
             }
             of_manifests(context, folder, damaged).await
         }

@@ -74,6 +74,7 @@ pub(crate) async fn back_up(
     devices: Vec<Device>,
     options: &RoundOptions,
 ) -> Result<RoundOutcome> {
+    refuse_unknown_artefacts(instance, &devices, &options.selection)?;
     // Closes runs of processes that died, before new ones begin.
     instance.catalog.pending().await?;
     let destinations = ready_destinations(context, instance).await?;
@@ -135,6 +136,33 @@ pub(crate) async fn back_up(
         delivered,
         waiting: delivery::waiting(&spool).await?,
     })
+}
+
+/// A misspelt artefact must not make a round of nothing that ends well. What a collector cannot tell of a device
+/// beforehand is not held against a name.
+fn refuse_unknown_artefacts(instance: &Instance, devices: &[Device], selection: &Selection) -> Result<()> {
+    let Selection::Only(names) = selection else { return Ok(()) };
+    let mut known = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    for device in devices {
+        // Devices that differ in nothing but name and address have the same artefacts.
+        if !seen.insert((&device.collector, &device.platform, &device.options)) {
+            continue;
+        }
+        let Ok(collector) = instance.collectors.get(&device.collector) else { return Ok(()) };
+        match collector.artefacts(&Target::new(device.clone(), devicevault_core::Login::default())) {
+            Ok(artefacts) => known.extend(artefacts.into_iter().map(|a| a.name)),
+            Err(_) => return Ok(()),
+        }
+    }
+    let unknown: Vec<_> = names.iter().filter(|n| !known.contains(*n)).map(|n| n.escape_debug().to_string()).collect();
+    if unknown.is_empty() || devices.is_empty() {
+        return Ok(());
+    }
+    let known: Vec<_> = known.into_iter().collect();
+    Err(Error::new(ErrorKind::Config, "select artefacts", "none of these devices has an artefact of this name")
+        .with("artefact", unknown.join(", "))
+        .hint(format!("they have: {}", known.join(", "))))
 }
 
 /// An engine over an instance.

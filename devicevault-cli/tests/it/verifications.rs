@@ -63,3 +63,29 @@ async fn a_folder_is_verified_with_its_index_and_without() {
     std::fs::create_dir(person.path("empty")).unwrap();
     person.asks(&["verify", "--from", "empty"]).await.ended(2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_whose_file_is_gone_is_not_unchanged() {
+    let (fleet, person) = switch().await;
+    let device = &fleet.devices()[0];
+    person.backs_up(device, &[]).await.good();
+    for hurt in [|f: &std::path::Path| std::fs::remove_file(f), |f: &std::path::Path| std::fs::write(f, "cut")] {
+        hurt(&stored(&person, "backups", "running-config")[0]).unwrap();
+        let rows = person.backs_up(device, &["--json"]).await.good().json();
+        let config = rows.as_array().unwrap().iter().find(|r| r["artefact"] == "running-config").unwrap().clone();
+        let path = person.path("backups").join(config["path"].as_str().unwrap());
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(config["size"], bytes.len(), "{rows}");
+        for file in stored(&person, "backups", "running-config").iter().filter(|f| **f != path) {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_artefact_is_told_before_anything_is_begun() {
+    let (fleet, person) = switch().await;
+    let told = person.backs_up(&fleet.devices()[0], &["--artefact", "running-confg"]).await.ended(2);
+    assert!(told.err.contains("running-confg") && told.err.contains("running-config"), "{}", told.err);
+    assert_eq!(fleet.stats().connections, 0);
+}

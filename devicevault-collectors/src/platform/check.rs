@@ -81,6 +81,10 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     }
     let shell = match file.session {
         None => None,
+        // Silence proves nothing: that the device reads the logout tells that it had come to its prompt.
+        Some(s) if s.confirm == Confirm::Quiet && file.logout.command.is_none() => {
+            return Err(wrong("session.confirm", "`quiet` needs a logout: `[logout]` with its `command`"));
+        }
         Some(s) => Some(ShellRules {
             prompt: s.prompt.0,
             pager: match s.pager {

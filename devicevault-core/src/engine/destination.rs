@@ -7,7 +7,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::retry::RetryPolicy;
 use crate::clock::Clock;
-use crate::storage::{Entry, StorageBackend, StorageRef};
+use crate::run::Copy;
+use crate::storage::{Entry, StorageBackend, StorageRef, VerifyDepth};
 use crate::{Body, DestinationId, Error, ErrorKind, Result, View};
 
 /// How a destination is used.
@@ -22,12 +23,21 @@ pub struct DestinationOptions {
     pub max_wait: Duration,
     /// How often storing is tried.
     pub retry: RetryPolicy,
+    /// Look whether a copy is there, by its size, before it is relied upon once more; one that somebody removed or cut
+    /// off is stored anew. For destinations where a look is cheap.
+    pub look_again: bool,
 }
 
 impl Default for DestinationOptions {
     /// Originals, in batches of up to 256 that wait 5 ms, tried three times.
     fn default() -> Self {
-        Self { view: View::Original, max_batch: 256, max_wait: Duration::from_millis(5), retry: RetryPolicy::default() }
+        Self {
+            view: View::Original,
+            max_batch: 256,
+            max_wait: Duration::from_millis(5),
+            retry: RetryPolicy::default(),
+            look_again: false,
+        }
     }
 }
 
@@ -50,6 +60,13 @@ impl DestinationOptions {
     #[must_use]
     pub fn with_max_batch(mut self, entries: usize) -> Self {
         self.max_batch = entries;
+        self
+    }
+
+    /// Sets whether copies are looked at before they are relied upon.
+    #[must_use]
+    pub fn with_look_again(mut self, look: bool) -> Self {
+        self.look_again = look;
         self
     }
 
@@ -113,6 +130,15 @@ impl Destination {
     #[must_use]
     pub fn backend(&self) -> &Arc<dyn StorageBackend> {
         &self.backend
+    }
+
+    /// Whether a copy that is recorded can be relied upon. What cannot be looked at now is left to verification.
+    pub(super) async fn still_has(&self, copy: &Copy) -> bool {
+        let Some(at) = copy.storage_ref.as_ref().filter(|_| self.options.look_again) else { return true };
+        match self.backend.verify(at, None, VerifyDepth::Size).await {
+            Ok(verdict) => verdict.is_good(),
+            Err(e) => e.kind() != ErrorKind::NotFound,
+        }
     }
 
     /// Stores one entry, in a batch with others that come at the same time.

@@ -3,6 +3,7 @@
 //! collect (limit, normalise, views, hash) → compare → store at each destination → record → tell.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 
@@ -110,13 +111,13 @@ async fn artefact(engine: &Inner, job: &Job, run: &Run, it: &Collected) -> Resul
             continue;
         }
         match known.and_then(|b| b.copies.iter().find(|c| is_good_at(c, destination))) {
-            Some(copy) => extended.push((destination, copy)),
-            None => missing.push(destination),
+            Some(copy) if destination.still_has(copy).await => extended.push((destination, copy)),
+            _ => missing.push(destination),
         }
     }
 
     let first = latest.reference.is_none() && latest.suspect.is_none();
-    let what = Plan { engine, job, run, it, backup, taken_at: run.start.started_at, suspect: &suspect, first };
+    let what = Plan { engine, job, run, it, backup, taken_at: after(&latest, run), suspect: &suspect, first };
     let copies = join_all(missing.iter().map(|d| what.store(d))).await;
 
     let mut result = ArtefactResult::new(&it.info.name, it.info.kind, it.info.mandatory);
@@ -155,6 +156,20 @@ async fn artefact(engine: &Inner, job: &Job, run: &Run, it: &Collected) -> Resul
         outcomes.push(Outcome::Extended { backup, destinations, seen: now });
     }
     Ok((result, outcomes))
+}
+
+/// When a new version was taken: now, and in any case after the one before. A clock that stood wrong for an hour would
+/// otherwise make its version the latest one for as long as it was ahead.
+fn after(latest: &Latest, run: &Run) -> Timestamp {
+    let now = run.start.started_at;
+    let newest = [&latest.reference, &latest.suspect].into_iter().flatten().map(|b| b.first_seen).max();
+    let Some(next) = newest.and_then(|t| t.checked_add(Duration::from_micros(1)).ok()) else { return now };
+    if next > now {
+        tracing::warn!(event = "clock_behind", task_id = %run.start.task_id, task_identifier = %run.start.task_identifier,
+            device = %run.start.device_name, stage = "storing", clock = %now, last_backup = %next,
+            "the clock stands before the last backup; the new version is dated right behind it");
+    }
+    now.max(next)
 }
 
 /// What all copies of one artefact have in common.
@@ -289,7 +304,7 @@ impl Plan<'_> {
             size: self.it.original.size,
             content: self.it.content,
             first_seen: self.taken_at,
-            last_seen: now,
+            last_seen: now.max(self.taken_at),
             suspect: self.suspect.to_vec(),
             pinned: false,
             metadata: self.job.metadata.clone(),

@@ -163,3 +163,29 @@ async fn what_nothing_could_be_restored_from_is_refused() {
     only_redacted.without_original = true;
     assert!(house.engine.back_up(&only_redacted).await.unwrap().state.is_good());
 }
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_once_does_not_keep_its_version_the_latest() {
+    let manual = Arc::new(devicevault_testkit::clock::ManualClock::new());
+    let catalog = Arc::new(devicevault_testkit::memory::MemoryCatalog::with_clock(manual.clone()));
+    let key = devicevault_core::text::InstanceKey::new([7; 32]);
+    let engine = devicevault_core::Engine::builder(catalog.clone(), key).clock(manual.clone()).build();
+    let backend = Arc::new(MemoryBackend::new());
+    let job = job(
+        Script::new(vec![config("hostname a\nend\n"), config("hostname b\nend\n"), config("hostname b\nend\n")]),
+        vec![destination("main", backend.clone(), View::Original)],
+    );
+    let right = devicevault_core::Clock::now(&*manual);
+    manual.set(right + std::time::Duration::from_secs(365 * 86_400));
+    engine.back_up(&job).await.unwrap();
+    manual.set(right);
+    assert_eq!(engine.back_up(&job).await.unwrap().state, RunState::Succeeded);
+    let newest = catalog.find(&Query::default(), Page::first(1)).await.unwrap().items.remove(0);
+    let at = newest.copies[0].storage_ref.clone().unwrap();
+    let bytes = devicevault_core::StorageBackendExt::read_all(&*backend, &at, 1000).await.unwrap();
+    assert_eq!(bytes, b"hostname b\nend\n");
+    assert!(newest.last_seen >= newest.first_seen);
+    // And what is there is found again, instead of being stored with every run.
+    assert_eq!(engine.back_up(&job).await.unwrap().state, RunState::Unchanged);
+    assert_eq!(backend.len(), 2);
+}
