@@ -8,7 +8,7 @@ use devicevault_core::{ArtifactInfo, Error, ErrorKind, Result, check_artefact_na
 use regex::bytes::{Regex, RegexSetBuilder};
 
 use super::file::{
-    ArtefactSection, BlockSection, CommandSection, DetectSection, Expression, LineSection, PlatformFile,
+    ArtefactSection, BlockSection, CommandSection, Confirm, DetectSection, Expression, LineSection, PlatformFile,
     QuestionSection, SecretSection, SetupSection, SignSection, TextOr,
 };
 use super::place::{Fault, located, wrong};
