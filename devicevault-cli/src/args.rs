@@ -7,8 +7,8 @@ use devicevault_core::Result;
 
 use crate::Exit;
 use crate::commands::{
-    accept, backup, demo, destination, device, diff, download, history, init, key, platform, retention, run, show,
-    system, verify,
+    accept, backup, demo, destination, device, diff, download, history, init, key, platform, policy, retention, run,
+    show, system, verify,
 };
 use crate::context::Context;
 use crate::logs::LogArgs;
@@ -92,6 +92,9 @@ pub(crate) enum Command {
     /// Look after destinations: where backups are kept
     #[command(subcommand)]
     Destination(destination::DestinationCommand),
+    /// Say which devices go where
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// List, show and check platforms
     #[command(subcommand)]
     Platform(platform::PlatformCommand),
@@ -131,6 +134,7 @@ impl Command {
             Self::Init(args) => init::run(context, &args).await,
             Self::Device(command) => device::run(context, command).await,
             Self::Destination(command) => Box::pin(destination::run(context, command)).await,
+            Self::Policy(command) => Box::pin(policy::run(context, command)).await,
             Self::Platform(command) => platform::run(context, command).await,
             Self::Backup(args) => Box::pin(backup::run(context, *args)).await,
             Self::Run(command) => run::run(context, command).await,

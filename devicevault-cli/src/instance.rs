@@ -186,6 +186,18 @@ impl Instance {
         }
     }
 
+    /// The policy of this name.
+    ///
+    /// # Errors
+    /// `NotFound` that names those that are alike.
+    pub(crate) async fn policy(&self, name: &str) -> Result<Policy> {
+        let mut all = self.policies().await?;
+        match all.iter().position(|p| p.name == name) {
+            Some(at) => Ok(all.swap_remove(at)),
+            None => Err(no_such("policy", name, all.iter().map(|p| p.name.as_str()))),
+        }
+    }
+
     /// What time it is.
     pub(crate) fn now(&self) -> Timestamp {
         self.parts.clock.now()

@@ -52,6 +52,7 @@ mod range;
 mod reference;
 mod report;
 mod round;
+mod routing;
 mod secrets;
 mod selection;
 mod ui;

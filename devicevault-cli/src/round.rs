@@ -8,8 +8,8 @@ use devicevault_core::catalog::{Page, RunQuery};
 use devicevault_core::engine::{Job, Limits, RetryPolicy, Selection};
 use devicevault_core::run::{Outcome, Run, RunState};
 use devicevault_core::{
-    BackupId, Clock, DestinationId, Device, Engine, Error, ErrorKind, EventSink, Result, RunId, Spool, StepLimits,
-    Target, View,
+    BackupId, Clock, DestinationId, Device, DeviceId, Engine, Error, ErrorKind, EventSink, Result, RunId, Spool,
+    StepLimits, Target, View,
 };
 use futures::{StreamExt as _, stream};
 
@@ -18,6 +18,7 @@ use crate::delivery::{self, Delivered};
 use crate::destinations::{Ready, test_all};
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
+use crate::routing::{Deciding, Route};
 use crate::secrets::Secrets;
 use crate::ui::progress::Progress;
 use crate::unready::UnreadyCollector;
@@ -27,6 +28,8 @@ use crate::unready::UnreadyCollector;
 pub(crate) struct RoundOptions {
     /// Which artefacts.
     pub(crate) selection: Selection,
+    /// Which policies say where to.
+    pub(crate) deciding: Deciding,
     /// Devices that are talked to at a time; `None`: as many as the engine does by itself.
     pub(crate) sessions: Option<usize>,
     /// The longest silence of a device in each step.
@@ -77,7 +80,8 @@ pub(crate) async fn back_up(
     refuse_unknown_artefacts(instance, &devices, &options.selection)?;
     // Closes runs of processes that died, before new ones begin.
     instance.catalog.pending().await?;
-    let destinations = ready_destinations(context, instance).await?;
+    let (routes, unrouted) = routes(instance, &devices, options).await?;
+    let destinations = ready_destinations(context, instance, &routes).await?;
     let mut secrets = Secrets::default();
     secrets.ask(&devices)?;
 
@@ -85,12 +89,12 @@ pub(crate) async fn back_up(
     let spool = instance.spool().await?;
     let engine = engine(instance, options, progress.clone(), context.clock().clone(), spool.clone());
     let begun = context.clock().monotonic();
-    let mut ended: BTreeMap<String, Result<Run>> = BTreeMap::new();
+    let mut ended: BTreeMap<String, Result<Run>> = unrouted;
     let mut delivered = Vec::new();
     let total = devices.len();
 
     let interrupted = {
-        let jobs = jobs(instance, &devices, &destinations, secrets, options)?;
+        let jobs = jobs(instance, &devices, routes, &destinations, secrets, options)?;
         let mut runs = Box::pin(engine.back_up_all(jobs));
         // Beside the devices: what waits for a slow destination delays none of them.
         let catch_up = delivery::deliver(&engine, &destinations);
@@ -189,23 +193,46 @@ pub(crate) fn engine(
         .build()
 }
 
-/// Opens and tests every destination. One that is not ready delays nothing else: what it is to have waits for it.
-async fn ready_destinations(context: &Context, instance: &Instance) -> Result<Vec<Ready>> {
-    let open = instance.destinations().await?;
-    if open.is_empty() {
+type Routes = BTreeMap<DeviceId, Route>;
+
+/// Where each device's backups go; beside it, by name, the devices for which that cannot be said.
+async fn routes(
+    instance: &Instance,
+    devices: &[Device],
+    options: &RoundOptions,
+) -> Result<(Routes, BTreeMap<String, Result<Run>>)> {
+    let destinations = instance.inventory.destinations().await?;
+    if !destinations.iter().any(|d| d.enabled) {
         return Err(Error::new(ErrorKind::Config, "plan backup", "there is no destination to store at"));
     }
+    let (mut routes, mut unrouted) = (Routes::new(), BTreeMap::new());
+    for device in devices {
+        match Route::of(device, &options.deciding, &destinations, &options.selection) {
+            Ok(route) => drop(routes.insert(device.id.clone(), route)),
+            Err(e) => drop(unrouted.insert(device.name.clone(), Err(e))),
+        }
+    }
+    match unrouted.pop_first() {
+        Some((_, Err(e))) if routes.is_empty() => Err(e),
+        first => {
+            unrouted.extend(first);
+            Ok((routes, unrouted))
+        }
+    }
+}
+
+/// Opens and tests the destinations that are to be stored at. One that is not ready delays nothing else: what it is to
+/// have waits for it.
+async fn ready_destinations(context: &Context, instance: &Instance, routes: &Routes) -> Result<Vec<Ready>> {
+    let used: BTreeSet<_> = routes.values().flat_map(|r| r.takes.keys()).collect();
+    let open = instance.destinations_where(|d| d.enabled && used.contains(&d.id)).await?;
     let tested = test_all(context, open).await;
     let keeps = |d: &&Ready| d.config.view == View::Original;
-    if !tested.iter().filter(keeps).any(|d| d.error.is_none()) {
+    let needed = routes.values().any(|r| !r.without_original);
+    if needed && !tested.iter().filter(keeps).any(|d| d.error.is_none()) {
         let first = tested.iter().filter(keeps).find_map(|d| d.error.clone());
-        return Err(first.unwrap_or_else(|| {
-            Error::new(
-                ErrorKind::Config,
-                "plan backup",
-                "no destination keeps the original, so nothing could be restored",
-            )
-        }));
+        return Err(first
+            .unwrap_or_else(|| Error::new(ErrorKind::Internal, "plan backup", "no destination keeps the original")));
     }
     for (name, e) in tested.iter().filter_map(|d| Some((&d.config.name, d.error.as_ref()?))) {
         context.ui.warn(&format!("destination {name}: {}", e.to_record().message));
@@ -217,6 +244,7 @@ async fn ready_destinations(context: &Context, instance: &Instance) -> Result<Ve
 fn jobs(
     instance: &Instance,
     devices: &[Device],
+    routes: Routes,
     destinations: &[Ready],
     secrets: Secrets,
     options: &RoundOptions,
@@ -236,11 +264,14 @@ fn jobs(
     };
     let destinations: Vec<_> = destinations.iter().map(|d| d.destination.clone()).collect();
     let plan = Arc::new((destinations, secrets, collectors, limits, retry, options.clone()));
-    Ok(stream::iter(devices.to_vec())
-        .map(move |device| {
+    let mut routes = routes;
+    let routed: Vec<_> = devices.iter().filter_map(|d| Some((d.clone(), routes.remove(&d.id)?))).collect();
+    Ok(stream::iter(routed)
+        .map(move |(device, route)| {
             let plan = plan.clone();
             async move {
                 let (destinations, secrets, collectors, limits, retry, options) = &*plan;
+                let destinations = destinations.iter().filter(|d| route.takes.contains_key(d.id())).cloned();
                 let ready = match &collectors[&device.collector] {
                     Ok(collector) => secrets.login(&device).await.map(|login| (login, collector.clone())),
                     Err(e) => Err(e.clone()),
@@ -249,9 +280,12 @@ fn jobs(
                     (devicevault_core::Login::default(), UnreadyCollector::new(&device.collector, e))
                 });
                 let target = Target::new(device, login).with_limits(limits.clone());
-                let mut job = Job::new(target, collector, destinations.clone());
-                job.selection = options.selection.clone();
-                job.metadata = options.metadata.clone();
+                let mut job = Job::new(target, collector, destinations.collect());
+                job.selection = route.selection();
+                job.takes = route.takes;
+                job.without_original = route.without_original;
+                job.metadata = route.metadata;
+                job.metadata.extend(options.metadata.clone());
                 job.retry = retry.clone();
                 job
             }

@@ -54,9 +54,10 @@ pub(crate) fn destination_defaults(kind: &str) -> (View, BTreeMap<String, String
     }
 }
 
-/// Refuses settings that a kind does not have: a slip must not leave a store unsealed.
+/// Refuses settings that a kind does not have: a slip must not leave a store unsealed. Names with a dot are those of
+/// features of all kinds (`retention.last`), which check them.
 fn only(config: &DestinationConfig, known: &[&str]) -> Result<()> {
-    match config.options.keys().find(|name| !known.contains(&name.as_str())) {
+    match config.options.keys().find(|name| !known.contains(&name.as_str()) && !name.contains('.')) {
         None => Ok(()),
         Some(name) => Err(Error::new(ErrorKind::Config, "open destination", "its kind has no such option")
             .with("option", name.escape_debug())

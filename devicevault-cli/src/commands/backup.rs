@@ -11,6 +11,7 @@ use super::device::fields::{self, FieldArgs, key_value};
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::round::{self, RoundOptions};
+use crate::routing::Deciding;
 use crate::ui::human;
 use crate::{Exit, adhoc, report, selection};
 
@@ -22,6 +23,7 @@ use crate::{Exit, adhoc, report, selection};
 Examples:
   devicevault backup core-rtr1 core-rtr2
   devicevault backup --all --sessions 50
+  devicevault backup --policy core
   devicevault backup --site zurich --tag core --artefact running-config
   devicevault backup --all --metadata ticket=CHG0042 --json
 
@@ -39,6 +41,9 @@ pub(crate) struct BackupArgs {
     /// All that are enabled
     #[arg(long)]
     all: bool,
+    /// Devices that this policy selects, and only where it sends them; may be given several times
+    #[arg(long = "policy", value_name = "NAME", conflicts_with = "host")]
+    policies: Vec<String>,
     /// Of this platform; with --host: the device's platform
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
@@ -89,8 +94,9 @@ fn sessions(s: &str) -> Result<usize, String> {
 }
 
 pub(crate) async fn run(context: &Context, args: BackupArgs) -> Result<Exit> {
-    let options = RoundOptions {
+    let mut options = RoundOptions {
         selection: selection::artefacts(&args.artefacts)?,
+        deciding: Deciding::Nothing,
         sessions: args.sessions,
         timeout: args.timeout,
         deadline: args.deadline,
@@ -99,7 +105,11 @@ pub(crate) async fn run(context: &Context, args: BackupArgs) -> Result<Exit> {
     };
     let (instance, devices) = match (&args.host, &args.to) {
         (Some(host), Some(to)) => ad_hoc(context, &args, host, to).await?,
-        _ => at_home(context, &args).await?,
+        _ => {
+            let (instance, devices, deciding) = at_home(context, &args).await?;
+            options.deciding = deciding;
+            (instance, devices)
+        }
     };
     let done = Box::pin(round::back_up(context, &instance, devices, &options)).await?;
     report::round(context, &instance, &done).await
@@ -127,7 +137,7 @@ async fn ad_hoc(
 }
 
 /// Devices of the home.
-async fn at_home(context: &Context, args: &BackupArgs) -> Result<(Instance, Vec<Device>)> {
+async fn at_home(context: &Context, args: &BackupArgs) -> Result<(Instance, Vec<Device>, Deciding)> {
     let refuse = |why: &str, hint: &str| Err(Error::new(ErrorKind::Config, "choose devices", why).hint(hint));
     let fields = &args.fields;
     let mut selector = Selector::default();
@@ -136,10 +146,10 @@ async fn at_home(context: &Context, args: &BackupArgs) -> Result<(Instance, Vec<
     selector.group.clone_from(&fields.group);
     selector.tags = fields.tags.iter().cloned().collect();
     selector.platform.clone_from(&args.platform);
-    if selector == Selector::default() && !args.all {
+    if selector == Selector::default() && !args.all && args.policies.is_empty() {
         return refuse(
             "it is not said which devices are to be backed up",
-            "name devices, or give --all, --site, --group, --tag, --platform or --host",
+            "name devices, or give --all, --policy, --site, --group, --tag, --platform or --host",
         );
     }
     let login = &fields.login;
@@ -158,7 +168,11 @@ async fn at_home(context: &Context, args: &BackupArgs) -> Result<(Instance, Vec<
         );
     }
     let instance = context.instance().await?;
-    let devices = instance.inventory.devices(&selector).await?;
+    let deciding = deciding(&instance, &args.policies).await?;
+    let mut devices = instance.inventory.devices(&selector).await?;
+    if let Deciding::Named(policies) = &deciding {
+        devices.retain(|d| policies.iter().any(|p| p.devices.matches(d)));
+    }
     for name in &selector.names {
         if !devices.iter().any(|d| d.name == *name) {
             // Looked up alone, a name that only the other options exclude is found.
@@ -180,5 +194,17 @@ async fn at_home(context: &Context, args: &BackupArgs) -> Result<(Instance, Vec<
             refuse("no enabled device fits", "`devicevault device list` shows all")
         };
     }
-    Ok((instance, devices))
+    Ok((instance, devices, deciding))
+}
+
+/// Which policies say where to: those that are named, else those in force.
+async fn deciding(instance: &Instance, names: &[String]) -> Result<Deciding> {
+    if names.is_empty() {
+        return Ok(Deciding::InForce(instance.policies().await?));
+    }
+    let mut named = Vec::new();
+    for name in names {
+        named.push(instance.policy(name).await?);
+    }
+    Ok(Deciding::Named(named))
 }

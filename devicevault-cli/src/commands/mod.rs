@@ -11,6 +11,7 @@ pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod platform;
+pub(crate) mod policy;
 pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod show;

@@ -16,6 +16,7 @@ mod kills;
 mod own_programs;
 mod pages;
 mod person;
+mod policies;
 mod refusals;
 mod retention;
 mod rounds;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::destination::Destination;
 use super::retry::RetryPolicy;
 use crate::run::Trigger;
-use crate::{Collector, Error, ErrorKind, Result, Target, View};
+use crate::{Collector, DestinationId, Error, ErrorKind, Result, Target, View};
 
 /// Which artefacts of a device are taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Job {
     pub destinations: Vec<Arc<Destination>>,
     /// Which artefacts.
     pub selection: Selection,
+    /// Which of them a destination takes that does not take them all.
+    pub takes: BTreeMap<DestinationId, Selection>,
     /// What asked for it.
     pub triggered_by: Trigger,
     /// Name of the job that attempts share; drawn where absent.
@@ -62,12 +64,18 @@ impl Job {
             collector,
             destinations,
             selection: Selection::All,
+            takes: BTreeMap::new(),
             triggered_by: Trigger::Manual,
             task_identifier: None,
             metadata: BTreeMap::new(),
             retry: RetryPolicy::default(),
             without_original: false,
         }
+    }
+
+    /// Whether an artefact goes to a destination.
+    pub(super) fn goes_to(&self, artefact: &str, destination: &DestinationId) -> bool {
+        self.takes.get(destination).is_none_or(|selection| selection.contains(artefact))
     }
 
     /// Refuses what would not be a backup.

@@ -107,7 +107,8 @@ async fn artefact(engine: &Inner, job: &Job, run: &Run, it: &Collected) -> Resul
 
     let (mut extended, mut missing) = (Vec::new(), Vec::new());
     for destination in &job.destinations {
-        if it.info.kind == Kind::Binary && destination.view() != View::Original {
+        let binary = it.info.kind == Kind::Binary && destination.view() != View::Original;
+        if binary || !job.goes_to(&it.info.name, destination.id()) {
             continue;
         }
         match known.and_then(|b| b.copies.iter().find(|c| is_good_at(c, destination))) {

@@ -189,3 +189,21 @@ async fn a_clock_that_was_ahead_once_does_not_keep_its_version_the_latest() {
     assert_eq!(engine.back_up(&job).await.unwrap().state, RunState::Unchanged);
     assert_eq!(backend.len(), 2);
 }
+
+#[tokio::test]
+async fn a_destination_gets_only_the_artefacts_that_go_there() {
+    let house = house();
+    let (all, some, none) =
+        (Arc::new(MemoryBackend::new()), Arc::new(MemoryBackend::new()), Arc::new(MemoryBackend::new()));
+    let destinations = vec![
+        destination("all", all.clone(), View::Original),
+        destination("some", some.clone(), View::Original),
+        destination("none", none.clone(), View::Original),
+    ];
+    let mut job = job(Script::new(vec![config("hostname a\nend\n")]), destinations);
+    let only = |name: &str| devicevault_core::engine::Selection::Only([name.to_owned()].into());
+    job.takes = [("some".into(), only("running-config")), ("none".into(), only("inventory"))].into();
+    let run = house.engine.back_up(&job).await.unwrap();
+    assert_eq!((run.state, all.len(), some.len(), none.len()), (RunState::Succeeded, 1, 1, 0));
+    assert_eq!(run.artefacts[0].copies.len(), 2);
+}

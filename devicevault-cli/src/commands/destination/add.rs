@@ -5,7 +5,7 @@ use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::storage::StorageBackend;
 use devicevault_core::{DestinationId, Error, ErrorKind, Result, View};
 
-use super::fields::{OptionArgs, ViewArg, check_name};
+use super::fields::{OptionArgs, ViewArg, check_name, check_options};
 use super::state;
 use crate::Exit;
 use crate::context::Context;
@@ -52,6 +52,7 @@ pub(super) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
     let mut config = DestinationConfig::new(&args.name, &args.kind, args.view.map_or(view, View::from));
     config.options = defaults;
     args.options.apply(&instance.home, &mut config.options)?;
+    check_options(&config.options)?;
     config.enabled = !args.disabled;
     config.created_at = Some(context.clock().now());
     config.created_by = Some(context.user());

@@ -4,7 +4,7 @@ use clap::Args;
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::{Error, ErrorKind, Result, View};
 
-use super::fields::{OptionArgs, ViewArg};
+use super::fields::{OptionArgs, ViewArg, check_options};
 use super::guard::refuse_without_original;
 use super::state;
 use crate::Exit;
@@ -49,6 +49,7 @@ pub(super) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
         }
     }
     args.options.apply(&instance.home, &mut after.options)?;
+    check_options(&after.options)?;
     if !args.without_original {
         refuse_without_original(&instance, |d| Some(if d.id == after.id { after.clone() } else { d })).await?;
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use devicevault_core::retention::Retention;
 use devicevault_core::{Error, ErrorKind, Result, View};
 
 use crate::commands::device::fields::key_value;
@@ -88,6 +89,20 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
     Err(Error::new(ErrorKind::Config, "check name", format!("this is no name for a {what}"))
         .with("name", name.escape_debug())
         .hint("use up to 64 letters, digits, dots, hyphens and underscores, a letter or digit first"))
+}
+
+/// Checks the settings that features of all kinds have: those with a dot in their name.
+///
+/// # Errors
+/// `Config` that names the setting.
+pub(crate) fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
+    Retention::from_options(options)?;
+    match options.keys().find(|name| name.contains('.') && !name.starts_with("retention.")) {
+        None => Ok(()),
+        Some(name) => Err(Error::new(ErrorKind::Config, "check options", "nothing has such an option")
+            .with("option", name.escape_debug())
+            .hint("`devicevault retention show --help` names those of retention")),
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod state;
 mod switch;
 mod test;
 
+pub(crate) use fields::{check_name, check_options};
+
 use clap::Subcommand;
 use devicevault_core::Result;
 

@@ -1,0 +1,105 @@
+//! Policies: which devices go where, and that each device is asked once whatever selects it.
+
+use std::collections::BTreeSet;
+
+use devicevault_testkit::sim::{Fleet, SimDevice};
+use serde_json::Value;
+
+use crate::person::{Answer, Person};
+use crate::sight::devices;
+
+/// Four switches, two at each site; the home has a second sealed store.
+async fn home() -> (Fleet, Person) {
+    let (fleet, person) = devices((0..4).map(|i| SimDevice::cisco_ios(format!("sw{i}")))).await;
+    person.moves_in(&fleet).await;
+    for (i, site) in ["zurich", "zurich", "bern", "bern"].into_iter().enumerate() {
+        person.asks(&["device", "edit", &format!("sw{i}"), "--site", site]).await.good();
+    }
+    person.asks(&["destination", "add", "offsite", "--kind", "plain", "--path", "offsite"]).await.good();
+    (fleet, person)
+}
+
+/// `artefact@destination` of everything that a round stored of a device.
+fn went(round: &Value, device: &str) -> BTreeSet<String> {
+    let rows = round.as_array().unwrap().iter().filter(|r| r["device"] == device);
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    let copies = rows.flat_map(|r| {
+        let copies = r["copies"].as_array().unwrap().iter();
+        copies.map(|c| format!("{}@{}", text(&r["artefact"]), text(&c["destination"]))).collect::<Vec<_>>()
+    });
+    copies.collect()
+}
+
+fn set(all: &[&str]) -> BTreeSet<String> {
+    all.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_go_where_their_policies_send_them_and_the_others_everywhere() {
+    let (fleet, person) = home().await;
+    let zurich = ["--site", "zurich", "--artefact", "running-config", "--to", "store", "--metadata", "owner=noc"];
+    person.asks(&[&["policy", "add", "zurich"][..], &zurich].concat()).await.good();
+    let second = ["policy", "add", "sw0-too", "--device", "sw0", "--artefact", "inventory", "--to", "offsite"];
+    person.asks(&second).await.good();
+    let round = person.asks(&["backup", "--all", "--json"]).await.good().json();
+    assert_eq!(fleet.stats().logins, 4, "each device is asked once");
+    assert_eq!(went(&round, "sw0"), set(&["running-config@store", "inventory@offsite"]));
+    assert_eq!(went(&round, "sw1"), set(&["running-config@store"]));
+    let everywhere = went(&round, "sw2");
+    assert_eq!(everywhere.len(), 3 * 3, "{everywhere:?}");
+    let history = person.asks(&["history", "sw1", "--json"]).await.good().json();
+    assert_eq!(history[0]["metadata"]["owner"], "noc");
+
+    // By name: its devices alone, and only where it sends them.
+    let round = person.asks(&["backup", "--policy", "sw0-too", "--json"]).await.good().json();
+    assert_eq!((went(&round, "sw0"), round.as_array().unwrap().len()), (set(&["inventory@offsite"]), 1));
+    let round = person.asks(&["backup", "--policy", "zurich", "sw1", "--json"]).await.good().json();
+    assert_eq!((went(&round, "sw1"), round.as_array().unwrap().len()), (set(&["running-config@store"]), 1));
+
+    let shown = person.asks(&["policy", "show", "zurich", "--json"]).await.good().json();
+    assert_eq!((&shown["selected"][0], &shown["selected"][1]), (&"sw0".into(), &"sw1".into()), "{shown}");
+    assert!(person.asks(&["policy", "list"]).await.good().out.contains("site zurich"));
+    // Out of force, its devices go by the default.
+    person.asks(&["policy", "edit", "zurich", "--enabled", "no"]).await.good();
+    let round = person.asks(&["backup", "sw1", "--json"]).await.good().json();
+    assert_eq!(went(&round, "sw1").len(), 3 * 3);
+    person.asks(&["policy", "remove", "zurich", "sw0-too"]).await.good();
+    assert_eq!(person.asks(&["policy", "list", "--json"]).await.good().json(), Value::Array(Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_without_anything_to_restore_from_is_refused_unless_it_is_meant() {
+    let (_fleet, person) = home().await;
+    let refused = |answer: Answer, text: &str| assert!(answer.err.contains(text), "{answer:?}");
+    let texts = ["policy", "add", "texts", "--site", "bern", "--to", "git"];
+    refused(person.asks(&texts).await.ended(2), "--without-original");
+    person.asks(&[&texts[..], &["--without-original"]].concat()).await.good();
+    let round = person.asks(&["backup", "--site", "bern", "--json"]).await.good().json();
+    assert!(went(&round, "sw2").iter().all(|w| w.ends_with("@git")), "{round}");
+
+    person.asks(&["policy", "add", "zurich", "--site", "zurich", "--to", "offsite", "--to", "git"]).await.good();
+    // It relies on that destination alone.
+    let answer = person.asks(&["destination", "disable", "offsite"]).await.ended(2);
+    refused(answer, "zurich");
+    refused(person.asks(&["destination", "remove", "git"]).await.ended(1), "a policy names it");
+    refused(person.asks(&["policy", "edit", "zurich", "--to", "git"]).await.ended(2), "--without-original");
+    person.asks(&["destination", "disable", "offsite", "--without-original"]).await.good();
+    // Its devices cannot be backed up as they should, and that is told; the others are.
+    let answer = person.asks(&["backup", "--all"]).await.ended(3);
+    refused(answer, "no destination keeps the original");
+
+    for (args, text) in [
+        (&["policy", "add", "x", "--to", "stoer"][..], "did you mean store?"),
+        (&["policy", "add", "x", "--device", "nobody"], "no device of this name"),
+        (&["policy", "add", "x", "--credential", "nobody"], "no credential of this name"),
+        (&["policy", "add", "zurich"], "of this name already"),
+        (&["policy", "show", "zurch"], "did you mean zurich?"),
+        (&["backup", "--policy", "zurch"], "did you mean zurich?"),
+        (&["policy", "edit", "nobody", "--to", "git"], "no policy of this name"),
+    ] {
+        refused(person.asks(args).await.ended(1), text);
+    }
+    refused(person.asks(&["policy", "add", "x", "--artefact", "../x"]).await.ended(2), "artefact");
+    refused(person.asks(&["policy", "add", "x", "--option", "retention.lost=3"]).await.ended(2), "retention.lost");
+    refused(person.asks(&["policy", "add", "x", "--option", "retenshun.last=3"]).await.ended(2), "retenshun");
+}
