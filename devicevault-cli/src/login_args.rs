@@ -34,6 +34,18 @@ pub(crate) struct LoginArgs {
     /// The passphrase of the key is the first line that this command prints
     #[arg(long, value_name = "COMMAND", group = "passphrase")]
     key_passphrase_command: Option<String>,
+    /// OpenSSH certificate of the key (a file that ends in -cert.pub)
+    #[arg(long, value_name = "FILE")]
+    certificate_file: Option<PathBuf>,
+    /// Offer the keys of the SSH agent (SSH_AUTH_SOCK); it is never forwarded
+    #[arg(long)]
+    agent: bool,
+    /// Of the agent's keys, this one alone: its fingerprint SHA256:… or its comment; may be given several times
+    #[arg(long = "agent-key", value_name = "KEY")]
+    agent_keys: Vec<String>,
+    /// The user name that `enable` asks for [default: that of the login]
+    #[arg(long, value_name = "NAME")]
+    enable_user: Option<String>,
     /// The enable secret is in this environment variable
     #[arg(long, alias = "enable-password-env", value_name = "VAR", group = "enable")]
     enable_env: Option<String>,
@@ -55,6 +67,12 @@ impl LoginArgs {
             check_not_empty("user", user)?;
             login.username = Some(user.clone());
         }
+        if let Some(user) = &self.enable_user {
+            check_not_empty("enable-user", user)?;
+            login.enable_username = Some(user.clone());
+        }
+        login.agent |= self.agent || !self.agent_keys.is_empty();
+        login.agent_keys.extend(self.agent_keys.iter().cloned());
         let sets = [
             (
                 &mut login.password,
@@ -65,6 +83,7 @@ impl LoginArgs {
                 )?,
             ),
             (&mut login.private_key, secret_ref(None, self.key_file.as_deref(), None)?),
+            (&mut login.certificate, secret_ref(None, self.certificate_file.as_deref(), None)?),
             (
                 &mut login.passphrase,
                 secret_ref(

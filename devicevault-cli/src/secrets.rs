@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devicevault_core::{Device, Error, ErrorKind, Login, Result, SecretRef, SecretString};
+use devicevault_core::{AgentAccess, Device, Error, ErrorKind, Hop, Login, LoginRef, Result, SecretRef, SecretString};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -68,19 +68,46 @@ impl Secrets {
     }
 
     async fn resolve(&self, device: &Device) -> Result<Login> {
-        let refs = &device.login;
-        let mut login = Login::default();
+        let mut login = self.secrets(&device.login).await?;
         login.username = user(device);
-        login.password = self.one("password", refs.password.as_ref(), Reading::FirstLine).await?;
-        login.private_key = self.one("private key", refs.private_key.as_ref(), Reading::Whole).await?;
-        login.passphrase = self.one("passphrase", refs.passphrase.as_ref(), Reading::FirstLine).await?;
-        login.enable = self.one("enable secret", refs.enable.as_ref(), Reading::FirstLine).await?;
         if lacks_secret(device) {
             let Some(password) = self.asked.get(&login.username) else {
                 return Err(Error::new(ErrorKind::Config, "log in", "the device has neither password nor key")
-                    .hint("give --password-env, --password-file, --password-command or --key-file, or run this on a terminal to be asked"));
+                    .hint("give --password-env, --password-file, --password-command, --key-file or --agent, or run this on a terminal to be asked"));
             };
             login.password = Some(password.clone());
+        }
+        let mut jump = Vec::with_capacity(device.jump.len());
+        for hop in &device.jump {
+            jump.push(self.of_hop(hop, &login).await.map_err(|e| e.with("jump host", hop.host.escape_debug()))?);
+        }
+        login.jump = jump;
+        Ok(login)
+    }
+
+    /// The login of a jump host: its own, or the device's where it names none.
+    async fn of_hop(&self, hop: &Hop, device: &Login) -> Result<Login> {
+        let mut login = if hop.login.proves() { self.secrets(&hop.login).await? } else { device.clone() };
+        login.username = hop.login.username.clone().unwrap_or_else(|| match login.username.as_str() {
+            "" => device.username.clone(),
+            own => own.to_owned(),
+        });
+        login.enable = None;
+        Ok(login)
+    }
+
+    /// What a login refers to, without a user name that is not told.
+    async fn secrets(&self, refs: &LoginRef) -> Result<Login> {
+        let mut login = Login::default();
+        login.username = refs.username.clone().unwrap_or_default();
+        login.password = self.one("password", refs.password.as_ref(), Reading::FirstLine).await?;
+        login.private_key = self.one("private key", refs.private_key.as_ref(), Reading::Whole).await?;
+        login.passphrase = self.one("passphrase", refs.passphrase.as_ref(), Reading::FirstLine).await?;
+        login.certificate = self.one("certificate", refs.certificate.as_ref(), Reading::Whole).await?;
+        login.enable_username.clone_from(&refs.enable_username);
+        login.enable = self.one("enable secret", refs.enable.as_ref(), Reading::FirstLine).await?;
+        if refs.agent {
+            login.agent = Some(agent(refs)?);
         }
         Ok(login)
     }
@@ -100,7 +127,16 @@ fn user(device: &Device) -> String {
 
 /// Whether the device has to be logged in to and it is not said how. Collectors of other kinds judge for themselves.
 fn lacks_secret(device: &Device) -> bool {
-    wiring::needs_login(device) && device.login.password.is_none() && device.login.private_key.is_none()
+    wiring::needs_login(device) && !device.login.proves()
+}
+
+/// The agent of the person or service that runs the program.
+fn agent(refs: &LoginRef) -> Result<AgentAccess> {
+    match std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()) {
+        Some(socket) => Ok(AgentAccess::new(socket, refs.agent_keys.clone())),
+        None => Err(Error::new(ErrorKind::Config, "ask SSH agent", "there is none: SSH_AUTH_SOCK is not set")
+            .hint("start one with `eval $(ssh-agent)` and add the key with ssh-add, or use --key-file")),
+    }
 }
 
 async fn read(what: &'static str, at: &SecretRef, reading: Reading) -> Result<SecretString> {

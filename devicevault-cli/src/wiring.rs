@@ -1,13 +1,15 @@
 //! The one place where concrete collectors, stores and catalogs are named.
 
+mod host_keys;
 pub(crate) mod keys;
+mod reach;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use devicevault_collectors::{
-    CliCollector, Platform, PlatformSet, PlatformSource, ScpCollector, SftpCollector, SshDialer, options,
+    CliCollector, Platform, PlatformSet, PlatformSource, ScpCollector, SftpCollector, SshDialer, Transports, options,
 };
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::text::InstanceKey;
@@ -25,6 +27,8 @@ use devicevault_storage::spool::{DiskSpool, SpoolOptions};
 use devicevault_testkit::sim::{Fleet, SimDevice};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::host_keys::{HostKeys, Server, server, servers};
+pub(crate) use self::reach::{clear_text_warning, set_proxy_command, set_source_address, set_transport};
 use crate::app::{App, BackendSettings};
 
 /// Kinds of destinations.
@@ -213,7 +217,7 @@ pub(crate) fn shipped_collectors(platforms: Option<&Path>, known_hosts: &Path) -
     Ok(vec![
         Arc::new(SftpCollector::new(platforms.clone(), dialer.clone())),
         Arc::new(ScpCollector::new(platforms.clone(), dialer.clone())),
-        Arc::new(CliCollector::new(platforms, Arc::new(dialer))),
+        Arc::new(CliCollector::new(platforms, Arc::new(Transports::new(dialer)))),
     ])
 }
 
@@ -221,14 +225,14 @@ pub(crate) fn shipped_collectors(platforms: Option<&Path>, known_hosts: &Path) -
 ///
 /// # Errors
 /// `Config` that lists the profiles.
-pub(crate) fn set_ssh_profile(device: &mut Device, profile: &str) -> Result<()> {
+pub(crate) fn set_ssh_profile(settings: &mut BTreeMap<String, String>, profile: &str) -> Result<()> {
     let known = Profile::ALL.map(Profile::as_str);
     if !known.contains(&profile) {
         return Err(Error::new(ErrorKind::Config, "read device options", "there is no such SSH profile")
             .with("profile", profile.escape_debug())
             .hint(format!("it is {}", known.join(", "))));
     }
-    device.options.insert(options::PROFILE.to_owned(), profile.to_owned());
+    settings.insert(options::PROFILE.to_owned(), profile.to_owned());
     Ok(())
 }
 
@@ -236,7 +240,7 @@ pub(crate) fn set_ssh_profile(device: &mut Device, profile: &str) -> Result<()> 
 ///
 /// # Errors
 /// `Config` for anything else.
-pub(crate) fn set_host_key(device: &mut Device, trust: &str) -> Result<()> {
+pub(crate) fn set_host_key(settings: &mut BTreeMap<String, String>, trust: &str) -> Result<()> {
     let (key, other) = match trust {
         "first-use" | "strict" => (options::HOST_KEY, options::FINGERPRINT),
         _ => {
@@ -247,8 +251,8 @@ pub(crate) fn set_host_key(device: &mut Device, trust: &str) -> Result<()> {
             (options::FINGERPRINT, options::HOST_KEY)
         }
     };
-    device.options.remove(other);
-    device.options.insert(key.to_owned(), trust.to_owned());
+    settings.remove(other);
+    settings.insert(key.to_owned(), trust.to_owned());
     Ok(())
 }
 

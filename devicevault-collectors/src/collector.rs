@@ -1,6 +1,7 @@
 //! The collector `cli`: a platform's commands, given over a transport.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -56,7 +57,12 @@ impl Collector for CliCollector {
         }
         let started = Instant::now();
         let link = self.dialer.dial(target, &platform).await?;
-        let left = target.limits.login.saturating_sub(started.elapsed());
+        for note in link.notes() {
+            out.note(note);
+        }
+        // What lies on the way has times of its own.
+        let spent = if target.device.jump.is_empty() { started.elapsed() } else { Duration::ZERO };
+        let left = target.limits.login.saturating_sub(spent);
         let conversation = Conversation::begin(link, &platform, target, channel, left).await?;
         let mut visit = Visit { conversation, platform: &platform, open: false };
         for artefact in wanted {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::escape::shown;
 use crate::platform::{Channel, Platform, Question, ShellRules};
-use crate::session::Shell;
+use crate::session::{LoginBounds, Shell};
 use crate::transport::{Link, RunEnd, Running};
 
 /// An open conversation with a device.
@@ -155,7 +155,9 @@ async fn open_shell(link: &mut dyn Link, platform: &Platform, target: &Target, l
     let started = Instant::now();
     let late = || Error::new(ErrorKind::Timeout, "open shell", "the device opens no shell in time");
     let opened = timeout(left, link.shell(rules.columns, rules.rows)).await.map_err(|_| late())??;
-    Shell::open(opened, rules, &target.login, &target.limits, left.saturating_sub(started.elapsed())).await
+    let left = left.saturating_sub(started.elapsed());
+    let bounds = LoginBounds { left, by_prompts: !link.is_logged_in() };
+    Shell::open(opened, rules, &target.login, &target.limits, bounds).await
 }
 
 async fn within<T>(limit: Duration, command: &str, work: impl Future<Output = T>) -> Result<T> {

@@ -35,7 +35,8 @@ impl fmt::Debug for Scrubber {
 
 impl Scrubber {
     pub(crate) fn new(login: &Login) -> Self {
-        let known = [&login.password, &login.enable, &login.passphrase].into_iter().flatten();
+        let logins = std::iter::once(login).chain(&login.jump);
+        let known = logins.flat_map(|l| [&l.password, &l.enable, &l.passphrase]).flatten();
         let mut secrets: Vec<String> = Vec::new();
         for secret in known.map(SecretString::expose_secret).filter(|s| s.chars().count() >= SHORTEST) {
             // Texts of devices are escaped before they are told.

@@ -130,7 +130,9 @@ async fn ad_hoc(
     crate::wiring::platform(context.platforms_dir.as_deref(), platform)
         .map(drop)
         .or_else(|e| if args.fields.collector.is_some() { Ok(()) } else { Err(e) })?;
+    crate::wiring::check_options(&device)?;
     let instance = adhoc::open(context, to).await?;
+    fields::warn(context, &device);
     fields::check_platform(&instance, &device)?;
     adhoc::remember(&instance, &device).await?;
     Ok((instance, vec![device]))
@@ -155,12 +157,7 @@ async fn at_home(context: &Context, args: &BackupArgs) -> Result<(Instance, Vec<
     let login = &fields.login;
     let mut given = devicevault_core::LoginRef::default();
     login.apply(&mut given)?;
-    let of_device = fields.port.is_some()
-        || fields.collector.is_some()
-        || fields.ssh_profile.is_some()
-        || fields.host_key.is_some()
-        || !fields.options.is_empty()
-        || given != devicevault_core::LoginRef::default();
+    let of_device = fields.says_how() || given != devicevault_core::LoginRef::default();
     if of_device {
         return refuse(
             "login and connection options go with --host",

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::evidence::{Evidence, Recognition};
 use crate::platform::{DetectRules, Platform, PlatformSet, PlatformSource, ShellRules};
-use crate::session::Shell;
+use crate::session::{LoginBounds, Shell};
 use crate::transport::{Dialer, Link, Tape, TapeDialer, Wire};
 
 /// How a device is talked to of which nothing is known: no paging is turned off, no empty line is typed.
@@ -138,7 +138,8 @@ fn patience(limits: &StepLimits) -> StepLimits {
 async fn open(link: &mut dyn Link, rules: &ShellRules, target: &Target, limits: &StepLimits) -> Result<Shell> {
     let late = || Error::new(ErrorKind::Timeout, "open shell", "the device opens no shell in time");
     let terminal = timeout(limits.login, link.shell(rules.columns, rules.rows)).await.map_err(|_| late())??;
-    Shell::open(terminal, rules, &target.login, limits, limits.login).await
+    let bounds = LoginBounds { left: limits.login, by_prompts: !link.is_logged_in() };
+    Shell::open(terminal, rules, &target.login, limits, bounds).await
 }
 
 fn received(tape: &Tape) -> Vec<u8> {

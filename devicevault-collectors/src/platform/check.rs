@@ -8,8 +8,8 @@ use devicevault_core::{ArtifactInfo, Error, ErrorKind, Result, check_artefact_na
 use regex::bytes::{Regex, RegexSetBuilder};
 
 use super::file::{
-    ArtefactSection, BlockSection, CommandSection, Confirm, DetectSection, Expression, LineSection, PlatformFile,
-    QuestionSection, SecretSection, SetupSection, SignSection, TextOr,
+    ArtefactSection, BlockSection, CommandSection, Confirm, DetectSection, EnableSection, Expression, LineSection,
+    PlatformFile, QuestionSection, SecretSection, SetupSection, SignSection, TextOr,
 };
 use super::place::{Fault, located, wrong};
 use super::{
@@ -35,6 +35,14 @@ pub(super) fn names(text: &str) -> Option<(String, Vec<String>)> {
     }
     toml::from_str::<Names>(text).ok().map(|n| (n.name, n.aliases))
 }
+
+/// Who asks for a user name on a terminal: `login:`, `Username:`, `switch1 login:`, `Please enter login name:`.
+const USERNAME: &str =
+    r"(?i)(?:^|[^\w])(?:user ?name|user ?id|user|login(?: name| as)?|account)(?: for [\w.\-]{1,64})? ?: *$";
+/// And for a password: `Password:`, `backup's password:`, `Enter password for backup:`, `Passcode:`.
+const PASSWORD: &str = r"(?i)(?:^|[^\w])(?:pass ?word|passwd|pass ?code|pass ?phrase)(?: for [^:]{1,80})? ?: *$";
+/// What is asked of somebody whose password is to be changed. A text that ends in a question; no password is given.
+const PASSWORD_CHANGE: &str = r"(?i)\b(?:new|old|current|retype|re-?enter|repeat|confirm|verify|change|changing|update|expired)\b.{0,60}\b(?:pass ?word|passwd)\b.{0,60}[:?>\]\)] *$|\b(?:pass ?word|passwd)\b.{0,80}\b(?:expired|be changed|change it|change now|be updated)\b.{0,80}[:?>\]\)] *$|\b(?:pass ?word|passwd) (?:again|\(again\)|confirmation) ?: *$";
 
 /// Name, title and the signs by which a platform is recognised: the rest is not compiled.
 pub(super) fn signs(text: &str) -> Option<(String, String, DetectRules)> {
@@ -89,7 +97,7 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
             prompt: s.prompt.0,
             pager: match s.pager {
                 Some(own) => own.0,
-                None => default_pager()?,
+                None => built_in(PAGER)?,
             },
             pager_ends_line: s.pager_ends_line,
             setup: s.setup.into_iter().enumerate().map(|(i, c)| setup(i, c.0)).collect::<Result<_, Fault>>()?,
@@ -99,12 +107,10 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
             line_end: line_end(s.line_end)?,
             columns: within("session.columns", s.columns)?,
             rows: within("session.rows", s.rows)?,
+            prompted_login: prompted(questions("login", file.login.clone())?)?,
+            password_change: built_in(PASSWORD_CHANGE)?,
             login: questions("login", file.login)?,
-            enable: file.enable.map(|e| EnableRules {
-                command: e.command,
-                prompt: e.prompt.0,
-                question: Question { expect: e.password.0, answer: Answer::Credential(Credential::Enable) },
-            }),
+            enable: file.enable.map(enable).transpose()?,
             logout: file.logout.command,
             logout_questions: questions("logout.questions", file.logout.questions)?,
         }),
@@ -116,6 +122,7 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
         source: source.clone(),
         text: text.to_owned(),
         channel: file.channel,
+        transport: file.transport,
         comment: file.comment,
         ssh_profile: file.ssh.profile,
         check_status: file.exec.check_status,
@@ -125,10 +132,28 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     })
 }
 
-fn default_pager() -> Result<Regex, Fault> {
-    let built = regex::bytes::RegexBuilder::new(PAGER).unicode(false).build();
+fn built_in(text: &str) -> Result<Regex, Fault> {
+    let built = regex::bytes::RegexBuilder::new(text).unicode(false).build();
     built.map_err(|e| {
-        Error::new(ErrorKind::Internal, "compile pagers", "the built-in expression is wrong").because(e).into()
+        Error::new(ErrorKind::Internal, "compile expressions", "a built-in expression is wrong").because(e).into()
+    })
+}
+
+/// The platform's own questions go before the usual ones.
+fn prompted(mut own: Vec<Question>) -> Result<Vec<Question>, Fault> {
+    for (text, part) in [(USERNAME, Credential::Username), (PASSWORD, Credential::Password)] {
+        own.push(Question { expect: built_in(text)?, answer: Answer::Credential(part) });
+    }
+    Ok(own)
+}
+
+fn enable(section: EnableSection) -> Result<EnableRules, Fault> {
+    let username = section.username.map_or_else(|| built_in(USERNAME), |e| Ok(e.0))?;
+    let question = |expect, part| Question { expect, answer: Answer::Credential(part) };
+    Ok(EnableRules {
+        command: section.command,
+        prompt: section.prompt.0,
+        questions: [question(username, Credential::EnableUsername), question(section.password.0, Credential::Enable)],
     })
 }
 

@@ -12,6 +12,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::transport::Transport;
+
 /// A platform: what is known of a vendor's operating system.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +28,9 @@ pub(crate) struct PlatformFile {
     /// How commands are given.
     #[serde(default)]
     pub(crate) channel: Channel,
+    /// What the platform is reached by where a device does not say.
+    #[serde(default)]
+    pub(crate) transport: Option<Transport>,
     /// How the configuration's language begins a comment. Headings between the answers of several commands begin so.
     #[serde(default = "default_comment")]
     pub(crate) comment: String,
@@ -213,6 +218,8 @@ pub(crate) enum Credential {
     Username,
     /// The password.
     Password,
+    /// The user name that `enable` asks for.
+    EnableUsername,
     /// The enable secret.
     Enable,
 }
@@ -227,6 +234,9 @@ pub(crate) struct EnableSection {
     pub(crate) prompt: Expression,
     /// The line that asks for the enable secret.
     pub(crate) password: Expression,
+    /// The line that asks for a user name first; what is usual, unless set.
+    #[serde(default)]
+    pub(crate) username: Option<Expression>,
 }
 
 /// How a session is left.

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use devicevault_core::ArtifactInfo;
 use regex::bytes::Regex;
 
+use crate::transport::Transport;
+
 pub(crate) use file::Credential;
 pub use file::{Channel, Confirm, Echo};
 pub use schema::{platform_reference, platform_schema};
@@ -37,6 +39,8 @@ pub struct Platform {
     pub(crate) source: PlatformSource,
     pub(crate) text: String,
     pub(crate) channel: Channel,
+    /// What it prefers to be reached by.
+    pub(crate) transport: Option<Transport>,
     pub(crate) comment: String,
     pub(crate) ssh_profile: Option<String>,
     pub(crate) check_status: bool,
@@ -59,6 +63,10 @@ pub(crate) struct ShellRules {
     pub(crate) columns: u32,
     pub(crate) rows: u32,
     pub(crate) login: Vec<Question>,
+    /// Where the terminal itself asks who we are: the platform's questions, and those that are usual.
+    pub(crate) prompted_login: Vec<Question>,
+    /// A question that belongs to changing a password.
+    pub(crate) password_change: Regex,
     pub(crate) enable: Option<EnableRules>,
     pub(crate) logout: Option<String>,
     pub(crate) logout_questions: Vec<Question>,
@@ -94,7 +102,8 @@ pub(crate) enum Answer {
 pub(crate) struct EnableRules {
     pub(crate) command: String,
     pub(crate) prompt: Regex,
-    pub(crate) question: Question,
+    /// For a user name, and for the secret.
+    pub(crate) questions: [Question; 2],
 }
 
 /// How a device of the platform is recognised.
@@ -176,6 +185,12 @@ impl Platform {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What it prefers to be reached by; `None`: SSH.
+    #[must_use]
+    pub fn transport(&self) -> Option<Transport> {
+        self.transport
     }
 
     /// How commands are given.

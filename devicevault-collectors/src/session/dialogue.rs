@@ -1,14 +1,15 @@
 //! Finding the prompt: banners, questions and look-alikes before the first command, and after privileges were raised.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
-use devicevault_core::{Error, Login};
+use devicevault_core::{Error, ErrorKind, Login};
 use regex::bytes::Regex;
 
 use super::answer::at_end;
 use super::prompt::Prompt;
 use super::question::{self, Once, Secret};
 use super::screen::Rows;
-use crate::platform::{Answer, Confirm, Question};
+use crate::escape::shown;
+use crate::platform::{Answer, Confirm, Credential, Question};
 
 /// What the session is to do now that nothing more has come.
 #[derive(Debug)]
@@ -36,8 +37,10 @@ pub(crate) enum Move {
 pub(crate) struct Dialogue<'a> {
     operation: &'static str,
     questions: &'a [Question],
+    password_change: &'a Regex,
     answered: Vec<u32>,
     once: Once,
+    given: Vec<Credential>,
     prompt: &'a Regex,
     pager: &'a Regex,
     confirm: Confirm,
@@ -67,8 +70,10 @@ impl<'a> Dialogue<'a> {
         Self {
             operation,
             questions,
+            password_change: &shell.password_change,
             answered: vec![0; questions.len()],
             once: Once::default(),
+            given: Vec::new(),
             prompt: &shell.prompt,
             pager: &shell.pager,
             confirm: shell.confirm,
@@ -93,8 +98,12 @@ impl<'a> Dialogue<'a> {
 
     /// Whether a part of the login was given.
     pub(crate) fn gave_credential(&self) -> bool {
-        let given = self.questions.iter().zip(&self.answered);
-        given.into_iter().any(|(q, n)| *n > 0 && matches!(q.answer, Answer::Credential(_)))
+        !self.given.is_empty()
+    }
+
+    /// The last line that said something.
+    pub(crate) fn last_words(&self) -> String {
+        shown(&self.last, 120)
     }
 
     /// An empty line was typed though no prompt was seen: some devices wait for one.
@@ -121,6 +130,15 @@ impl<'a> Dialogue<'a> {
             return Move::Space(start);
         }
         let asked = self.questions.iter().position(|q| q.expect.is_match(current));
+        let of_login = |i: &usize| self.questions.get(*i).is_some_and(|q| matches!(q.answer, Answer::Credential(_)));
+        if asked.is_none_or(|i| of_login(&i))
+            && self.password_change.is_match(current)
+            && !self.prompt.is_match(current)
+        {
+            let message = "the device wants the password to be changed first";
+            let e = Error::new(ErrorKind::AuthRejected, self.operation, message).with("asked", shown(current, 120));
+            return Move::Fail(e.hint("log in by hand, set a new password, and update the credential of this device"));
+        }
         let due = self.once.on(asked, ended);
         if asked.is_some() {
             return due.map_or(Move::Wait, |question| self.reply(question));
@@ -169,11 +187,36 @@ impl<'a> Dialogue<'a> {
         let times = *times;
         self.typed = false;
         self.lines_needed = 0;
+        // A question that scrolled up says nothing new.
+        let asked_before = self.questions.iter().any(|q| q.expect.is_match(&self.last));
+        let said = if asked_before { String::new() } else { self.last_words() };
         self.forget();
+        if let Answer::Credential(part) = question.answer {
+            if self.given.contains(&part) {
+                return Move::Fail(self.not_accepted(part, said));
+            }
+            self.given.push(part);
+        }
         match question::reply(question, times, self.login, self.line_end, self.operation) {
             Ok(text) => Move::Say(text),
             Err(e) => Move::Fail(e),
         }
+    }
+}
+
+impl Dialogue<'_> {
+    fn not_accepted(&self, part: Credential, said: String) -> Error {
+        let name = match (self.given.as_slice(), part) {
+            ([Credential::Enable], _) => "enable secret",
+            (_, Credential::EnableUsername | Credential::Enable) => "user name and enable secret",
+            ([Credential::Password], _) => "password",
+            ([Credential::Username], _) => "user name",
+            _ => "user name and password",
+        };
+        let message = format!("the device did not accept the {name}");
+        let e = Error::new(ErrorKind::AuthRejected, self.operation, message);
+        let e = if said.is_empty() { e } else { e.with("it says", said) };
+        e.hint("check the credential of this device")
     }
 }
 

@@ -9,4 +9,4 @@ mod sequence;
 mod shell;
 
 pub(crate) use screen::last_line;
-pub(crate) use shell::Shell;
+pub(crate) use shell::{LoginBounds, Shell};

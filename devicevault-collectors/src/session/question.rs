@@ -40,6 +40,9 @@ pub(crate) fn reply(
     let (name, value) = match part {
         Credential::Username => ("user name", Some(login.username.as_str())),
         Credential::Password => ("password", login.password.as_ref().map(ExposeSecret::expose_secret)),
+        Credential::EnableUsername => {
+            ("user name", Some(login.enable_username.as_ref().unwrap_or(&login.username).as_str()))
+        }
         Credential::Enable => ("enable secret", login.enable.as_ref().map(ExposeSecret::expose_secret)),
     };
     if times > 1 {

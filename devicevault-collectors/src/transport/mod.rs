@@ -1,21 +1,25 @@
 //! Transports: how bytes get to a device and back. They know nothing of prompts.
 
+mod choice;
 mod replay;
 mod ssh;
 mod tape;
+mod telnet;
 
 use std::fmt::Debug;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use devicevault_core::{Result, Target};
+use devicevault_core::{Note, Result, Target};
 
 use crate::platform::Platform;
 
+pub use choice::{Transport, Transports};
 pub use replay::{Piece, Replay, ReplayDialer};
 pub use ssh::SshDialer;
 pub(crate) use ssh::core_error;
 pub use tape::{Moment, Tape, TapeDialer, Wire};
+pub use telnet::{TELNET_PORT, TelnetDialer};
 
 /// Reaches devices and logs in to them, as far as the protocol does that.
 #[async_trait]
@@ -45,6 +49,16 @@ pub trait Link: Debug + Send {
     /// What the device said of itself before the login.
     fn greeting(&self) -> Greeting {
         Greeting::default()
+    }
+
+    /// Whether the protocol has logged in. Otherwise the terminal asks for user name and password.
+    fn is_logged_in(&self) -> bool {
+        true
+    }
+
+    /// What is to be known of this connection in a run's log.
+    fn notes(&self) -> Vec<Note> {
+        Vec::new()
     }
 
     /// Says good-bye, where the protocol does.

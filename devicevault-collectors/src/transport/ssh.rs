@@ -1,17 +1,21 @@
 //! Shells and commands over SSH.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Result, Retry, Target};
+use devicevault_core::{
+    Clock, Error, ErrorKind, ExposeSecret as _, Login, Note, Result, Retry, StepLimits, SystemClock, Target,
+};
 use devicevault_ssh::{
-    Connection, Credentials, Endpoint, Exec, HostKeyPolicy, HostKeyStore, Options, Output, PtySize, SSH_PORT, Shell,
-    SshError, connect,
+    Agent, Connection, Credentials, Endpoint, Exec, Hop, HostKeyPolicy, HostKeyStore, Options, Output, PtySize, Route,
+    SSH_PORT, Shell, SshError, Tunnel, connect_by,
 };
 
 use super::{Dialer, Greeting, Link, RunEnd, Running, Terminal};
+use crate::escape::shown;
 use crate::options;
 use crate::platform::{Channel, Platform};
 
@@ -20,19 +24,27 @@ use crate::platform::{Channel, Platform};
 pub struct SshDialer {
     host_keys: Arc<dyn HostKeyStore>,
     policy: HostKeyPolicy,
+    clock: Arc<dyn Clock>,
 }
 
 impl SshDialer {
     /// Remembers host keys there, recording them at first use.
     #[must_use]
     pub fn new(host_keys: Arc<dyn HostKeyStore>) -> Self {
-        Self { host_keys, policy: HostKeyPolicy::FirstUse }
+        Self { host_keys, policy: HostKeyPolicy::FirstUse, clock: Arc::new(SystemClock) }
     }
 
     /// How unknown host keys are met where the device's options do not say.
     #[must_use]
     pub fn with_policy(mut self, policy: HostKeyPolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// By which clock host certificates are valid.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 }
@@ -55,26 +67,75 @@ impl SshDialer {
     ) -> Result<Connection> {
         let device = &target.device;
         let server = Endpoint::new(device.host.as_str(), device.port.unwrap_or(SSH_PORT));
-        let wrong = |e: SshError| core_error(e).with("device", &device.name);
-        let chosen = options::get(device, options::PROFILE).or(profile);
-        let profile = chosen.map(str::parse).transpose().map_err(wrong)?.unwrap_or_default();
-        let policy = options::host_key_policy(device, &self.policy).map_err(wrong)?;
-        let ssh = Options::default()
-            .with_window(window)
-            .with_profile(profile)
-            .with_host_key(policy)
-            .with_timeouts(target.limits.connect, target.limits.login);
-        let mut credentials = Credentials::new(username);
-        if let Some(key) = &target.login.private_key {
-            let passphrase = target.login.passphrase.as_ref().map(|p| p.expose_secret().to_owned());
-            credentials = credentials.with_private_key(key.expose_secret(), passphrase);
-        }
-        if let Some(password) = &target.login.password {
-            credentials = credentials.with_password(password.expose_secret());
-        }
-        let opened = connect(&server, &credentials, &ssh, self.host_keys.clone()).await;
-        opened.map_err(|e| core_error(e).with("address", &server))
+        let connected = async {
+            let options = self.options(&device.options, profile, &target.limits)?.with_window(window);
+            let route = self.route(target)?;
+            connect_by(&route, &server, &credentials(username, &target.login), &options, self.host_keys.clone()).await
+        };
+        connected.await.map_err(|e| core_error(e).with("address", &server))
     }
+
+    /// Opens the way to a server of the device that need not speak SSH.
+    pub(crate) async fn open(&self, target: &Target, server: &Endpoint) -> Result<Tunnel, SshError> {
+        let options = self.options(&target.device.options, None, &target.limits)?;
+        self.route(target)?.open(server, &target.login.username, &options, &self.host_keys).await
+    }
+
+    /// The way that a device's jump hosts and proxy command make.
+    fn route(&self, target: &Target) -> Result<Route, SshError> {
+        let device = &target.device;
+        let mut route = match options::proxy_command(&device.options)? {
+            Some(proxy) => Route::direct().by(proxy),
+            None => Route::direct(),
+        };
+        for (i, hop) in device.jump.iter().enumerate() {
+            let server = Endpoint::new(hop.host.as_str(), hop.port.unwrap_or(SSH_PORT));
+            let mut options = self.options(&hop.options, None, &target.limits)?.with_window(SURE_WINDOW);
+            if i == 0 {
+                // The address that is left from is the device's affair.
+                options = options.with_source(options::source_address(&device.options)?);
+            }
+            // Whoever built the target without logins of the jump hosts means the device's own.
+            let login = target.login.jump.get(i).unwrap_or(&target.login);
+            route = route.over(Hop::new(server, credentials(&login.username, login), options));
+        }
+        Ok(route)
+    }
+
+    fn options(
+        &self,
+        settings: &BTreeMap<String, String>,
+        profile: Option<&str>,
+        limits: &StepLimits,
+    ) -> Result<Options, SshError> {
+        let chosen = options::get(settings, options::PROFILE).or(profile);
+        let now = u64::try_from(self.clock.now().as_second()).unwrap_or_default();
+        Ok(Options::default()
+            .with_profile(chosen.map(str::parse).transpose()?.unwrap_or_default())
+            .with_host_key(options::host_key_policy(settings, &self.policy)?)
+            .with_timeouts(limits.connect, limits.login)
+            .with_source(options::source_address(settings)?)
+            .with_keepalive(options::keepalive(settings)?)
+            .with_now(now))
+    }
+}
+
+fn credentials(username: &str, login: &Login) -> Credentials {
+    let mut credentials = Credentials::new(username);
+    if let Some(key) = &login.private_key {
+        let passphrase = login.passphrase.as_ref().map(|p| p.expose_secret().to_owned());
+        credentials = credentials.with_private_key(key.expose_secret(), passphrase);
+    }
+    if let Some(certificate) = &login.certificate {
+        credentials = credentials.with_certificate(certificate.expose_secret());
+    }
+    if let Some(agent) = &login.agent {
+        credentials = credentials.with_agent(Agent::at(&agent.socket).with_keys(agent.keys.iter().cloned()));
+    }
+    if let Some(password) = &login.password {
+        credentials = credentials.with_password(password.expose_secret());
+    }
+    credentials
 }
 
 #[async_trait]
@@ -134,6 +195,12 @@ impl Link for SshLink {
     async fn exec(&mut self, command: &str) -> Result<Box<dyn Running>> {
         let exec = self.connection()?.exec(command).await.map_err(core_error)?;
         Ok(Box::new(SshCommand { exec, errors: Vec::new() }))
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        const MOST: usize = 500;
+        let banner = self.connection.as_ref().and_then(Connection::banner);
+        banner.map(|text| Note::info(format!("login banner: {}", shown(text.as_bytes(), MOST)))).into_iter().collect()
     }
 
     async fn close(&mut self) {

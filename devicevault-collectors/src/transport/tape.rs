@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use devicevault_core::{Result, Target};
+use devicevault_core::{Note, Result, Target};
 use tokio::time::Instant;
 
 use super::{Dialer, Greeting, Link, RunEnd, Running, Terminal};
@@ -131,6 +131,14 @@ struct Taped<T> {
 impl Link for Taped<Box<dyn Link>> {
     fn greeting(&self) -> Greeting {
         self.inner.greeting()
+    }
+
+    fn is_logged_in(&self) -> bool {
+        self.inner.is_logged_in()
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        self.inner.notes()
     }
 
     async fn shell(&mut self, columns: u32, rows: u32) -> Result<Box<dyn Terminal>> {

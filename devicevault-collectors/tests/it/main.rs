@@ -12,4 +12,5 @@ mod replayed;
 mod server;
 mod sessions;
 mod simulated;
+mod telnet;
 mod texts;

@@ -41,6 +41,7 @@ pub(crate) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
     args.fields.apply(&mut device)?;
     fields::check(&instance, &device)?;
     fields::check_name_is_free(&instance, &device).await?;
+    fields::warn(context, &device);
     instance.inventory.put_devices(std::slice::from_ref(&device)).await?;
     if context.ui.is_json() {
         context.ui.json(&device)?;

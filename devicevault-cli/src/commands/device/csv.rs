@@ -8,7 +8,7 @@ use std::path::Path;
 use csv::{ReaderBuilder, StringRecord, Trim};
 use devicevault_core::{Device, Error, ErrorKind, Result};
 
-use super::fields;
+use super::{fields, jump};
 use crate::login_args::secret_ref;
 use crate::wiring;
 
@@ -22,11 +22,16 @@ Columns, in any order, named in the first line:
   password_env, password_file, password_command, key_file,
   key_passphrase_env, key_passphrase_file, key_passphrase_command,
   enable_env, enable_file, enable_command   where a secret is found; never the secret itself
-  ssh_profile, host_key                     as the options of `device add`
+  ssh_profile, host_key, transport,
+  proxy_command, source_address, enable_user,
+  certificate_file                          as the options of `device add`
+  jump                                      as the option, several parted by ;
+  agent                                     yes or no
+  agent_key                                 as the option, several parted by ;
   option.NAME                               a setting of the collector
 An empty field says nothing.";
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 30] = [
     "name",
     "host",
     "platform",
@@ -49,6 +54,14 @@ const NAMES: [&str; 22] = [
     "enable_command",
     "ssh_profile",
     "host_key",
+    "transport",
+    "proxy_command",
+    "source_address",
+    "enable_user",
+    "certificate_file",
+    "jump",
+    "agent",
+    "agent_key",
 ];
 
 /// A device and the line that it stands in.
@@ -146,18 +159,32 @@ fn device(columns: &HashMap<String, usize>, record: &StringRecord) -> Result<Dev
     if let Some(tags) = field("tags") {
         device.tags = tags.split([';', ' ']).filter(|t| !t.is_empty()).map(str::to_owned).collect();
     }
-    device.enabled = match field("enabled").map(str::to_ascii_lowercase).as_deref() {
-        None | Some("yes" | "true" | "1") => true,
-        Some("no" | "false" | "0") => false,
-        Some(_) => return Err("enabled is neither yes nor no".to_owned()),
+    let flag = |name: &str| match field(name).map(str::to_ascii_lowercase).as_deref() {
+        None => Ok(None),
+        Some("yes" | "true" | "1") => Ok(Some(true)),
+        Some("no" | "false" | "0") => Ok(Some(false)),
+        Some(_) => Err(format!("{name} is neither yes nor no")),
     };
+    device.enabled = flag("enabled")?.unwrap_or(true);
     let told = |e: Error| e.to_string();
     if let Some(profile) = field("ssh_profile") {
-        wiring::set_ssh_profile(&mut device, profile).map_err(told)?;
+        wiring::set_ssh_profile(&mut device.options, profile).map_err(told)?;
     }
     if let Some(trust) = field("host_key") {
-        wiring::set_host_key(&mut device, trust).map_err(told)?;
+        wiring::set_host_key(&mut device.options, trust).map_err(told)?;
     }
+    if let Some(transport) = field("transport") {
+        wiring::set_transport(&mut device.options, transport).map_err(told)?;
+    }
+    if let Some(command) = field("proxy_command") {
+        wiring::set_proxy_command(&mut device.options, command);
+    }
+    if let Some(address) = field("source_address") {
+        let address = address.parse().map_err(|_| "source_address is no IP address")?;
+        wiring::set_source_address(&mut device.options, address);
+    }
+    let list = |name: &str| field(name).into_iter().flat_map(|f| f.split(';')).map(str::trim).filter(|f| !f.is_empty());
+    device.jump = list("jump").map(jump::parse).collect::<Result<_>>().map_err(told)?;
     for name in columns.keys() {
         if let (Some(option), Some(value)) = (name.strip_prefix("option."), field(name)) {
             device.options.insert(option.to_owned(), value.to_owned());
@@ -176,6 +203,11 @@ fn device(columns: &HashMap<String, usize>, record: &StringRecord) -> Result<Dev
     device.login.private_key = secret("key")?;
     device.login.passphrase = secret("key_passphrase")?;
     device.login.enable = secret("enable")?;
+    device.login.enable_username = owned("enable_user");
+    device.login.certificate = secret_ref(None, field("certificate_file").map(Path::new), None).map_err(told)?;
+    device.login.agent_keys = list("agent_key").map(str::to_owned).collect();
+    device.login.agent = flag("agent")?.unwrap_or(!device.login.agent_keys.is_empty());
+    wiring::check_options(&device).map_err(told)?;
     fields::check_texts(&device).map_err(told)?;
     Ok(device)
 }
@@ -206,6 +238,22 @@ mod tests {
             d.options.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
             ["idle=5", "ssh.profile=legacy"]
         );
+    }
+
+    #[test]
+    fn a_way_is_read() {
+        let csv = "name,host,platform,transport,jump,agent_key,enable_user\n\
+                   a,h,frr,telnet,\"u@b1:2222,key-file=/k; b2,ssh-profile=legacy\",SHA256:x;me,boss\n\
+                   b,h,frr,carrier-pigeon,,,\n\
+                   c,h,frr,,u@:99,,\n";
+        let (lines, faults) = read_str(csv).unwrap();
+        let d = &lines[0].device;
+        assert_eq!(d.options.get("cli.transport").map(String::as_str), Some("telnet"));
+        let hops: Vec<_> = d.jump.iter().map(|h| (h.host.as_str(), h.port, h.login.username.as_deref())).collect();
+        assert_eq!(hops, [("b1", Some(2222), Some("u")), ("b2", None, None)]);
+        assert!(d.login.agent && d.login.agent_keys.len() == 2);
+        assert_eq!(d.login.enable_username.as_deref(), Some("boss"));
+        assert_eq!(faults.iter().map(|f| f.line).collect::<Vec<_>>(), [3, 4]);
     }
 
     #[test]

@@ -42,6 +42,7 @@ enum Clear {
     Site,
     Group,
     Tags,
+    Jump,
     Login,
     Options,
 }
@@ -63,6 +64,7 @@ pub(crate) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
             Clear::Site => device.site = None,
             Clear::Group => device.group = None,
             Clear::Tags => device.tags.clear(),
+            Clear::Jump => device.jump.clear(),
             Clear::Login => device.login = LoginRef::default(),
             Clear::Options => device.options.clear(),
         }
@@ -74,6 +76,7 @@ pub(crate) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
     args.fields.apply(&mut device)?;
     fields::check(&instance, &device)?;
     fields::check_name_is_free(&instance, &device).await?;
+    fields::warn(context, &device);
     instance.inventory.put_devices(std::slice::from_ref(&device)).await?;
     if context.ui.is_json() {
         context.ui.json(&device)?;

@@ -1,12 +1,19 @@
 //! The fields of a device as options, and the checks that every way to make a device goes through.
 
+use std::net::IpAddr;
+
 use clap::Args;
 use devicevault_core::inventory::Selector;
 use devicevault_core::{Device, DeviceId, Error, ErrorKind, Login, Result, Target};
 
+use super::jump;
+use crate::context::Context;
 use crate::instance::Instance;
 use crate::login_args::LoginArgs;
 use crate::wiring;
+
+/// Heading of the options that say how a device is reached.
+const WAY: &str = "Way to the device";
 
 /// What can be said of a device.
 #[derive(Debug, Clone, Default, Args)]
@@ -32,6 +39,18 @@ pub(crate) struct FieldArgs {
     /// Trust of its host key: first-use, strict, or the fingerprint SHA256:… that it has to have [default: first-use]
     #[arg(long, value_name = "TRUST")]
     pub(crate) host_key: Option<String>,
+    /// How it is reached: ssh, or telnet (in clear text) [default: the platform's, mostly ssh]
+    #[arg(long, value_name = "TRANSPORT", help_heading = WAY)]
+    pub(crate) transport: Option<String>,
+    /// A jump host on the way, as `USER@HOST:PORT` with settings behind commas; several in the order they are passed
+    #[arg(long, value_name = "HOP", help_heading = WAY, long_help = jump::HELP)]
+    pub(crate) jump: Vec<String>,
+    /// A command whose input and output are the connection; %h is the host, %p the port, %r the user
+    #[arg(long, value_name = "COMMAND", help_heading = WAY)]
+    pub(crate) proxy_command: Option<String>,
+    /// The address that connections come from
+    #[arg(long, value_name = "IP", help_heading = WAY)]
+    pub(crate) source_address: Option<IpAddr>,
     /// A setting of the collector; may be given several times
     #[arg(long = "option", value_name = "NAME=VALUE", value_parser = key_value)]
     pub(crate) options: Vec<(String, String)>,
@@ -40,6 +59,19 @@ pub(crate) struct FieldArgs {
 }
 
 impl FieldArgs {
+    /// Whether anything was given that says how a device is reached, beside its address.
+    pub(crate) fn says_how(&self) -> bool {
+        self.port.is_some()
+            || self.collector.is_some()
+            || self.ssh_profile.is_some()
+            || self.host_key.is_some()
+            || self.transport.is_some()
+            || !self.jump.is_empty()
+            || self.proxy_command.is_some()
+            || self.source_address.is_some()
+            || !self.options.is_empty()
+    }
+
     /// Sets what was given on a device.
     ///
     /// # Errors
@@ -53,10 +85,22 @@ impl FieldArgs {
             device.collector.clone_from(collector);
         }
         if let Some(profile) = &self.ssh_profile {
-            wiring::set_ssh_profile(device, profile)?;
+            wiring::set_ssh_profile(&mut device.options, profile)?;
         }
         if let Some(trust) = &self.host_key {
-            wiring::set_host_key(device, trust)?;
+            wiring::set_host_key(&mut device.options, trust)?;
+        }
+        if let Some(transport) = &self.transport {
+            wiring::set_transport(&mut device.options, transport)?;
+        }
+        if let Some(command) = &self.proxy_command {
+            wiring::set_proxy_command(&mut device.options, command);
+        }
+        if let Some(address) = self.source_address {
+            wiring::set_source_address(&mut device.options, address);
+        }
+        if !self.jump.is_empty() {
+            device.jump = self.jump.iter().map(|h| jump::parse(h)).collect::<Result<_>>()?;
         }
         device.options.extend(self.options.iter().cloned());
         self.login.apply(&mut device.login)
@@ -121,6 +165,13 @@ pub(crate) fn check_platform(instance: &Instance, device: &Device) -> Result<()>
     wiring::check_options(device)?;
     let target = Target::new(device.clone(), Login::default());
     collector.artefacts(&target).map(drop).map_err(|e| e.with("device", &device.name))
+}
+
+/// Says what is dangerous about a device, where something is.
+pub(crate) fn warn(context: &Context, device: &Device) {
+    if let Some(warning) = wiring::clear_text_warning(context.platforms_dir.as_deref(), device) {
+        context.ui.warn(&warning);
+    }
 }
 
 /// Refuses a name that another device has.

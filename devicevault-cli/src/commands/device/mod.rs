@@ -4,7 +4,9 @@ mod add;
 mod csv;
 mod edit;
 pub(super) mod fields;
+mod host_key;
 mod import;
+mod jump;
 mod list;
 mod remove;
 mod show;
@@ -35,6 +37,9 @@ pub(crate) enum DeviceCommand {
     Remove(remove::RemoveArgs),
     /// Add many devices from a CSV file
     Import(import::ImportArgs),
+    /// Show, import and forget the host keys of devices and jump hosts
+    #[command(subcommand)]
+    HostKey(host_key::HostKeyCommand),
 }
 
 pub(crate) async fn run(context: &Context, command: DeviceCommand) -> Result<Exit> {
@@ -45,5 +50,6 @@ pub(crate) async fn run(context: &Context, command: DeviceCommand) -> Result<Exi
         DeviceCommand::Edit(args) => edit::run(context, *args).await,
         DeviceCommand::Remove(args) => remove::run(context, args).await,
         DeviceCommand::Import(args) => import::run(context, args).await,
+        DeviceCommand::HostKey(command) => host_key::run(context, command).await,
     }
 }

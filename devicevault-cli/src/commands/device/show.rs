@@ -1,11 +1,14 @@
 //! `devicevault device show`
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use devicevault_core::catalog::{Page, Query, RunQuery};
 use devicevault_core::run::{Backup, Run};
 use devicevault_core::{Device, Result, SecretRef};
 use serde::Serialize;
 
+use super::jump;
 use crate::Exit;
 use crate::commands::{history, run};
 use crate::context::Context;
@@ -60,6 +63,10 @@ fn heading(ui: &Ui, text: &str) -> Result<()> {
     ui.line(&format!("\n{}", ui.paint().on(Style::Bold, text)))
 }
 
+fn agent_keys(chosen: &BTreeSet<String>) -> String {
+    if chosen.is_empty() { "its first keys".to_owned() } else { chosen.iter().cloned().collect::<Vec<_>>().join(", ") }
+}
+
 fn fields(ui: &Ui, d: &Device) -> Result<()> {
     let login = &d.login;
     let place = |at: &Option<SecretRef>| at.as_ref().map(secrets::place);
@@ -72,14 +79,18 @@ fn fields(ui: &Ui, d: &Device) -> Result<()> {
         ("port", d.port.map(|p| p.to_string())),
         ("platform", Some(d.platform.clone())),
         ("collector", Some(d.collector.clone())),
+        ("jump hosts", (!d.jump.is_empty()).then(|| d.jump.iter().map(jump::text).collect::<Vec<_>>().join(" > "))),
         ("site", d.site.clone()),
         ("group", d.group.clone()),
         ("tags", (!tags.is_empty()).then(|| tags.join(", "))),
         ("options", (!options.is_empty()).then(|| options.join(", "))),
         ("user", login.username.clone()),
-        ("password", place(&login.password).or_else(|| login.private_key.is_none().then(|| "asked for".to_owned()))),
+        ("password", place(&login.password).or_else(|| (!login.proves()).then(|| "asked for".to_owned()))),
         ("private key", place(&login.private_key)),
         ("passphrase", place(&login.passphrase)),
+        ("certificate", place(&login.certificate)),
+        ("SSH agent", login.agent.then(|| agent_keys(&login.agent_keys))),
+        ("enable user", login.enable_username.clone()),
         ("enable secret", place(&login.enable)),
         ("enabled", Some(if d.enabled { "yes" } else { "no" }.to_owned())),
     ];

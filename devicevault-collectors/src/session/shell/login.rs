@@ -18,15 +18,25 @@ use crate::transport::Terminal;
 const WAKE: Duration = Duration::from_secs(3);
 const MOST_WAKES: u32 = 3;
 
+/// How a login at a terminal goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoginBounds {
+    /// What remains of the time for it.
+    pub(crate) left: Duration,
+    /// The terminal asks who we are: no protocol beneath has told it.
+    pub(crate) by_prompts: bool,
+}
+
 impl Shell {
-    /// Answers what is asked, finds the prompt, raises privileges and prepares the terminal, all within `left`.
+    /// Answers what is asked, finds the prompt, raises privileges and prepares the terminal, all in time.
     pub(crate) async fn open(
         terminal: Box<dyn Terminal>,
         rules: &ShellRules,
         login: &Login,
         limits: &StepLimits,
-        left: Duration,
+        bounds: LoginBounds,
     ) -> Result<Self> {
+        let LoginBounds { left, by_prompts } = bounds;
         let now = Instant::now();
         let mut shell = Self {
             terminal,
@@ -47,12 +57,12 @@ impl Shell {
             heard: now,
             longest_gap: Duration::ZERO,
         };
-        shell.prompt = shell.converse("log in", Dialogue::new("log in", rules, &rules.login, login)).await?;
+        let questions = if by_prompts { &rules.prompted_login } else { &rules.login };
+        shell.prompt = shell.converse("log in", Dialogue::new("log in", rules, questions, login)).await?;
         if let Some(enable) = rules.enable.as_ref().filter(|e| !e.prompt.is_match(shell.prompt.text())) {
             let operation = "raise privileges";
-            let questions = std::slice::from_ref(&enable.question);
             shell.type_line(&enable.command).await?;
-            let dialogue = Dialogue::new(operation, rules, questions, login).after_a_command();
+            let dialogue = Dialogue::new(operation, rules, &enable.questions, login).after_a_command();
             shell.prompt = shell.converse(operation, dialogue).await?;
             if !enable.prompt.is_match(shell.prompt.text()) {
                 return Err(Error::new(ErrorKind::AuthRejected, operation, "the device did not raise our privileges")
@@ -93,9 +103,11 @@ impl Shell {
                     self.heard();
                     self.screen.feed(&bytes, &mut dialogue);
                 }
-                Ok(Ok(None)) if dialogue.gave_credential() => {
+                // Some devices say no by hanging up. To try again would only lock the account.
+                Ok(Ok(None) | Err(_)) if dialogue.gave_credential() => {
                     let message = "the device closed the session after the login was answered";
-                    return Err(Error::new(ErrorKind::AuthRejected, operation, message));
+                    let e = Error::new(ErrorKind::AuthRejected, operation, message);
+                    return Err(e.with("last line", dialogue.last_words()));
                 }
                 Ok(Ok(None)) => {
                     let e = Error::new(

@@ -4,6 +4,8 @@
 mod login;
 mod logout;
 
+pub(crate) use login::LoginBounds;
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,0 +1,39 @@
+//! How a device is reached: settings of transports and of the way.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+
+use devicevault_collectors::{CliCollector, Transport, options};
+use devicevault_core::{Device, Result};
+
+use super::platform_set;
+
+/// Sets how a device is reached.
+///
+/// # Errors
+/// `Config` that lists the transports.
+pub(crate) fn set_transport(settings: &mut BTreeMap<String, String>, transport: &str) -> Result<()> {
+    transport.parse::<Transport>()?;
+    settings.insert(options::TRANSPORT.to_owned(), transport.to_owned());
+    Ok(())
+}
+
+/// Sets the command whose input and output are the connection.
+pub(crate) fn set_proxy_command(settings: &mut BTreeMap<String, String>, command: &str) {
+    settings.insert(options::PROXY_COMMAND.to_owned(), command.to_owned());
+}
+
+/// Sets the address that connections come from.
+pub(crate) fn set_source_address(settings: &mut BTreeMap<String, String>, address: IpAddr) {
+    settings.insert(options::SOURCE_ADDRESS.to_owned(), address.to_string());
+}
+
+/// What to know of a device that is logged in to in clear text; `None`: it is not, as far as can be told here.
+pub(crate) fn clear_text_warning(platforms: Option<&Path>, device: &Device) -> Option<String> {
+    let platform = platform_set(platforms).ok()?.get(&device.platform).ok()?;
+    let telnet = device.collector == CliCollector::KEY && Transport::of(device, &platform).ok()? == Transport::Telnet;
+    telnet.then(|| {
+        format!("{} is reached by Telnet: user name, password and configuration pass in clear text", device.name)
+    })
+}
