@@ -8,12 +8,16 @@ use sha2::{Digest as _, Sha256};
 use super::Template;
 use super::chain::{Form, SEALED_SUFFIX};
 use crate::codec::Compression;
+use crate::seal::EpochId;
 
 /// What a manifest's name ends in.
 const MANIFEST: &str = ".manifest.json";
 
 /// The form of a stamp: `0` is a decimal digit, `f` one of hexadecimal, the rest is itself.
 const STAMP: &[u8] = b"0000-00-00T00-00-00Z-ffffffff";
+
+/// The form of the mark of content that was sealed anew.
+const REWRITTEN: &str = "ffffffff";
 
 /// Time, and identity of the entry: `2026-11-21T01-24-44Z-3f2a9c1d`.
 pub(super) fn stamp(m: &Manifest) -> String {
@@ -88,15 +92,37 @@ pub(super) fn content_path(at: &StorageRef) -> Result<Path> {
     })
 }
 
-/// Where the manifest of this content may be: the suffix of a compression or a container does not count, unless it was
-/// the content's own.
+/// Where the manifest of this content may be: the suffix of a compression or a container does not count, nor the mark of
+/// one that was sealed anew, unless it was the content's own.
 pub(super) fn manifest_paths(content: &Path) -> impl Iterator<Item = Path> {
     let name = content.as_ref();
     let suffixes = [Compression::Zstd.suffix(), Compression::Gzip.suffix(), SEALED_SUFFIX];
     let stripped = suffixes.into_iter().find_map(|suffix| name.strip_suffix(suffix));
+    let first = name.strip_suffix(SEALED_SUFFIX).and_then(unmarked);
     let restored = name.strip_suffix(".manifest%2Ejson").map(|stem| format!("{stem}{MANIFEST}"));
-    let bases = [stripped.map(str::to_owned), restored, Some(name.to_owned())];
+    let bases = [first.map(str::to_owned), stripped.map(str::to_owned), restored, Some(name.to_owned())];
     bases.into_iter().flatten().filter_map(|base| path(&format!("{base}{MANIFEST}")).ok())
+}
+
+/// The name of sealed content that takes the place of other content of the same backup, under this epoch key.
+pub(super) fn resealed(content: &Path, epoch: EpochId) -> Result<Path> {
+    let id = epoch.to_string();
+    // The end of an identifier is its random part.
+    let mark = id.get(id.len() - REWRITTEN.len()..).unwrap_or_default();
+    path(&format!("{}.r{mark}{SEALED_SUFFIX}", family(content.as_ref()).unwrap_or(content.as_ref())))
+}
+
+/// What all sealed contents of one backup have in common: the name without its suffix, and without the mark of one that
+/// was sealed anew. `None` for what is not the name of sealed content.
+pub(super) fn family(name: &str) -> Option<&str> {
+    let stem = name.strip_suffix(SEALED_SUFFIX)?;
+    Some(unmarked(stem).unwrap_or(stem))
+}
+
+fn unmarked(stem: &str) -> Option<&str> {
+    let (rest, mark) = stem.rsplit_once(".r")?;
+    let is_mark = mark.len() == REWRITTEN.len() && mark.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_mark.then_some(rest)
 }
 
 /// Whether this is the name of a manifest.
@@ -127,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::plain::sealing::Sealing;
-    use crate::seal::{EpochId, Key, SealOptions};
+    use crate::seal::{Key, SealOptions};
 
     fn forms() -> Vec<Form> {
         let clear = [Compression::None, Compression::Zstd, Compression::Gzip].map(Form::Clear);
@@ -155,6 +181,28 @@ mod tests {
             }
         }
         assert_eq!(sibling(&Path::from("a/b"), "../c"), None);
+    }
+
+    #[test]
+    fn content_that_was_sealed_anew_keeps_its_manifest() {
+        let first = Path::from("a/2026-11-21T01-24-44Z-3f2a9c1d.txt.dvo");
+        let manifest = Path::from("a/2026-11-21T01-24-44Z-3f2a9c1d.txt.manifest.json");
+        let mut last = first.clone();
+        for _ in 0..3 {
+            last = resealed(&last, EpochId::generate()).unwrap();
+            assert_ne!(last, first);
+            assert!(manifest_paths(&last).any(|p| p == manifest), "{last}");
+            assert_eq!(family(last.as_ref()), family(first.as_ref()));
+            assert_eq!(last.as_ref().len(), first.as_ref().len() + ".r01234567".len());
+            assert!(has_stamp(last.as_ref()) && !is_manifest(last.as_ref()));
+        }
+        for other in ["a/x.txt", "a/2026-11-21T01-24-44Z-3f2a9c1d.txt.zst"] {
+            assert_eq!(family(other), None);
+        }
+        assert_ne!(
+            family("a/2026-11-21T01-24-44Z-3f2a9c1d.rABCDEF01.dvo"),
+            family("a/2026-11-21T01-24-44Z-3f2a9c1d.dvo")
+        );
     }
 
     #[test]

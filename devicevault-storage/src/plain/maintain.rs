@@ -1,6 +1,6 @@
 //! Removing what no manifest names.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use devicevault_core::Result;
@@ -32,14 +32,27 @@ impl Plain {
             for object in bare {
                 self.remove_bare(object, &mut report).await?;
             }
+            for object in superseded(&objects) {
+                self.remove_superseded(object, &mut report).await?;
+            }
         }
         Ok(report)
     }
 
+    /// Content of a backup that was sealed anew: removed where the manifest names the other.
+    async fn remove_superseded(&self, object: &ObjectMeta, report: &mut Report) -> Result<()> {
+        if !self.is_old(object) {
+            return Ok(());
+        }
+        match self.file_of(&object.location).await {
+            Ok(found) if found.content != object.location => self.remove(object, report).await,
+            // What cannot be said of it is left alone.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     async fn remove_bare(&self, object: &ObjectMeta, report: &mut Report) -> Result<()> {
-        let age = self.options.clock.now().as_second().saturating_sub(object.last_modified.timestamp());
-        let grace = i64::try_from(self.options.grace.as_secs()).unwrap_or(i64::MAX);
-        if age <= grace {
+        if !self.is_old(object) {
             return Ok(());
         }
         // Between the listing and now, somebody may have come back to finish it.
@@ -50,6 +63,15 @@ impl Plain {
                 Err(e) => return Err(fault::of_store("look for manifest", &manifest, e)),
             }
         }
+        self.remove(object, report).await
+    }
+
+    fn is_old(&self, object: &ObjectMeta) -> bool {
+        let age = self.options.clock.now().as_second().saturating_sub(object.last_modified.timestamp());
+        age > i64::try_from(self.options.grace.as_secs()).unwrap_or(i64::MAX)
+    }
+
+    async fn remove(&self, object: &ObjectMeta, report: &mut Report) -> Result<()> {
         let removed = self.remove_each(vec![Some(object.location.clone())]).await;
         removed.into_iter().collect::<Result<Vec<()>>>()?;
         report.done.push(format!("removed {}, which no manifest names", object.location));
@@ -74,4 +96,15 @@ impl Plain {
     async fn sweep(&self, _report: &mut Report) -> Result<()> {
         Ok(())
     }
+}
+
+/// Sealed contents of backups that have more than one.
+pub(super) fn superseded(objects: &[ObjectMeta]) -> Vec<&ObjectMeta> {
+    let mut families: HashMap<&str, Vec<&ObjectMeta>> = HashMap::new();
+    for object in objects {
+        if let Some(family) = layout::family(object.location.as_ref()) {
+            families.entry(family).or_default().push(object);
+        }
+    }
+    families.into_values().filter(|of_one| of_one.len() > 1).flatten().collect()
 }

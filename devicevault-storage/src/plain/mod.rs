@@ -43,6 +43,7 @@ mod maintain;
 mod options;
 mod read;
 mod record;
+mod reseal;
 mod sealing;
 mod store;
 mod template;
@@ -69,6 +70,7 @@ use crate::seal::keys::KeyFolder;
 use crate::seal::{EpochId, Key};
 
 pub use options::PlainOptions;
+pub use reseal::Resealed;
 pub use template::Template;
 
 /// How many entries share a durable step.
@@ -121,6 +123,21 @@ impl PlainBackend {
     }
 }
 
+impl PlainBackend {
+    /// Seals anew, under the present epoch key and with data keys of their own, every backup that was sealed under an
+    /// earlier one; an item each, as it is done. An error of an item leaves its backup as it was, and the rest goes on.
+    ///
+    /// References stay as they are. The old content goes when the new one was read back, opened and compared with the
+    /// manifest, and the manifest names it. Dropped or killed at any step, every backup is whole, and the next call goes
+    /// on; what was left lying is removed then. One call at a time: of two, each would tidy away what the other writes.
+    ///
+    /// # Errors
+    /// Those of items. One of the listing ends the stream.
+    pub fn reseal(&self) -> BoxStream<'static, Result<Resealed>> {
+        self.0.clone().reseal()
+    }
+}
+
 impl fmt::Display for PlainBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "plain in {}", self.0.store)
@@ -151,7 +168,7 @@ impl StorageBackend for PlainBackend {
     }
 
     async fn stat(&self, at: &StorageRef) -> Result<Manifest> {
-        Ok(self.0.record(at).await?.manifest)
+        Ok(self.0.located(at).await?.1.manifest)
     }
 
     fn list(&self, filter: ListFilter) -> BoxStream<'static, Result<(StorageRef, Manifest)>> {

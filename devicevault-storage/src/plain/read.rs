@@ -20,22 +20,23 @@ use crate::fault;
 pub(super) const READS_AT_ONCE: usize = 8;
 
 impl Plain {
-    /// The record of a backup: its manifest, and what is stored.
-    pub(super) async fn record(&self, at: &StorageRef) -> Result<Record> {
-        let content = layout::content_path(at)?;
-        let (manifest, file) = self.file_of(&content).await?;
-        self.opened(file).await.map_err(|e| e.with("path", manifest))
+    /// A backup: where its content is, and its record. Of one that was sealed anew, the reference names content of before.
+    pub(super) async fn located(&self, at: &StorageRef) -> Result<(Path, Record)> {
+        let found = self.file_of(&layout::content_path(at)?).await?;
+        let record = self.opened(found.file).await.map_err(|e| e.with("path", found.manifest))?;
+        Ok((found.content, record))
     }
 
-    /// The manifest file of this content, and where it is.
-    pub(super) async fn file_of(&self, content: &Path) -> Result<(Path, ManifestFile)> {
+    /// The manifest file of this content.
+    pub(super) async fn file_of(&self, content: &Path) -> Result<ManifestOf> {
         let mut missing = None;
         for manifest in layout::manifest_paths(content) {
             match self.load(&manifest).await {
-                Ok((file, _)) if Some(file.stored().object.as_str()) == content.filename() => {
-                    return Ok((manifest, file));
+                Ok((file, _)) => {
+                    if let Some(content) = same_backup(content, &manifest, file.stored()) {
+                        return Ok(ManifestOf { content, manifest, file });
+                    }
                 }
-                Ok(_) => {}
                 Err(e) if e.kind() == ErrorKind::NotFound => missing = Some(e),
                 Err(e) => return Err(e),
             }
@@ -98,8 +99,7 @@ impl Plain {
         at: &StorageRef,
         range: Option<Range<u64>>,
     ) -> Result<ByteStream<'static>> {
-        let record = self.record(at).await?;
-        let content = layout::content_path(at)?;
+        let (content, record) = self.located(at).await?;
         let size = record.manifest.size;
         let wanted = range.map_or(0..size, |r| r.start.min(size)..r.end.min(size));
         let whole = wanted == (0..size);
@@ -131,10 +131,10 @@ impl Plain {
     pub(super) async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
         // A reference that is not ours names nothing here, and what is missing is deleted.
         let contents: Vec<Option<Path>> = refs.iter().map(|at| layout::content_path(at).ok()).collect();
-        let manifests: Vec<Result<Option<Path>>> = futures::stream::iter(contents.clone())
+        let found: Vec<Result<Option<Doomed>>> = futures::stream::iter(contents.clone())
             .map(|content| async move {
                 match content {
-                    Some(content) => self.manifest_of(&content).await,
+                    Some(content) => self.doomed(&content).await,
                     None => Ok(None),
                 }
             })
@@ -142,24 +142,34 @@ impl Plain {
             .collect()
             .await;
         // The manifest first: without it there is no backup, whatever else is left.
-        let removed = self.remove_each(manifests.iter().map(|m| m.as_ref().ok().cloned().flatten()).collect()).await;
-        let verdicts: Vec<Result<()>> =
-            manifests.into_iter().zip(removed).map(|(found, gone)| found.and(gone)).collect();
+        let named = |f: &Result<Option<Doomed>>| f.as_ref().ok().and_then(Option::as_ref).map(|d| d.manifest.clone());
+        let removed = self.remove_each(found.iter().map(named).collect()).await;
+        let verdicts: Vec<Result<()>> = found
+            .iter()
+            .zip(removed)
+            .map(|(found, gone)| found.as_ref().map(drop).map_err(Clone::clone).and(gone))
+            .collect();
         let bare = verdicts.iter().zip(contents).map(|(v, content)| content.filter(|_| v.is_ok())).collect();
         let removed = self.remove_each(bare).await;
+        // Of one that was sealed anew, the content has another name than the reference.
+        let moved = |f: Result<Option<Doomed>>| f.ok().flatten().and_then(|d| d.moved);
+        let moved = found.into_iter().zip(&verdicts).map(|(f, v)| moved(f).filter(|_| v.is_ok())).collect();
+        let removed = removed.into_iter().zip(self.remove_each(moved).await).map(|(a, b)| a.and(b));
         verdicts.into_iter().zip(removed).map(|(manifest, content)| manifest.and(content)).collect()
     }
 
-    /// The manifest of this content, where there is one; a damaged one counts.
-    async fn manifest_of(&self, content: &Path) -> Result<Option<Path>> {
+    /// What goes with this content; a damaged manifest counts.
+    async fn doomed(&self, content: &Path) -> Result<Option<Doomed>> {
         for manifest in layout::manifest_paths(content) {
             match self.load(&manifest).await {
-                Ok((file, _)) if Some(file.stored().object.as_str()) == content.filename() => {
-                    return Ok(Some(manifest));
+                Ok((file, _)) => {
+                    if let Some(at) = same_backup(content, &manifest, file.stored()) {
+                        return Ok(Some(Doomed { manifest, moved: Some(at).filter(|at| at != content) }));
+                    }
                 }
-                Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(Some(manifest)),
+                Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(Some(Doomed { manifest, moved: None })),
                 Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-                Ok(_) | Err(_) => {}
+                Err(_) => {}
             }
         }
         Ok(None)
@@ -186,6 +196,28 @@ impl Plain {
         }
         verdicts
     }
+}
+
+/// The manifest file of some content.
+pub(super) struct ManifestOf {
+    /// Where the content is.
+    pub(super) content: Path,
+    pub(super) manifest: Path,
+    pub(super) file: ManifestFile,
+}
+
+/// What goes with a backup.
+struct Doomed {
+    manifest: Path,
+    /// The content, where it has another name than the reference.
+    moved: Option<Path>,
+}
+
+/// Where a manifest says that its content is, if it is the manifest of this content, or of what takes its place.
+fn same_backup(content: &Path, manifest: &Path, stored: &Stored) -> Option<Path> {
+    let at = layout::sibling(manifest, &stored.object)?;
+    let of_family = layout::family(at.as_ref()).is_some_and(|f| Some(f) == layout::family(content.as_ref()));
+    (at == *content || of_family).then_some(at)
 }
 
 /// A part of a stream. A part that goes to the end reads the stream to its end, so that its checks apply.

@@ -160,7 +160,7 @@ impl Plain {
 
     /// Content is there and no manifest: a writer died, or is about to write its manifest. If it is what we have to
     /// store, it serves.
-    async fn adopt(self: &Arc<Self>, job: &Job) -> Result<Option<Written>> {
+    pub(super) async fn adopt(self: &Arc<Self>, job: &Job) -> Result<Option<Written>> {
         let compression = match &job.form {
             Form::Clear(compression) => *compression,
             Form::Sealed(_) => return self.adopt_sealed(job).await,
@@ -236,7 +236,7 @@ impl Plain {
     }
 
     /// Puts the content. `None`: there is content already, and it was not to be replaced.
-    async fn put_content(&self, job: &Job, replace: bool) -> Result<Option<Written>> {
+    pub(super) async fn put_content(&self, job: &Job, replace: bool) -> Result<Option<Written>> {
         #[cfg(unix)]
         if let Some(folder) = &self.folder {
             return self.put_content_in_folder(folder, job, replace).await;
@@ -282,7 +282,7 @@ impl Plain {
         }
     }
 
-    async fn put(&self, at: &Path, bytes: Bytes, replace: bool) -> std::result::Result<(), StoreError> {
+    pub(super) async fn put(&self, at: &Path, bytes: Bytes, replace: bool) -> std::result::Result<(), StoreError> {
         if !replace {
             match self.store.put_opts(at, bytes.clone().into(), PutMode::Create.into()).await {
                 // The store has no conditions: entries have names of their own, so that only a second attempt at the

@@ -9,6 +9,7 @@ use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 use sha2::{Digest as _, Sha256};
 
+use super::read::ManifestOf;
 use super::record::{Record, Stored};
 use super::{Plain, chain, layout};
 use crate::fault;
@@ -21,18 +22,17 @@ impl Plain {
         expect: Option<&Manifest>,
         depth: VerifyDepth,
     ) -> Result<Verdict> {
-        let content = layout::content_path(at);
-        let file = match content {
-            Ok(ref content) => self.file_of(content).await,
-            Err(ref e) => Err(e.clone()),
+        let found = match layout::content_path(at) {
+            Ok(content) => self.file_of(&content).await,
+            Err(e) => Err(e),
         };
-        let file = match file {
-            Ok((_, file)) => file,
+        let ManifestOf { content, file, .. } = match found {
+            Ok(found) => found,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Verdict::Missing),
             Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(damaged_manifest(&e)),
             Err(e) => return Err(e),
         };
-        let (content, stored) = (content?, file.stored().clone());
+        let stored = file.stored().clone();
         let record = match self.opened(file).await {
             Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(damaged_manifest(&e)),
             other => other,

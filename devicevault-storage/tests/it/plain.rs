@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod files;
 mod measure;
+mod resealed;
 mod sealed;
 mod vectors;
 mod watched;
