@@ -71,6 +71,14 @@ fn only(config: &DestinationConfig, known: &[&str]) -> Result<()> {
 }
 
 async fn open_plain(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> {
+    Ok(Arc::new(open_sealed(settings).await?))
+}
+
+/// A destination of the kind `plain`, which alone can be sealed.
+///
+/// # Errors
+/// Its options are wrong, its folder is not there, or its key is not.
+pub(crate) async fn open_sealed(settings: BackendSettings) -> Result<PlainBackend> {
     only(&settings.config, &["path", "seal", "compression", "template", "opaque_names", "accept_clear"])?;
     let options = &settings.config.options;
     let flag = |name: &str| options.get(name).map(|v| yes_or_no(name, v)).transpose().map(|v| v.unwrap_or(false));
@@ -102,7 +110,7 @@ async fn open_plain(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>
     if settings.set_up {
         backend.publish_keys().await?;
     }
-    Ok(Arc::new(backend))
+    Ok(backend)
 }
 
 fn yes_or_no(name: &str, value: &str) -> Result<bool> {

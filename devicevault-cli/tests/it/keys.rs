@@ -1,5 +1,6 @@
 //! Sealed stores and their keys: what `init` makes, what the recovery kit is good for, keys added, replaced and lost.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -196,6 +197,77 @@ async fn a_rotation_that_is_killed_at_any_moment_is_finished_by_the_next() {
     println!("{cut_off} of {kills} rotations were cut off half way");
     kits(&person).iter().for_each(|k| std::fs::remove_file(k).unwrap());
     person.run(&["key", "check"]).good();
+}
+
+/// The epoch keys that what is stored is sealed under.
+fn sealed_under(person: &Person) -> BTreeSet<String> {
+    let manifests =
+        files_below(&person.path("home/store")).into_iter().filter(|(p, _)| p.extension().is_some_and(|e| e == "dvo"));
+    // Bytes 8 to 23 of a container's header: see docs/format.md.
+    manifests.map(|(_, bytes)| format!("{:02x?}", &bytes[8..24])).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_sealed_anew_however_often_that_is_cut_off() {
+    let (fleet, person) = home().await;
+    for _ in 0..3 {
+        fleet.devices().iter().for_each(Simulated::change_something);
+        person.asks(&["backup", "--all", "--quiet"]).await.good();
+    }
+    let old = sealed_under(&person);
+    let history = person.run(&["history"]).good().out;
+    let rotated = person.run(&["key", "rotate", "--scope", "data", "--json"]).good().json();
+    assert!(rotated["rewritten"].as_u64().unwrap() >= 8 && rotated["new"].is_string(), "{rotated}");
+    let new = sealed_under(&person);
+    assert!(new.len() == 1 && old.len() == 1 && new != old, "{old:?} {new:?}");
+    person.run(&["verify"]).good();
+    assert!(person.run(&["history"]).good().out == history);
+
+    // Begun by a new epoch key, and killed again and again.
+    person.run(&["key", "rotate", "--scope", "epoch"]).good();
+    let mut kills = 0;
+    for pause in [40, 60, 70, 80, 90, 100, 110, 120, 130, 140, 150, 160, 170, 180] {
+        let mut program = person.program(&["key", "rotate", "--scope", "data", "--quiet"]);
+        let mut child = program.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            kills += 1;
+        }
+        child.wait().unwrap();
+        person.run(&["verify", "--quiet"]).good();
+        if sealed_under(&person).is_disjoint(&new) {
+            break;
+        }
+    }
+    println!("killed {kills} times");
+    let mut rounds = 0;
+    while !sealed_under(&person).is_disjoint(&new) {
+        person.run(&["key", "rotate", "--scope", "data"]).good();
+        rounds += 1;
+        assert!(rounds < 3);
+    }
+    person.run(&["verify"]).good();
+    assert!(person.run(&["history"]).good().out == history);
+    // The next backup finds nothing changed, and the kit opens everything.
+    let kit = take_kit(&person, "kit.txt");
+    let stranger = Stranger::with_store_of(&person);
+    stranger.0.write("kit.txt", &std::fs::read_to_string(kit).unwrap());
+    stranger.verifies(&["--kek-file", "kit.txt"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_away_is_sealed_anew_later() {
+    let (_fleet, person) = home().await;
+    let (store, away) = (person.path("home/store"), person.path("away"));
+    let old = sealed_under(&person);
+    std::fs::rename(&store, &away).unwrap();
+    person.run(&["key", "rotate", "--scope", "epoch"]).good();
+    let refused = person.run(&["key", "rotate", "--scope", "data"]).ended(3);
+    assert!(refused.err.contains("store is not done"), "{refused:?}");
+    std::fs::rename(&away, &store).unwrap();
+    person.run(&["key", "rotate", "--scope", "data"]).good();
+    assert!(sealed_under(&person).is_disjoint(&old));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@
 mod devicevault;
 mod dropbear;
 mod frr;
+mod large_files;
 mod logins;
 mod place;
 mod plugin_crate;

@@ -2,6 +2,7 @@
 
 mod add;
 mod check;
+mod data;
 pub(crate) mod export;
 mod init;
 mod list;

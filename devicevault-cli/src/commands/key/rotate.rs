@@ -4,14 +4,14 @@ use clap::{Args, ValueEnum};
 use devicevault_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
-use super::{named, no_keys, settle};
+use super::{data, named, no_keys, settle};
 use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::new::NewKeyArgs;
 use crate::wiring::keys::{Keys, make_source};
 
-/// Replace keys. No backup is written anew.
+/// Replace keys.
 ///
 /// kek: a new key-encryption key takes the place of an old one. The epoch keys are wrapped anew, here and at every
 /// destination; then the old key opens none of them. For a key file or kit that somebody saw.
@@ -19,13 +19,18 @@ use crate::wiring::keys::{Keys, make_source};
 /// epoch: what is stored from now on is sealed under a new epoch key. For an epoch key that somebody has: what was sealed
 /// before stays readable to them.
 ///
+/// data: besides, everything that is stored is sealed anew, with data keys of its own. An old copy goes when the new one
+/// was read back and compared. It takes as long as reading and writing everything, and room for one more copy at a time.
+/// After `--scope epoch` it goes on with the key that was made then.
+///
 /// A rotation that was cut off goes on where it stopped when the command is run again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   devicevault key rotate --scope kek                      a new key file in place of the old one
   devicevault key rotate --scope kek --ask-passphrase     a passphrase in place of it
-  devicevault key rotate --scope epoch")]
+  devicevault key rotate --scope epoch
+  devicevault key rotate --scope data                     everything stored is sealed anew")]
 pub(crate) struct RotateArgs {
     /// Which keys
     #[arg(long, value_name = "SCOPE")]
@@ -41,6 +46,7 @@ pub(crate) struct RotateArgs {
 enum Scope {
     Kek,
     Epoch,
+    Data,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,6 +66,7 @@ pub(super) async fn run(context: &Context, args: &RotateArgs) -> Result<Exit> {
     match args.scope {
         Scope::Kek => kek(context, &instance, args).await,
         Scope::Epoch => epoch(context, &instance).await,
+        Scope::Data => data::rotate(context, &instance).await,
     }
 }
 

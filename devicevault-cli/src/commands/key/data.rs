@@ -1,0 +1,135 @@
+//! `devicevault key rotate --scope data`: what is stored is sealed anew.
+
+use std::fs::File;
+use std::path::Path;
+
+use devicevault_core::catalog::Query;
+use devicevault_core::{Error, ErrorKind, Result};
+use futures::StreamExt as _;
+use serde::Serialize;
+
+use crate::app::BackendSettings;
+use crate::context::Context;
+use crate::instance::Instance;
+use crate::interrupt::cancellable;
+use crate::ui::human;
+use crate::ui::progress::counter;
+use crate::wiring::keys::{Keys, is_sealed};
+use crate::{Exit, files, wiring};
+
+/// Held while backups are sealed anew.
+const LOCK: &str = "rotate.lock";
+/// No destination has more versions than this.
+const MOST: usize = 10_000_000;
+
+/// What was done.
+#[derive(Debug, Default, Serialize)]
+struct Rotated {
+    scope: &'static str,
+    /// The epoch key that was made for it; none where an earlier rotation is gone on with.
+    new: Option<String>,
+    /// Backups that were sealed anew.
+    rewritten: usize,
+    /// Those that could not be, and why.
+    bad: Vec<Bad>,
+    /// Destinations that could not be reached, and why.
+    behind: Vec<Bad>,
+}
+
+#[derive(Debug, Serialize)]
+struct Bad {
+    destination: String,
+    why: String,
+}
+
+/// Seals everything under the newest epoch key. Where everything is so already, a new one is made first: otherwise a
+/// rotation was cut off, or begun by `--scope epoch`, and is gone on with.
+///
+/// # Errors
+/// Another rotation is under way; the home cannot be read. What goes wrong with a backup or a destination is told.
+pub(super) async fn rotate(context: &Context, instance: &Instance) -> Result<Exit> {
+    let _alone = lock(&instance.home)?;
+    let mut done = Rotated { scope: "data", ..Rotated::default() };
+    // What the home has is what counts, not what it had when this program began.
+    let keys = Keys::open(Some(&instance.home), &context.given_keys).await?;
+    cancellable(everywhere(context, instance, &keys, &mut done)).await?;
+    if done.rewritten == 0 && done.behind.is_empty() {
+        let epoch = keys.new_epoch(&instance.home, context.clock().now()).await?;
+        done = Rotated { scope: "data", new: Some(epoch.id.to_string()), ..Rotated::default() };
+        cancellable(everywhere(context, instance, &keys, &mut done)).await?;
+    }
+    tell(context, &done)
+}
+
+async fn everywhere(context: &Context, instance: &Instance, keys: &Keys, done: &mut Rotated) -> Result<()> {
+    for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
+        let bad = |e: Error| Bad { destination: config.name.clone(), why: e.to_record().message };
+        let clock = context.clock().clone();
+        let settings = BackendSettings::new(config.clone(), instance.home.clone(), false, clock, keys.clone());
+        let backend = match wiring::open_sealed(settings).await {
+            Ok(backend) => backend,
+            Err(e) => {
+                done.behind.push(bad(e));
+                continue;
+            }
+        };
+        let mut query = Query::default();
+        query.destination = Some(config.id.clone());
+        let expected = instance.find_all(&query, MOST).await?.len();
+        let counter = counter(&context.ui, expected, "copies");
+        let mut each = backend.reseal();
+        while let Some(one) = each.next().await {
+            counter.inc(1);
+            match one {
+                Ok(one) => done.rewritten += usize::from(one.changed),
+                Err(e) if e.kind() == ErrorKind::Corrupt => done.bad.push(bad(e)),
+                Err(e) => {
+                    done.behind.push(bad(e));
+                    break;
+                }
+            }
+        }
+        counter.finish_and_clear();
+    }
+    Ok(())
+}
+
+/// One at a time. The lock ends with the process, however that ends.
+fn lock(home: &Path) -> Result<File> {
+    let path = home.join(LOCK);
+    files::make_private_file(&path)?;
+    let failed = |e: &std::io::Error| files::failed(e, "lock home", "it cannot be locked", &path);
+    let file = File::open(&path).map_err(|e| failed(&e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(Error::new(ErrorKind::Conflict, "seal anew", "another command does this at the moment")
+                .hint("wait for its end; if it is cut off, run this again"))
+        }
+        Err(std::fs::TryLockError::Error(e)) => Err(failed(&e)),
+    }
+}
+
+fn tell(context: &Context, done: &Rotated) -> Result<Exit> {
+    let ui = &context.ui;
+    let exit = Exit::of_parts(1, done.bad.len() + done.behind.len());
+    if ui.is_json() {
+        ui.json(done)?;
+        return Ok(exit);
+    }
+    for bad in &done.bad {
+        ui.warn(&format!("at {}: {}; it stays as it was", bad.destination, bad.why));
+    }
+    for behind in &done.behind {
+        ui.warn(&format!("{} is not done: {}", behind.destination, behind.why));
+    }
+    if !done.behind.is_empty() {
+        ui.note("run the same command again when it is back: it goes on where it stopped");
+    }
+    let copies = human::count(done.rewritten, "backup");
+    ui.note(&match &done.new {
+        Some(id) => format!("{copies} sealed anew, under epoch key {id}"),
+        None => format!("{copies} sealed anew: what an earlier rotation had left"),
+    });
+    Ok(exit)
+}
