@@ -105,10 +105,10 @@ async fn it_may_stop_at_any_write_and_the_next_call_goes_on() {
         ring.create_epoch(&[kek()], Timestamp::UNIX_EPOCH).await.unwrap();
         *store.left.lock().unwrap() = stop;
         let first = reseal(&open()).await;
-        let whole = first.iter().all(|r| r.is_ok());
+        let whole = first.iter().all(Result::is_ok);
         all_good(&open(), &stored).await;
         *store.left.lock().unwrap() = usize::MAX;
-        assert!(reseal(&open()).await.into_iter().all(|r| r.is_ok()), "{stop}");
+        assert!(reseal(&open()).await.iter().all(Result::is_ok), "{stop}");
         all_good(&open(), &stored).await;
         assert_eq!(objects(&store).await.len(), before + 1, "{stop}: nothing but the new key is more than before");
         if whole {
