@@ -110,6 +110,7 @@ fn part(path: &Path, from: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
+#[allow(clippy::print_stdout, reason = "a test that measures tells its figures")]
 fn there_and_back(collector: &str) {
     let setting = Setting::new(collector);
     let person = &setting.person;
