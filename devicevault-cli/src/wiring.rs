@@ -161,11 +161,7 @@ pub(crate) fn file_of(config: &DestinationConfig, at: &StorageRef) -> Option<Str
 ///
 /// # Errors
 /// `NotFound` where there is no such folder, `Config` where it holds no backups.
-pub(crate) async fn open_folder(
-    folder: &Path,
-    clock: Arc<dyn Clock>,
-    keys: &keys::Keys,
-) -> Result<Arc<dyn StorageBackend>> {
+pub(crate) async fn open_plain_folder(folder: &Path, clock: Arc<dyn Clock>, keys: &keys::Keys) -> Result<PlainBackend> {
     let fail = |kind, why: &str| Error::new(kind, "open folder of backups", why).with("path", folder.display());
     if !folder.is_dir() {
         return Err(fail(ErrorKind::NotFound, "there is no such folder"));
@@ -176,7 +172,19 @@ pub(crate) async fn open_folder(
     })?;
     let store = LocalStore::open(folder, &id).await?;
     let options = PlainOptions::default().with_clock(clock).with_keyring(keys.ring().clone());
-    Ok(Arc::new(PlainBackend::in_folder(store, options)))
+    Ok(PlainBackend::in_folder(store, options))
+}
+
+/// The same, as any backend.
+///
+/// # Errors
+/// As [`open_plain_folder`].
+pub(crate) async fn open_folder(
+    folder: &Path,
+    clock: Arc<dyn Clock>,
+    keys: &keys::Keys,
+) -> Result<Arc<dyn StorageBackend>> {
+    Ok(Arc::new(open_plain_folder(folder, clock, keys).await?))
 }
 
 /// Opens the catalog in a file.

@@ -1,7 +1,7 @@
 //! `devicevault verify`
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use devicevault_core::catalog::{CopyKey, Query};
@@ -16,7 +16,8 @@ use crate::context::Context;
 use crate::interrupt::cancellable;
 use crate::ui::progress::counter;
 use crate::ui::table::{Cell, Table, Tone};
-use crate::{Exit, folder};
+use crate::wiring::keys::Keys;
+use crate::{Exit, folder, wiring};
 
 /// Check that what was stored is still what was stored. The catalog keeps what was found; a damaged copy is stored
 /// anew by the next backup.
@@ -27,6 +28,7 @@ Examples:
   devicevault verify --device core-rtr1 --depth content
   devicevault verify --depth size --json                the quickest look at everything
   devicevault verify --from ./backups                   a folder of ad hoc backups
+  devicevault verify --from ./store --depth stored      a sealed store, as far as that goes without its key
 
 Exit codes: 0 all is good, 3 something is damaged or missing, 1 everything is.")]
 pub(crate) struct VerifyArgs {
@@ -88,11 +90,34 @@ pub(crate) struct Found {
     checked: usize,
     good: usize,
     bad: Vec<Bad>,
+    /// Why nothing was opened, where the contents were to be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_opened: Option<String>,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self { depth: VerifyDepth::Content, checked: 0, good: 0, bad: Vec::new(), not_opened: None }
+    }
+}
+
+impl Found {
+    /// How the program ends: what was asked for and not looked at counts as not done.
+    fn exit(&self) -> Exit {
+        Exit::of_parts(self.good, self.bad.len() + usize::from(self.not_opened.is_some()))
+    }
 }
 
 pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
     let mut unreadable = Vec::new();
-    let archive = folder::archive_with_index(context, args.from.as_deref(), |e| unreadable.push(e)).await?;
+    let archive = match folder::archive_with_index(context, args.from.as_deref(), |e| unreadable.push(e)).await {
+        // Who named a key wants to know that it is not the one.
+        Err(e) if e.kind() == ErrorKind::KeyUnavailable && context.given_keys.is_empty() && args.devices.is_empty() => {
+            let Some(folder) = &args.from else { return Err(e) };
+            return unopened(context, folder, args.depth.into(), &e).await;
+        }
+        other => other?,
+    };
     let mut versions = Vec::new();
     if args.devices.is_empty() {
         versions = archive.versions(&Query::default(), MOST).await?;
@@ -107,6 +132,49 @@ pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
         found.checked += 1;
         found.bad.push(of_manifest(&e));
     }
+    if let (Some(folder), None, true) = (&args.from, archive.instance(), args.devices.is_empty()) {
+        cancellable(add_missing(context, folder, &mut found)).await?;
+    }
+    tell(context, &found)
+}
+
+/// A manifest whose content is gone is no version any more, and yet tells that there was one.
+async fn add_missing(context: &Context, folder: &Path, found: &mut Found) -> Result<()> {
+    let backend = wiring::open_plain_folder(folder, context.clock().clone(), &Keys::default()).await?;
+    let mut verdicts = backend.verify_unopened(VerifyDepth::Size);
+    while let Some(one) = verdicts.next().await {
+        if let (at, Verdict::Missing) = one? {
+            found.checked += 1;
+            let what = vec!["its manifest is there, its content is not".to_owned()];
+            found.bad.push(Bad { storage_ref: Some(at.to_string()), ..Bad::unnamed("missing", what) });
+        }
+    }
+    Ok(())
+}
+
+/// A sealed folder whose key is not at hand: what can be said of it without.
+async fn unopened(context: &Context, folder: &Path, depth: VerifyDepth, why: &Error) -> Result<Exit> {
+    let backend = wiring::open_plain_folder(folder, context.clock().clone(), &Keys::default()).await?;
+    let mut found = Found { depth: depth.min(VerifyDepth::Stored), ..Found::default() };
+    found.not_opened = (depth > found.depth).then(|| why.to_record().message);
+    let check = async {
+        let mut verdicts = backend.verify_unopened(depth);
+        while let Some(one) = verdicts.next().await {
+            let (at, verdict) = one?;
+            found.checked += 1;
+            let (verdict, what) = match verdict {
+                Verdict::Good(_) => {
+                    found.good += 1;
+                    continue;
+                }
+                Verdict::Damaged(what) => ("damaged", what),
+                _ => ("missing", vec!["it is not there".to_owned()]),
+            };
+            found.bad.push(Bad { storage_ref: Some(at.to_string()), ..Bad::unnamed(verdict, what) });
+        }
+        Ok(())
+    };
+    cancellable(check).await?;
     tell(context, &found)
 }
 
@@ -126,7 +194,7 @@ pub(crate) async fn check(
         .filter(|(_, c)| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended | CopyStatus::Damaged))
         .collect();
     let counter = counter(&context.ui, copies.len(), "copies");
-    let mut found = Found { depth, checked: copies.len(), good: 0, bad: Vec::new() };
+    let mut found = Found { depth, checked: copies.len(), ..Found::default() };
     let verdicts = stream::iter(copies).map(|(b, c)| async move { (b, c, verdict(archive, b, c, depth).await) });
     let mut verdicts = Box::pin(verdicts.buffered(AT_ONCE));
     while let Some((backup, copy, verdict)) = verdicts.next().await {
@@ -213,15 +281,22 @@ async fn remember(
 /// A manifest that cannot be read stands for a backup of which nothing else is known.
 fn of_manifest(e: &Error) -> Bad {
     let at = e.context().find(|(n, _)| ["path", "object", "manifest"].contains(n)).map(|(_, v)| v.to_owned());
-    Bad {
-        device: "-".to_owned(),
-        artefact: "-".to_owned(),
-        backup: None,
-        destination: "folder".to_owned(),
-        storage_ref: at,
-        first_seen: None,
-        verdict: "damaged",
-        what: vec![e.to_record().message],
+    Bad { storage_ref: at, ..Bad::unnamed("damaged", vec![e.to_record().message]) }
+}
+
+impl Bad {
+    /// Of a copy that does not tell whose it is.
+    fn unnamed(verdict: &'static str, what: Vec<String>) -> Self {
+        Self {
+            device: "-".to_owned(),
+            artefact: "-".to_owned(),
+            backup: None,
+            destination: "folder".to_owned(),
+            storage_ref: None,
+            first_seen: None,
+            verdict,
+            what,
+        }
     }
 }
 
@@ -233,7 +308,7 @@ pub(crate) fn tell(context: &Context, found: &Found) -> Result<Exit> {
     let ui = &context.ui;
     if ui.is_json() {
         ui.json(found)?;
-        return Ok(Exit::of_parts(found.good, found.bad.len()));
+        return Ok(found.exit());
     }
     let mut table = Table::new(["device", "artefact", "version", "destination", "verdict", "what"]);
     for b in &found.bad {
@@ -265,5 +340,9 @@ pub(crate) fn tell(context: &Context, found: &Found) -> Result<Exit> {
         }
     };
     ui.note(&line);
-    Ok(Exit::of_parts(found.good, found.bad.len()))
+    if let Some(why) = &found.not_opened {
+        ui.failure(&format!("no content was looked at: {why}"));
+        ui.failure_hint("give the recovery kit or key file by --kek-file; --depth stored asks for no more than this");
+    }
+    Ok(found.exit())
 }

@@ -10,7 +10,7 @@ use crate::person::{Answer, Person, files_below, mode};
 use crate::sight::devices;
 
 /// A home with backups of two devices.
-async fn home() -> (Fleet, Person) {
+pub(crate) async fn home() -> (Fleet, Person) {
     let (fleet, person) = devices(["core-sw1", "core-sw2"].map(|n| SimDevice::cisco_ios(n).size(8 << 10))).await;
     person.moves_in(&fleet).await;
     person.asks(&["backup", "--all", "--quiet"]).await.good();
@@ -23,7 +23,7 @@ fn kits(person: &Person) -> Vec<PathBuf> {
 }
 
 /// The one kit, taken away from the home as it should be.
-fn take_kit(person: &Person, name: &str) -> PathBuf {
+pub(crate) fn take_kit(person: &Person, name: &str) -> PathBuf {
     let found = kits(person);
     assert_eq!(found.len(), 1, "{found:?}");
     let to = person.path(name);
@@ -31,7 +31,7 @@ fn take_kit(person: &Person, name: &str) -> PathBuf {
     to
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap().success());
 }
 
@@ -72,8 +72,12 @@ async fn a_copy_of_the_store_opens_with_the_recovery_kit_alone() {
     }
     // Without a key, and with another one, it says which would be needed.
     let kek = person.run(&["key", "list", "--json"]).good().json()["keys"][0]["id"].as_str().unwrap().to_owned();
-    let refused = stranger.verifies(&[]).ended(1);
-    assert!(refused.err.contains("no key is at hand") && refused.err.contains(&kek), "{refused:?}");
+    let partly = stranger.verifies(&[]).ended(3);
+    assert!(partly.err.contains("6 copies good: their stored bytes are what was recorded"), "{partly:?}");
+    assert!(partly.err.contains("no key is at hand") && partly.err.contains(&kek), "{partly:?}");
+    assert!(partly.err.contains("no content was looked at"), "{partly:?}");
+    stranger.verifies(&["--depth", "stored"]).good();
+    assert!(stranger.verifies(&["--depth", "stored", "--json"]).good().json().get("not_opened").is_none());
     stranger.0.write("other.key", &"ab".repeat(32));
     let refused = stranger.verifies(&["--kek-file", "other.key"]).ended(1);
     assert!(refused.err.contains("none of the keys at hand") && refused.err.contains(&kek), "{refused:?}");

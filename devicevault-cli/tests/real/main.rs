@@ -17,4 +17,5 @@ mod refusals;
 mod routers;
 mod secrets;
 mod sshd;
+mod tokens;
 mod user;

@@ -4,17 +4,50 @@ use std::sync::Arc;
 
 use devicevault_core::storage::{Verdict, VerifyDepth};
 use devicevault_core::{Digest, Error, ErrorKind, Manifest, Result, StorageRef};
-use futures::stream::{StreamExt as _, TryStreamExt as _};
-use object_store::ObjectStoreExt as _;
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 use sha2::{Digest as _, Sha256};
 
-use super::read::ManifestOf;
+use super::read::{ManifestOf, READS_AT_ONCE};
 use super::record::{Record, Stored};
 use super::{Plain, chain, layout};
 use crate::fault;
 
 impl Plain {
+    /// Every backup, as far as it can be checked without opening it.
+    pub(super) fn verify_unopened(
+        self: Arc<Self>,
+        depth: VerifyDepth,
+    ) -> BoxStream<'static, Result<(StorageRef, Verdict)>> {
+        let (plain, depth) = (self.clone(), depth.min(VerifyDepth::Stored));
+        let of_folder = move |objects: Vec<ObjectMeta>| {
+            let plain = plain.clone();
+            futures::stream::iter(objects.into_iter().filter(|o| layout::is_manifest(o.location.as_ref())))
+                .map(move |manifest| plain.clone().unopened(manifest.location, depth))
+                .buffered(READS_AT_ONCE)
+                .try_filter_map(|found| std::future::ready(Ok(found)))
+        };
+        self.folders().map_ok(of_folder).try_flatten().boxed()
+    }
+
+    async fn unopened(self: Arc<Self>, manifest: Path, depth: VerifyDepth) -> Result<Option<(StorageRef, Verdict)>> {
+        let damaged = |e: &Error| Ok(Some((StorageRef(manifest.to_string()), damaged_manifest(e))));
+        let file = match self.load(&manifest).await {
+            Ok((file, _)) => file,
+            // It was deleted since the folder was read.
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::Corrupt => return damaged(&e),
+            Err(e) => return Err(e),
+        };
+        let Some(content) = layout::sibling(&manifest, &file.stored().object) else {
+            return damaged(&Error::new(ErrorKind::Corrupt, "verify backup", "it names no file beside it"));
+        };
+        let at = StorageRef(content.to_string());
+        let verdict = self.verify(&at, None, depth).await?;
+        Ok(Some((at, verdict)))
+    }
+
     /// Without a key, a sealed backup is checked down to its stored bytes, and not against `expect`.
     pub(super) async fn verify(
         self: &Arc<Self>,

@@ -1,0 +1,98 @@
+//! A sealed store that somebody changed: every change is found, by looking and by reading, and nothing of it is believed.
+
+use std::path::{Path, PathBuf};
+
+use crate::keys::{copy, home, take_kit};
+use crate::person::{Person, files_below};
+
+/// A copy of a sealed store, and the key to it.
+struct Copied(Person);
+
+impl Copied {
+    async fn new() -> Self {
+        let (_fleet, person) = home().await;
+        let stranger = Person::new();
+        std::fs::copy(take_kit(&person, "kit.txt"), stranger.path("kit.txt")).unwrap();
+        copy(&person.path("home/store"), &stranger.path("copy"));
+        Self(stranger)
+    }
+
+    /// The file of a device's configuration that ends so.
+    fn file(&self, device: &str, end: &str) -> PathBuf {
+        let all = files_below(&self.0.path("copy").join(device).join("running-config"));
+        all.into_iter().map(|(path, _)| path).find(|p| p.to_string_lossy().ends_with(end)).unwrap()
+    }
+
+    /// With other bytes in a file, it is told; with those of before, all is good again.
+    fn finds(&self, path: &Path, bytes: &[u8], what: &str) {
+        let good = std::fs::read(path).unwrap();
+        std::fs::write(path, bytes).unwrap();
+        let verified = self.0.run(&["verify", "--from", "copy", "--kek-file", "kit.txt"]);
+        assert_eq!(verified.code, 3, "{what}: {verified:?}");
+        // Reading a part meets the damage or does not need what is damaged; reading all always meets it.
+        let to = ["--from", "copy", "--kek-file", "kit.txt", "--to", "out.cfg"];
+        let read = self.0.run(&[&["download", "core-sw1:running-config"][..], &to].concat());
+        assert!(read.code == 1 && read.err.contains("error:"), "{what}: {read:?}");
+        let left: Vec<_> = files_below(&self.0.path("")).into_iter().map(|(p, _)| p).collect();
+        assert!(!left.iter().any(|p| p.to_string_lossy().contains("out.cfg")), "{what}: {left:?}");
+        std::fs::write(path, good).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_were_flipped_or_cut_off_are_found() {
+    let copied = Copied::new().await;
+    for end in [".dvo", ".manifest.json"] {
+        let path = copied.file("core-sw1", end);
+        let good = std::fs::read(&path).unwrap();
+        // Everything in the header and at the end, and places between.
+        let step = good.len() / 12;
+        let places = [0, 4, 5, 6, 7, 8, 24, 40, 88, 95, 96, 127, 128, good.len() - 17, good.len() - 2];
+        for at in places.into_iter().chain((0..12).map(|i| i * step)) {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            copied.finds(&path, &bad, &format!("{end}: byte {at}"));
+        }
+        for length in [0, 1, 127, 128, 144, good.len() / 2, good.len() - 2] {
+            copied.finds(&path, &good[..length], &format!("{end}: cut at {length}"));
+        }
+    }
+    copied.0.run(&["verify", "--from", "copy", "--kek-file", "kit.txt"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_were_exchanged_or_doubled_are_found() {
+    let copied = Copied::new().await;
+    for end in [".dvo", ".manifest.json"] {
+        let (own, other) = (copied.file("core-sw1", end), copied.file("core-sw2", end));
+        let (good, others) = (std::fs::read(&own).unwrap(), std::fs::read(other).unwrap());
+        copied.finds(&own, &others, &format!("{end} of another device"));
+        copied.finds(&own, &[&good[..], &good].concat(), &format!("{end} twice"));
+    }
+    // Both files of another backup are that backup, whatever the path says: nothing of ours is read for it.
+    let damaged = copied.file("core-sw1", ".dvo");
+    std::fs::remove_file(damaged).unwrap();
+    let verified = copied.0.run(&["verify", "--from", "copy", "--kek-file", "kit.txt"]).ended(3);
+    assert!(verified.out.contains("its content is not"), "{verified:?}");
+    copied
+        .0
+        .run(&["download", "core-sw1:running-config", "--from", "copy", "--kek-file", "kit.txt", "--to", "x"])
+        .ended(1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_key_damage_is_found_as_well() {
+    let copied = Copied::new().await;
+    let path = copied.file("core-sw1", ".dvo");
+    let mut bad = std::fs::read(&path).unwrap();
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    std::fs::write(&path, bad).unwrap();
+    let verified = copied.0.run(&["verify", "--from", "copy", "--depth", "stored"]).ended(3);
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(verified.out.contains(&name[..20]) && verified.out.contains("damaged"), "{verified:?}");
+    copied.0.run(&["verify", "--from", "copy", "--depth", "size"]).good();
+    std::fs::remove_file(&path).unwrap();
+    let verified = copied.0.run(&["verify", "--from", "copy", "--depth", "size"]).ended(3);
+    assert!(verified.out.contains("missing"), "{verified:?}");
+}
