@@ -28,7 +28,7 @@ Examples:
   devicevault verify --device core-rtr1 --depth content
   devicevault verify --depth size --json                the quickest look at everything
   devicevault verify --from ./backups                   a folder of ad hoc backups
-  devicevault verify --from ./store --depth stored      a sealed store, as far as that goes without its key
+  devicevault verify --from ./store --depth stored      a sealed store, without its key
 
 Exit codes: 0 all is good, 3 something is damaged or missing, 1 everything is.")]
 pub(crate) struct VerifyArgs {

@@ -97,7 +97,7 @@ async fn a_token_opens_everything_is_replaced_and_is_told_when_it_is_away() {
     setting.good(&["init", "--quiet"]).await;
     let port = device.addr().port().to_string();
     let add = ["device", "add", "core-sw1", "--host", "127.0.0.1", "--port", &port, "--platform", "cisco_ios"];
-    setting.good(&[&add[..], &["--user", &device.username(), "--password-env", "PW"]].concat()).await;
+    setting.good(&[&add[..], &["--user", device.username(), "--password-env", "PW"]].concat()).await;
 
     setting.rotate_to("kek").await;
     assert!(!setting.place.join("home/kek.key").exists(), "the key of a file is gone");
