@@ -42,6 +42,8 @@ impl CollectorInfo {
 /// - A fault of one artefact is told by [`Sink::fail`] and the conversation goes on where it can; an error returned by
 ///   `collect` ends the conversation, artefacts ended before it stay.
 /// - It logs out on every path that it can; a failed logout is a [`Note`], not an error.
+/// - It says by [`Target::turn`] when it connects and when the device was reached, so that a device that is not there
+///   keeps no other waiting; one that says nothing holds its place among the sessions all along.
 /// - It keeps the bounds of [`Target::limits`] and names the step in its timeout errors.
 /// - Dropping the future cancels: connections are closed by their own drop, nothing is left running.
 /// - No secret of the target appears in an error, a note or a trace.

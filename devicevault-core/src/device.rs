@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::DeviceId;
+use crate::{DeviceId, Turn};
 
 /// One thing to back up: a router, a switch, a firewall, a small server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -247,13 +247,15 @@ pub struct Target {
     pub login: Login,
     /// Bounds of the conversation.
     pub limits: StepLimits,
+    /// What the collector tells of reaching the device.
+    pub turn: Turn,
 }
 
 impl Target {
     /// A target with the default bounds.
     #[must_use]
     pub fn new(device: Device, login: Login) -> Self {
-        Self { device, login, limits: StepLimits::default() }
+        Self { device, login, limits: StepLimits::default(), turn: Turn::default() }
     }
 
     /// Sets the bounds.

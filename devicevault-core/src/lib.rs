@@ -28,6 +28,7 @@ mod scrub;
 pub mod spool;
 pub mod storage;
 pub mod text;
+mod turn;
 
 pub use artefact::{ArtifactInfo, Kind, View};
 pub use body::{Body, ByteStream};
@@ -46,6 +47,7 @@ pub use key::KeyProvider;
 pub use manifest::{Digest, MANIFEST_FORMAT, Manifest, ManifestSeed, Source, Transform};
 pub use spool::Spool;
 pub use storage::{Entry, StorageBackend, StorageBackendExt, StorageRef};
+pub use turn::Turn;
 
 /// Text that `Debug` and `Display` do not show, wiped from memory when it is dropped.
 pub use secrecy::{ExposeSecret, SecretString};

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use russh::client::{self, DisconnectReason, GexParams, Handle};
 use russh::{ChannelOpenFailure, Disconnect, SshId};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -64,6 +65,8 @@ pub struct Options {
     pub keepalive: Option<Duration>,
     /// The time, in seconds since 1970: host certificates are checked by it, and not asked for without.
     pub now: Option<u64>,
+    /// Is waited for once the server is reached, before anything is said to it.
+    pub gate: Option<Arc<dyn Gate>>,
 }
 
 impl Default for Options {
@@ -78,6 +81,7 @@ impl Default for Options {
             source: None,
             keepalive: None,
             now: None,
+            gate: None,
         }
     }
 }
@@ -126,12 +130,26 @@ impl Options {
         self
     }
 
+    /// Sets what is waited for once the server is reached.
+    #[must_use]
+    pub fn with_gate(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
     /// Sets the window in bytes.
     #[must_use]
     pub fn with_window(mut self, bytes: u32) -> Self {
         self.window = bytes;
         self
     }
+}
+
+/// Stands between the connection and the login: what bounds how many logins there are at a time.
+#[async_trait]
+pub trait Gate: fmt::Debug + Send + Sync {
+    /// The server is reached; waits until it may be talked to. The time does not count towards the login's.
+    async fn pass(&self);
 }
 
 /// Connects over TCP, checks the host key and logs in.
@@ -184,6 +202,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let keys = auth::Keys::read(credentials)?;
+    if let Some(gate) = &options.gate {
+        gate.pass().await;
+    }
     let recorded = host_keys.recorded(server).await?;
     let pinned = matches!(options.host_key, HostKeyPolicy::Pinned(_));
     let certificates = options.now.is_some() && !pinned && !recorded.authorities.is_empty();

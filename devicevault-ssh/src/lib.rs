@@ -28,7 +28,7 @@ mod scp;
 mod sftp;
 
 pub use channel::{Exec, Output, PtySize, Shell};
-pub use connection::{Connection, Endpoint, Options, connect, connect_by, connect_over};
+pub use connection::{Connection, Endpoint, Gate, Options, connect, connect_by, connect_over};
 pub use credentials::{Agent, Credentials};
 pub use error::{HostKeyFault, Result, SshError};
 pub use host_key::{

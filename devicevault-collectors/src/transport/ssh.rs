@@ -7,11 +7,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use devicevault_core::{
-    Clock, Error, ErrorKind, ExposeSecret as _, Login, Note, Result, Retry, StepLimits, SystemClock, Target,
+    Clock, Error, ErrorKind, ExposeSecret as _, Login, Note, Result, Retry, StepLimits, SystemClock, Target, Turn,
 };
 use devicevault_ssh::{
-    Agent, Connection, Credentials, Endpoint, Exec, Hop, HostKeyPolicy, HostKeyStore, Options, Output, PtySize, Route,
-    SSH_PORT, Shell, SshError, Tunnel, connect_by,
+    Agent, Connection, Credentials, Endpoint, Exec, Gate, Hop, HostKeyPolicy, HostKeyStore, Options, Output, PtySize,
+    Route, SSH_PORT, Shell, SshError, Tunnel, connect_by,
 };
 
 use super::{Dialer, Greeting, Link, RunEnd, Running, Terminal};
@@ -69,7 +69,9 @@ impl SshDialer {
         let server = Endpoint::new(device.host.as_str(), device.port.unwrap_or(SSH_PORT));
         let connected = async {
             let options = self.options(&device.options, profile, &target.limits)?.with_window(window);
+            let options = options.with_gate(Arc::new(InTurn(target.turn.clone())));
             let route = self.route(target)?;
+            target.turn.connecting();
             connect_by(&route, &server, &credentials(username, &target.login), &options, self.host_keys.clone()).await
         };
         connected.await.map_err(|e| core_error(e).with("address", &server))
@@ -78,7 +80,11 @@ impl SshDialer {
     /// Opens the way to a server of the device that need not speak SSH.
     pub(crate) async fn open(&self, target: &Target, server: &Endpoint) -> Result<Tunnel, SshError> {
         let options = self.options(&target.device.options, None, &target.limits)?;
-        self.route(target)?.open(server, &target.login.username, &options, &self.host_keys).await
+        let route = self.route(target)?;
+        target.turn.connecting();
+        let tunnel = route.open(server, &target.login.username, &options, &self.host_keys).await?;
+        target.turn.reached().await;
+        Ok(tunnel)
     }
 
     /// The way that a device's jump hosts and proxy command make.
@@ -136,6 +142,17 @@ fn credentials(username: &str, login: &Login) -> Credentials {
         credentials = credentials.with_password(password.expose_secret());
     }
     credentials
+}
+
+/// Logins wait for the conversation's turn.
+#[derive(Debug)]
+struct InTurn(Turn);
+
+#[async_trait]
+impl Gate for InTurn {
+    async fn pass(&self) {
+        self.0.reached().await;
+    }
 }
 
 #[async_trait]

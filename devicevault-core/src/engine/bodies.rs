@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use sha2::Digest as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::backlog::Share;
 use crate::body::{Body, ByteStream};
 use crate::spool::SpoolWriter;
 use crate::{Digest, Result, Spool};
@@ -59,7 +60,13 @@ impl ViewWriter {
         self.len
     }
 
-    pub(super) async fn write(&mut self, chunk: Bytes, memory: &Memory, spool: &dyn Spool) -> Result<()> {
+    pub(super) async fn write(
+        &mut self,
+        chunk: Bytes,
+        memory: &Memory,
+        spool: &dyn Spool,
+        share: &Share,
+    ) -> Result<()> {
         if chunk.is_empty() {
             return Ok(());
         }
@@ -67,7 +74,7 @@ impl ViewWriter {
         self.len += chunk.len() as u64;
         match &mut self.keep {
             None => Ok(()),
-            Some(Keep::Spool(writer)) => writer.write(chunk).await,
+            Some(Keep::Spool(writer)) => share.write(writer.as_mut(), chunk).await,
             Some(Keep::Memory { buffer, permits, room }) => {
                 let needed = buffer.len() + chunk.len();
                 if needed <= memory.small && grow(needed, room, permits, memory) {
@@ -75,8 +82,8 @@ impl ViewWriter {
                     return Ok(());
                 }
                 let mut writer = spool.create().await?;
-                writer.write(std::mem::take(buffer).freeze()).await?;
-                writer.write(chunk).await?;
+                share.write(writer.as_mut(), std::mem::take(buffer).freeze()).await?;
+                share.write(writer.as_mut(), chunk).await?;
                 self.keep = Some(Keep::Spool(writer));
                 Ok(())
             }
@@ -129,7 +136,9 @@ impl Body for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SystemClock;
     use crate::body::read_to_vec;
+    use crate::engine::backlog::Backlog;
     use crate::spool::MemorySpool;
     use proptest::prelude::*;
 
@@ -138,8 +147,9 @@ mod tests {
         fn what_goes_in_comes_out_wherever_it_is_kept(chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 0..12), memory in 0usize..20_000, small in 0usize..20_000) {
             futures::executor::block_on(async {
                 let (memory, spool) = (Memory::new(memory, small), MemorySpool::new(1 << 20));
+                let share = Backlog::new(Arc::new(SystemClock)).share();
                 let mut writer = ViewWriter::new(true);
-                for c in &chunks { writer.write(Bytes::from(c.clone()), &memory, &spool).await.unwrap(); }
+                for c in &chunks { writer.write(Bytes::from(c.clone()), &memory, &spool, &share).await.unwrap(); }
                 let view = writer.finish().await.unwrap();
                 let all = chunks.concat();
                 prop_assert_eq!(view.size, all.len() as u64);
@@ -154,7 +164,8 @@ mod tests {
     async fn memory_is_given_back() {
         let (memory, spool) = (Memory::new(8 * PAGE, 4 * PAGE), MemorySpool::new(1 << 20));
         let mut writer = ViewWriter::new(true);
-        writer.write(vec![1; 3 * PAGE].into(), &memory, &spool).await.unwrap();
+        let share = Backlog::new(Arc::new(SystemClock)).share();
+        writer.write(vec![1; 3 * PAGE].into(), &memory, &spool, &share).await.unwrap();
         let view = writer.finish().await.unwrap();
         assert_eq!(memory.pages.available_permits(), 5);
         drop(view);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::retry::RetryPolicy;
 use crate::clock::Clock;
@@ -21,6 +21,8 @@ pub struct DestinationOptions {
     pub max_batch: usize,
     /// How long a batch waits for more once its first entry is there.
     pub max_wait: Duration,
+    /// So many batches are stored at a time. While all are under way, the next one grows.
+    pub at_a_time: usize,
     /// How often storing is tried.
     pub retry: RetryPolicy,
     /// Look whether a copy is there, by its size, before it is relied upon once more; one that somebody removed or cut
@@ -29,12 +31,13 @@ pub struct DestinationOptions {
 }
 
 impl Default for DestinationOptions {
-    /// Originals, in batches of up to 256 that wait 5 ms, tried three times.
+    /// Originals, in batches of up to 256 that wait 5 ms, one at a time, tried three times.
     fn default() -> Self {
         Self {
             view: View::Original,
             max_batch: 256,
             max_wait: Duration::from_millis(5),
+            at_a_time: 1,
             retry: RetryPolicy::default(),
             look_again: false,
         }
@@ -67,6 +70,13 @@ impl DestinationOptions {
     #[must_use]
     pub fn with_look_again(mut self, look: bool) -> Self {
         self.look_again = look;
+        self
+    }
+
+    /// Sets how many batches are stored at a time.
+    #[must_use]
+    pub fn with_at_a_time(mut self, batches: usize) -> Self {
+        self.at_a_time = batches;
         self
     }
 
@@ -166,7 +176,7 @@ impl Destination {
                 clock: self.clock.clone(),
                 largest,
             };
-            tokio::spawn(batches.run(rx));
+            tokio::spawn(Arc::new(batches).run(rx));
             tx
         })
     }
@@ -182,8 +192,12 @@ struct Batches {
 }
 
 impl Batches {
-    async fn run(self, mut orders: mpsc::Receiver<Order>) {
-        while let Some(first) = orders.recv().await {
+    async fn run(self: Arc<Self>, mut orders: mpsc::Receiver<Order>) {
+        let hands = Arc::new(Semaphore::new(self.options.at_a_time.clamp(1, Semaphore::MAX_PERMITS)));
+        // The semaphore is never closed.
+        while let Ok(hand) = hands.clone().acquire_owned().await
+            && let Some(first) = orders.recv().await
+        {
             let mut batch = vec![first];
             let mut patience = std::pin::pin!(self.clock.sleep(self.options.max_wait));
             while batch.len() < self.largest {
@@ -196,7 +210,11 @@ impl Batches {
                     () = &mut patience => break,
                 }
             }
-            self.store(batch).await;
+            let this = self.clone();
+            tokio::spawn(async move {
+                this.store(batch).await;
+                drop(hand);
+            });
         }
     }
 

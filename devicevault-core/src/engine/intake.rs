@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 
 use super::Inner;
+use super::backlog::Share;
 use super::bodies::{ViewBody, ViewWriter};
 use super::job::Selection;
 use crate::collector::{Note, NoteLevel, Sink};
@@ -53,11 +54,12 @@ pub(super) struct Intake<'a> {
     selection: &'a Selection,
     views: BTreeSet<View>,
     current: Option<Current>,
-    pub(super) collected: Vec<Collected>,
-    pub(super) failed: Vec<(ArtifactInfo, Error)>,
+    collected: Vec<Collected>,
+    failed: Vec<(ArtifactInfo, Error)>,
     pub(super) log: Vec<Note>,
     dropped_notes: usize,
     names: BTreeSet<String>,
+    share: Share,
 }
 
 struct Current {
@@ -98,7 +100,13 @@ impl<'a> Intake<'a> {
             log: Vec::new(),
             dropped_notes: 0,
             names: BTreeSet::new(),
+            share: engine.backlog.share(),
         }
+    }
+
+    /// What was collected and what failed, and the part of the spool that it takes.
+    pub(super) fn into_parts(self) -> (Vec<Collected>, Vec<(ArtifactInfo, Error)>, Share) {
+        (self.collected, self.failed, self.share)
     }
 
     /// The conversation is over. What was begun and not ended is incomplete.
@@ -180,7 +188,7 @@ impl Sink for Intake<'_> {
         let kind = self.current("write artefact")?.info.kind;
         let limit = self.limit(kind);
         let run = self.run;
-        let current = self.current("write artefact")?;
+        let Self { current: Some(current), share, .. } = self else { return Ok(()) };
         current.received += chunk.len() as u64;
         if current.received > limit {
             return Err(Error::new(
@@ -195,13 +203,14 @@ impl Sink for Intake<'_> {
             current.told = current.received;
             engine.events.emit(&Event::Progress { run, artefact: current.info.name.clone(), bytes: current.received });
         }
-        current.push(chunk, engine).await
+        engine.bandwidth.pass(chunk.len() as u64, engine.clock.as_ref()).await;
+        current.push(chunk, engine, share).await
     }
 
     async fn end(&mut self) -> Result<()> {
         self.current("end artefact")?;
         let Some(current) = self.current.take() else { return Ok(()) };
-        let collected = current.finish(self.engine).await?;
+        let collected = current.finish(self.engine, &self.share).await?;
         self.collected.push(collected);
         Ok(())
     }
@@ -234,20 +243,20 @@ impl Sink for Intake<'_> {
 }
 
 impl Current {
-    async fn push(&mut self, chunk: Bytes, engine: &Inner) -> Result<()> {
+    async fn push(&mut self, chunk: Bytes, engine: &Inner, share: &Share) -> Result<()> {
         let (memory, spool) = (&engine.memory, engine.spool.as_ref());
         let Some(text) = &mut self.text else {
-            return self.original.write(chunk, memory, spool).await;
+            return self.original.write(chunk, memory, spool, share).await;
         };
         let [plain, clean, redacted] = &mut text.buffers;
         text.ends.push(&chunk, plain);
         text.maker.push(plain, clean, redacted)?;
-        self.original.write(plain.split().freeze(), memory, spool).await?;
-        text.clean.write(clean.split().freeze(), memory, spool).await?;
-        text.redacted.write(redacted.split().freeze(), memory, spool).await
+        self.original.write(plain.split().freeze(), memory, spool, share).await?;
+        text.clean.write(clean.split().freeze(), memory, spool, share).await?;
+        text.redacted.write(redacted.split().freeze(), memory, spool, share).await
     }
 
-    async fn finish(mut self, engine: &Inner) -> Result<Collected> {
+    async fn finish(mut self, engine: &Inner, share: &Share) -> Result<Collected> {
         let (memory, spool) = (&engine.memory, engine.spool.as_ref());
         let mut suspect = self.suspect;
         let (clean, redacted) = match self.text {
@@ -256,10 +265,10 @@ impl Current {
                 let [plain, clean, redacted] = &mut text.buffers;
                 text.ends.finish(plain);
                 text.maker.push(plain, clean, redacted)?;
-                self.original.write(plain.split().freeze(), memory, spool).await?;
+                self.original.write(plain.split().freeze(), memory, spool, share).await?;
                 suspect.extend(text.maker.finish(clean, redacted));
-                text.clean.write(clean.split().freeze(), memory, spool).await?;
-                text.redacted.write(redacted.split().freeze(), memory, spool).await?;
+                text.clean.write(clean.split().freeze(), memory, spool, share).await?;
+                text.redacted.write(redacted.split().freeze(), memory, spool, share).await?;
                 (Some(text.clean.finish().await?), Some(text.redacted.finish().await?))
             }
         };

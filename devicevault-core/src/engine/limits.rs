@@ -1,11 +1,8 @@
 //! How much at a time.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bounds of an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +13,15 @@ pub struct Limits {
     pub sessions: usize,
     /// Devices of one site that are talked to at a time; `None`: no bound of its own.
     pub sessions_per_site: Option<usize>,
+    /// A device that is not reached within this time lends its place to another until it is. See [`Turn`](crate::Turn).
+    pub connect_grace: Duration,
+    /// At most so many devices are waited for so, beside the sessions.
+    pub connecting: usize,
+    /// The shortest time from the beginning of one conversation with a device to the beginning of the next, retries
+    /// included; `None`: at once.
+    pub device_interval: Option<Duration>,
+    /// Bytes a second from all devices together; `None`: as fast as they come.
+    pub bandwidth: Option<u64>,
     /// Bytes of small artefacts that wait in memory; beyond, they go to the spool.
     pub memory: usize,
     /// A body of at most this many bytes stays in memory.
@@ -33,12 +39,17 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 30 sessions, 64 MiB in memory in bodies of up to 256 KiB, texts of 64 MiB, binaries of 8 GiB,
+    /// 30 sessions, and 512 devices beside them that were not reached within half a second; no bounds of a site, an
+    /// interval or a bandwidth; 64 MiB in memory in bodies of up to 256 KiB, texts of 64 MiB, binaries of 8 GiB,
     /// 30 minutes for a conversation, 15 minutes to wait for another run, leases of one minute.
     fn default() -> Self {
         Self {
             sessions: 30,
             sessions_per_site: None,
+            connect_grace: Duration::from_millis(500),
+            connecting: 512,
+            device_interval: None,
+            bandwidth: None,
             memory: 64 << 20,
             small_body: 256 << 10,
             max_text: 64 << 20,
@@ -64,42 +75,18 @@ impl Limits {
         self.sessions_per_site = sessions;
         self
     }
-}
 
-/// The right to talk to one more device.
-#[derive(Debug)]
-pub(super) struct SessionPermit {
-    _all: Option<OwnedSemaphorePermit>,
-    _site: Option<OwnedSemaphorePermit>,
-}
-
-#[derive(Debug)]
-pub(super) struct Permits {
-    all: Arc<Semaphore>,
-    per_site: Option<usize>,
-    sites: Mutex<HashMap<String, Arc<Semaphore>>>,
-}
-
-impl Permits {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(limits.sessions.clamp(1, Semaphore::MAX_PERMITS))),
-            per_site: limits.sessions_per_site.map(|n| n.clamp(1, Semaphore::MAX_PERMITS)),
-            sites: Mutex::default(),
-        }
+    /// Sets the shortest time between two conversations with one device.
+    #[must_use]
+    pub fn with_device_interval(mut self, interval: Option<Duration>) -> Self {
+        self.device_interval = interval;
+        self
     }
 
-    /// Waits in order of arrival. The site's permit comes first, so that a busy site holds none of the common ones.
-    pub(super) async fn session(&self, site: Option<&str>) -> SessionPermit {
-        let semaphore = self.per_site.and_then(|n| {
-            let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
-            Some(sites.entry(site?.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(n))).clone())
-        });
-        // The semaphores are never closed, so acquiring does not fail.
-        let site = match semaphore {
-            Some(s) => s.acquire_owned().await.ok(),
-            None => None,
-        };
-        SessionPermit { _site: site, _all: self.all.clone().acquire_owned().await.ok() }
+    /// Sets how many bytes a second come from all devices together.
+    #[must_use]
+    pub fn with_bandwidth(mut self, bytes: Option<u64>) -> Self {
+        self.bandwidth = bytes;
+        self
     }
 }

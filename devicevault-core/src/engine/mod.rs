@@ -4,6 +4,8 @@
 //! arrive; stage 2 (per destination) stores them in batches. No permit of one stage is held while waiting for the
 //! other, so a slow destination delays nobody's session and a slow device nobody's store.
 
+mod backlog;
+mod bandwidth;
 mod bodies;
 mod destination;
 mod intake;
@@ -11,7 +13,9 @@ mod job;
 mod limits;
 mod parking;
 mod pipeline;
+mod places;
 mod retry;
+mod seat;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +29,11 @@ pub use limits::Limits;
 pub use parking::Delivery;
 pub use retry::RetryPolicy;
 
-use limits::SessionPermit;
+pub(crate) use seat::Seat;
 
-use crate::catalog::Lease;
+use places::Place;
+
+use crate::catalog::{Lease, Page, RunQuery};
 use crate::clock::{Clock, SystemClock};
 use crate::event::NoEvents;
 use crate::run::{NewRun, Run};
@@ -53,7 +59,10 @@ struct Inner {
     instance: String,
     program: String,
     limits: Limits,
-    permits: limits::Permits,
+    places: places::Places,
+    antechamber: seat::Antechamber,
+    bandwidth: bandwidth::Bandwidth,
+    backlog: backlog::Backlog,
     memory: bodies::Memory,
     lines: parking::Lines,
 }
@@ -120,13 +129,16 @@ impl EngineBuilder {
         let limits = self.limits;
         Engine(Arc::new(Inner {
             catalog: self.catalog,
+            backlog: backlog::Backlog::new(self.clock.clone()),
             clock: self.clock,
             spool: self.spool.unwrap_or_else(|| Arc::new(MemorySpool::new(256 << 20))),
             events: self.events,
             key: self.key,
             instance: self.instance,
             program: self.program,
-            permits: limits::Permits::new(&limits),
+            places: places::Places::new(&limits),
+            antechamber: seat::Antechamber::new(limits.connecting, limits.connect_grace),
+            bandwidth: bandwidth::Bandwidth::new(limits.bandwidth),
             memory: bodies::Memory::new(limits.memory, limits.small_body),
             lines: parking::Lines::default(),
             limits,
@@ -136,8 +148,9 @@ impl EngineBuilder {
 
 /// How often somebody who waits for a device asks whether it is free.
 const LEASE_POLL: Duration = Duration::from_millis(250);
-/// Runs that are under way at a time in a round, waiting ones included.
-const MAX_UNDER_WAY: usize = 2048;
+/// Jobs of a round that wait or are under way at a time. One that waits is little more than its target; the more of
+/// them are known, the better sites take turns.
+const MAX_UNDER_WAY: usize = 16_384;
 
 impl Engine {
     /// Sets up an engine over a catalog. The key ties views together and masks secrets: keep it as long as the catalog.
@@ -169,7 +182,7 @@ impl Engine {
     pub async fn back_up(&self, job: &Job) -> Result<Run> {
         job.check()?;
         let queued_at = self.0.clock.now();
-        let (lease, permit) = match self.device(job).await {
+        let (lease, place) = match self.device(job).await {
             Ok(both) => both,
             Err(e) if e.kind() == ErrorKind::Conflict => {
                 let start = NewRun { queued_at, ..self.start(job, 1) };
@@ -178,7 +191,7 @@ impl Engine {
             Err(e) => return Err(e),
         };
         let outcome = tokio::select! {
-            outcome = self.attempts(job, queued_at, permit) => outcome,
+            outcome = Box::pin(self.attempts(job, queued_at, place)) => outcome,
             lost = self.keep(lease.clone()) => Err(lost),
         };
         // Best effort: a lease that cannot be given back expires.
@@ -243,38 +256,48 @@ impl Engine {
         start
     }
 
-    async fn attempts(&self, job: &Job, queued_at: crate::Timestamp, permit: SessionPermit) -> Result<Run> {
+    async fn attempts(&self, job: &Job, queued_at: crate::Timestamp, place: Place) -> Result<Run> {
         let mut identifier = None;
-        let mut permit = Some(permit);
+        let mut place = Some(place);
         let mut number = 1;
         loop {
             let mut start = self.start(job, number);
             start.queued_at = queued_at;
             start.task_identifier = identifier.get_or_insert(start.task_identifier).clone();
-            let permit = match permit.take() {
-                Some(permit) => permit,
-                None => self.0.permits.session(job.target.device.site.as_deref()).await,
+            let place = match place.take() {
+                Some(place) => place,
+                None => self.0.places.take(job.target.device.site.as_deref()).await,
             };
-            let attempt = pipeline::attempt(&self.0, job, start, permit).await?;
+            start.started_at = self.0.clock.now();
+            let attempt = pipeline::attempt(&self.0, job, start, place).await?;
             let wait = attempt.error.as_ref().and_then(|e| job.retry.wait(number, e));
             let Some(wait) = wait.filter(|_| !attempt.run.state.is_good()) else { return Ok(attempt.run) };
             tracing::warn!(event = "run_retry", task_identifier = %attempt.run.start.task_identifier,
                 device = %job.target.device.name, attempt = number, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-            self.0.clock.sleep(wait).await;
+            self.0.clock.sleep(wait.max(self.0.limits.device_interval.unwrap_or_default())).await;
             number += 1;
         }
     }
 
-    /// Waits for a permit and for the right to talk to the device. While another run has the device, no permit is held.
-    async fn device(&self, job: &Job) -> Result<(Lease, SessionPermit)> {
+    /// Waits for a place and for the right to talk to the device. While another run has the device, no place is held.
+    async fn device(&self, job: &Job) -> Result<(Lease, Place)> {
         let device = &job.target.device;
+        self.0.clock.sleep(self.rest(job).await?).await;
         let begun = self.0.clock.monotonic();
         loop {
-            let permit = self.0.permits.session(device.site.as_deref()).await;
+            let place = self.0.places.take(device.site.as_deref()).await;
             if let Some(lease) = self.0.catalog.lease(&device.id, self.0.limits.lease).await? {
-                return Ok((lease, permit));
+                // Somebody may have talked to it while this one stood in the queue.
+                let rest = self.rest(job).await?;
+                if rest.is_zero() {
+                    return Ok((lease, place));
+                }
+                drop(place);
+                self.0.catalog.release(&lease).await?;
+                self.0.clock.sleep(rest).await;
+                continue;
             }
-            drop(permit);
+            drop(place);
             if self.0.clock.monotonic().saturating_sub(begun) >= self.0.limits.device_wait {
                 return Err(Error::new(ErrorKind::Conflict, "wait for device", "another run holds the device")
                     .with("device", &device.name)
@@ -282,6 +305,18 @@ impl Engine {
             }
             self.0.clock.sleep(LEASE_POLL).await;
         }
+    }
+
+    /// How long the device is to be left alone yet, whoever talked to it last.
+    async fn rest(&self, job: &Job) -> Result<Duration> {
+        let Some(interval) = self.0.limits.device_interval else { return Ok(Duration::ZERO) };
+        let last = RunQuery { device: Some(job.target.device.id.clone()), ..RunQuery::default() };
+        let Some(run) = self.0.catalog.runs(&last, Page::first(1)).await?.items.pop() else {
+            return Ok(Duration::ZERO);
+        };
+        // A clock that was set back does not make the rest longer than it is.
+        let since = self.0.clock.now().duration_since(run.start.started_at);
+        Ok(interval.saturating_sub(Duration::try_from(since).unwrap_or_default()))
     }
 
     /// Keeps the lease while the run goes on; ends only when it is lost.

@@ -2,14 +2,17 @@
 //!
 //! collect (limit, normalise, views, hash) → compare → store at each destination → record → tell.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 
+use super::backlog::Share;
 use super::destination::{Destination, Stored};
 use super::intake::{Collected, Intake, wanted_views};
-use super::limits::SessionPermit;
+use super::places::Place;
+use super::seat::Seat;
 use super::{Inner, Job, parking};
 use crate::catalog::Latest;
 use crate::collector::{Note, NoteLevel};
@@ -18,7 +21,7 @@ use crate::run::{
     ArtefactResult, ArtefactStatus, Backup, Copy, CopyResult, CopyStatus, NewRun, Outcome, Run, RunState,
 };
 use crate::scrub::Scrubber;
-use crate::{BackupId, Entry, Error, ErrorKind, Event, Kind, Result, RunId, Timestamp, View};
+use crate::{BackupId, Entry, Error, ErrorKind, Event, Kind, Result, RunId, Timestamp, Turn, View};
 
 /// How an attempt ended: its record, and the error that a retry is decided on.
 pub(super) struct Attempt {
@@ -26,83 +29,129 @@ pub(super) struct Attempt {
     pub(super) error: Option<Error>,
 }
 
-/// One attempt to back up one device, from its beginning in the catalog to its end there. The session's permit is held
-/// for the length of stage 1 and no longer.
-pub(super) async fn attempt(engine: &Inner, job: &Job, start: NewRun, permit: SessionPermit) -> Result<Attempt> {
+/// So often an attempt's outcome is made anew because what it builds on was deleted meanwhile.
+const MADE_ANEW: u32 = 3;
+
+/// One attempt to back up one device, from its beginning in the catalog to its end there. The place is held for the
+/// length of stage 1 and no longer.
+pub(super) async fn attempt(engine: &Inner, job: &Job, start: NewRun, place: Place) -> Result<Attempt> {
     let id = engine.catalog.begin(&start).await?;
     let mut run = Run::begun(id, start);
     tell_start(engine, &run);
 
-    let (collected, failed, error) = collect(engine, job, &mut run).await;
-    drop(permit);
+    let Conversation { collected, failed, error, _share } = collect(engine, job, &mut run, place).await;
     run.collected_at = Some(engine.clock.now());
     tell_step(&run, "collected");
     run.size_before = collected.iter().map(|c| c.original.size).sum();
     engine.events.emit(&Event::Collected { run: id });
 
-    let mut outcomes = Vec::new();
     if !collected.is_empty() {
         engine.catalog.advance(id, RunState::Storing).await?;
-        let stored = join_all(collected.iter().map(|c| artefact(engine, job, &run, c))).await;
-        for one in stored {
-            let (result, outcome) = one?;
-            run.size_after += stored_bytes(&outcome);
-            run.artefacts.push(result);
-            outcomes.extend(outcome);
-        }
     }
-    for (info, e) in &failed {
-        let mut result = ArtefactResult::new(&info.name, info.kind, info.mandatory);
-        result.error = Some(e.to_record());
-        run.artefacts.push(result);
-    }
-    let missing = if error.is_none() { not_collected(job, &mut run) } else { None };
-
     run.error = error.as_ref().map(Error::to_record);
-    run.finished_at = Some(engine.clock.now());
-    run.state = verdict(&run);
-    outcomes.push(Outcome::End(run.clone()));
-    tell_step(&run, "stored");
-    engine.catalog.record(id, outcomes).await?;
+    let mut before = BTreeMap::new();
+    let mut times = 1;
+    let missing = loop {
+        let mut outcomes = store(engine, job, &mut run, &collected, &before).await?;
+        for (info, e) in &failed {
+            let mut result = ArtefactResult::new(&info.name, info.kind, info.mandatory);
+            result.error = Some(e.to_record());
+            run.artefacts.push(result);
+        }
+        let missing = if error.is_none() { not_collected(job, &mut run) } else { None };
+        run.finished_at = Some(engine.clock.now());
+        run.state = verdict(&run);
+        let rests = outcomes.iter().any(|o| matches!(o, Outcome::Extended { .. }));
+        outcomes.push(Outcome::End(run.clone()));
+        tell_step(&run, "stored");
+        match engine.catalog.record(id, outcomes).await {
+            // A backup that was found again was deleted before that could be recorded: it is new, then.
+            Err(e) if e.kind() == ErrorKind::NotFound && rests && times < MADE_ANEW => times += 1,
+            recorded => {
+                recorded?;
+                break missing;
+            }
+        }
+        before = std::mem::take(&mut run.artefacts).into_iter().filter_map(|a| Some((a.artefact, a.backup?))).collect();
+    };
     tell_end(engine, &run);
 
     let first_failed = || failed.into_iter().find(|(info, _)| info.mandatory).map(|(_, e)| e);
     Ok(Attempt { error: error.or_else(first_failed).or(missing), run })
 }
 
+/// What came of stage 1.
+struct Conversation {
+    collected: Vec<Collected>,
+    failed: Vec<(crate::ArtifactInfo, Error)>,
+    error: Option<Error>,
+    /// Held as long as the bodies are.
+    _share: Share,
+}
+
 /// Stage 1.
-async fn collect(
-    engine: &Inner,
-    job: &Job,
-    run: &mut Run,
-) -> (Vec<Collected>, Vec<(crate::ArtifactInfo, Error)>, Option<Error>) {
+async fn collect(engine: &Inner, job: &Job, run: &mut Run, place: Place) -> Conversation {
     let device = &job.target.device;
+    let seat = Seat::new(&engine.places, &engine.antechamber, device.site.as_deref(), place);
+    let mut target = job.target.clone();
+    target.turn = Turn::at(seat.clone());
     let mut intake = Intake::new(engine, run.id, device.id.clone(), &job.selection, wanted_views(&job.destinations));
     let verdict = {
-        let conversation = job.collector.collect(&job.target, &mut intake);
+        let conversation = job.collector.collect(&target, &mut intake);
         let deadline = engine.clock.sleep(engine.limits.collect);
         tokio::select! {
             verdict = conversation => verdict,
             () = deadline => Err(Error::new(ErrorKind::Timeout, "collect", "the conversation took longer than it may")
                 .with("limit in seconds", engine.limits.collect.as_secs())),
+            never = seat.lend(engine.clock.as_ref()) => match never {},
         }
     };
+    seat.leave();
     let scrubber = Scrubber::new(&job.target.login);
     let error = verdict.err().map(|e| scrubber.error(e).with("device", &device.name));
     intake.close(error.as_ref());
     intake.scrub(&scrubber);
     run.log.append(&mut intake.log);
-    (intake.collected, intake.failed, error)
+    let (collected, failed, share) = intake.into_parts();
+    Conversation { collected, failed, error, _share: share }
+}
+
+/// Stage 2: every artefact at every destination that lacks it. `before` holds the backups of a first time that could not
+/// be recorded: their names stand in manifests already.
+async fn store(
+    engine: &Inner,
+    job: &Job,
+    run: &mut Run,
+    collected: &[Collected],
+    before: &BTreeMap<String, BackupId>,
+) -> Result<Vec<Outcome>> {
+    let now: &Run = run;
+    let stored = join_all(collected.iter().map(|c| artefact(engine, job, now, c, before.get(&c.info.name)))).await;
+    let mut outcomes = Vec::new();
+    run.size_after = 0;
+    for one in stored {
+        let (result, outcome) = one?;
+        run.size_after += stored_bytes(&outcome);
+        run.artefacts.push(result);
+        outcomes.extend(outcome);
+    }
+    Ok(outcomes)
 }
 
 /// Stage 2 for one artefact: what is new goes to each destination that lacks it; the rest is extended.
-async fn artefact(engine: &Inner, job: &Job, run: &Run, it: &Collected) -> Result<(ArtefactResult, Vec<Outcome>)> {
+async fn artefact(
+    engine: &Inner,
+    job: &Job,
+    run: &Run,
+    it: &Collected,
+    before: Option<&BackupId>,
+) -> Result<(ArtefactResult, Vec<Outcome>)> {
     let device = &job.target.device.id;
     let latest = engine.catalog.latest(device, &it.info.name).await?;
     let suspect = reasons(it, &latest);
     let known = if suspect.is_empty() { &latest.reference } else { &latest.suspect };
     let known = known.as_ref().filter(|b| b.content == it.content);
-    let backup = known.map_or_else(BackupId::generate, |b| b.id);
+    let backup = known.map(|b| b.id).or(before.copied()).unwrap_or_else(BackupId::generate);
     let now = engine.clock.now();
 
     let (mut extended, mut missing) = (Vec::new(), Vec::new());

@@ -25,6 +25,8 @@ pub(crate) enum Step {
     Begin(ArtifactInfo),
     Write(&'static str),
     WriteMany(usize),
+    /// As `WriteMany`, and others get a turn after each piece.
+    Yielding(usize),
     End,
     Fail(ErrorKind),
     Suspect(&'static str),
@@ -96,10 +98,13 @@ impl Collector for Script {
             match step {
                 Step::Begin(info) => out.begin(info).await?,
                 Step::Write(text) => out.write(Bytes::from_static(text.as_bytes())).await?,
-                Step::WriteMany(bytes) => {
+                Step::WriteMany(bytes) | Step::Yielding(bytes) => {
                     for i in 0..bytes / 1000 {
                         let line = format!("{i:09} ").repeat(100).replace("9 ", "9\n");
                         out.write(line.into()).await?;
+                        if matches!(step, Step::Yielding(_)) {
+                            tokio::task::yield_now().await;
+                        }
                     }
                 }
                 Step::End => out.end().await?,

@@ -4,6 +4,7 @@
 
 mod doubles;
 mod failures;
+mod fleet;
 mod limits;
 mod parking;
 mod retention;

@@ -10,6 +10,12 @@ use uuid::Uuid;
 use super::Plain;
 use crate::fault;
 
+/// Where probes are written.
+const FOLDER: &str = "devicevault-check";
+
+/// A probe that is older was left by a test that was killed.
+const LEFT_AFTER_SECONDS: i64 = 10 * 60;
+
 /// Less free space than this is told as a fault.
 const LITTLE_SPACE: u64 = 64 * 1024 * 1024;
 
@@ -18,7 +24,11 @@ const CONTENT: &[u8] = b"written by the connection test of a destination, and re
 impl Plain {
     pub(super) async fn check(&self) -> Result<Health> {
         let mut health = Health::default();
-        let at = Path::from(format!("devicevault-check/{}.txt", Uuid::now_v7().simple()));
+        // What an earlier test left is no reason for this one to fail.
+        if let Err(e) = self.remove_old_probes().await {
+            tracing::debug!(error = %e, "old probes of connection tests stay");
+        }
+        let at = Path::from(format!("{FOLDER}/{}.txt", Uuid::now_v7().simple()));
         let written = self.store.put_opts(&at, CONTENT.into(), PutMode::Create.into()).await;
         let can_write = written.is_ok();
         probe(&mut health, "write", written.map(|_| "an object can be written".to_owned()), &at);
@@ -33,6 +43,22 @@ impl Plain {
             }
         }
         Ok(health)
+    }
+
+    /// Removes what connection tests left that were killed; returns how many bytes.
+    pub(super) async fn remove_old_probes(&self) -> Result<u64> {
+        let failed = |e| fault::of_store("remove old probes", Path::from(FOLDER), e);
+        let found: Vec<_> = self.store.list(Some(&Path::from(FOLDER))).try_collect().await.map_err(failed)?;
+        let now = self.options.clock.now().as_second();
+        let mut freed = 0;
+        for probe in found.iter().filter(|p| now - p.last_modified.timestamp() > LEFT_AFTER_SECONDS) {
+            match self.store.delete(&probe.location).await {
+                Ok(()) => freed += probe.size,
+                Err(StoreError::NotFound { .. }) => {}
+                Err(e) => return Err(failed(e)),
+            }
+        }
+        Ok(freed)
     }
 
     async fn probe_object(&self, health: &mut Health, at: &Path) {
@@ -58,10 +84,8 @@ impl Plain {
         probe_bool(health, "read", back, "what was written reads back", "other bytes read back than were written", at);
         let part = store.get_range(at, 2..5).await.map(|bytes| bytes == CONTENT[2..5] || bytes == b"oth"[..]);
         probe_bool(health, "range", part, "a part can be read", "another part reads back than was asked for", at);
-        let listed = store
-            .list(Some(&Path::from("devicevault-check")))
-            .try_any(|found| std::future::ready(found.location == *at))
-            .await;
+        let listed =
+            store.list(Some(&Path::from(FOLDER))).try_any(|found| std::future::ready(found.location == *at)).await;
         probe_bool(health, "list", listed, "a new object is listed at once", "a new object is not listed", at);
         let deleted = match store.delete(at).await {
             Ok(()) => match store.head(at).await {

@@ -20,6 +20,11 @@ impl Plain {
         let until = clock.monotonic().saturating_add(budget.duration);
         let mut report = Report::default();
         self.sweep(&mut report).await?;
+        let freed = self.remove_old_probes().await?;
+        if freed > 0 {
+            report.done.push("removed what connection tests left behind".to_owned());
+            report.bytes_freed += freed;
+        }
         let mut folders = self.clone().folders();
         while let Some(objects) = folders.try_next().await? {
             if clock.monotonic() > until {

@@ -223,6 +223,25 @@ async fn the_connection_test_tells_what_it_tried() {
     let names: Vec<_> = health.probes.iter().map(|p| p.name.as_str()).collect();
     assert_eq!(names, ["write", "put-if-absent", "read", "range", "list", "delete", "durability", "free space"]);
     assert!(files(folder.path()).is_empty());
+
+    // What a test left that was killed goes with the next one, or with maintenance; a test that runs now is let be.
+    for clean in [true, false] {
+        let probes = folder.path().join("devicevault-check");
+        std::fs::create_dir(&probes).unwrap();
+        for (name, minutes) in [("old.txt", 11), ("new.txt", 0)] {
+            std::fs::write(probes.join(name), "x").unwrap();
+            let file = std::fs::File::options().write(true).open(probes.join(name)).unwrap();
+            let now = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(now - std::time::Duration::from_secs(60 * minutes)).unwrap();
+        }
+        if clean {
+            assert!(backend.check().await.unwrap().is_good());
+        } else {
+            backend.maintain(Budget::default()).await.unwrap();
+        }
+        assert!(files(folder.path()).into_keys().eq([std::path::PathBuf::from("devicevault-check/new.txt")]));
+        std::fs::remove_dir_all(probes).unwrap();
+    }
     std::fs::remove_dir_all(folder.path()).unwrap();
     let health = backend.check().await.unwrap();
     assert!(!health.is_good() && !health.probes[0].good, "{health:?}");
