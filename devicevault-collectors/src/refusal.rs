@@ -15,6 +15,39 @@ pub(crate) struct Gate<'a> {
 
 /// No device says no at greater length.
 const LONGEST_REFUSAL: usize = 2048;
+/// An answer of no more lines than these may be a refusal that the platform file does not know.
+const FEW_LINES: usize = 3;
+/// How devices of all kinds begin to say no, after signs such as `%`.
+const REFUSALS: [&str; 20] = [
+    "unknown command",
+    "unknown keyword",
+    "unrecognized command",
+    "unrecognised command",
+    "unrecognized input",
+    "invalid command",
+    "invalid input",
+    "invalid parameter",
+    "invalid syntax",
+    "bad command",
+    "no such command",
+    "command not found",
+    "ambiguous command",
+    "ambiguous input",
+    "incomplete command",
+    "syntax error",
+    "permission denied",
+    "access denied",
+    "authorization failed",
+    "command authorization failed",
+];
+
+/// Whether a line says no in words that all devices use.
+fn says_no(line: &[u8]) -> bool {
+    let line = line.to_ascii_lowercase();
+    let words = line.iter().position(u8::is_ascii_alphanumeric).and_then(|at| line.get(at..)).unwrap_or_default();
+    let words = words.strip_prefix(b"error").map_or(words, |w| w.strip_prefix(b":").unwrap_or(w).trim_ascii_start());
+    REFUSALS.iter().any(|no| words.starts_with(no.as_bytes())) || line.ends_with(b": command not found")
+}
 
 impl<'a> Gate<'a> {
     pub(crate) fn new(failure: &'a [Regex]) -> Self {
@@ -44,6 +77,12 @@ impl<'a> Gate<'a> {
                 return Err(shown(line, 200));
             }
         }
+        let lines = || held.as_ref().split(|b: &u8| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty());
+        if lines().count() <= FEW_LINES
+            && let Some(no) = lines().find(|line| says_no(line))
+        {
+            return Err(shown(no, 200));
+        }
         Ok((!held.is_empty()).then(|| held.freeze()))
     }
 }
@@ -63,6 +102,21 @@ mod tests {
             }
         }
         (through, gate.finish())
+    }
+
+    #[test]
+    fn a_few_words_that_say_no_are_a_refusal_on_every_platform() {
+        for no in [
+            "Unknown command\n",
+            "\n  ^\n% Unrecognized command.\n",
+            "Error: Invalid input\n",
+            "-sh: x: command not found",
+        ] {
+            assert!(run(&[no]).1.is_err(), "{no:?}");
+        }
+        let yes = "hostname a\nbanner motd Unknown command\n";
+        assert!(run(&[yes]).1.is_ok());
+        assert!(run(&["a\nb\nc\nunknown command\n"]).1.is_ok(), "a text is no refusal");
     }
 
     #[test]

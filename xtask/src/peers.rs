@@ -41,6 +41,8 @@ const PEERS: &[Peer] = &[
     Peer { word: "cryptography", what: PythonModule("cryptography"), package: "python3-cryptography" },
     Peer { word: "asyncssh", what: PythonModule("asyncssh"), package: "python3-asyncssh" },
     Peer { word: "yaml", what: PythonModule("yaml"), package: "python3-yaml" },
+    // Not Debian's: `pip install fakenos`.
+    Peer { word: "fakenos", what: PythonModule("fakenos"), package: "" },
     Peer { word: "recordings", what: Folder(RECORDINGS), package: "" },
     Peer { word: "zstandard", what: PythonModule("zstandard"), package: "python3-zstandard" },
 ];
@@ -132,7 +134,8 @@ fn lack(word: &str) -> Option<String> {
             return Some(format!("a folder of {word}, which {variable} names (cargo xtask {word} DIR)"));
         }
     };
-    Some(format!("{absent}, which is not installed (package {})", peer.package))
+    let package = if peer.package.is_empty() { "of the same name, by pip" } else { peer.package };
+    Some(format!("{absent}, which is not installed (package {package})"))
 }
 
 fn peer(word: &str) -> Option<&'static Peer> {

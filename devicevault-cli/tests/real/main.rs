@@ -6,6 +6,7 @@
 
 mod devicevault;
 mod dropbear;
+mod fakenos;
 mod frr;
 mod large_files;
 mod logins;

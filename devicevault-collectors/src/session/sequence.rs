@@ -20,6 +20,10 @@ pub(crate) enum Action {
     Save,
     /// Goes back there.
     Restore,
+    /// Asks where the cursor is.
+    AskPosition,
+    /// Asks what terminal this is.
+    AskKind,
 }
 
 /// What became of a byte.
@@ -96,6 +100,7 @@ fn escape(byte: u8) -> Fed {
         b'(' | b')' | b'*' | b'+' | b'-' | b'.' | b'/' | b'#' | b'%' | b' ' => Fed::More(Sequence::Designate),
         b'7' => Fed::Done(Action::Save),
         b'8' => Fed::Done(Action::Restore),
+        b'Z' => Fed::Done(Action::AskKind),
         ESC => Fed::More(Sequence::Escape),
         // A line end is never part of a sequence.
         LF | CR => Fed::Foreign { garbled: false },
@@ -134,6 +139,8 @@ impl Control {
             b'P' => Action::Delete(count),
             b's' => Action::Save,
             b'u' => Action::Restore,
+            b'n' if self.first == 6 => Action::AskPosition,
+            b'c' if self.first == 0 => Action::AskKind,
             _ => Action::Nothing,
         }
     }

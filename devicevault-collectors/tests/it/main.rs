@@ -3,6 +3,7 @@
 
 mod conformance;
 mod files;
+mod misbehaving;
 mod names;
 mod platforms;
 #[path = "../../../devicevault-ssh/tests/it/relay.rs"]

@@ -13,12 +13,12 @@ use devicevault_testkit::sim::{Fleet, Quirk, SimDevice, Simulated};
 const PLATFORMS: [&str; 5] = ["cisco_ios", "juniper_junos", "mikrotik_routeros", "frr", "linux"];
 const SECRET: &str = "letMeConfigure";
 
-fn collector() -> CliCollector {
+pub(crate) fn collector() -> CliCollector {
     let dialer = SshDialer::new(Arc::new(HostKeysInMemory::default()));
     CliCollector::new(Arc::new(PlatformSet::built_in()), Arc::new(dialer))
 }
 
-fn target(device: &Simulated) -> Target {
+pub(crate) fn target(device: &Simulated) -> Target {
     let mut wanted = Device::new(device.name(), device.name(), device.addr().ip().to_string(), device.platform());
     wanted.port = Some(device.addr().port());
     let mut login = Login::default();
@@ -30,7 +30,7 @@ fn target(device: &Simulated) -> Target {
     Target::new(wanted, login).with_limits(limits)
 }
 
-async fn one(device: SimDevice) -> (Fleet, Result<RecordingSink>) {
+pub(crate) async fn one(device: SimDevice) -> (Fleet, Result<RecordingSink>) {
     let fleet = Fleet::builder().device(device).start().await.unwrap();
     let taken = take(&fleet.devices()[0]).await;
     (fleet, taken)
@@ -44,7 +44,7 @@ async fn take(device: &Simulated) -> Result<RecordingSink> {
 }
 
 /// The configuration as the pipeline would keep it.
-fn config(sink: &RecordingSink) -> Vec<u8> {
+pub(crate) fn config(sink: &RecordingSink) -> Vec<u8> {
     let artefact = sink.artefacts().into_iter().find(|a| a.info.mandatory).unwrap();
     let content = sink.content(&artefact.info.name).unwrap_or_else(|| panic!("not ended; notes {:?}", sink.notes()));
     let (mut ends, mut out) = (LineEnds::default(), bytes::BytesMut::new());
@@ -53,12 +53,12 @@ fn config(sink: &RecordingSink) -> Vec<u8> {
     out.to_vec()
 }
 
-fn suspect(sink: &RecordingSink) -> bool {
+pub(crate) fn suspect(sink: &RecordingSink) -> bool {
     sink.notes().iter().any(|n| n.level == NoteLevel::Suspect)
 }
 
 /// What the device would print for the command that the platform asks with.
-fn truth(device: &Simulated) -> Vec<u8> {
+pub(crate) fn truth(device: &Simulated) -> Vec<u8> {
     let platform = PlatformSet::built_in().get(device.platform()).unwrap();
     let artefact = platform.artefacts().find(|a| a.mandatory).unwrap().name.clone();
     let command = platform.commands(&artefact).next().unwrap().to_owned();
@@ -67,7 +67,7 @@ fn truth(device: &Simulated) -> Vec<u8> {
     String::from_utf8_lossy(&text).replace("\r\n", "\n").into_bytes()
 }
 
-fn same(device: &Simulated, sink: &RecordingSink, what: &str) {
+pub(crate) fn same(device: &Simulated, sink: &RecordingSink, what: &str) {
     let (got, want) = (config(sink), truth(device));
     assert!(
         got == want || suspect(sink),

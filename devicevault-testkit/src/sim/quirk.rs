@@ -45,6 +45,15 @@ pub enum Quirk {
         /// How many bytes, line ends as sent.
         after: u64,
     },
+    /// The connection is cut once the device has sent so many bytes, whatever they were: in the negotiation, at the login,
+    /// in an answer.
+    CutOffAfter(u64),
+    /// Nothing comes any more once the device has sent so many bytes, whatever they were.
+    StallsAfter(u64),
+    /// The password has to be changed: a new one is asked for before the first prompt.
+    AsksNewPassword,
+    /// The prompt is another one from the first answer on.
+    PromptChanges,
     /// Nothing comes any more once so many bytes of the answer were written.
     Stall {
         /// Which command.
@@ -97,6 +106,8 @@ pub(super) struct Manners {
     pub(super) ansi: bool,
     pub(super) asks_at_logout: bool,
     pub(super) never_logs_out: bool,
+    pub(super) asks_new_password: bool,
+    pub(super) prompt_changes: bool,
 }
 
 impl Manners {
@@ -115,6 +126,8 @@ impl Manners {
                 Quirk::AnsiStorm => m.ansi = true,
                 Quirk::AsksAtLogout => m.asks_at_logout = true,
                 Quirk::NeverLogsOut => m.never_logs_out = true,
+                Quirk::AsksNewPassword => m.asks_new_password = true,
+                Quirk::PromptChanges => m.prompt_changes = true,
                 _ => {}
             }
         }
@@ -141,6 +154,27 @@ impl Fate {
 fn meant(quirk: &str, command: &str) -> bool {
     let mut given = command.split_whitespace();
     quirk.split_whitespace().all(|word| given.next().is_some_and(|g| word == g || (g.len() > 1 && word.starts_with(g))))
+}
+
+/// When a connection ends, by the bytes that were sent on it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lifetime {
+    pub(super) cut: Option<u64>,
+    pub(super) stall: Option<u64>,
+}
+
+impl Lifetime {
+    pub(super) fn of(quirks: &[Quirk]) -> Self {
+        let mut lifetime = Self::default();
+        for quirk in quirks {
+            match quirk {
+                Quirk::CutOffAfter(bytes) => lifetime.cut = Some(*bytes),
+                Quirk::StallsAfter(bytes) => lifetime.stall = Some(*bytes),
+                _ => {}
+            }
+        }
+        lifetime
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use russh::{Channel, ChannelId, Pty};
 use tokio::net::TcpStream;
 
 use super::channel;
-use super::quirk::Quirk;
+use super::quirk::{Lifetime, Quirk};
 use super::socket::{Cut, Socket};
 use super::state::State;
 use super::stats::count;
@@ -20,7 +20,8 @@ pub(super) async fn serve(stream: TcpStream, device: Arc<State>) {
     let cut = Cut::default();
     let number = device.connected(&cut);
     let connection = Connection { device: device.clone(), cut: cut.clone() };
-    if let Ok(session) = russh::server::run_stream(device.ssh(), Socket::new(stream, cut), connection).await {
+    let socket = Socket::new(stream, cut, Lifetime::of(&device.quirks()));
+    if let Ok(session) = russh::server::run_stream(device.ssh(), socket, connection).await {
         // How a client leaves is its own affair.
         let _ = session.await;
     }

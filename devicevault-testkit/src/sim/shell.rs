@@ -17,9 +17,19 @@ pub(super) async fn run(terminal: &mut Terminal) -> Result<(), Gone> {
     let page = terminal.size.map_or(0, |s| if s.rows == 0 { PAGE } else { s.rows });
     let mut mode = device.personality().begin(&device.facts(), page);
     terminal.print(device.greeting().as_bytes(), None, None, &Fate::default()).await?;
+    if terminal.manners.asks_new_password {
+        terminal.print(b"Your password has expired.\n\n", None, None, &Fate::default()).await?;
+        terminal.send("New password: ").await?;
+        terminal.read_line(false, 0).await?;
+        return Ok(());
+    }
+    let mut answers = 0_usize;
     loop {
         terminal.rest(terminal.manners.slow_prompt).await?;
-        let prompt = device.personality().prompt(&device.facts(), &mode);
+        let mut prompt = device.personality().prompt(&device.facts(), &mode);
+        if terminal.manners.prompt_changes && answers > 0 {
+            prompt.insert_str(0, "another-");
+        }
         terminal.send(prompt.clone().into_bytes()).await?;
         let Some(typed) = terminal.read_line(true, prompt.len()).await? else { return Ok(()) };
         let command = String::from_utf8_lossy(&typed).trim().to_owned();
@@ -31,6 +41,7 @@ pub(super) async fn run(terminal: &mut Terminal) -> Result<(), Gone> {
         match device.shell_answer(&mut mode, &command) {
             Answer::Nothing => {}
             Answer::Text(text) => {
+                answers += 1;
                 let fate = Fate::of(&device.quirks(), &command);
                 let rows = if terminal.manners.pager_always { page } else { mode.page };
                 let pager = device.personality().pager().filter(|_| rows > 1 && terminal.size.is_some());

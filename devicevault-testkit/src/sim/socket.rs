@@ -10,6 +10,8 @@ use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::quirk::Lifetime;
+
 /// Cuts a connection from elsewhere. Clones cut the same one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cut(Arc<State>);
@@ -37,11 +39,20 @@ impl Cut {
 pub(super) struct Socket {
     inner: TcpStream,
     cut: Cut,
+    lifetime: Lifetime,
+    sent: u64,
 }
 
 impl Socket {
-    pub(super) fn new(inner: TcpStream, cut: Cut) -> Self {
-        Self { inner, cut }
+    pub(super) fn new(inner: TcpStream, cut: Cut, lifetime: Lifetime) -> Self {
+        Self { inner, cut, lifetime, sent: 0 }
+    }
+
+    /// How much of `length` bytes may still be sent.
+    fn allowed(&self, length: usize) -> usize {
+        let bounds = [self.lifetime.cut, self.lifetime.stall].into_iter().flatten();
+        let left = bounds.min().map_or(u64::MAX, |bound| bound.saturating_sub(self.sent));
+        length.min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 }
 
@@ -60,7 +71,20 @@ impl AsyncWrite for Socket {
         if self.cut.is_cut() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let allowed = self.allowed(buf.len());
+        if allowed == 0 && !buf.is_empty() {
+            if self.lifetime.cut.is_some() {
+                self.cut.now();
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            // Never woken by us: the client gives up, and the reader sees it go.
+            return Poll::Pending;
+        }
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf.get(..allowed).unwrap_or_default());
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.sent += bytes as u64;
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

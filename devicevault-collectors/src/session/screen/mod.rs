@@ -35,6 +35,7 @@ pub(crate) struct Screen {
     redrawn: u64,
     garbled: u64,
     ended: u64,
+    asked: Option<&'static [u8]>,
     pager: Option<Pager>,
     /// The pager was taken away, and nothing was written since.
     pager_gone: bool,
@@ -69,6 +70,11 @@ const SO: u8 = 14;
 const SI: u8 = 15;
 const ESC: u8 = 27;
 
+/// The cursor stands in the first line and column.
+const POSITION: &[u8] = b"\x1b[1;1R";
+/// A VT102.
+const KIND: &[u8] = b"\x1b[?6c";
+
 /// A longer line is handed over in parts; what could still be a prompt, a pager or an echo is shorter.
 const HELD: usize = 16 * 1024;
 const KEPT: usize = 2 * 1024;
@@ -87,6 +93,11 @@ impl Screen {
     /// Grows with everything that is not merely appended to the line: the line has ended, or was redrawn.
     pub(crate) fn redrawn(&self) -> u64 {
         self.redrawn
+    }
+
+    /// What a terminal would answer to what the device has asked it since the last time.
+    pub(crate) fn answer_due(&mut self) -> Option<&'static [u8]> {
+        self.asked.take()
     }
 
     /// How many lines have ended.
@@ -343,6 +354,8 @@ impl Screen {
             Action::Delete(characters) => self.delete(characters),
             Action::Save => self.saved = self.cursor,
             Action::Restore => self.move_to(self.saved),
+            Action::AskPosition => self.asked = Some(POSITION),
+            Action::AskKind => self.asked = Some(KIND),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use devicevault_core::{Error, ErrorKind, Login, Result, StepLimits};
 use tokio::time::{Instant, timeout};
 
@@ -84,6 +85,10 @@ impl Shell {
             while let Some(bytes) = self.terminal.read_now()? {
                 self.heard();
                 self.screen.feed(&bytes, &mut dialogue);
+            }
+            // Some devices wait at login for what a terminal would say of itself.
+            if let Some(answer) = self.screen.answer_due() {
+                self.terminal.write(Bytes::from_static(answer)).await?;
             }
             let mut quiet = false;
             match dialogue.at_rest(&self.screen.current(), (self.screen.redrawn(), self.screen.ended())) {
