@@ -7,8 +7,8 @@ use devicevault_core::Result;
 
 use crate::Exit;
 use crate::commands::{
-    accept, backup, demo, destination, device, diff, download, history, init, key, platform, policy, retention, run,
-    show, system, verify,
+    accept, backup, credential, demo, destination, device, diff, download, history, init, key, platform, policy,
+    retention, run, show, system, verify,
 };
 use crate::context::Context;
 use crate::logs::LogArgs;
@@ -95,6 +95,9 @@ pub(crate) enum Command {
     /// Say which devices go where
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Look after credentials: logins under a name, shared by devices
+    #[command(subcommand)]
+    Credential(credential::CredentialCommand),
     /// List, show and check platforms
     #[command(subcommand)]
     Platform(platform::PlatformCommand),
@@ -135,6 +138,7 @@ impl Command {
             Self::Device(command) => device::run(context, command).await,
             Self::Destination(command) => Box::pin(destination::run(context, command)).await,
             Self::Policy(command) => Box::pin(policy::run(context, command)).await,
+            Self::Credential(command) => Box::pin(credential::run(context, command)).await,
             Self::Platform(command) => platform::run(context, command).await,
             Self::Backup(args) => Box::pin(backup::run(context, *args)).await,
             Self::Run(command) => run::run(context, command).await,

@@ -55,6 +55,7 @@ mod round;
 mod routing;
 mod secrets;
 mod selection;
+mod shared_logins;
 mod ui;
 mod unready;
 mod versions;

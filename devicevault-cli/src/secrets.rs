@@ -6,10 +6,14 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devicevault_core::{AgentAccess, Device, Error, ErrorKind, Hop, Login, LoginRef, Result, SecretRef, SecretString};
+use devicevault_core::{
+    AgentAccess, Device, Error, ErrorKind, ExposeSecret as _, Hop, Login, LoginRef, Result, SecretRef, SecretString,
+};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{Mutex, OnceCell};
 
+use crate::instance::Instance;
+use crate::shared_logins::SharedLogins;
 use crate::wiring;
 
 /// The longest secret, in bytes: private keys are the longest.
@@ -22,6 +26,7 @@ const COMMAND_TIME: Duration = Duration::from_secs(60);
 pub(crate) struct Secrets {
     known: Mutex<HashMap<(Reading, String), Cell>>,
     asked: HashMap<String, SecretString>,
+    shared: SharedLogins,
 }
 
 /// A secret, once it was read.
@@ -29,12 +34,22 @@ type Cell = Arc<OnceCell<SecretString>>;
 
 /// How much of a source is the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Reading {
+pub(crate) enum Reading {
+    /// The first line: what a person types.
     FirstLine,
+    /// All of it: keys and certificates.
     Whole,
 }
 
 impl Secrets {
+    /// With the credentials and policies that an instance has now.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub(crate) async fn of(instance: &Instance) -> Result<Self> {
+        Ok(Self { shared: SharedLogins::of(instance).await?, ..Self::default() })
+    }
+
     /// Asks at the terminal, once for each user name, for the passwords that devices without a reference need.
     ///
     /// # Errors
@@ -43,18 +58,17 @@ impl Secrets {
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             return Ok(());
         }
-        for device in devices.iter().filter(|d| lacks_secret(d)) {
-            let user = user(device);
-            if self.asked.contains_key(&user) {
+        // A login that is not clear is told with its device's run.
+        let login = |d: &Device| self.shared.of_device(d).ok().filter(|login| lacks_secret(d, login));
+        let lacking: Vec<_> = devices.iter().filter_map(|d| Some((d, user(&login(d)?)))).collect();
+        for (device, user) in &lacking {
+            if self.asked.contains_key(user) {
                 continue;
             }
-            let others = devices.iter().filter(|d| lacks_secret(d) && self::user(d) == user).count();
+            let others = lacking.iter().filter(|(_, u)| u == user).count();
             let whom = if others == 1 { device.name.clone() } else { format!("{others} devices") };
-            let prompt = format!("Password of {} on {}: ", user.escape_debug(), whom.escape_debug());
-            let password = rpassword::prompt_password(prompt).map_err(|e| {
-                Error::new(ErrorKind::Config, "ask for password", "the terminal cannot be read").because(e)
-            })?;
-            self.asked.insert(user, password.into());
+            let password = prompt(format!("Password of {} on {}: ", user.escape_debug(), whom.escape_debug()))?;
+            self.asked.insert(user.clone(), password);
         }
         Ok(())
     }
@@ -68,12 +82,13 @@ impl Secrets {
     }
 
     async fn resolve(&self, device: &Device) -> Result<Login> {
-        let mut login = self.secrets(&device.login).await?;
-        login.username = user(device);
-        if lacks_secret(device) {
+        let refs = self.shared.of_device(device)?;
+        let mut login = self.secrets(&refs).await?;
+        login.username = user(&refs);
+        if lacks_secret(device, &refs) {
             let Some(password) = self.asked.get(&login.username) else {
                 return Err(Error::new(ErrorKind::Config, "log in", "the device has neither password nor key")
-                    .hint("give --password-env, --password-file, --password-command, --key-file or --agent, or run this on a terminal to be asked"));
+                    .hint("give --password-env, --password-file, --password-command, --key-file, --agent or --credential, or run this on a terminal to be asked"));
             };
             login.password = Some(password.clone());
         }
@@ -87,7 +102,8 @@ impl Secrets {
 
     /// The login of a jump host: its own, or the device's where it names none.
     async fn of_hop(&self, hop: &Hop, device: &Login) -> Result<Login> {
-        let mut login = if hop.login.proves() { self.secrets(&hop.login).await? } else { device.clone() };
+        let mut login =
+            if hop.login.proves() { self.secrets(&self.shared.filled(&hop.login)?).await? } else { device.clone() };
         login.username = hop.login.username.clone().unwrap_or_else(|| match login.username.as_str() {
             "" => device.username.clone(),
             own => own.to_owned(),
@@ -100,34 +116,67 @@ impl Secrets {
     async fn secrets(&self, refs: &LoginRef) -> Result<Login> {
         let mut login = Login::default();
         login.username = refs.username.clone().unwrap_or_default();
-        login.password = self.one("password", refs.password.as_ref(), Reading::FirstLine).await?;
-        login.private_key = self.one("private key", refs.private_key.as_ref(), Reading::Whole).await?;
-        login.passphrase = self.one("passphrase", refs.passphrase.as_ref(), Reading::FirstLine).await?;
-        login.certificate = self.one("certificate", refs.certificate.as_ref(), Reading::Whole).await?;
+        login.password = self.one("password", refs, refs.password.as_ref(), Reading::FirstLine).await?;
+        login.private_key = self.one("private key", refs, refs.private_key.as_ref(), Reading::Whole).await?;
+        login.passphrase = self.one("passphrase", refs, refs.passphrase.as_ref(), Reading::FirstLine).await?;
+        login.certificate = self.one("certificate", refs, refs.certificate.as_ref(), Reading::Whole).await?;
         login.enable_username.clone_from(&refs.enable_username);
-        login.enable = self.one("enable secret", refs.enable.as_ref(), Reading::FirstLine).await?;
+        login.enable = self.one("enable secret", refs, refs.enable.as_ref(), Reading::FirstLine).await?;
         if refs.agent {
             login.agent = Some(agent(refs)?);
         }
         Ok(login)
     }
 
-    async fn one(&self, what: &'static str, at: Option<&SecretRef>, reading: Reading) -> Result<Option<SecretString>> {
+    async fn one(
+        &self,
+        what: &'static str,
+        refs: &LoginRef,
+        at: Option<&SecretRef>,
+        reading: Reading,
+    ) -> Result<Option<SecretString>> {
         let Some(at) = at else { return Ok(None) };
-        let cell = self.known.lock().await.entry((reading, format!("{at:?}"))).or_default().clone();
-        let secret = cell.get_or_try_init(|| read(what, at, reading)).await?;
+        // A stored secret is its credential's: one of the same name elsewhere is another.
+        let owner = if let SecretRef::Stored(_) = at { refs.credential.as_deref() } else { None };
+        let cell = self.known.lock().await.entry((reading, format!("{owner:?} {at:?}"))).or_default().clone();
+        let secret = match at {
+            SecretRef::Stored(field) => cell.get_or_try_init(|| self.shared.open(owner, field)).await?,
+            _ => cell.get_or_try_init(|| read(what, at, reading)).await?,
+        };
         Ok(Some(secret.clone()))
     }
 }
 
 /// The user name; without one, the user who runs the program, as `ssh` does.
-fn user(device: &Device) -> String {
-    device.login.username.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_default()
+fn user(login: &LoginRef) -> String {
+    login.username.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_default()
 }
 
 /// Whether the device has to be logged in to and it is not said how. Collectors of other kinds judge for themselves.
-fn lacks_secret(device: &Device) -> bool {
-    wiring::needs_login(device) && !device.login.proves()
+fn lacks_secret(device: &Device, login: &LoginRef) -> bool {
+    wiring::needs_login(device) && login.password.is_none() && login.private_key.is_none() && !login.agent
+}
+
+fn prompt(text: String) -> Result<SecretString> {
+    let cannot = |e| Error::new(ErrorKind::Config, "ask for password", "the terminal cannot be read").because(e);
+    rpassword::prompt_password(text).map(SecretString::from).map_err(cannot)
+}
+
+/// Asks at the terminal for a new secret, twice.
+///
+/// # Errors
+/// `Config` without a terminal, or when it was not the same twice.
+pub(crate) fn ask_twice(what: &'static str) -> Result<SecretString> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Error::new(ErrorKind::Config, "ask for secret", format!("the {what} has to be asked for, and there is no terminal"))
+            .hint("give it by --password-stdin or --enable-stdin, or name a file, a command or a variable that has it and --store"));
+    }
+    let first = prompt(format!("The {what}: "))?;
+    let second = prompt("Once more: ".to_owned())?;
+    if first.expose_secret() == second.expose_secret() && !first.expose_secret().is_empty() {
+        return Ok(first);
+    }
+    Err(Error::new(ErrorKind::Config, "ask for secret", format!("the {what} was not the same twice, or was empty")))
 }
 
 /// The agent of the person or service that runs the program.
@@ -139,7 +188,11 @@ fn agent(refs: &LoginRef) -> Result<AgentAccess> {
     }
 }
 
-async fn read(what: &'static str, at: &SecretRef, reading: Reading) -> Result<SecretString> {
+/// What a reference points to now.
+///
+/// # Errors
+/// `Config` that names the reference, never the secret.
+pub(crate) async fn read(what: &'static str, at: &SecretRef, reading: Reading) -> Result<SecretString> {
     let fail = |why: &str| Error::new(ErrorKind::Config, format!("read {what}"), why);
     let text = match at {
         SecretRef::Env(name) => std::env::var(name).map_err(|e| match e {
@@ -155,8 +208,9 @@ async fn read(what: &'static str, at: &SecretRef, reading: Reading) -> Result<Se
             run(command).await.map_err(|e| fail("the command gave no secret").with("command", command).because(e))?
         }
         _ => {
-            return Err(fail("this program keeps no secrets of its own")
-                .hint("refer to an environment variable, a file or a command"));
+            return Err(
+                fail("a stored secret is a credential's").hint("refer to an environment variable, a file or a command")
+            );
         }
     };
     let secret = match reading {
@@ -224,7 +278,6 @@ async fn bounded(from: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use devicevault_core::ExposeSecret as _;
 
     fn device(password: Option<SecretRef>) -> Device {
         let mut device = Device::new("d", "r1", "192.0.2.1", "cisco_ios");

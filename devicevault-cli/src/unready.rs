@@ -41,6 +41,10 @@ impl Collector for UnreadyCollector {
     async fn collect(&self, _target: &Target, _out: &mut dyn Sink) -> Result<()> {
         Err(self.error.clone())
     }
+
+    async fn log_in(&self, _target: &Target) -> Result<()> {
+        Err(self.error.clone())
+    }
 }
 
 /// A backend of a destination that could not be opened, or failed its test: every call ends in that error. Whatever it

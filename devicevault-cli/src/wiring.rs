@@ -1,5 +1,6 @@
 //! The one place where concrete collectors, stores and catalogs are named.
 
+mod credentials;
 mod host_keys;
 pub(crate) mod keys;
 mod reach;
@@ -27,6 +28,7 @@ use devicevault_storage::spool::{DiskSpool, SpoolOptions};
 use devicevault_testkit::sim::{Fleet, SimDevice};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::credentials::{open_secret, put_secrets};
 pub(crate) use self::host_keys::{HostKeys, Server, server, servers};
 pub(crate) use self::reach::{clear_text_warning, set_proxy_command, set_source_address, set_transport};
 use crate::app::{App, BackendSettings};

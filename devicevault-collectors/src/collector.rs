@@ -70,6 +70,20 @@ impl Collector for CliCollector {
         }
         visit.leave(out).await
     }
+
+    async fn log_in(&self, target: &Target) -> Result<()> {
+        let platform = self.platforms.get(&target.device.platform)?;
+        options::check(&target.device)?;
+        let channel = options::channel(&target.device, platform.channel)?;
+        let started = Instant::now();
+        let link = self.dialer.dial(target, &platform).await?;
+        let left = target.limits.login.saturating_sub(started.elapsed());
+        let mut conversation = Conversation::begin(link, &platform, target, channel, left).await?;
+        // As everywhere, a logout that fails takes nothing back.
+        let _ = conversation.log_out().await;
+        conversation.close().await;
+        Ok(())
+    }
 }
 
 /// One conversation, artefact by artefact.

@@ -10,7 +10,7 @@ use futures::channel::mpsc;
 use futures::stream::{BoxStream, StreamExt};
 use serde::{Deserialize, Serialize};
 
-use crate::{ArtifactInfo, Error, Result, Target};
+use crate::{ArtifactInfo, Error, ErrorKind, Result, Target};
 
 /// What a collector says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +66,15 @@ pub trait Collector: Debug + Send + Sync {
     /// # Errors
     /// What ended the conversation, with advice on retrying.
     async fn collect(&self, target: &Target, out: &mut dyn Sink) -> Result<()>;
+
+    /// Connects and logs in as [`collect`](Collector::collect) does, `enable` included, once, and logs out again.
+    ///
+    /// # Errors
+    /// What ended the conversation; `Unsupported` by a collector that cannot be tried without collecting.
+    async fn log_in(&self, _target: &Target) -> Result<()> {
+        let why = format!("the collector '{}' cannot log in without collecting", self.info().key);
+        Err(Error::new(ErrorKind::Unsupported, "log in", why).hint("back up the device instead"))
+    }
 }
 
 /// What a collector writes to. The engine's first stage implements it; wrappers filter it.

@@ -12,6 +12,7 @@ pub mod body;
 pub mod catalog;
 pub mod clock;
 mod collector;
+pub mod credential;
 mod device;
 pub mod diff;
 pub mod engine;

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod backup;
+pub(crate) mod credential;
 pub(crate) mod demo;
 pub(crate) mod destination;
 pub(crate) mod device;

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod at_once;
+mod credentials;
 mod damage;
 mod demos;
 mod destinations;

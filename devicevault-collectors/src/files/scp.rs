@@ -83,6 +83,18 @@ impl Collector for ScpCollector {
         }
         Ok(())
     }
+
+    async fn log_in(&self, target: &Target) -> Result<()> {
+        options::check(&target.device)?;
+        let platform = platform(&self.platforms, &target.device);
+        let profile = platform.as_ref().and_then(|p| p.ssh_profile.as_deref());
+        let mut line = Line { dialer: &self.dialer, target, profile, connection: None, served: 0 };
+        line.reconnect().await?;
+        if let Some(connection) = line.connection {
+            connection.close().await;
+        }
+        Ok(())
+    }
 }
 
 /// The connection to a device, made anew where the device ends it between two files.

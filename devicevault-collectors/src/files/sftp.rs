@@ -80,6 +80,17 @@ impl Collector for SftpCollector {
         connection.close().await;
         Ok(())
     }
+
+    async fn log_in(&self, target: &Target) -> Result<()> {
+        options::check(&target.device)?;
+        let platform = platform(&self.platforms, &target.device);
+        let profile = platform.as_ref().and_then(|p| p.ssh_profile.as_deref());
+        let connection = self.dialer.connect(target, profile, pace(&target.device)?.window).await?;
+        let opening = Bounds::begin(&target.limits).step("open SFTP", connection.sftp()).await?;
+        drop(opening.map_err(|e| sftp_error(e).with("device", &target.device.name))?);
+        connection.close().await;
+        Ok(())
+    }
 }
 
 /// One artefact of one device.

@@ -11,6 +11,7 @@ mod crypto;
 mod frames;
 mod header;
 pub mod keys;
+mod secrets;
 mod segments;
 
 #[cfg(test)]
@@ -27,3 +28,4 @@ pub use container::{SealOptions, Sealed, open_record, seal, seal_record, sealed_
 pub use crypto::Key;
 pub use header::{HEADER_LEN, Header};
 pub use keys::{EpochId, EpochObject, Keyring};
+pub use secrets::SealedSecrets;

@@ -40,6 +40,7 @@ pub(crate) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
     device.enabled = !args.disabled;
     args.fields.apply(&mut device)?;
     fields::check(&instance, &device)?;
+    fields::check_credentials(&instance, &device).await?;
     fields::check_name_is_free(&instance, &device).await?;
     fields::warn(context, &device);
     instance.inventory.put_devices(std::slice::from_ref(&device)).await?;

@@ -43,6 +43,7 @@ enum Clear {
     Group,
     Tags,
     Jump,
+    Credential,
     Login,
     Options,
 }
@@ -65,6 +66,7 @@ pub(crate) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
             Clear::Group => device.group = None,
             Clear::Tags => device.tags.clear(),
             Clear::Jump => device.jump.clear(),
+            Clear::Credential => device.login.credential = None,
             Clear::Login => device.login = LoginRef::default(),
             Clear::Options => device.options.clear(),
         }
@@ -75,6 +77,7 @@ pub(crate) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
     device.enabled = args.enabled.unwrap_or(device.enabled);
     args.fields.apply(&mut device)?;
     fields::check(&instance, &device)?;
+    fields::check_credentials(&instance, &device).await?;
     fields::check_name_is_free(&instance, &device).await?;
     fields::warn(context, &device);
     instance.inventory.put_devices(std::slice::from_ref(&device)).await?;

@@ -54,6 +54,9 @@ pub(crate) struct FieldArgs {
     /// A setting of the collector; may be given several times
     #[arg(long = "option", value_name = "NAME=VALUE", value_parser = key_value)]
     pub(crate) options: Vec<(String, String)>,
+    /// A shared credential, by name, for what is not said here; see `devicevault credential`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) credential: Option<String>,
     #[command(flatten)]
     pub(crate) login: LoginArgs,
 }
@@ -103,6 +106,9 @@ impl FieldArgs {
             device.jump = self.jump.iter().map(|h| jump::parse(h)).collect::<Result<_>>()?;
         }
         device.options.extend(self.options.iter().cloned());
+        if let Some(credential) = &self.credential {
+            device.login.credential = Some(credential.clone());
+        }
         self.login.apply(&mut device.login)
     }
 }
@@ -172,6 +178,22 @@ pub(crate) fn warn(context: &Context, device: &Device) {
     if let Some(warning) = wiring::clear_text_warning(context.platforms_dir.as_deref(), device) {
         context.ui.warn(&warning);
     }
+}
+
+/// Refuses a credential that is not there, of a device or of a jump host before it.
+///
+/// # Errors
+/// `Config`, or what the inventory answers.
+pub(crate) async fn check_credentials(instance: &Instance, device: &Device) -> Result<()> {
+    let logins = std::iter::once(&device.login).chain(device.jump.iter().map(|h| &h.login));
+    let named: Vec<_> = logins.filter_map(|l| l.credential.as_deref()).collect();
+    if !named.is_empty() {
+        let known = instance.inventory.credentials().await?;
+        for name in named {
+            devicevault_core::credential::named(&known, name).map_err(|e| e.with("device", &device.name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a name that another device has.

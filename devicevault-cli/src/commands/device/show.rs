@@ -84,6 +84,7 @@ fn fields(ui: &Ui, d: &Device) -> Result<()> {
         ("group", d.group.clone()),
         ("tags", (!tags.is_empty()).then(|| tags.join(", "))),
         ("options", (!options.is_empty()).then(|| options.join(", "))),
+        ("credential", login.credential.clone()),
         ("user", login.username.clone()),
         ("password", place(&login.password).or_else(|| (!login.proves()).then(|| "asked for".to_owned()))),
         ("private key", place(&login.private_key)),

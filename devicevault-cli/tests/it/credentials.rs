@@ -1,0 +1,220 @@
+//! Shared logins: kept sealed or found elsewhere, chosen by device, site and default, replaced, tried, refused.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use devicevault_testkit::sim::{Fleet, SimDevice, Simulated};
+
+use crate::person::{Answer, PASSWORD, Person, files_below};
+use crate::sight::devices;
+
+impl Person {
+    /// Types into the program what it reads from standard input.
+    fn types(&self, input: &str, args: &[&str]) -> Answer {
+        let mut program = self.program(args);
+        let mut child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Who refuses the arguments does not read.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Answer { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Adds a device that says nothing of its login.
+    async fn knows(&self, device: &Simulated, more: &[&str]) {
+        let (ip, port) = (device.addr().ip().to_string(), device.addr().port().to_string());
+        let args = ["device", "add", device.name(), "--host", &ip, "--port", &port, "--platform", device.platform()];
+        self.asks(&[&args[..], more].concat()).await.good();
+    }
+}
+
+/// Two switches of one site, and a home with a stored credential for it.
+async fn shared() -> (Fleet, Person, String) {
+    let all = ["core-sw1", "core-sw2"].map(|n| SimDevice::cisco_ios(n).size(8 << 10).login("backup", "c0rrect-horse"));
+    let (fleet, person) = devices(all).await;
+    let password = fleet.devices()[0].password();
+    person.asks(&["init"]).await.good();
+    for device in fleet.devices() {
+        person.knows(device, &["--site", "zurich"]).await;
+    }
+    let add = ["credential", "add", "switches", "--user", "backup", "--password-stdin", "--site", "zurich"];
+    person.types(&format!("{password}\n"), &add).good();
+    (fleet, person, password)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_secret_logs_in_and_stands_nowhere_in_clear() {
+    let (fleet, person, password) = shared().await;
+    let answers = [
+        person.asks(&["backup", "--all", "-vvv"]).await.good(),
+        person.asks(&["credential", "list"]).await.good(),
+        person.asks(&["credential", "list", "--json"]).await.good(),
+        person.asks(&["credential", "show", "switches"]).await.good(),
+        person.asks(&["credential", "show", "switches", "--json"]).await.good(),
+        person.asks(&["credential", "test", "switches", "--device", "core-sw1"]).await.good(),
+    ];
+    for answer in &answers {
+        assert!(!answer.out.contains(&password) && !answer.err.contains(&password), "{answer:?}");
+    }
+    assert!(answers[3].out.contains("stored, sealed") && answers[3].out.contains("core-sw2 (its site)"), "{answers:?}");
+    for (file, bytes) in files_below(&person.path("home")) {
+        let found = bytes.windows(password.len()).any(|w| w == password.as_bytes());
+        assert!(!found, "{}", file.display());
+    }
+    assert!(fleet.devices()[0].commands().len() > 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_catalog_alone_opens_nothing_and_a_copy_of_the_home_does() {
+    let (_fleet, person, password) = shared().await;
+    let copy = |to: &str| {
+        assert!(Command::new("cp").args(["-r", "home", to]).current_dir(person.path("")).status().unwrap().success())
+    };
+    copy("moved");
+    let test = ["credential", "test", "switches", "--device", "core-sw1"];
+    person.asks(&[&["--home", "moved"][..], &test].concat()).await.good();
+    // Another home, with keys of its own, and the catalog of this one.
+    person.asks(&["--home", "stranger", "init"]).await.good();
+    for file in ["catalog.db", "catalog.db-wal"] {
+        let _ = std::fs::copy(person.path("home").join(file), person.path("stranger").join(file));
+    }
+    let refused = person.asks(&[&["--home", "stranger"][..], &test].concat()).await.ended(1);
+    assert!(refused.err.contains("epoch key") && refused.err.contains("switches"), "{refused:?}");
+    assert!(!refused.err.contains(&password));
+    let failed = person.asks(&["--home", "stranger", "backup", "core-sw1"]).await.ended(1);
+    assert!(failed.err.contains("key") || failed.out.contains("key"), "{failed:?}");
+    // What cannot be opened is entered anew.
+    let anew = ["--home", "stranger", "credential", "rotate", "switches", "--password-stdin"];
+    person.types(&password, &anew).good();
+    person.asks(&[&["--home", "stranger"][..], &test].concat()).await.good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_row_is_told_and_mended_by_a_rotation() {
+    let (_fleet, person, password) = shared().await;
+    let file = person.path("home/catalog.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let mark = b"\"sealed\":\"";
+    let at = bytes.windows(mark.len()).position(|w| w == mark).unwrap() + mark.len();
+    bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+    std::fs::write(&file, &bytes).unwrap();
+    let test = ["credential", "test", "switches", "--device", "core-sw1"];
+    let refused = person.asks(&test).await.ended(1);
+    assert!(refused.err.contains("damaged") && refused.err.contains("credential rotate"), "{refused:?}");
+    // Not even JSON any more.
+    bytes[at - mark.len()] = b'!';
+    std::fs::write(&file, &bytes).unwrap();
+    assert!(person.asks(&test).await.ended(1).err.contains("damaged"));
+    person.types(&password, &["credential", "rotate", "switches", "--password-stdin"]).good();
+    person.asks(&test).await.good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotated_keys_keep_secrets_readable() {
+    let (_fleet, person, _) = shared().await;
+    let test = ["credential", "test", "switches", "--device", "core-sw1"];
+    for scope in ["epoch", "kek", "epoch"] {
+        person.asks(&["key", "rotate", "--scope", scope]).await.good();
+        person.asks(&test).await.good();
+    }
+    std::fs::rename(person.path("home/keys"), person.path("keys-away")).unwrap();
+    let refused = person.asks(&test).await;
+    assert!(refused.code != 0 && refused.err.contains("key"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_credential_is_tried_once() {
+    let (fleet, person, _) = shared().await;
+    fleet.devices()[0].set_password("another one");
+    let before = fleet.stats().password_attempts;
+    let refused = person.asks(&["credential", "test", "switches", "--device", "core-sw1"]).await.ended(1);
+    assert!(refused.err.contains("core-sw1"), "{refused:?}");
+    assert_eq!(fleet.stats().password_attempts - before, 1);
+    person.asks(&["backup", "core-sw1", "--retries", "3"]).await.ended(1);
+    assert_eq!(fleet.stats().password_attempts - before, 2);
+    person.types("another one", &["credential", "rotate", "switches", "--password-stdin"]).good();
+    person.asks(&["backup", "core-sw1"]).await.good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_use_stays() {
+    let (fleet, person, _) = shared().await;
+    let refused = person.asks(&["credential", "remove", "switches"]).await.ended(1);
+    assert!(refused.err.contains("core-sw1") && refused.err.contains("core-sw2"), "{refused:?}");
+    person.asks(&["credential", "edit", "switches", "--clear", "sites"]).await.good();
+    person.asks(&["device", "edit", "core-sw1", "--credential", "switches"]).await.good();
+    let refused = person.asks(&["credential", "remove", "switches"]).await.ended(1);
+    assert!(refused.err.contains("core-sw1") && !refused.err.contains("core-sw2"), "{refused:?}");
+    person.asks(&["device", "edit", "core-sw1", "--clear", "credential"]).await.good();
+    person.asks(&["credential", "remove", "switches"]).await.good();
+    person.asks(&["credential", "show", "switches"]).await.ended(1);
+    let named = ["device", "edit", fleet.devices()[0].name(), "--credential", "switches"];
+    assert!(person.asks(&named).await.ended(2).err.contains("switches"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn references_are_kept_or_read_at_once() {
+    let (fleet, person) = devices([SimDevice::cisco_ios("core-sw1").size(8 << 10)]).await;
+    let device = &fleet.devices()[0];
+    person.asks(&["init"]).await.good();
+    person.knows(device, &[]).await;
+    person.write("password", &format!("{}\n", device.password()));
+    let user = device.username();
+    let add = |name: &'static str, more: &[&'static str]| {
+        let all: Vec<String> =
+            ["credential", "add", name, "--user", user].iter().chain(more).map(|s| (*s).to_owned()).collect();
+        all
+    };
+    let cases = [
+        add("by-env", &["--password-env", PASSWORD]),
+        add("by-file", &["--password-file", "password"]),
+        add("by-command", &["--password-command", "cat password"]),
+        add("stored", &["--password-file", "password", "--store"]),
+    ];
+    for args in &cases {
+        person.asks(&args.iter().map(String::as_str).collect::<Vec<_>>()).await.good();
+        person.asks(&["credential", "test", &args[2], "--device", "core-sw1"]).await.good();
+    }
+    std::fs::remove_file(person.path("password")).unwrap();
+    person.asks(&["credential", "test", "stored", "--device", "core-sw1"]).await.good();
+    person.asks(&["credential", "test", "by-file", "--device", "core-sw1"]).await.ended(2);
+    // The default is for who says nothing; two cannot be it.
+    person.asks(&["credential", "edit", "stored", "--default"]).await.good();
+    person.asks(&["backup", "core-sw1"]).await.good();
+    person.asks(&["credential", "edit", "by-env", "--default"]).await.ended(1);
+}
+
+#[test]
+fn what_cannot_be_a_credential_is_refused() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    for name in ["", "a,b", "a b", "../x", &"x".repeat(129)] {
+        person.types("pw", &["credential", "add", name, "--password-stdin"]).ended(2);
+    }
+    // Nobody to ask, nothing on standard input, two sources at once.
+    person.run(&["credential", "add", "x", "--user", "u"]).ended(2);
+    person.types("", &["credential", "add", "x", "--password-stdin"]).ended(2);
+    person.types("only one\n", &["credential", "add", "x", "--password-stdin", "--enable-stdin"]).ended(2);
+    person.types("pw", &["credential", "add", "x", "--password-stdin", "--password-env", "X"]).ended(2);
+    person.types(&"x".repeat(70 << 10), &["credential", "add", "x", "--password-stdin"]).ended(2);
+    person.run(&["credential", "list", "--json"]).good();
+    person.types("pw\nen\n", &["credential", "add", "x", "--password-stdin", "--enable-stdin"]).good();
+    person.types("pw", &["credential", "add", "x", "--password-stdin"]).ended(1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_in_the_middle_of_a_round_changes_nothing_of_it() {
+    let (_fleet, person, password) = shared().await;
+    let round = person.asks(&["backup", "--all"]);
+    let rotations = async {
+        for _ in 0..3 {
+            let mut program = person.program(&["credential", "rotate", "switches", "--password-stdin"]);
+            let input = person.write("new", &password);
+            program.stdin(std::fs::File::open(input).unwrap());
+            tokio::task::spawn_blocking(move || Answer::of(program)).await.unwrap().good();
+        }
+    };
+    let (round, ()) = tokio::join!(round, rotations);
+    round.good();
+    person.asks(&["credential", "test", "switches", "--device", "core-sw2"]).await.good();
+}

@@ -1,0 +1,253 @@
+//! The secrets of one credential, sealed: what lies in the catalog.
+//!
+//! Each secret is encrypted with AES-256-GCM under a key of its own, made of an epoch key and 32 random bytes. The
+//! credential's name and the field are authenticated with it: a secret that is moved to another row or field does not
+//! open. Replacing key-encryption keys touches none of it, as with everything else that is sealed; a new epoch key seals
+//! what is written from then on.
+
+use std::collections::BTreeMap;
+
+use devicevault_core::{Error, ErrorKind, Result, SecretString};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::crypto::{Key, random};
+use super::keys::{EpochId, Keyring};
+
+/// The format that this release writes.
+const FORMAT: u32 = 1;
+/// A key is derived for this and nothing else.
+const PURPOSE: &[u8] = b"devicevault credential v1";
+/// Longer ones are refused: private keys are the longest.
+const MAX_SECRET: usize = 64 << 10;
+/// So many bytes of a row are looked at.
+const MAX_BYTES: usize = 1 << 20;
+
+/// Sealed secrets by the names of their fields. Nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedSecrets {
+    format: u32,
+    fields: BTreeMap<String, Sealed>,
+}
+
+/// One secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Sealed {
+    epoch: EpochId,
+    salt: String,
+    sealed: String,
+}
+
+impl Default for SealedSecrets {
+    fn default() -> Self {
+        Self { format: FORMAT, fields: BTreeMap::new() }
+    }
+}
+
+impl SealedSecrets {
+    /// Reads what a catalog holds.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is damaged, `Unsupported` when a newer release wrote it.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let corrupt = || Error::new(ErrorKind::Corrupt, "read sealed secrets", "they are damaged").hint(ENTER_ANEW);
+        if bytes.len() > MAX_BYTES {
+            return Err(corrupt().with("bytes", bytes.len()));
+        }
+        // The parser's own words may quote what stands there, which is nobody's secret, but may be anything.
+        let read: Self = serde_json::from_slice(bytes).map_err(|_| corrupt())?;
+        if read.format > FORMAT {
+            return Err(Error::new(ErrorKind::Unsupported, "read sealed secrets", "a newer release wrote them")
+                .hint("upgrade this program"));
+        }
+        Ok(read)
+    }
+
+    /// As a catalog holds it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Serialising plain data into memory has no way to fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// The fields that have a secret.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.fields.keys().map(String::as_str)
+    }
+
+    /// Takes a secret away.
+    pub fn remove(&mut self, field: &str) {
+        self.fields.remove(field);
+    }
+
+    /// Seals a secret of a credential under the newest epoch key, in place of the one that the field has.
+    ///
+    /// # Errors
+    /// `KeyUnavailable` without a key; `TooLarge` beyond 64 KiB.
+    pub async fn put(&mut self, keys: &Keyring, credential: &str, field: &str, secret: &str) -> Result<()> {
+        if secret.len() > MAX_SECRET {
+            return Err(Error::new(ErrorKind::TooLarge, "seal secret", "it is longer than a secret may be")
+                .with("limit", MAX_SECRET));
+        }
+        let (epoch, key) = keys.current().await?;
+        let salt: [u8; 32] = random()?;
+        let mut text = Vec::with_capacity(secret.len() + super::crypto::TAG);
+        text.extend_from_slice(secret.as_bytes());
+        // A key of its own seals nothing else, so that its one nonce does not repeat.
+        derived(&key, &salt).cipher()?.seal([0; 12], &bound(epoch, credential, field), &mut text)?;
+        let sealed = Sealed { epoch, salt: hex::encode(salt), sealed: hex::encode(text) };
+        self.fields.insert(field.to_owned(), sealed);
+        Ok(())
+    }
+
+    /// Opens a secret of a credential.
+    ///
+    /// # Errors
+    /// `NotFound` when the field has none, `KeyUnavailable` when its key is not at hand, `Corrupt` when it is damaged or
+    /// was sealed for another credential or field.
+    pub async fn open(&self, keys: &Keyring, credential: &str, field: &str) -> Result<SecretString> {
+        let about = |e: Error| e.with("credential", credential.escape_debug()).with("field", field.escape_debug());
+        let missing = || Error::new(ErrorKind::NotFound, "open secret", "there is none").hint(ENTER_ANEW);
+        let damaged = || {
+            Error::new(ErrorKind::Corrupt, "open secret", "it is damaged, or was sealed for another place")
+                .hint(ENTER_ANEW)
+        };
+        let Sealed { epoch, salt, sealed } = self.fields.get(field).ok_or_else(|| about(missing()))?;
+        let key = keys.epoch(*epoch).await.map_err(about)?;
+        let salt = hex::decode(salt).ok().and_then(|s| <[u8; 32]>::try_from(s).ok());
+        let salt = salt.ok_or_else(|| about(damaged()))?;
+        let mut text = Zeroizing::new(hex::decode(sealed).map_err(|_| about(damaged()))?);
+        let opened = derived(&key, &salt).cipher()?.open([0; 12], &bound(*epoch, credential, field), &mut text);
+        opened.ok_or_else(|| about(damaged()))?;
+        let secret = String::from_utf8(std::mem::take(&mut *text)).map_err(|e| {
+            e.into_bytes().zeroize();
+            about(damaged())
+        })?;
+        Ok(SecretString::from(secret))
+    }
+}
+
+const ENTER_ANEW: &str = "enter it anew with `devicevault credential rotate`";
+
+fn derived(epoch: &Key, salt: &[u8; 32]) -> Key {
+    epoch.derive(&[PURPOSE, salt])
+}
+
+/// What is authenticated beside a secret. Lengths stand before names, so that no two places read the same.
+fn bound(epoch: EpochId, credential: &str, field: &str) -> Vec<u8> {
+    let mut all = [PURPOSE, &epoch.0.as_bytes()[..]].concat();
+    for name in [credential, field] {
+        all.extend((name.len() as u64).to_be_bytes());
+        all.extend(name.as_bytes());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devicevault_core::ExposeSecret as _;
+    use futures::executor::block_on;
+    use proptest::prelude::*;
+
+    fn ring() -> Keyring {
+        let ring = Keyring::new(vec![std::sync::Arc::new(super::super::keys::Kek::generate().unwrap())]);
+        let providers = ring.providers().to_vec();
+        block_on(ring.create_epoch(&providers, devicevault_core::Timestamp::UNIX_EPOCH)).unwrap();
+        ring
+    }
+
+    fn sealed(ring: &Keyring, credential: &str, field: &str, secret: &str) -> SealedSecrets {
+        let mut all = SealedSecrets::default();
+        block_on(all.put(ring, credential, field, secret)).unwrap();
+        all
+    }
+
+    fn open(all: &SealedSecrets, ring: &Keyring, credential: &str, field: &str) -> Result<String> {
+        block_on(all.open(ring, credential, field)).map(|s| s.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn a_secret_opens_where_it_was_sealed_and_nowhere_else() {
+        let ring = ring();
+        let all = sealed(&ring, "switches", "password", "hunter2");
+        let all = SealedSecrets::from_bytes(&all.to_bytes()).unwrap();
+        assert_eq!(open(&all, &ring, "switches", "password").unwrap(), "hunter2");
+        assert_eq!(open(&all, &ring, "routers", "password").unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(open(&all, &ring, "switches", "enable").unwrap_err().kind(), ErrorKind::NotFound);
+        let mut moved = all.clone();
+        let secret = moved.fields.remove("password").unwrap();
+        moved.fields.insert("enable".to_owned(), secret);
+        assert_eq!(open(&moved, &ring, "switches", "enable").unwrap_err().kind(), ErrorKind::Corrupt);
+        assert!(!String::from_utf8(all.to_bytes()).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn old_secrets_open_after_a_new_epoch_and_not_with_the_keys_of_another() {
+        let ring = ring();
+        let mut all = sealed(&ring, "c", "password", "old");
+        let providers = ring.providers().to_vec();
+        block_on(ring.create_epoch(&providers, devicevault_core::Timestamp::UNIX_EPOCH)).unwrap();
+        block_on(all.put(&ring, "c", "enable", "new")).unwrap();
+        assert_ne!(all.fields["password"].epoch, all.fields["enable"].epoch);
+        assert_eq!(open(&all, &ring, "c", "password").unwrap(), "old");
+        assert_eq!(open(&all, &ring, "c", "enable").unwrap(), "new");
+        let stranger = self::ring();
+        let e = open(&all, &stranger, "c", "password").unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::KeyUnavailable);
+        assert!(format!("{e:?}").contains(&all.fields["password"].epoch.to_string()));
+    }
+
+    #[test]
+    fn every_changed_byte_of_what_is_sealed_is_found() {
+        let ring = ring();
+        let all = sealed(&ring, "c", "password", "hunter2");
+        let Sealed { salt, sealed: text, .. } = all.fields["password"].clone();
+        let flip = |hex: &str, at: usize| {
+            let mut bytes = hex::decode(hex).unwrap();
+            bytes[at] ^= 1;
+            hex::encode(bytes)
+        };
+        for at in 0..salt.len() / 2 {
+            let mut changed = all.clone();
+            changed.fields.get_mut("password").unwrap().salt = flip(&salt, at);
+            assert_eq!(open(&changed, &ring, "c", "password").unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+        for at in 0..text.len() / 2 {
+            let mut changed = all.clone();
+            changed.fields.get_mut("password").unwrap().sealed = flip(&text, at);
+            assert_eq!(open(&changed, &ring, "c", "password").unwrap_err().kind(), ErrorKind::Corrupt);
+            changed.fields.get_mut("password").unwrap().sealed = text[..2 * at].to_owned();
+            assert_eq!(open(&changed, &ring, "c", "password").unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_or_too_new_is_refused() {
+        let ring = ring();
+        let mut all = SealedSecrets::default();
+        let e = block_on(all.put(&ring, "c", "password", &"x".repeat(MAX_SECRET + 1))).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::TooLarge);
+        block_on(all.put(&ring, "c", "password", &"x".repeat(MAX_SECRET))).unwrap();
+        assert_eq!(open(&all, &ring, "c", "password").unwrap().len(), MAX_SECRET);
+        block_on(all.put(&ring, "c", "empty", "")).unwrap();
+        assert_eq!(open(&all, &ring, "c", "empty").unwrap(), "");
+        let e = SealedSecrets::from_bytes(br#"{"format":2,"fields":{}}"#).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Unsupported);
+        let e = SealedSecrets::from_bytes(&vec![b' '; MAX_BYTES + 1]).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Corrupt);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_sealed_secrets_or_an_error(bytes: Vec<u8>) {
+            let _ = SealedSecrets::from_bytes(&bytes);
+        }
+
+        #[test]
+        fn no_two_places_are_bound_alike(a in "[a-c]{0,4}", b in "[a-c]{0,4}", c in "[a-c]{0,4}", d in "[a-c]{0,4}") {
+            let epoch = EpochId::generate();
+            prop_assert_eq!(bound(epoch, &a, &b) == bound(epoch, &c, &d), (a, b) == (c, d));
+        }
+    }
+}
