@@ -191,6 +191,15 @@ impl Archive {
         views::make(&self.collectors, &self.key, &manifest, Bytes::from(bytes), view)
     }
 
+    /// Every copy of this view that may be read, best first: those that were found damaged last.
+    pub(crate) fn copies<'a>(&self, backup: &'a Backup, view: View) -> Vec<(&'a Copy, &'a StorageRef)> {
+        let readable = [CopyStatus::Stored, CopyStatus::Extended, CopyStatus::Damaged];
+        let all = backup.copies.iter().filter(|c| c.view == view && readable.contains(&c.status));
+        let mut all: Vec<_> = all.filter_map(|c| Some((c, c.storage_ref.as_ref()?))).collect();
+        all.sort_by_key(|(c, _)| (c.status == CopyStatus::Damaged, self.backend(&c.destination).is_err()));
+        all
+    }
+
     /// A copy of this view to be read as a stream.
     ///
     /// # Errors

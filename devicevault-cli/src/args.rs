@@ -8,7 +8,7 @@ use devicevault_core::Result;
 use crate::Exit;
 use crate::commands::{
     accept, backup, credential, demo, destination, device, diff, download, history, init, key, platform, policy,
-    retention, run, show, system, verify,
+    restore, retention, run, show, system, verify,
 };
 use crate::context::Context;
 use crate::logs::LogArgs;
@@ -114,6 +114,8 @@ pub(crate) enum Command {
     Diff(diff::DiffArgs),
     /// Write versions to files, checked
     Download(download::DownloadArgs),
+    /// Write a device's artefacts to files, to be put back
+    Restore(restore::RestoreArgs),
     /// Check that what was stored is still what was stored
     Verify(verify::VerifyArgs),
     /// Say how long versions are kept, and let the others go
@@ -146,6 +148,7 @@ impl Command {
             Self::Show(args) => show::run(context, args).await,
             Self::Diff(args) => diff::run(context, args).await,
             Self::Download(args) => download::run(context, args).await,
+            Self::Restore(args) => Box::pin(restore::run(context, args)).await,
             Self::Verify(args) => verify::run(context, args).await,
             Self::Retention(command) => Box::pin(retention::run(context, command)).await,
             Self::Accept(args) => accept::run(context, args).await,

@@ -111,7 +111,7 @@ pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
 }
 
 /// A name that is one component: the device's name has been checked to be one, the artefact's too.
-fn file_name(b: &Backup) -> String {
+pub(super) fn file_name(b: &Backup) -> String {
     let name = format!("{}-{}", b.device_name, b.artefact);
     let safe: String = name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
     let extension: String = b.extension.chars().filter(char::is_ascii_alphanumeric).collect();

@@ -13,6 +13,7 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod platform;
 pub(crate) mod policy;
+pub(crate) mod restore;
 pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod show;

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use devicevault_core::Inventory as _;
+use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
 use devicevault_testkit::sim::{Fleet, SimDevice, Simulated};
 
 use crate::person::{Answer, PASSWORD, Person, files_below};
@@ -68,7 +70,7 @@ async fn a_stored_secret_logs_in_and_stands_nowhere_in_clear() {
 async fn a_copy_of_the_catalog_alone_opens_nothing_and_a_copy_of_the_home_does() {
     let (_fleet, person, password) = shared().await;
     let copy = |to: &str| {
-        assert!(Command::new("cp").args(["-r", "home", to]).current_dir(person.path("")).status().unwrap().success())
+        assert!(Command::new("cp").args(["-r", "home", to]).current_dir(person.path("")).status().unwrap().success());
     };
     copy("moved");
     let test = ["credential", "test", "switches", "--device", "core-sw1"];
@@ -92,19 +94,26 @@ async fn a_copy_of_the_catalog_alone_opens_nothing_and_a_copy_of_the_home_does()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_row_is_told_and_mended_by_a_rotation() {
     let (_fleet, person, password) = shared().await;
-    let file = person.path("home/catalog.db");
-    let mut bytes = std::fs::read(&file).unwrap();
-    let mark = b"\"sealed\":\"";
-    let at = bytes.windows(mark.len()).position(|w| w == mark).unwrap() + mark.len();
-    bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
-    std::fs::write(&file, &bytes).unwrap();
     let test = ["credential", "test", "switches", "--device", "core-sw1"];
-    let refused = person.asks(&test).await.ended(1);
-    assert!(refused.err.contains("damaged") && refused.err.contains("credential rotate"), "{refused:?}");
-    // Not even JSON any more.
-    bytes[at - mark.len()] = b'!';
-    std::fs::write(&file, &bytes).unwrap();
-    assert!(person.asks(&test).await.ended(1).err.contains("damaged"));
+    let (flipped, cut) = (
+        |bytes: &mut Vec<u8>| {
+            let mark = b"\"sealed\":\"";
+            let at = bytes.windows(mark.len()).position(|w| w == mark).unwrap() + mark.len();
+            bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+        },
+        |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2),
+    );
+    for damage in [&flipped as &dyn Fn(&mut Vec<u8>), &cut] {
+        let catalog = SqliteCatalog::open(person.path("home/catalog.db"), SqliteOptions::default()).await.unwrap();
+        let mut credential = catalog.credentials().await.unwrap().remove(0);
+        damage(credential.sealed.as_mut().unwrap());
+        catalog.put_credential(&credential).await.unwrap();
+        catalog.close().await;
+        let refused = person.asks(&test).await.ended(1);
+        assert!(refused.err.contains("damaged") && refused.err.contains("credential rotate"), "{refused:?}");
+        // It is listed all the same, and a device that does not use it is backed up.
+        person.asks(&["credential", "show", "switches"]).await.good();
+    }
     person.types(&password, &["credential", "rotate", "switches", "--password-stdin"]).good();
     person.asks(&test).await.good();
 }

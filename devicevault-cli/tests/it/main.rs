@@ -20,6 +20,7 @@ mod pages;
 mod person;
 mod policies;
 mod refusals;
+mod restores;
 mod retention;
 mod rounds;
 mod secrets;

@@ -257,7 +257,8 @@ fn artefacts(run: &Run, waiting: &[Waiting]) -> Table {
     table
 }
 
-async fn find(instance: &Instance, wanted: &str) -> Result<Run> {
+/// The run that an identifier, its beginning or `latest` names.
+pub(super) async fn find(instance: &Instance, wanted: &str) -> Result<Run> {
     let mut query = RunQuery::default();
     if wanted == "latest" {
         let newest = all(instance, &query, 1, |_| true).await?.pop();

@@ -1,0 +1,92 @@
+//! Which versions are to be restored.
+
+use std::collections::BTreeSet;
+
+use devicevault_core::catalog::Query;
+use devicevault_core::run::Backup;
+use devicevault_core::{Error, ErrorKind, Result};
+
+use super::RestoreArgs;
+use crate::archive::Archive;
+use crate::commands::run;
+use crate::versions::{self, Wanted};
+
+/// No device has more versions than this.
+const MOST: usize = 100_000;
+
+/// What is to be restored.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) backups: Vec<Backup>,
+    /// What should be there and is not, in words.
+    pub(super) missing: Vec<String>,
+}
+
+pub(super) async fn choose(archive: &Archive, args: &RestoreArgs) -> Result<Chosen> {
+    if let Some(id) = &args.run {
+        return of_run(archive, args, id).await;
+    }
+    let reference = args.at.as_deref().or(args.which.as_deref()).unwrap_or("latest");
+    if let Some(artefact) = &args.artefact {
+        let wanted = Wanted { device: Some(args.device.clone()), artefact: Some(artefact.clone()) };
+        let (_, found) = versions::of(archive, &wanted).await?;
+        return Ok(Chosen { backups: vec![versions::pick(&found, reference)?.clone()], missing: Vec::new() });
+    }
+    let mut query = Query::default();
+    query.device = Some(archive.device_id(&args.device).await?);
+    let all = archive.versions(&query, MOST).await?;
+    let artefacts: BTreeSet<&str> = all.iter().map(|b| b.artefact.as_str()).collect();
+    let mut backups = Vec::new();
+    let mut first_error = None;
+    for artefact in artefacts {
+        let of_one: Vec<Backup> = all.iter().filter(|b| b.artefact == artefact).cloned().collect();
+        match versions::pick(&of_one, reference) {
+            Ok(backup) => backups.push(backup.clone()),
+            // It was not there yet at that time.
+            Err(e) if e.kind() == ErrorKind::NotFound => drop(first_error.get_or_insert(e)),
+            Err(e) => return Err(e),
+        }
+    }
+    if backups.is_empty() {
+        return Err(first_error.unwrap_or_else(|| {
+            Error::new(ErrorKind::NotFound, "restore", "there is no version yet")
+                .with("device", args.device.escape_debug())
+                .hint("`devicevault history` shows what there is")
+        }));
+    }
+    Ok(Chosen { backups, missing: Vec::new() })
+}
+
+/// What a run found, what it did not change included.
+async fn of_run(archive: &Archive, args: &RestoreArgs, id: &str) -> Result<Chosen> {
+    let fail = |kind, why: String| Error::new(kind, "restore", why).with("run", id.escape_debug());
+    let instance = archive.instance().ok_or_else(|| {
+        fail(ErrorKind::Unsupported, "a folder of backups knows no runs".to_owned()).hint("give --at TIME instead")
+    })?;
+    let run = run::find(instance, id).await?;
+    if run.start.device != archive.device_id(&args.device).await? {
+        let whose = run.start.device_name.escape_debug();
+        return Err(fail(ErrorKind::Config, format!("it is a run of another device: {whose}")));
+    }
+    let (mut backups, mut missing) = (Vec::new(), Vec::new());
+    for result in run.artefacts.iter().filter(|r| args.artefact.as_ref().is_none_or(|a| *a == r.artefact)) {
+        let mut query = Query::default();
+        query.id = result.backup;
+        let found = match result.backup {
+            Some(_) => archive.versions(&query, 1).await?.pop(),
+            None => None,
+        };
+        match found {
+            Some(backup) => backups.push(backup),
+            None => missing.push(match &result.error {
+                Some(e) => format!("the run has no {}: {}", result.artefact, e.message),
+                None => format!("{} of this run is not kept any more", result.artefact),
+            }),
+        }
+    }
+    if backups.is_empty() {
+        let why = missing.first().cloned().unwrap_or_else(|| "it found nothing of this name".to_owned());
+        return Err(fail(ErrorKind::NotFound, why));
+    }
+    Ok(Chosen { backups, missing })
+}

@@ -1,0 +1,213 @@
+//! `devicevault restore`: versions written to files as they were taken, each checked before it has a name.
+
+mod choose;
+mod draft;
+mod fill;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use devicevault_core::run::Backup;
+use devicevault_core::{Error, ErrorKind, Kind, Result, View};
+use serde::Serialize;
+
+use self::choose::Chosen;
+use self::draft::Draft;
+use crate::archive::Archive;
+use crate::commands::download::file_name;
+use crate::context::Context;
+use crate::interrupt::cancellable;
+use crate::ui::human;
+use crate::{Exit, files, folder};
+
+/// Write what was taken of a device to files, to be put back: an artefact, or all of them as they were at a time.
+///
+/// A file appears when it is whole and its hash is right, not before; of several, all appear or none. What cannot be read
+/// at one destination is taken from another. The device is not touched.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  devicevault restore core-rtr1 --to ./restore/                            all artefacts, as they are now
+  devicevault restore core-rtr1 --to ./restore/ --at 2026-11-01            as they were then
+  devicevault restore core-rtr1 --to ./restore/ --run 019aa2f4             as one run found them
+  devicevault restore core-rtr1 running-config --to core-rtr1.cfg          one of them
+  devicevault restore core-rtr1 running-config latest~2 --to before.cfg --from store
+
+Files are the originals, with secrets, readable by the owner alone; existing ones are not replaced without --force.")]
+pub(crate) struct RestoreArgs {
+    /// The device
+    device: String,
+    /// The artefact; without, all of them
+    artefact: Option<String>,
+    /// The version: an identifier or its beginning, or latest~N
+    #[arg(value_name = "VERSION", conflicts_with_all = ["at", "run"])]
+    which: Option<String>,
+    /// The file, of one artefact; else, or with a slash at its end, the folder
+    #[arg(long, value_name = "FILE|DIR")]
+    to: PathBuf,
+    /// What was valid at this date or time
+    #[arg(long, value_name = "TIME", conflicts_with = "run")]
+    at: Option<String>,
+    /// What this run found: its identifier or the beginning of it, or `latest`
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
+    /// From this destination alone, or from a folder of backups, by its manifests
+    #[arg(long, value_name = "DEST|DIR")]
+    from: Option<String>,
+    /// original (complete, with secrets), clean (without volatile lines) or redacted (secrets masked)
+    #[arg(long, value_name = "VIEW", default_value = "original")]
+    view: View,
+    /// Replace files that are there
+    #[arg(long)]
+    force: bool,
+}
+
+/// A file that was restored.
+#[derive(Debug, Serialize)]
+struct Restored {
+    device: String,
+    artefact: String,
+    backup: String,
+    taken_at: String,
+    kind: Kind,
+    view: View,
+    file: String,
+    size: u64,
+    sha256: String,
+    /// The destination that it was read at.
+    from: String,
+    /// Copies that could not be used, and why.
+    passed_over: Vec<String>,
+    /// Why it is suspect; empty when it is not.
+    suspect: Vec<String>,
+}
+
+pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
+    let (archive, only) = archive(context, args.from.as_deref()).await?;
+    let chosen = choose::choose(&archive, &args).await?;
+    let into_folder = args.artefact.is_none() || args.to.is_dir() || args.to.to_string_lossy().ends_with('/');
+    let folder = if into_folder { Some(args.to.as_path()) } else { args.to.parent() };
+    let made = folder.filter(|f| !f.as_os_str().is_empty()).map(NewFolder::make).transpose()?;
+    let work = restore(&archive, only.as_deref(), &chosen, &args, into_folder);
+    let restored = cancellable(work).await?;
+    made.into_iter().for_each(NewFolder::keep);
+    for r in &restored {
+        tracing::info!(event = "restored", device = %r.device, artefact = %r.artefact, backup = %r.backup,
+            view = %r.view, file = %r.file, sha256 = %r.sha256, destination = %r.from);
+        for why in &r.passed_over {
+            tracing::warn!(event = "copy_passed_over", backup = %r.backup, why = %why);
+            context.ui.warn(&format!("{}: {why}; the copy at {} is good and was taken", r.artefact, r.from));
+        }
+        if !r.suspect.is_empty() {
+            context.ui.warn(&format!("{} is suspect: {}", r.artefact, r.suspect.join("; ")));
+        }
+        if r.view != View::Original {
+            context.ui.warn(&format!("{} is the {} view: a device does not take it back as it is", r.artefact, r.view));
+        }
+        let (file, size) = (&r.file, human::size(r.size));
+        context.ui.note(&format!("{file} ({size}, {} of {}, from {})", r.artefact, r.taken_at, r.from));
+    }
+    for missing in &chosen.missing {
+        context.ui.warn(missing);
+    }
+    if context.ui.is_json() {
+        context.ui.json(&restored)?;
+    }
+    Ok(Exit::of_parts(restored.len(), chosen.missing.len()))
+}
+
+/// Where to look, and the destination that alone is meant.
+async fn archive(context: &Context, from: Option<&str>) -> Result<(Archive, Option<String>)> {
+    let Some(from) = from else { return Ok((folder::archive(context, None).await?, None)) };
+    // A home that is broken must not stand in the way of a folder.
+    if let Ok(instance) = context.instance().await {
+        let all = instance.inventory.destinations().await?;
+        if all.iter().any(|d| d.name == from) {
+            return Ok((Archive::of_instance(instance).await?, Some(from.to_owned())));
+        }
+        if !Path::new(from).is_dir() {
+            let names: Vec<_> = all.iter().map(|d| d.name.as_str()).collect();
+            return Err(Error::new(ErrorKind::NotFound, "restore", "there is no such destination, and no such folder")
+                .with("from", from.escape_debug())
+                .hint(format!("the destinations are {}", names.join(", "))));
+        }
+    }
+    Ok((folder::archive(context, Some(Path::new(from))).await?, None))
+}
+
+/// Writes all drafts, then names them all; what was named is taken back when another cannot be.
+async fn restore(
+    archive: &Archive,
+    only: Option<&str>,
+    chosen: &Chosen,
+    args: &RestoreArgs,
+    into_folder: bool,
+) -> Result<Vec<Restored>> {
+    let mut drafts = Vec::new();
+    for backup in &chosen.backups {
+        let file = if into_folder { args.to.join(file_name(backup)) } else { args.to.clone() };
+        let mut draft = Draft::create(&file, args.force)?;
+        let view = if backup.kind == Kind::Binary { View::Original } else { args.view };
+        let source = fill::fill(archive, only, backup, view, &mut draft).await?;
+        draft.flush()?;
+        let (size, sha256) = draft.written();
+        drafts.push((draft, of(backup, view, &file, size, sha256.to_string(), source)));
+    }
+    let mut named: Vec<PathBuf> = Vec::new();
+    let mut restored = Vec::new();
+    for (draft, told) in drafts {
+        match draft.publish(args.force) {
+            Ok(path) => named.push(path),
+            Err(e) => {
+                // With --force what was there is gone already: a whole file is better than none.
+                if !args.force {
+                    named.iter().for_each(|path| drop(fs::remove_file(path)));
+                }
+                return Err(e);
+            }
+        }
+        restored.push(told);
+    }
+    Ok(restored)
+}
+
+fn of(b: &Backup, view: View, file: &Path, size: u64, sha256: String, source: fill::Source) -> Restored {
+    Restored {
+        device: b.device_name.clone(),
+        artefact: b.artefact.clone(),
+        backup: b.id.to_string(),
+        taken_at: b.first_seen.to_string(),
+        kind: b.kind,
+        view,
+        file: file.display().to_string(),
+        size,
+        sha256,
+        from: source.name,
+        passed_over: source.passed_over,
+        suspect: b.suspect.clone(),
+    }
+}
+
+/// Folders that were made for what is restored: they go again when it is not.
+struct NewFolder(Vec<PathBuf>);
+
+impl NewFolder {
+    fn make(folder: &Path) -> Result<Self> {
+        let missing = folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists());
+        let made = Self(missing.map(Path::to_owned).collect());
+        files::make_private_folder(folder)?;
+        Ok(made)
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        // Innermost first; one that holds something stays.
+        self.0.iter().for_each(|folder| drop(fs::remove_dir(folder)));
+    }
+}
