@@ -129,6 +129,9 @@ impl App {
         T: Into<OsString> + Clone,
     {
         let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        if let Some(exit) = crate::askpass::as_helper(&args) {
+            return exit;
+        }
         let cli = match Cli::try_parse_from(&args) {
             Ok(cli) => cli,
             Err(e) => return usage(&e, &args),

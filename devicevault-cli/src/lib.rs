@@ -33,6 +33,7 @@ mod adhoc;
 mod app;
 mod archive;
 mod args;
+mod askpass;
 mod collectors;
 mod commands;
 mod context;

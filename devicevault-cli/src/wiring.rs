@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use devicevault_collectors::{
-    CliCollector, Platform, PlatformSet, PlatformSource, ScpCollector, SftpCollector, SshDialer, Transports, options,
+    CliCollector, Platform, PlatformSet, PlatformSource, ScpCollector, SftpCollector, SshDialer, options,
 };
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::text::InstanceKey;
@@ -235,7 +235,7 @@ pub(crate) fn shipped_collectors(platforms: Option<&Path>, known_hosts: &Path) -
     Ok(vec![
         Arc::new(SftpCollector::new(platforms.clone(), dialer.clone())),
         Arc::new(ScpCollector::new(platforms.clone(), dialer.clone())),
-        Arc::new(CliCollector::new(platforms, Arc::new(Transports::new(dialer)))),
+        Arc::new(CliCollector::new(platforms, Arc::new(reach::transports(dialer, known_hosts)))),
     ])
 }
 

@@ -3,7 +3,7 @@
 //! - A [`Platform`] is what is known of a vendor's operating system, as data: a TOML file with its prompt, commands,
 //!   volatile lines and secrets. [`PlatformSet`] holds those that are built in and a user's own.
 //! - A transport ([`Dialer`], [`Link`], [`Terminal`], [`Running`]) moves bytes: [`SshDialer`] over SSH, [`TelnetDialer`]
-//!   over Telnet, [`Transports`] by whichever a device asks for, [`ReplayDialer`] in memory for tests.
+//!   over Telnet, [`OpenSshDialer`] by the system's `ssh`, [`Transports`] by whichever a device asks for, [`ReplayDialer`] in memory for tests.
 //! - A session finds the prompt, applies what a terminal would apply, answers pagers, and knows when an answer is
 //!   complete: not when a line looks like a prompt, but when an empty line typed there is answered by that prompt alone.
 //! - [`CliCollector`] brings them together as a [`Collector`](devicevault_core::Collector).
@@ -19,7 +19,7 @@
 //! | `ssh.source_address` | an IP address | where connections come from |
 //! | `ssh.keepalive` | seconds | after so much silence the server is asked whether it is there |
 //! | `cli.channel` | `shell`, `exec` | how commands are given, against what the platform says |
-//! | `cli.transport` | `ssh`, `telnet` | how the device is reached, against what the platform prefers |
+//! | `cli.transport` | `ssh`, `telnet`, `openssh` | how the device is reached, against what the platform prefers |
 
 mod collector;
 mod conversation;
@@ -39,6 +39,7 @@ pub use platform::{
     Channel, Confirm, Echo, Platform, PlatformSet, PlatformSource, platform_reference, platform_schema,
 };
 pub use transport::{
-    Dialer, Greeting, Link, Moment, Piece, Replay, ReplayDialer, RunEnd, Running, SshDialer, TELNET_PORT, Tape,
-    TapeDialer, TelnetDialer, Terminal, Transport, Transports, Wire,
+    ASKPASS_VARIABLE, Dialer, Greeting, Link, Moment, OpenSshDialer, OpenSshOptions, Piece, Replay, ReplayDialer,
+    RunEnd, Running, SshDialer, TELNET_PORT, Tape, TapeDialer, TelnetDialer, Terminal, Transport, Transports, Wire,
+    answer_from,
 };

@@ -19,7 +19,7 @@ pub const FINGERPRINT: &str = "ssh.host_key_fingerprint";
 /// `shell` or `exec`, against what the platform says.
 pub const CHANNEL: &str = "cli.channel";
 
-/// `ssh` or `telnet`, against what the platform prefers.
+/// `ssh`, `telnet` or `openssh`, against what the platform prefers.
 pub const TRANSPORT: &str = "cli.transport";
 /// The command whose input and output are the connection, with `%h`, `%p` and `%r`.
 pub const PROXY_COMMAND: &str = "ssh.proxy_command";

@@ -4,10 +4,22 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
-use devicevault_collectors::{CliCollector, Transport, options};
+use devicevault_collectors::{CliCollector, OpenSshDialer, OpenSshOptions, SshDialer, Transport, Transports, options};
 use devicevault_core::{Device, Result};
 
 use super::platform_set;
+
+/// Every transport that the program has.
+pub(super) fn transports(ssh: SshDialer, known_hosts: &Path) -> Transports {
+    let openssh = OpenSshOptions {
+        program: "ssh".into(),
+        known_hosts: known_hosts.to_owned(),
+        folder: std::env::temp_dir(),
+        // This program is its own helper for passwords.
+        askpass: std::env::current_exe().ok(),
+    };
+    Transports::new(ssh).with_openssh(OpenSshDialer::new(openssh))
+}
 
 /// Sets how a device is reached.
 ///

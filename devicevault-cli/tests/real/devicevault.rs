@@ -17,6 +17,7 @@ pub(crate) const PASSPHRASE: &str = "DEVICEVAULT_TEST_PASSPHRASE";
 pub(crate) struct Person {
     home: Place,
     passphrase: String,
+    agent: Option<PathBuf>,
 }
 
 /// How the program ended.
@@ -29,12 +30,18 @@ pub(crate) struct Answer {
 
 impl Person {
     pub(crate) fn new() -> Self {
-        Self { home: Place::new(), passphrase: String::new() }
+        Self { home: Place::new(), passphrase: String::new(), agent: None }
     }
 
     /// Knows the passphrase of a key.
     pub(crate) fn with_passphrase(mut self, passphrase: &str) -> Self {
         passphrase.clone_into(&mut self.passphrase);
+        self
+    }
+
+    /// Has an SSH agent behind this socket.
+    pub(crate) fn with_agent(mut self, socket: &Path) -> Self {
+        self.agent = Some(socket.to_owned());
         self
     }
 
@@ -53,6 +60,7 @@ impl Person {
         let mut program = Command::new(env!("CARGO_BIN_EXE_devicevault"));
         program.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         program.env("HOME", self.home.path()).env(PASSWORD, password).env(PASSPHRASE, &self.passphrase);
+        program.envs(self.agent.as_ref().map(|socket| ("SSH_AUTH_SOCK", socket)));
         program.current_dir(self.home.path()).args(args);
         let output = program.output().expect("the program under test");
         let answer = Answer {

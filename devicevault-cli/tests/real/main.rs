@@ -20,3 +20,4 @@ mod secrets;
 mod sshd;
 mod tokens;
 mod user;
+mod ways;

@@ -8,6 +8,7 @@ use devicevault_core::{Device, Error, ErrorKind, Result, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::openssh::OpenSshDialer;
 use super::ssh::SshDialer;
 use super::telnet::TelnetDialer;
 use super::{Dialer, Link};
@@ -24,11 +25,13 @@ pub enum Transport {
     Ssh,
     /// Telnet, in clear text.
     Telnet,
+    /// SSH by the system's `ssh` program.
+    OpenSsh,
 }
 
 impl Transport {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Ssh, Self::Telnet];
+    pub const ALL: [Self; 3] = [Self::Ssh, Self::Telnet, Self::OpenSsh];
 
     /// Its name in options and platform files.
     #[must_use]
@@ -36,6 +39,7 @@ impl Transport {
         match self {
             Self::Ssh => "ssh",
             Self::Telnet => "telnet",
+            Self::OpenSsh => "openssh",
         }
     }
 
@@ -75,13 +79,21 @@ impl FromStr for Transport {
 pub struct Transports {
     ssh: SshDialer,
     telnet: TelnetDialer,
+    openssh: Option<OpenSshDialer>,
 }
 
 impl Transports {
     /// All transports, with jump hosts, host keys and profiles as this one has them.
     #[must_use]
     pub fn new(ssh: SshDialer) -> Self {
-        Self { telnet: TelnetDialer::new(ssh.clone()), ssh }
+        Self { telnet: TelnetDialer::new(ssh.clone()), ssh, openssh: None }
+    }
+
+    /// And the system's `ssh`.
+    #[must_use]
+    pub fn with_openssh(mut self, openssh: OpenSshDialer) -> Self {
+        self.openssh = Some(openssh);
+        self
     }
 }
 
@@ -91,6 +103,10 @@ impl Dialer for Transports {
         match Transport::of(&target.device, platform)? {
             Transport::Ssh => self.ssh.dial(target, platform).await,
             Transport::Telnet => self.telnet.dial(target, platform).await,
+            Transport::OpenSsh => match &self.openssh {
+                Some(openssh) => openssh.dial(target, platform).await,
+                None => Err(Error::new(ErrorKind::Config, "connect", "the transport openssh is not set up here")),
+            },
         }
     }
 }

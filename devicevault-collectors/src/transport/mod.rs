@@ -1,6 +1,7 @@
 //! Transports: how bytes get to a device and back. They know nothing of prompts.
 
 mod choice;
+mod openssh;
 mod replay;
 mod ssh;
 mod tape;
@@ -15,6 +16,7 @@ use devicevault_core::{Note, Result, Target};
 use crate::platform::Platform;
 
 pub use choice::{Transport, Transports};
+pub use openssh::{ASKPASS_VARIABLE, OpenSshDialer, OpenSshOptions, answer_from};
 pub use replay::{Piece, Replay, ReplayDialer};
 pub use ssh::SshDialer;
 pub(crate) use ssh::core_error;

@@ -39,7 +39,7 @@ pub(crate) struct FieldArgs {
     /// Trust of its host key: first-use, strict, or the fingerprint SHA256:… that it has to have [default: first-use]
     #[arg(long, value_name = "TRUST")]
     pub(crate) host_key: Option<String>,
-    /// How it is reached: ssh, or telnet (in clear text) [default: the platform's, mostly ssh]
+    /// How it is reached: ssh, telnet (in clear text), or openssh (the system's) [default: the platform's, mostly ssh]
     #[arg(long, value_name = "TRANSPORT", help_heading = WAY)]
     pub(crate) transport: Option<String>,
     /// A jump host on the way, as `USER@HOST:PORT` with settings behind commas; several in the order they are passed

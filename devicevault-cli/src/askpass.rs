@@ -1,0 +1,23 @@
+//! The helper of the system's `ssh`: started by it with a prompt, it prints what the waiting program hands over.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::Path;
+
+use devicevault_collectors::{ASKPASS_VARIABLE, answer_from};
+
+use crate::Exit;
+
+/// Answers a prompt where this process was started for that; `None`: it was not.
+pub(crate) fn as_helper(args: &[OsString]) -> Option<Exit> {
+    let socket = std::env::var_os(ASKPASS_VARIABLE).filter(|s| !s.is_empty())?;
+    let [_, prompt] = args else { return None };
+    // No answer is an answer too: `ssh` then gives up this way to log in.
+    let answer = answer_from(Path::new(&socket), &prompt.to_string_lossy()).unwrap_or_default();
+    if answer.is_empty() {
+        return Some(Exit::Failed);
+    }
+    let mut out = std::io::stdout().lock();
+    let told = out.write_all(answer.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    Some(if told.is_ok() { Exit::Done } else { Exit::Failed })
+}

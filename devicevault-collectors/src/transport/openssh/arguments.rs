@@ -1,0 +1,182 @@
+//! What the program is told.
+
+use std::ffi::{OsStr, OsString};
+use std::process::Stdio;
+use std::sync::Arc;
+
+use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Login, Result, Target};
+use devicevault_ssh::{HostKeyPolicy, Profile, SSH_PORT};
+use tokio::process::Command;
+
+use super::askpass::Folder;
+use super::process::Process;
+use super::{ASKPASS_VARIABLE, OpenSshOptions, unusable};
+use crate::options;
+use crate::transport::core_error;
+
+/// How `ssh` is started for one device.
+#[derive(Debug)]
+pub(super) struct Plan {
+    options: OpenSshOptions,
+    arguments: Vec<OsString>,
+    host: String,
+    /// The agent's socket.
+    agent: Option<OsString>,
+}
+
+impl Plan {
+    pub(super) fn new(
+        options: &OpenSshOptions,
+        target: &Target,
+        profile: Option<&str>,
+        folder: &Folder,
+    ) -> Result<Self> {
+        let (device, login) = (&target.device, &target.login);
+        let refuse = |what: &str, hint: &str| {
+            Err(Error::new(ErrorKind::Config, "prepare login", format!("the transport openssh has no {what}"))
+                .hint(hint))
+        };
+        if !device.jump.is_empty() {
+            return refuse("jump hosts", "set ssh.proxy_command, such as ssh -W %h:%p bastion");
+        }
+        let settings = &device.options;
+        let strict = match options::host_key_policy(settings, &HostKeyPolicy::FirstUse).map_err(core_error)? {
+            HostKeyPolicy::Strict => "yes",
+            HostKeyPolicy::FirstUse => "accept-new",
+            _ => return refuse("pinned host keys", "import the device's host key and set ssh.host_key = strict"),
+        };
+        for text in [&device.host, &login.username] {
+            if text.is_empty() || text.starts_with('-') || text.contains(|c: char| c.is_control() || c.is_whitespace())
+            {
+                return refuse(
+                    "use for this address or user name",
+                    "neither is empty, begins with a hyphen or holds a blank",
+                );
+            }
+        }
+        let chosen = options::get(settings, options::PROFILE).or(profile);
+        let profile: Profile = chosen.map(str::parse).transpose().map_err(core_error)?.unwrap_or_default();
+        let mut plan = Self { options: options.clone(), arguments: Vec::new(), host: device.host.clone(), agent: None };
+        plan.pair("-F", "none");
+        plan.pair("-p", &device.port.unwrap_or(SSH_PORT).to_string());
+        plan.pair("-l", &login.username);
+        plan.path("UserKnownHostsFile", options.known_hosts.as_os_str());
+        for option in [
+            "GlobalKnownHostsFile=/dev/null",
+            "HashKnownHosts=no",
+            "UpdateHostKeys=no",
+            "NumberOfPasswordPrompts=1",
+            "PreferredAuthentications=publickey,keyboard-interactive,password",
+            "ForwardAgent=no",
+            "ForwardX11=no",
+            "ClearAllForwardings=yes",
+            "EscapeChar=none",
+            "LogLevel=ERROR",
+        ] {
+            plan.pair("-o", option);
+        }
+        plan.pair("-o", &format!("StrictHostKeyChecking={strict}"));
+        plan.pair("-o", &format!("ConnectTimeout={}", target.limits.connect.as_secs().max(1)));
+        if login.password.is_none() && login.passphrase.is_none() {
+            plan.pair("-o", "BatchMode=yes");
+        }
+        if let Some(interval) = options::keepalive(settings).map_err(core_error)? {
+            plan.pair("-o", &format!("ServerAliveInterval={}", interval.as_secs()));
+        }
+        if let Some(address) = options::source_address(settings).map_err(core_error)? {
+            plan.pair("-b", &address.to_string());
+        }
+        if let Some(command) = options::get(settings, options::PROXY_COMMAND) {
+            plan.pair("-o", &format!("ProxyCommand={command}"));
+        }
+        plan.algorithms(profile);
+        plan.keys(login, folder)?;
+        Ok(plan)
+    }
+
+    fn pair(&mut self, name: &str, value: &str) {
+        self.arguments.extend([name.into(), value.into()]);
+    }
+
+    /// A path in a setting: quoted, since blanks would part it.
+    fn path(&mut self, name: &str, path: &OsStr) {
+        let mut setting = OsString::from(format!("{name}=\""));
+        setting.push(path);
+        setting.push("\"");
+        self.arguments.extend(["-o".into(), setting]);
+    }
+
+    /// Older profiles add to what the program offers by itself.
+    fn algorithms(&mut self, profile: Profile) {
+        if profile >= Profile::Legacy {
+            self.pair("-o", "KexAlgorithms=+diffie-hellman-group14-sha1,diffie-hellman-group-exchange-sha1");
+            self.pair("-o", "MACs=+hmac-sha1,hmac-sha1-96");
+            let (keys, ciphers) = ("+ssh-rsa", "+aes256-cbc,aes192-cbc,aes128-cbc");
+            self.pair("-o", &format!("HostKeyAlgorithms={keys}"));
+            self.pair("-o", &format!("PubkeyAcceptedAlgorithms={keys}"));
+            self.pair("-o", &format!("Ciphers={ciphers}"));
+        }
+        if profile >= Profile::Ancient {
+            // The first setting of a name counts: these take the place of the ones above.
+            let old = [
+                "KexAlgorithms=+diffie-hellman-group14-sha1,diffie-hellman-group-exchange-sha1,diffie-hellman-group1-sha1",
+                "MACs=+hmac-sha1,hmac-sha1-96,hmac-md5,hmac-md5-96",
+                "HostKeyAlgorithms=+ssh-rsa,ssh-dss",
+                "PubkeyAcceptedAlgorithms=+ssh-rsa,ssh-dss",
+                "Ciphers=+aes256-cbc,aes192-cbc,aes128-cbc,3des-cbc",
+            ];
+            let front = old.iter().flat_map(|o| ["-o".into(), OsString::from(*o)]);
+            self.arguments = front.chain(std::mem::take(&mut self.arguments)).collect();
+        }
+    }
+
+    fn keys(&mut self, login: &Login, folder: &Folder) -> Result<()> {
+        match &login.agent {
+            Some(agent) => self.agent = Some(agent.socket.clone().into_os_string()),
+            None => self.pair("-o", "IdentityAgent=none"),
+        }
+        if let Some(key) = &login.private_key {
+            let path = folder.write("key", key.expose_secret()).map_err(unusable)?;
+            self.pair("-o", "IdentitiesOnly=yes");
+            self.path("IdentityFile", path.as_os_str());
+        } else if login.agent.is_none() {
+            self.pair("-o", "PubkeyAuthentication=no");
+        }
+        if let Some(certificate) = &login.certificate {
+            let path = folder.write("certificate", certificate.expose_secret()).map_err(unusable)?;
+            self.path("CertificateFile", path.as_os_str());
+        }
+        Ok(())
+    }
+
+    /// Starts it.
+    pub(super) fn start(
+        &self,
+        more: &[&str],
+        command: Option<&str>,
+        folder: &Arc<Folder>,
+        login: &Login,
+    ) -> Result<Process> {
+        let mut ssh = Command::new(&self.options.program);
+        ssh.args(&self.arguments).args(more).arg("--").arg(&self.host).args(command);
+        ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        ssh.env("TERM", "vt100").env_remove("DISPLAY");
+        match &self.agent {
+            Some(socket) => ssh.env("SSH_AUTH_SOCK", socket),
+            None => ssh.env_remove("SSH_AUTH_SOCK"),
+        };
+        if let Some(helper) =
+            self.options.askpass.as_ref().filter(|_| login.password.is_some() || login.passphrase.is_some())
+        {
+            let socket = folder.answer(login).map_err(unusable)?;
+            ssh.env("SSH_ASKPASS", helper).env("SSH_ASKPASS_REQUIRE", "force").env(ASKPASS_VARIABLE, socket);
+        }
+        let child = ssh.spawn().map_err(|e| {
+            Error::new(ErrorKind::Config, "start ssh", "the system's ssh cannot be started")
+                .with("program", self.options.program.display())
+                .because(e)
+                .hint("install OpenSSH's client, or use the transport ssh")
+        })?;
+        Ok(Process::new(child, folder.clone()))
+    }
+}

@@ -1,0 +1,165 @@
+//! Passwords for the program: never among its arguments or in its environment, but handed over on a socket that only
+//! this user can reach, once each.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use devicevault_core::{ExposeSecret as _, Login, SecretString};
+
+/// A folder that only this user can enter, gone with this value.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    sockets: AtomicU32,
+}
+
+/// A prompt is not longer.
+const MOST: usize = 4096;
+
+impl Folder {
+    pub(super) fn new(parent: &Path) -> io::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        const MOST_TRIES: u32 = 100;
+        for _ in 0..MOST_TRIES {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!("dv-{}-{number}", std::process::id()));
+            let mut builder = DirBuilder::new();
+            #[cfg(unix)]
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            match builder.create(&path) {
+                Ok(()) => return Ok(Self { path, sockets: AtomicU32::new(0) }),
+                // Somebody else's, or of a process that was killed.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name that was tried is taken"))
+    }
+
+    /// Writes a file that only this user can read.
+    pub(super) fn write(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.path.join(name);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&path)?;
+        file.write_all(text.as_bytes())?;
+        if !text.ends_with('\n') {
+            file.write_all(b"\n")?;
+        }
+        Ok(path)
+    }
+
+    /// Answers the prompts of one process on a socket; each secret is told once.
+    #[cfg(unix)]
+    pub(super) fn answer(&self, login: &Login) -> io::Result<PathBuf> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let path = self.path.join(self.sockets.fetch_add(1, Ordering::Relaxed).to_string());
+        let listener = tokio::net::UnixListener::bind(&path)?;
+        let (mut password, mut passphrase) = (login.password.clone(), login.passphrase.clone());
+        let gone = path.clone();
+        tokio::spawn(async move {
+            // The folder goes with the process, and with it whoever could still connect.
+            while gone.exists() {
+                let accepted = tokio::time::timeout(std::time::Duration::from_secs(1), listener.accept()).await;
+                let Ok(Ok((mut stream, _))) = accepted else { continue };
+                let mut prompt = Vec::new();
+                if (&mut stream).take(MOST as u64).read_to_end(&mut prompt).await.is_err() {
+                    continue;
+                }
+                let secret = answer(&String::from_utf8_lossy(&prompt), &mut password, &mut passphrase);
+                if let Some(secret) = secret {
+                    let _ = stream.write_all(secret.expose_secret().as_bytes()).await;
+                }
+            }
+        });
+        Ok(path)
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn answer(&self, _: &Login) -> io::Result<PathBuf> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no private sockets"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(e) = std::fs::remove_dir_all(&self.path) {
+            tracing::warn!(folder = %self.path.display(), error = %e, "a folder with private files cannot be removed");
+        }
+    }
+}
+
+/// The secret that a prompt asks for, if it was not told yet.
+fn answer(
+    prompt: &str,
+    password: &mut Option<SecretString>,
+    passphrase: &mut Option<SecretString>,
+) -> Option<SecretString> {
+    let prompt = prompt.to_ascii_lowercase();
+    let changes = ["new password", "old password", "current password", "retype", "yes/no"];
+    if changes.iter().any(|c| prompt.contains(c)) {
+        None
+    } else if prompt.contains("passphrase") {
+        passphrase.take()
+    } else {
+        password.take()
+    }
+}
+
+/// What the helper program does: hands a prompt to a socket and gives what comes back, which may be nothing.
+///
+/// # Errors
+/// Nobody answers at the socket.
+#[cfg(unix)]
+pub fn answer_from(socket: &Path, prompt: &str) -> io::Result<String> {
+    let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+    stream.write_all(prompt.as_bytes().get(..MOST).unwrap_or(prompt.as_bytes()))?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let mut answer = String::new();
+    stream.take(1 << 16).read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// What the helper program does.
+///
+/// # Errors
+/// Always: this system has no private sockets.
+#[cfg(not(unix))]
+pub fn answer_from(_: &Path, _: &str) -> io::Result<String> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no private sockets"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_secret_is_told_once_and_to_this_user_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Folder::new(parent.path()).unwrap();
+        let mut login = Login::default();
+        login.password = Some("pw".to_owned().into());
+        login.passphrase = Some("phrase".to_owned().into());
+        let socket = folder.answer(&login).unwrap();
+        let ask = |prompt: &'static str| {
+            let socket = socket.clone();
+            async move { tokio::task::spawn_blocking(move || answer_from(&socket, prompt).unwrap()).await.unwrap() }
+        };
+        assert_eq!(ask("Are you sure you want to continue connecting (yes/no)?").await, "");
+        assert_eq!(ask("Enter passphrase for key '/x':").await, "phrase");
+        assert_eq!(ask("New password: ").await, "");
+        assert_eq!(ask("u@h's password: ").await, "pw");
+        assert_eq!(ask("u@h's password: ").await, "");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(std::fs::metadata(&folder.path).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        drop(folder);
+        assert!(std::fs::read_dir(parent.path()).unwrap().next().is_none());
+    }
+}

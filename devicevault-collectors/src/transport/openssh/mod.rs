@@ -1,0 +1,92 @@
+//! The system's `ssh` program, for what our own SSH does not speak: MD5 and truncated MACs, hardware keys, GSSAPI.
+//!
+//! It reads no configuration (`-F none`), asks nothing of a person, and checks host keys in our own file. Each channel is
+//! a process of its own.
+
+mod arguments;
+mod askpass;
+mod process;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use devicevault_core::{Error, ErrorKind, Result, Target};
+
+use self::arguments::Plan;
+use self::askpass::Folder;
+use self::process::{SshCommand, SshTerminal};
+use super::{Dialer, Link, Running, Terminal};
+use crate::platform::Platform;
+
+/// Where the program and its helpers are.
+#[derive(Debug, Clone)]
+pub struct OpenSshOptions {
+    /// The program.
+    pub program: PathBuf,
+    /// A known_hosts file, checked and written by the program.
+    pub known_hosts: PathBuf,
+    /// A folder for short-lived private files and sockets. Its path is short: that of a socket has 108 bytes at most.
+    pub folder: PathBuf,
+    /// A program that hands the prompt in its first argument to the socket in the environment variable
+    /// [`ASKPASS_VARIABLE`], and prints what it gets; see [`answer_from`].
+    pub askpass: Option<PathBuf>,
+}
+
+/// Names the socket from which the helper gets its answers.
+pub const ASKPASS_VARIABLE: &str = "DEVICEVAULT_ASKPASS";
+
+pub use askpass::answer_from;
+
+/// Dials by the system's `ssh`.
+#[derive(Debug, Clone)]
+pub struct OpenSshDialer(Arc<OpenSshOptions>);
+
+impl OpenSshDialer {
+    /// With these programs.
+    #[must_use]
+    pub fn new(options: OpenSshOptions) -> Self {
+        Self(Arc::new(options))
+    }
+}
+
+#[async_trait]
+impl Dialer for OpenSshDialer {
+    async fn dial(&self, target: &Target, platform: &Platform) -> Result<Box<dyn Link>> {
+        let device = |e: Error| e.with("device", &target.device.name);
+        let login = &target.login;
+        if login.password.is_some() && self.0.askpass.is_none() {
+            return Err(device(
+                Error::new(ErrorKind::Config, "prepare login", "the transport openssh takes no passwords here")
+                    .hint("use a key, the agent, or the transport ssh"),
+            ));
+        }
+        let folder = Folder::new(&self.0.folder).map_err(|e| device(unusable(e)))?;
+        let plan = Plan::new(&self.0, target, platform.ssh_profile.as_deref(), &folder).map_err(device)?;
+        Ok(Box::new(OpenSshLink { plan, folder: Arc::new(folder), login: target.login.clone() }))
+    }
+}
+
+fn unusable(e: std::io::Error) -> Error {
+    Error::new(ErrorKind::Config, "prepare login", "the folder for private files cannot be used").because(e)
+}
+
+#[derive(Debug)]
+struct OpenSshLink {
+    plan: Plan,
+    folder: Arc<Folder>,
+    login: devicevault_core::Login,
+}
+
+#[async_trait]
+impl Link for OpenSshLink {
+    async fn shell(&mut self, _: u32, _: u32) -> Result<Box<dyn Terminal>> {
+        let process = self.plan.start(&["-tt"], None, &self.folder, &self.login)?;
+        Ok(Box::new(SshTerminal::new(process)))
+    }
+
+    async fn exec(&mut self, command: &str) -> Result<Box<dyn Running>> {
+        let process = self.plan.start(&["-T"], Some(command), &self.folder, &self.login)?;
+        Ok(Box::new(SshCommand::new(process)))
+    }
+}
