@@ -113,7 +113,9 @@ impl LoginArgs {
 pub(crate) fn secret_ref(env: Option<&str>, file: Option<&Path>, command: Option<&str>) -> Result<Option<SecretRef>> {
     if let Some(name) = env {
         check_not_empty("environment variable", name)?;
-        if name.contains(['=', '\0']) {
+        // POSIX, chapter 8.1. A password in its place would be kept, and told in errors.
+        let of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if !name.chars().all(of_name) || name.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(Error::new(
                 ErrorKind::Config,
                 "read login options",
@@ -171,6 +173,9 @@ mod tests {
         let e = secret_ref(Some("hunter2=x"), None, None).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Config);
         assert!(!format!("{e:?}").contains("hunter2"));
-        assert!(secret_ref(Some(" "), None, None).is_err());
+        for no_name in [" ", "my secret pw", "Secr3t!pw", "1PW", "pw$"] {
+            let e = secret_ref(Some(no_name), None, None).unwrap_err();
+            assert!(no_name == " " || !format!("{e:?}").contains(no_name), "{e:?}");
+        }
     }
 }

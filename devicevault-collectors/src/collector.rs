@@ -44,7 +44,10 @@ impl Collector for CliCollector {
     }
 
     fn artefacts(&self, target: &Target) -> Result<Vec<ArtifactInfo>> {
-        Ok(self.platforms.get(&target.device.platform)?.artefacts().cloned().collect())
+        let platform = self.platforms.get(&target.device.platform)?;
+        options::check(&target.device)?;
+        options::channel(&target.device, platform.channel)?;
+        Ok(platform.artefacts().cloned().collect())
     }
 
     async fn collect(&self, target: &Target, out: &mut dyn Sink) -> Result<()> {
