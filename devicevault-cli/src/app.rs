@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 
 use crate::args::Cli;
 use crate::context::Context;
+use crate::settings::Settings;
 use crate::ui::Ui;
 use crate::wiring::keys::Keys;
 use crate::{Exit, wiring};
@@ -138,11 +139,12 @@ impl App {
         };
         let ui = cli.global.ui();
         let done = (|| {
-            cli.global.log.start(&ui)?;
+            let settings = Settings::load(&cli.global)?;
+            cli.global.log.start(&settings, &ui)?;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
                 Error::new(ErrorKind::Internal, "start program", "the runtime cannot be started").because(e)
             })?;
-            let context = Context::new(self.parts, ui.clone(), &cli.global)?;
+            let context = Context::new(self.parts, ui.clone(), settings)?;
             let done = runtime.block_on(cli.command.run(&context));
             // What was cancelled may leave a thread that waits for a disk; the process does not wait for it.
             runtime.shutdown_background();

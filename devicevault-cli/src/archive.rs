@@ -32,7 +32,7 @@ pub(crate) struct Archive {
 /// Who knows the versions.
 #[derive(Debug)]
 enum Index {
-    Catalog(Instance),
+    Catalog(Box<Instance>),
     /// All there is, newest first.
     Manifests(Vec<Backup>),
 }
@@ -57,7 +57,7 @@ impl Archive {
             collectors: instance.collectors.clone(),
             key: instance.key.clone(),
             places,
-            index: Index::Catalog(instance),
+            index: Index::Catalog(Box::new(instance)),
         })
     }
 
@@ -143,7 +143,7 @@ impl Archive {
     /// The instance behind it, where there is a catalog.
     pub(crate) fn instance(&self) -> Option<&Instance> {
         match &self.index {
-            Index::Catalog(instance) => Some(instance),
+            Index::Catalog(instance) => Some(instance.as_ref()),
             Index::Manifests(_) => None,
         }
     }

@@ -7,13 +7,12 @@ use devicevault_core::Result;
 
 use crate::Exit;
 use crate::commands::{
-    accept, backup, credential, demo, destination, device, diff, download, history, init, key, platform, policy,
-    restore, retention, run, show, system, verify,
+    accept, apply, backup, credential, demo, destination, device, diff, download, export, history, init, key, platform,
+    policy, restore, retention, run, show, system, verify,
 };
 use crate::context::Context;
 use crate::logs::LogArgs;
 use crate::ui::Ui;
-use crate::wiring::keys::GivenKeys;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -45,9 +44,13 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "General options")]
 pub(crate) struct Global {
-    /// Home folder: catalog, keys and stores [default: $XDG_DATA_HOME/devicevault or ~/.local/share/devicevault]
-    #[arg(long, global = true, env = "DEVICEVAULT_HOME", value_name = "DIR", hide_env_values = true)]
+    /// Home folder: catalog, keys and stores [env: DEVICEVAULT_HOME] [default: $XDG_DATA_HOME/devicevault or
+    /// ~/.local/share/devicevault]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
+    /// What the program starts with [env: DEVICEVAULT_CONFIG] [default: HOME/devicevault.toml, where it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Platform files of your own; they take the place of shipped ones by name [default: HOME/platforms]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) platforms_dir: Option<PathBuf>,
@@ -71,10 +74,6 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    pub(crate) fn given_keys(&self) -> GivenKeys {
-        GivenKeys { files: self.kek_files.clone(), passphrase: self.kek_passphrase_file.clone() }
-    }
-
     pub(crate) fn ui(&self) -> Ui {
         // no-color.org: any value but an empty one counts.
         let no_color = self.no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
@@ -92,6 +91,10 @@ pub(crate) enum Command {
     /// Look after destinations: where backups are kept
     #[command(subcommand)]
     Destination(destination::DestinationCommand),
+    /// Make devices, destinations, policies and credentials as files say
+    Apply(apply::ApplyArgs),
+    /// Write devices, destinations, policies and credentials to files
+    Export(export::ExportArgs),
     /// Say which devices go where
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -139,6 +142,8 @@ impl Command {
             Self::Init(args) => init::run(context, &args).await,
             Self::Device(command) => device::run(context, command).await,
             Self::Destination(command) => Box::pin(destination::run(context, command)).await,
+            Self::Apply(args) => Box::pin(apply::run(context, args)).await,
+            Self::Export(args) => export::run(context, args).await,
             Self::Policy(command) => Box::pin(policy::run(context, command)).await,
             Self::Credential(command) => Box::pin(credential::run(context, command)).await,
             Self::Platform(command) => platform::run(context, command).await,

@@ -21,7 +21,7 @@ impl Collectors {
     /// A platform file of the user's own is wrong.
     pub(crate) fn of_home(context: &Context, home: &Path) -> Result<Self> {
         let own = home.join(PLATFORMS);
-        let platforms = context.platforms_dir.clone().or_else(|| own.is_dir().then_some(own));
+        let platforms = context.settings.platforms_dir().map(Path::to_owned).or_else(|| own.is_dir().then_some(own));
         let shipped = wiring::shipped_collectors(platforms.as_deref(), &home.join(KNOWN_HOSTS))?;
         let mut all: BTreeMap<_, _> = shipped.into_iter().map(|c| (c.info().key.clone(), c)).collect();
         // A collector that was registered goes before the shipped one of its key.

@@ -1,13 +1,13 @@
 //! What every command is given.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use devicevault_core::{Clock, Error, ErrorKind, Result};
 
 use crate::app::Parts;
-use crate::args::Global;
 use crate::instance::Instance;
+use crate::settings::Settings;
 use crate::ui::Ui;
 use crate::wiring::keys::GivenKeys;
 
@@ -16,22 +16,22 @@ use crate::wiring::keys::GivenKeys;
 pub(crate) struct Context {
     pub(crate) parts: Parts,
     pub(crate) ui: Ui,
-    home: Option<PathBuf>,
-    pub(crate) platforms_dir: Option<PathBuf>,
-    /// Keys that were named on the command line.
+    /// What the process was started with.
+    pub(crate) settings: Settings,
+    /// Keys that were named besides those of the home.
     pub(crate) given_keys: GivenKeys,
 }
 
 impl Context {
-    pub(crate) fn new(parts: Parts, ui: Ui, global: &Global) -> Result<Self> {
-        if let Some(dir) = &global.platforms_dir
+    pub(crate) fn new(parts: Parts, ui: Ui, settings: Settings) -> Result<Self> {
+        if let Some(dir) = settings.platforms_dir()
             && !dir.is_dir()
         {
             return Err(Error::new(ErrorKind::Config, "read platforms", "there is no such folder")
                 .with("folder", dir.display()));
         }
-        let home = global.home.clone().or_else(default_home);
-        Ok(Self { parts, ui, home, platforms_dir: global.platforms_dir.clone(), given_keys: global.given_keys() })
+        let given_keys = settings.given_keys();
+        Ok(Self { parts, ui, settings, given_keys })
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -43,7 +43,7 @@ impl Context {
     /// # Errors
     /// `Config` where neither an option nor the environment tells it.
     pub(crate) fn home(&self) -> Result<&Path> {
-        self.home.as_deref().ok_or_else(|| {
+        self.settings.home().ok_or_else(|| {
             Error::new(ErrorKind::Config, "find home", "neither DEVICEVAULT_HOME, XDG_DATA_HOME nor HOME is set")
                 .hint("give --home DIR")
         })
@@ -68,20 +68,8 @@ impl Context {
         Self {
             parts: self.parts.clone(),
             ui: self.ui.clone(),
-            home: Some(home.to_owned()),
-            platforms_dir: self.platforms_dir.clone(),
+            settings: self.settings.at_home_in(home),
             given_keys: self.given_keys.clone(),
         }
     }
-}
-
-/// `$XDG_DATA_HOME/devicevault`, else `~/.local/share/devicevault` (XDG Base Directory Specification: a relative path in
-/// the variable does not count).
-fn default_home() -> Option<PathBuf> {
-    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
-    let data = data.or_else(|| {
-        let home = std::env::var_os("HOME").filter(|h| !h.is_empty())?;
-        Some(PathBuf::from(home).join(".local/share"))
-    });
-    Some(data?.join("devicevault"))
 }

@@ -13,10 +13,11 @@ use devicevault_core::{
     Catalog, Device, DeviceId, Error, ErrorKind, Inventory, Result, Spool, StorageBackend, Timestamp,
 };
 
-use crate::app::{BackendSettings, Parts};
+use crate::app::{BackendSettings, Open, Parts};
 use crate::collectors::Collectors;
 use crate::context::Context;
 use crate::keys::new::NewKey;
+use crate::wiring::SpoolBounds;
 use crate::wiring::keys::{Keys, is_sealed};
 use crate::{files, wiring};
 
@@ -43,6 +44,7 @@ pub(crate) struct Instance {
     parts: Parts,
     /// Whether what a destination cannot take waits for it.
     parks: bool,
+    spool: SpoolBounds,
 }
 
 /// A destination and, where it could be opened, its backend.
@@ -108,6 +110,7 @@ impl Instance {
             keys,
             parts: context.parts.clone(),
             parks: true,
+            spool: context.settings.spool(),
         })
     }
 
@@ -123,7 +126,8 @@ impl Instance {
     /// # Errors
     /// Its folder cannot be used.
     pub(crate) async fn spool(&self) -> Result<Arc<dyn Spool>> {
-        wiring::open_spool(&self.home.join(SPOOL), &self.key, self.parks, self.parts.clock.clone()).await
+        let bounds = self.spool.clone();
+        wiring::open_spool(&self.home.join(SPOOL), &self.key, bounds, self.parks, self.parts.clock.clone()).await
     }
 
     /// Every enabled destination, opened.
@@ -161,6 +165,14 @@ impl Instance {
     ) -> Result<Arc<dyn StorageBackend>> {
         let backend = open_destination(&self.parts, &self.home, config.clone(), set_up, &self.keys).await;
         backend.map_err(|e| e.with("destination", &config.name))
+    }
+
+    /// Refuses a kind of destination that this program does not have.
+    ///
+    /// # Errors
+    /// `Config` that names those that it has.
+    pub(crate) fn check_kind(&self, config: &DestinationConfig) -> Result<()> {
+        opener(&self.parts, config).map(drop)
     }
 
     /// The destination of this name.
@@ -280,13 +292,17 @@ async fn open_destination(
     set_up: bool,
     keys: &Keys,
 ) -> Result<Arc<dyn StorageBackend>> {
-    let Some(open) = parts.backends.get(&config.kind) else {
-        let known: Vec<_> = parts.backends.keys().map(String::as_str).collect();
-        return Err(Error::new(ErrorKind::Config, "open destination", "this program has no such kind of destination")
-            .with("kind", config.kind.escape_debug())
-            .hint(format!("it has: {}", known.join(", "))));
-    };
+    let open = opener(parts, &config)?.clone();
     open(BackendSettings::new(config, home.to_owned(), set_up, parts.clock.clone(), keys.clone())).await
+}
+
+fn opener<'a>(parts: &'a Parts, config: &DestinationConfig) -> Result<&'a Open> {
+    parts.backends.get(&config.kind).ok_or_else(|| {
+        let known: Vec<_> = parts.backends.keys().map(String::as_str).collect();
+        Error::new(ErrorKind::Config, "open destination", "this program has no such kind of destination")
+            .with("kind", config.kind.escape_debug())
+            .hint(format!("it has: {}", known.join(", ")))
+    })
 }
 
 /// The error for a name that no device has.

@@ -11,9 +11,11 @@ use std::sync::Mutex;
 use clap::{Args, ValueEnum};
 use devicevault_core::{Error, ErrorKind, Result};
 use indicatif::MultiProgress;
+use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::settings::Settings;
 use crate::ui::Ui;
 
 /// Options of the log.
@@ -34,14 +36,18 @@ pub(crate) struct LogArgs {
     verbose: u8,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
+/// How a log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
     Text,
     Json,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LogLevel {
+/// How important what is logged is at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevel {
     Error,
     Warn,
     Info,
@@ -62,11 +68,13 @@ impl LogLevel {
 }
 
 impl LogArgs {
-    /// The level, where a log is asked for at all.
-    fn level(&self) -> Option<LogLevel> {
-        let asked = self.log_format.is_some() || self.log_file.is_some();
+    pub(crate) fn format(&self) -> Option<LogFormat> {
+        self.log_format
+    }
+
+    /// The level that was given, by its name or by counting.
+    pub(crate) fn given_level(&self) -> Option<LogLevel> {
         self.log_level.or(match self.verbose {
-            0 if asked => Some(LogLevel::Info),
             0 => None,
             1 => Some(LogLevel::Info),
             2 => Some(LogLevel::Debug),
@@ -74,18 +82,24 @@ impl LogArgs {
         })
     }
 
+    pub(crate) fn file(&self) -> Option<&PathBuf> {
+        self.log_file.as_ref()
+    }
+
     /// Begins to log, where that is asked for. The log holds for the thread pool that the returned guard lives beside.
     ///
     /// # Errors
     /// The file cannot be opened.
-    pub(crate) fn start(&self, ui: &Ui) -> Result<()> {
-        let Some(level) = self.level() else { return Ok(()) };
+    pub(crate) fn start(&self, settings: &Settings, ui: &Ui) -> Result<()> {
+        let (format, log_file) = (settings.log_format.value, settings.log_file());
+        let asked = format.is_some() || log_file.is_some();
+        let Some(level) = settings.log_level.value.or(asked.then_some(LogLevel::Info)) else { return Ok(()) };
         let filter = EnvFilter::try_new(format!("warn,devicevault={0},devicevault_core={0},devicevault_ssh={0},devicevault_collectors={0},devicevault_storage={0},devicevault_cli={0}", level.as_str()))
             .map_err(|e| Error::new(ErrorKind::Internal, "start log", "the filter cannot be read").because(e))?;
         let builder = tracing_subscriber::fmt().with_env_filter(filter);
-        let json = self.log_format == Some(LogFormat::Json);
+        let json = format == Some(LogFormat::Json);
         // A second start in one process (a program of several Apps) keeps the first log.
-        let _ = match (&self.log_file, json) {
+        let _ = match (log_file, json) {
             (Some(path), true) => builder.json().flatten_event(true).with_writer(file(path)?).try_init(),
             (Some(path), false) => builder.with_ansi(false).with_writer(file(path)?).try_init(),
             (None, true) => builder.json().flatten_event(true).with_writer(Around(ui.bars().clone())).try_init(),

@@ -30,12 +30,10 @@ pub(crate) struct RoundOptions {
     pub(crate) selection: Selection,
     /// Which policies say where to.
     pub(crate) deciding: Deciding,
-    /// Devices that are talked to at a time; `None`: as many as the engine does by itself.
-    pub(crate) sessions: Option<usize>,
+    /// Bounds of the engine.
+    pub(crate) limits: Limits,
     /// The longest silence of a device in each step.
     pub(crate) timeout: Option<Duration>,
-    /// The longest conversation.
-    pub(crate) deadline: Option<Duration>,
     /// How often a device is tried again.
     pub(crate) retries: Option<u32>,
     /// The user's own keys and values.
@@ -177,18 +175,11 @@ pub(crate) fn engine(
     clock: Arc<dyn Clock>,
     spool: Arc<dyn Spool>,
 ) -> Engine {
-    let mut limits = Limits::default();
-    if let Some(sessions) = options.sessions {
-        limits.sessions = sessions;
-    }
-    if let Some(deadline) = options.deadline {
-        limits.collect = deadline;
-    }
     Engine::builder(instance.catalog.clone(), instance.key.clone())
         .clock(clock)
         .spool(spool)
         .events(events)
-        .limits(limits)
+        .limits(options.limits.clone())
         .program(format!("devicevault {}", env!("CARGO_PKG_VERSION")))
         .build()
 }

@@ -8,6 +8,7 @@ mod reach;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use devicevault_collectors::{
     CliCollector, Platform, PlatformSet, PlatformSource, ScpCollector, SftpCollector, SshDialer, options,
@@ -146,7 +147,8 @@ async fn open_git(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> 
         git = git.with_branch(branch);
     }
     let path = settings.path()?;
-    if !settings.set_up && !path.is_dir() {
+    // An empty folder is where a share is mounted that is not: nothing is filled underneath.
+    if !settings.set_up && !path.join("HEAD").is_file() {
         return Err(Error::new(ErrorKind::Unavailable, "open destination", "the repository is not there")
             .with("path", path.display())
             .hint("mount the share that holds it"));
@@ -205,6 +207,24 @@ pub(crate) async fn create_catalog(path: &Path, clock: Arc<dyn Clock>) -> Result
     SqliteCatalog::create(path, SqliteOptions::default().with_clock(clock)).await.map(store)
 }
 
+/// How the spool is bounded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SpoolBounds {
+    /// Bytes of bodies on their way.
+    pub(crate) capacity: u64,
+    /// Bytes that may wait for destinations.
+    pub(crate) parked: u64,
+    /// How long they wait.
+    pub(crate) keep: Duration,
+}
+
+impl Default for SpoolBounds {
+    fn default() -> Self {
+        let SpoolOptions { capacity, parked, keep, .. } = SpoolOptions::default();
+        Self { capacity, parked, keep }
+    }
+}
+
 /// Opens the spool in a folder, sealed under a key that is made of the instance's.
 ///
 /// # Errors
@@ -212,10 +232,12 @@ pub(crate) async fn create_catalog(path: &Path, clock: Arc<dyn Clock>) -> Result
 pub(crate) async fn open_spool(
     folder: &Path,
     key: &InstanceKey,
+    bounds: SpoolBounds,
     parks: bool,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn Spool>> {
-    let options = SpoolOptions::default().with_parks(parks);
+    let options = SpoolOptions::default().with_capacity(bounds.capacity).with_parked(bounds.parked);
+    let options = options.with_keep(bounds.keep).with_parks(parks);
     Ok(Arc::new(DiskSpool::open(folder, Key::new(key.derive("spool")), options, clock).await?))
 }
 

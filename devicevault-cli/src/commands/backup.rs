@@ -94,13 +94,15 @@ fn sessions(s: &str) -> Result<usize, String> {
 }
 
 pub(crate) async fn run(context: &Context, args: BackupArgs) -> Result<Exit> {
+    let mut limits = context.settings.limits();
+    limits.sessions = args.sessions.unwrap_or(limits.sessions);
+    limits.collect = args.deadline.unwrap_or(limits.collect);
     let mut options = RoundOptions {
         selection: selection::artefacts(&args.artefacts)?,
         deciding: Deciding::Nothing,
-        sessions: args.sessions,
-        timeout: args.timeout,
-        deadline: args.deadline,
-        retries: args.retries,
+        limits,
+        timeout: args.timeout.or(context.settings.timeout()),
+        retries: args.retries.or(context.settings.retries()),
         metadata: args.metadata.iter().cloned().collect(),
     };
     let (instance, devices) = match (&args.host, &args.to) {
@@ -127,7 +129,7 @@ async fn ad_hoc(
     let mut device = Device::new(DeviceId(name.clone()), &name, host, platform);
     args.fields.apply(&mut device)?;
     fields::check_texts(&device)?;
-    crate::wiring::platform(context.platforms_dir.as_deref(), platform)
+    crate::wiring::platform(context.settings.platforms_dir(), platform)
         .map(drop)
         .or_else(|e| if args.fields.collector.is_some() { Ok(()) } else { Err(e) })?;
     crate::wiring::check_options(&device)?;

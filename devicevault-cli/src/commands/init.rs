@@ -14,7 +14,7 @@ use crate::keys::kit;
 use crate::keys::sources::SOURCES;
 use crate::ui::escape;
 use crate::wiring::keys::{KEK_FILE, KEYS};
-use crate::{Exit, files};
+use crate::{Exit, files, settings};
 
 /// Set up a home: a sealed store for originals, a Git repository for people, and a recovery kit.
 #[derive(Debug, Args)]
@@ -60,7 +60,7 @@ pub(crate) async fn make(context: &Context, home: &Path, destinations: &[Destina
         return refuse("there is a home in this folder already");
     }
     // What an `init` that was cut off left is gone on with.
-    let ours = [KEY, KNOWN_HOSTS, PLATFORMS, SPOOL, KEYS, KEK_FILE, SOURCES, "store", "git"];
+    let ours = [KEY, KNOWN_HOSTS, PLATFORMS, SPOOL, settings::FILE, KEYS, KEK_FILE, SOURCES, "store", "git"];
     let foreign = files::entries(home)?.into_iter().find(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         !ours.contains(&&*name) && !name.starts_with(CATALOG) && !name.ends_with(".tmp") && !kit::is_kit(path)

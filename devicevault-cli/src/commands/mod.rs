@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod accept;
+pub(crate) mod apply;
 pub(crate) mod backup;
 pub(crate) mod credential;
 pub(crate) mod demo;
@@ -8,6 +9,7 @@ pub(crate) mod destination;
 pub(crate) mod device;
 pub(crate) mod diff;
 pub(crate) mod download;
+pub(crate) mod export;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod key;

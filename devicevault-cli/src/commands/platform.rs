@@ -1,6 +1,6 @@
 //! `devicevault platform`: what is known of vendor operating systems.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use devicevault_core::Result;
@@ -91,7 +91,7 @@ const SCHEMA_LINE: &str = "#:schema ./platform.schema.json";
 /// The user's own folder: named, or the home's where there is one.
 fn own_folder(context: &Context) -> Option<PathBuf> {
     let of_home = || context.home().ok().map(|h| h.join(PLATFORMS)).filter(|p| p.is_dir());
-    context.platforms_dir.clone().or_else(of_home)
+    context.settings.platforms_dir().map(Path::to_owned).or_else(of_home)
 }
 
 fn list(context: &Context) -> Result<Exit> {

@@ -6,6 +6,7 @@ mod arguments;
 mod at_once;
 mod credentials;
 mod damage;
+mod definitions;
 mod demos;
 mod destinations;
 mod full_disks;

@@ -14,7 +14,7 @@ use devicevault_core::{Error, ErrorKind, Result};
 use git2::{ErrorCode, Oid, ReferenceType, Repository};
 
 use super::fault;
-use super::layout::{Layout, sync_folder, write_new};
+use super::layout::{Layout, make_beneath, sync_folder, write_new};
 
 /// How often another program's lock is looked at again before it is an error, and how long between.
 const LOCK_TRIES: u32 = 50;
@@ -54,7 +54,11 @@ pub(super) fn advance(
     let lock = layout.dir().join(format!("{refname}.lock"));
     let staged = layout.staged_ref();
     let folder = path.parent().unwrap_or(layout.dir());
-    fs::create_dir_all(folder).map_err(|e| fault::io(operation, folder, e))?;
+    // Folders of a branch's name, one by one: where the repository is gone, none is made.
+    let missing: Vec<_> = folder.ancestors().take_while(|f| *f != layout.dir()).collect();
+    for one in missing.into_iter().rev() {
+        make_beneath(one).map_err(|e| fault::io(operation, one, e))?;
+    }
     clear_stale(&staged, &lock)?;
     write_new(&staged, format!("{new}\n").as_bytes()).map_err(|e| fault::io(operation, &staged, e))?;
     take(&staged, &lock)?;

@@ -181,6 +181,14 @@ fn make_folder(path: &Path) -> std::io::Result<()> {
     builder.create(path)
 }
 
+/// Makes a folder whose parent is there; one that is there itself stays as it is.
+pub(super) fn make_beneath(path: &Path) -> std::io::Result<()> {
+    match fs::create_dir(path) {
+        Err(e) if e.kind() == Io::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
 /// Flushes a folder's names.
 pub(super) fn sync_folder(path: &Path) -> Result<()> {
     // Only Unix can open a folder to flush it; elsewhere the file system does it with the file.

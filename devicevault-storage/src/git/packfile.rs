@@ -15,7 +15,7 @@ use git2::{ObjectType, Oid};
 use sha1::{Digest as _, Sha1};
 
 use super::fault;
-use super::layout::sync_folder;
+use super::layout::{make_beneath, sync_folder};
 
 /// Type number of a delta whose base is named by its distance.
 const OFS_DELTA: u8 = 6;
@@ -50,7 +50,8 @@ impl PackWriter {
         // The name of a temporary file as Git has them: `git gc` clears away what a killed process leaves.
         let staged = folder.join(format!("tmp_pack_{}", uuid::Uuid::now_v7().simple()));
         let failed = |e| fault::io("write pack", &staged, e);
-        fs::create_dir_all(folder).map_err(failed)?;
+        // Its parent has to be there: a repository that went away in this moment is not begun anew where it was.
+        make_beneath(folder).map_err(failed)?;
         let file = File::create_new(&staged).map_err(failed)?;
         let mut this = Self {
             folder: folder.to_owned(),
@@ -223,6 +224,14 @@ mod tests {
     use super::*;
     use git2::{Odb, Repository};
     use proptest::prelude::*;
+
+    #[test]
+    fn a_repository_that_went_away_is_not_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = dir.path().join("git");
+        assert!(PackWriter::new(&gone.join("objects/pack"), 1, Compression::fast()).is_err());
+        assert!(!gone.exists());
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]

@@ -85,7 +85,7 @@ fn sealing(config: &DestinationConfig) -> &'static str {
 ///
 /// # Errors
 /// It cannot be set up or used.
-pub(super) async fn put_new(instance: &Instance, config: &mut DestinationConfig) -> Result<usize> {
+pub(crate) async fn put_new(instance: &Instance, config: &mut DestinationConfig) -> Result<usize> {
     let before = state::last_backups(instance, config, 1000).await?;
     let backend = instance.open_backend(config, true).await?;
     let health = backend.check().await.map_err(|e| e.with("destination", &config.name))?;

@@ -72,7 +72,7 @@ pub(super) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
 ///
 /// # Errors
 /// It is not there by the new settings, or they cannot be.
-pub(super) async fn change(instance: &Instance, before: &DestinationConfig, after: &DestinationConfig) -> Result<()> {
+pub(crate) async fn change(instance: &Instance, before: &DestinationConfig, after: &DestinationConfig) -> Result<()> {
     if after.options != before.options || after.kind != before.kind {
         // Opened as it is first: nothing is set up in a place that is not its own.
         let backend = instance.open_backend(after, false).await?;

@@ -19,8 +19,19 @@ pub(crate) async fn refuse_without_original(
     let before = instance.inventory.destinations().await?;
     let after: Vec<_> = before.iter().cloned().filter_map(change).collect();
     let policies = instance.policies().await?;
+    refuse_without((&before, &policies), (&after, &policies))
+}
+
+/// Destinations and policies.
+type Setting<'a> = (&'a [DestinationConfig], &'a [Policy]);
+
+/// Refuses to go from one setting to another after which something that is stored could not be restored.
+///
+/// # Errors
+/// `Config`.
+pub(crate) fn refuse_without(before: Setting<'_>, after: Setting<'_>) -> Result<()> {
     // What was so before is not this change's doing.
-    let (was, is) = (without_original(&before, &policies), without_original(&after, &policies));
+    let (was, is) = (without_original(before.0, before.1), without_original(after.0, after.1));
     let Some((whose, _)) = is.iter().find(|(whose, lacks)| **lacks && was.get(*whose) != Some(&true)) else {
         return Ok(());
     };

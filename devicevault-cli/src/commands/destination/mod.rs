@@ -12,7 +12,10 @@ mod state;
 mod switch;
 mod test;
 
+pub(crate) use add::put_new;
+pub(crate) use edit::change;
 pub(crate) use fields::{check_name, check_options};
+pub(crate) use guard::refuse_without;
 
 use clap::Subcommand;
 use devicevault_core::Result;

@@ -85,12 +85,8 @@ fn checked(p: &Policy, known: &Known<'_>) -> Result<()> {
     check_name("policy", &p.name)?;
     p.artefacts.iter().try_for_each(|a| check_artefact_name(a))?;
     check_options(&p.options)?;
+    check_destinations(p, known.destinations)?;
     let missing = |what: &str, name: &str, all: Vec<&str>| Err(no_such(what, name, all.into_iter()));
-    for name in &p.destinations {
-        if !known.destinations.iter().any(|d| d.name == *name) {
-            return missing("destination", name, known.destinations.iter().map(|d| d.name.as_str()).collect());
-        }
-    }
     if let Some(name) = &p.credential
         && !known.credentials.iter().any(|c| c.name == *name)
     {
@@ -113,6 +109,20 @@ fn checked(p: &Policy, known: &Known<'_>) -> Result<()> {
         "none of its destinations keeps originals: nothing could be restored",
     )
     .hint("add a destination with the view original, or say that you accept this: --without-original"))
+}
+
+/// Checks that a policy's destinations are there.
+///
+/// # Errors
+/// `NotFound` that names those that are alike.
+pub(crate) fn check_destinations(p: &Policy, destinations: &[DestinationConfig]) -> Result<()> {
+    match p.destinations.iter().find(|name| !destinations.iter().any(|d| d.name == **name)) {
+        None => Ok(()),
+        Some(name) => {
+            let e = no_such("destination", name, destinations.iter().map(|d| d.name.as_str()));
+            Err(e.with("policy", p.name.escape_debug()))
+        }
+    }
 }
 
 /// Checks a policy against an instance.

@@ -7,6 +7,8 @@ mod list;
 mod remove;
 mod show;
 
+pub(crate) use fields::{Known, check, check_destinations};
+
 use clap::Subcommand;
 use devicevault_core::Result;
 

@@ -1,6 +1,7 @@
 //! `devicevault system`: the program itself.
 
 mod completions;
+mod config;
 mod man;
 mod reference;
 
@@ -21,6 +22,8 @@ Examples:
 pub(crate) enum SystemCommand {
     /// Print the completions for a shell
     Completions(completions::CompletionsArgs),
+    /// Show what the program starts with, and where each setting comes from
+    Config(config::ConfigArgs),
     /// Write a manual page for every command
     Man(man::ManArgs),
     /// Print the reference of all commands, as Markdown
@@ -30,6 +33,7 @@ pub(crate) enum SystemCommand {
 pub(crate) fn run(context: &Context, command: SystemCommand) -> Result<Exit> {
     match command {
         SystemCommand::Completions(args) => completions::run(context, &args),
+        SystemCommand::Config(args) => config::run(context, &args),
         SystemCommand::Man(args) => man::run(context, &args),
         SystemCommand::Reference(_) => reference::run(context),
     }

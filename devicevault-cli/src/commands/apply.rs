@@ -1,0 +1,177 @@
+//! `devicevault apply`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::{Error, ErrorKind, Result};
+use serde::Serialize;
+
+use super::{destination, device, policy};
+use crate::Exit;
+use crate::context::Context;
+use crate::definitions::{Action, Change, Definitions, Plan, Wanted, read};
+use crate::instance::Instance;
+use crate::ui::table::{Cell, Table, Tone};
+
+/// Make devices, destinations, policies and credentials as files say. What the files do not speak of stays.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  devicevault apply -f inventory --dry-run
+  devicevault apply -f inventory
+  devicevault apply -f inventory/devices.toml --prune
+
+Files hold [[device]], [[destination]], [[policy]] and [[credential]] tables, as `devicevault export` writes them. All is
+checked before anything changes; devices change in one transaction.")]
+pub(crate) struct ApplyArgs {
+    /// A file, or a folder with .toml and .json files
+    #[arg(long, short, value_name = "FILE|DIR")]
+    file: PathBuf,
+    /// Only tell what would change
+    #[arg(long)]
+    dry_run: bool,
+    /// Remove what the files leave out, of those kinds that they speak of; backups and what destinations hold stay
+    #[arg(long)]
+    prune: bool,
+    /// Accept that nothing keeps originals
+    #[arg(long)]
+    without_original: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Applied {
+    dry_run: bool,
+    changes: Vec<Change>,
+}
+
+pub(crate) async fn run(context: &Context, args: ApplyArgs) -> Result<Exit> {
+    let instance = context.instance().await?;
+    let there = Definitions::of(&instance).await?;
+    let wanted = read(&args.file, &there, context.clock().now())?;
+    wanted.refuse_twice()?;
+    let plan = Plan::of(&wanted, &there, args.prune);
+    check(&instance, &wanted, &there, &plan)?;
+    if !args.without_original {
+        let before = (there.destinations.as_slice(), there.policies.as_slice());
+        destination::refuse_without(before, (&plan.destinations.after, &plan.policies.after))?;
+    }
+    refuse_waited_for(&instance, &plan).await?;
+    let changes = plan.list();
+    if !args.dry_run {
+        carry_out(context, &instance, plan).await?;
+    }
+    if context.ui.is_json() {
+        context.ui.json(&Applied { dry_run: args.dry_run, changes })?;
+        return Ok(Exit::Done);
+    }
+    let told = !changes.is_empty();
+    context.ui.table(table(&changes), "all is as the files say")?;
+    if args.dry_run && told {
+        context.ui.note("nothing was changed");
+    }
+    Ok(Exit::Done)
+}
+
+/// Everything that can be checked before anything changes; each error with its place in the files.
+fn check(instance: &Instance, wanted: &Wanted, there: &Definitions, plan: &Plan) -> Result<()> {
+    for one in wanted.devices.iter().flatten() {
+        device::fields::check(instance, &one.value).map_err(|e| wanted.locate(one, e))?;
+    }
+    for one in wanted.destinations.iter().flatten() {
+        check_destination(instance, &one.value, there).map_err(|e| wanted.locate(one, e))?;
+    }
+    let names: Vec<String> = plan.devices.after.iter().map(|d| d.name.clone()).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
+        let e = Error::new(ErrorKind::AlreadyExists, "apply", "two devices would have this name");
+        return Err(e.with("name", twice));
+    }
+    let known =
+        policy::Known { destinations: &plan.destinations.after, credentials: &plan.credentials.after, devices: &names };
+    for one in wanted.policies.iter().flatten() {
+        policy::check(&one.value, &known).map_err(|e| wanted.locate(one, e))?;
+    }
+    // What the files leave alone has to fit what they change.
+    plan.policies.after.iter().try_for_each(|p| policy::check_destinations(p, &plan.destinations.after))
+}
+
+fn check_destination(instance: &Instance, config: &DestinationConfig, there: &Definitions) -> Result<()> {
+    destination::check_name("destination", &config.name)?;
+    destination::check_options(&config.options)?;
+    instance.check_kind(config)?;
+    match there.destinations.iter().find(|d| d.id == config.id) {
+        Some(before) if before.kind != config.kind => {
+            Err(Error::new(ErrorKind::Config, "apply", "a destination cannot become one of another kind")
+                .with("destination", &config.name)
+                .with("kind", &before.kind)
+                .hint("give the new one another name, and copy to it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to remove a destination that copies wait for.
+async fn refuse_waited_for(instance: &Instance, plan: &Plan) -> Result<()> {
+    if plan.destinations.remove.is_empty() {
+        return Ok(());
+    }
+    let waits = instance.spool().await?.pending().await?;
+    match plan.destinations.remove.iter().find(|d| waits.iter().any(|(_, p)| p.destination == d.id)) {
+        None => Ok(()),
+        Some(d) => Err(Error::new(ErrorKind::Conflict, "apply", "copies wait for a destination that is to go")
+            .with("destination", &d.name)
+            .hint("deliver them with `devicevault run deliver`, or give them up: `devicevault destination remove --discard-waiting`")),
+    }
+}
+
+/// What is needed comes before what needs it, and goes after it.
+async fn carry_out(context: &Context, instance: &Instance, plan: Plan) -> Result<()> {
+    for (_, credential) in &plan.credentials.put {
+        instance.inventory.put_credential(credential).await?;
+    }
+    for (before, mut config) in plan.destinations.put {
+        match before {
+            Some(before) => destination::change(instance, &before, &config).await?,
+            None => {
+                config.created_at = Some(context.clock().now());
+                config.created_by = Some(context.user());
+                destination::put_new(instance, &mut config).await?;
+            }
+        }
+    }
+    let devices: Vec<_> = plan.devices.put.into_iter().map(|(_, device)| device).collect();
+    // A name that goes makes way for one that comes.
+    for device in &plan.devices.remove {
+        instance.inventory.remove_device(&device.id).await?;
+    }
+    if !devices.is_empty() {
+        instance.inventory.put_devices(&devices).await?;
+    }
+    for (_, policy) in &plan.policies.put {
+        instance.inventory.put_policy(policy).await?;
+    }
+    for policy in &plan.policies.remove {
+        instance.inventory.remove_policy(&policy.name).await?;
+    }
+    for config in &plan.destinations.remove {
+        instance.inventory.remove_destination(&config.id).await?;
+    }
+    for credential in &plan.credentials.remove {
+        instance.inventory.remove_credential(&credential.name).await?;
+    }
+    Ok(())
+}
+
+fn table(changes: &[Change]) -> Table {
+    let mut table = Table::new(["", "kind", "name", "what"]);
+    for c in changes {
+        let (word, tone) = match c.action {
+            Action::Add => ("add", Tone::Good),
+            Action::Change => ("change", Tone::Warning),
+            Action::Remove => ("remove", Tone::Bad),
+        };
+        table.row([Cell::new(word).tone(tone), Cell::new(c.kind), Cell::new(&c.name), Cell::new(c.fields.join(", "))]);
+    }
+    table
+}
