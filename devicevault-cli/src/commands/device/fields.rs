@@ -175,7 +175,7 @@ pub(crate) fn check_platform(instance: &Instance, device: &Device) -> Result<()>
 
 /// Says what is dangerous about a device, where something is.
 pub(crate) fn warn(context: &Context, device: &Device) {
-    if let Some(warning) = wiring::clear_text_warning(context.platforms_dir.as_deref(), device) {
+    if let Some(warning) = wiring::clear_text_warning(context.settings.platforms_dir(), device) {
         context.ui.warn(&warning);
     }
 }
