@@ -18,6 +18,7 @@ use crate::delivery::{self, Delivered};
 use crate::destinations::{Ready, test_all};
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
+use crate::pace::allow_connections;
 use crate::routing::{Deciding, Route};
 use crate::secrets::Secrets;
 use crate::ui::progress::Progress;
@@ -49,7 +50,7 @@ pub(crate) struct DeviceOutcome {
 }
 
 /// What became of a round.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RoundOutcome {
     /// In the order of the devices' names.
     pub(crate) devices: Vec<DeviceOutcome>,
@@ -175,6 +176,7 @@ pub(crate) fn engine(
     clock: Arc<dyn Clock>,
     spool: Arc<dyn Spool>,
 ) -> Engine {
+    allow_connections(&options.limits);
     Engine::builder(instance.catalog.clone(), instance.key.clone())
         .clock(clock)
         .spool(spool)

@@ -10,10 +10,11 @@ use devicevault_core::{Device, DeviceId, Error, ErrorKind, Result};
 use super::device::fields::{self, FieldArgs, key_value};
 use crate::context::Context;
 use crate::instance::Instance;
-use crate::round::{self, RoundOptions};
+use crate::pace::Pace;
+use crate::round::{self, RoundOptions, RoundOutcome};
 use crate::routing::Deciding;
 use crate::ui::human;
-use crate::{Exit, adhoc, report, selection};
+use crate::{Exit, adhoc, last_round, report, selection};
 
 /// Back up devices: those of the home, or one by its address into a folder.
 #[derive(Debug, Args)]
@@ -23,6 +24,7 @@ use crate::{Exit, adhoc, report, selection};
 Examples:
   devicevault backup core-rtr1 core-rtr2
   devicevault backup --all --sessions 50
+  devicevault backup --failed
   devicevault backup --policy core
   devicevault backup --site zurich --tag core --artefact running-config
   devicevault backup --all --metadata ticket=CHG0042 --json
@@ -41,6 +43,10 @@ pub(crate) struct BackupArgs {
     /// All that are enabled
     #[arg(long)]
     all: bool,
+    /// Of the devices chosen, or of all, only those that failed last time, were never backed up, or that a round which
+    /// was cut off did not come to
+    #[arg(long, conflicts_with = "host")]
+    failed: bool,
     /// Devices that this policy selects, and only where it sends them; may be given several times
     #[arg(long = "policy", value_name = "NAME", conflicts_with = "host")]
     policies: Vec<String>,
@@ -61,14 +67,11 @@ pub(crate) struct BackupArgs {
     /// Only this artefact; may be given several times
     #[arg(long = "artefact", value_name = "NAME", help_heading = "How")]
     artefacts: Vec<String>,
-    /// Devices that are talked to at a time [default: 30]
-    #[arg(long, value_name = "N", value_parser = sessions, help_heading = "How")]
-    sessions: Option<usize>,
     /// The longest silence of a device while connecting, logging in or answering [default: 15s to connect, else 30s]
-    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "How")]
+    #[arg(long, value_name = "DURATION", value_parser = human::positive_duration, help_heading = "How")]
     timeout: Option<Duration>,
     /// The longest conversation with one device [default: 30m]
-    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "How")]
+    #[arg(long, value_name = "DURATION", value_parser = human::positive_duration, help_heading = "How")]
     deadline: Option<Duration>,
     /// How often a device is tried again after what may pass; never after a rejected password or host key [default: 2]
     #[arg(long, value_name = "N", help_heading = "How")]
@@ -76,26 +79,28 @@ pub(crate) struct BackupArgs {
     /// A key and value of your own, kept with every backup; may be given several times
     #[arg(long = "metadata", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "How")]
     metadata: Vec<(String, String)>,
+    /// In place of a row for each artefact, only counts, and the failures by kind with the devices that have them
+    #[arg(long, help_heading = "How")]
+    summary: bool,
+    #[command(flatten)]
+    pace: Pace,
 }
 
-fn duration(s: &str) -> Result<Duration, String> {
-    match human::parse_duration(s) {
-        Ok(d) if !d.is_zero() => Ok(d),
-        Ok(_) => Err("it has to be longer than nothing".to_owned()),
-        Err(e) => Err(format!("{}; {}", e.message(), e.hint_text().unwrap_or_default())),
+impl BackupArgs {
+    fn form(&self) -> report::Form {
+        if self.summary { report::Form::Summary } else { report::Form::Rows }
     }
-}
 
-fn sessions(s: &str) -> Result<usize, String> {
-    match s.parse() {
-        Ok(n @ 1..=100_000) => Ok(n),
-        _ => Err("it has to be a number from 1 to 100000".to_owned()),
+    /// Whether no device is left out.
+    fn narrows_nothing(&self) -> bool {
+        let fields = &self.fields;
+        let narrows = [&fields.site, &fields.group, &self.platform].iter().any(|f| f.is_some());
+        !narrows && fields.tags.is_empty() && self.names.is_empty() && self.policies.is_empty()
     }
 }
 
 pub(crate) async fn run(context: &Context, args: BackupArgs) -> Result<Exit> {
-    let mut limits = context.settings.limits();
-    limits.sessions = args.sessions.unwrap_or(limits.sessions);
+    let mut limits = args.pace.over(context.settings.limits());
     limits.collect = args.deadline.unwrap_or(limits.collect);
     let mut options = RoundOptions {
         selection: selection::artefacts(&args.artefacts)?,
@@ -108,13 +113,26 @@ pub(crate) async fn run(context: &Context, args: BackupArgs) -> Result<Exit> {
     let (instance, devices) = match (&args.host, &args.to) {
         (Some(host), Some(to)) => ad_hoc(context, &args, host, to).await?,
         _ => {
-            let (instance, devices, deciding) = at_home(context, &args).await?;
+            let (instance, mut devices, deciding) = at_home(context, &args).await?;
             options.deciding = deciding;
+            let form = args.form();
+            if args.failed {
+                devices = last_round::left_over(&instance, devices).await?;
+                if devices.is_empty() {
+                    context.ui.note("nothing is left over from the last round");
+                    return report::round(context, &instance, &RoundOutcome::default(), form).await;
+                }
+            }
+            let all = args.all && !args.failed && args.narrows_nothing();
+            if let Err(e) = last_round::begin(&instance, &devices, all, context.clock().now()) {
+                // A backup is worth more than a note of it.
+                tracing::warn!(event = "round_not_noted", error = %e);
+            }
             (instance, devices)
         }
     };
     let done = Box::pin(round::back_up(context, &instance, devices, &options)).await?;
-    report::round(context, &instance, &done).await
+    report::round(context, &instance, &done, args.form()).await
 }
 
 /// One device by its address. Whatever is wrong with it is found before the folder is made.
@@ -150,10 +168,10 @@ async fn at_home(context: &Context, args: &BackupArgs) -> Result<(Instance, Vec<
     selector.group.clone_from(&fields.group);
     selector.tags = fields.tags.iter().cloned().collect();
     selector.platform.clone_from(&args.platform);
-    if selector == Selector::default() && !args.all && args.policies.is_empty() {
+    if args.narrows_nothing() && !args.all && !args.failed {
         return refuse(
             "it is not said which devices are to be backed up",
-            "name devices, or give --all, --policy, --site, --group, --tag, --platform or --host",
+            "name devices, or give --all, --failed, --policy, --site, --group, --tag, --platform or --host",
         );
     }
     let login = &fields.login;

@@ -1,11 +1,12 @@
 //! What a round did: a table and a summary for people, an array of objects for programs.
 
 mod rows;
+mod summary;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use devicevault_core::run::{ArtefactResult, ArtefactStatus, CopyResult, CopyStatus, RunState};
-use devicevault_core::{ErrorKind, ErrorRecord, Result};
+use devicevault_core::{ErrorKind, Result};
 
 use crate::Exit;
 use crate::context::Context;
@@ -18,18 +19,28 @@ use crate::ui::table::{Cell, Table, Tone};
 ///
 /// # Errors
 /// The catalog cannot be asked, or standard output not be written.
-pub(crate) async fn round(context: &Context, instance: &Instance, round: &RoundOutcome) -> Result<Exit> {
-    if context.ui.is_json() {
-        context.ui.json(&rows::of(instance, round).await?)?;
-    } else if !context.ui.is_quiet() {
-        context.ui.table(table(round), "no device was backed up")?;
+pub(crate) async fn round(context: &Context, instance: &Instance, round: &RoundOutcome, form: Form) -> Result<Exit> {
+    match form {
+        Form::Rows if context.ui.is_json() => context.ui.json(&rows::of(instance, round).await?)?,
+        Form::Summary if context.ui.is_json() => context.ui.json(&summary::of(round))?,
+        Form::Rows if !context.ui.is_quiet() => context.ui.table(table(round), "no device was backed up")?,
+        _ => {}
     }
     if !context.ui.is_json() {
-        tell_failures(context, round);
+        summary::tell_failures(context, round, form);
         tell_deliveries(context, round);
-        context.ui.note(&summary(round));
+        context.ui.note(&summary::line(round));
     }
     Ok(exit(round))
+}
+
+/// How much is told of a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Every artefact.
+    Rows,
+    /// Counts and failures.
+    Summary,
 }
 
 /// Partial runs count as failed, and make it `SomeFailed`: not all is done, and something is.
@@ -132,51 +143,6 @@ fn note(a: &ArtefactResult, round: &RoundOutcome) -> String {
     }
 }
 
-/// Every failure, by kind: what many devices have in common is told once.
-fn tell_failures(context: &Context, round: &RoundOutcome) {
-    /// So many devices of one kind of failure are named with their reason.
-    const TOLD: usize = 5;
-    let mut kinds: BTreeMap<&'static str, Vec<(&str, ErrorRecord)>> = BTreeMap::new();
-    for outcome in &round.devices {
-        for e in errors_of(outcome, round) {
-            kinds.entry(e.kind.as_str()).or_default().push((&outcome.device.name, e));
-        }
-    }
-    for (kind, failures) in &kinds {
-        let devices: BTreeSet<_> = failures.iter().map(|(d, _)| d).collect();
-        context.ui.failure(&format!("{kind}: {}", human::count(devices.len(), "device")));
-        for (device, e) in failures.iter().take(TOLD) {
-            context.ui.failure_detail(&format!("{device}: {}", e.message));
-        }
-        if failures.len() > TOLD {
-            context.ui.failure_detail(&format!("and {} more", failures.len() - TOLD));
-        }
-        let hints: BTreeSet<_> = failures.iter().filter_map(|(_, e)| e.hint.as_deref()).collect();
-        for hint in hints.iter().take(2) {
-            context.ui.failure_hint(hint);
-        }
-    }
-}
-
-fn errors_of(outcome: &DeviceOutcome, round: &RoundOutcome) -> Vec<ErrorRecord> {
-    let run = match &outcome.run {
-        Ok(run) => run,
-        Err(e) => return vec![e.to_record()],
-    };
-    let mut all: Vec<ErrorRecord> = run.error.iter().cloned().collect();
-    for a in &run.artefacts {
-        // An artefact that was cut off by the end of the conversation repeats its reason.
-        all.extend(
-            a.error.iter().filter(|e| run.error.as_ref().is_none_or(|r| !e.message.contains(&r.message))).cloned(),
-        );
-        if a.status != ArtefactStatus::Failed {
-            let lasting = a.copies.iter().filter(|c| c.status != CopyStatus::Pending || waits(a, c, round));
-            all.extend(lasting.filter_map(|c| c.error.clone()));
-        }
-    }
-    all
-}
-
 /// What reached its destination late, what waits and what was given up.
 fn tell_deliveries(context: &Context, round: &RoundOutcome) {
     for d in &round.delivered {
@@ -198,20 +164,4 @@ fn tell_deliveries(context: &Context, round: &RoundOutcome) {
             places.join(", ")
         ));
     }
-}
-
-fn summary(round: &RoundOutcome) -> String {
-    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
-    for outcome in &round.devices {
-        let state = match &outcome.run {
-            Ok(run) => run.state,
-            Err(e) if e.kind() == ErrorKind::Cancelled => RunState::Cancelled,
-            Err(_) => RunState::Failed,
-        };
-        *counts.entry(state.as_str()).or_default() += 1;
-    }
-    let order = ["succeeded", "unchanged", "partial", "failed", "cancelled", "queued", "collecting", "storing"];
-    let parts: Vec<_> = order.iter().filter_map(|s| counts.get(s).map(|n| format!("{n} {s}"))).collect();
-    let took = human::duration(round.took);
-    format!("{}: {} in {took}", human::count(round.devices.len(), "device"), parts.join(", "))
 }

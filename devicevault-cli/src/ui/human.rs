@@ -60,6 +60,18 @@ pub(crate) fn parse_duration(s: &str) -> Result<Duration> {
     Duration::try_from(signed).map_err(|_| wrong())
 }
 
+/// Reads a length of time that is longer than nothing, for clap.
+///
+/// # Errors
+/// What a person is to write instead.
+pub(crate) fn positive_duration(s: &str) -> std::result::Result<Duration, String> {
+    match parse_duration(s) {
+        Ok(d) if !d.is_zero() => Ok(d),
+        Ok(_) => Err("it has to be longer than nothing".to_owned()),
+        Err(e) => Err(format!("{}; {}", e.message(), e.hint_text().unwrap_or_default())),
+    }
+}
+
 /// Reads a point in time: RFC 3339, or a date with or without a time in the reader's own time zone. A date alone means
 /// the end of that day, so that it names what was valid after all that happened on it.
 pub(crate) fn parse_time(s: &str, zone: &TimeZone) -> Option<Timestamp> {

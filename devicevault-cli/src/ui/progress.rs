@@ -63,21 +63,37 @@ impl Progress {
             return std::future::pending().await;
         }
         let bars = Bars::new(ui, total);
+        let begun = self.clock.monotonic();
         loop {
             let (done, failed) = {
                 let state = self.state();
                 (state.done, state.failed)
             };
             bars.overall.set_position(done as u64);
-            bars.overall.set_message(if failed == 0 { String::new() } else { format!("{failed} failed") });
             let slowest = self.under_way();
             let now = self.clock.monotonic();
+            bars.overall.set_message(tally(done, failed, slowest.len(), now.saturating_sub(begun)));
             for (i, bar) in bars.slowest.iter().enumerate() {
                 bar.set_message(slowest.get(i).map_or_else(String::new, |a| a.line(now)));
             }
             tokio::time::sleep(TICK).await;
         }
     }
+}
+
+/// How many a second, how many failed, how many are under way.
+fn tally(done: usize, failed: usize, under_way: usize, since: Duration) -> String {
+    let mut parts = Vec::new();
+    if done > 0 && since >= Duration::from_secs(1) {
+        parts.push(format!("{:.1}/s", done as f64 / since.as_secs_f64()));
+    }
+    if failed > 0 {
+        parts.push(format!("{failed} failed"));
+    }
+    if under_way > SHOWN {
+        parts.push(format!("{under_way} under way, the slowest:"));
+    }
+    parts.join("  ")
 }
 
 impl Active {
@@ -171,6 +187,13 @@ mod tests {
     use super::*;
     use devicevault_core::SystemClock;
     use devicevault_core::run::{NewRun, Run, Trigger};
+
+    #[test]
+    fn the_tally_says_what_there_is_to_say() {
+        assert_eq!(tally(0, 0, 3, Duration::from_millis(300)), "");
+        assert_eq!(tally(100, 0, 2, Duration::from_secs(8)), "12.5/s");
+        assert_eq!(tally(100, 7, 30, Duration::from_secs(8)), "12.5/s  7 failed  30 under way, the slowest:");
+    }
 
     #[test]
     fn runs_are_under_way_from_their_start_to_their_end() {

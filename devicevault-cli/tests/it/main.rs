@@ -9,6 +9,7 @@ mod damage;
 mod definitions;
 mod demos;
 mod destinations;
+mod fleets;
 mod full_disks;
 mod homes;
 mod hostile;

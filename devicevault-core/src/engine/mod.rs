@@ -31,7 +31,7 @@ pub use retry::RetryPolicy;
 
 pub(crate) use seat::Seat;
 
-use places::Place;
+use places::{Asked, Place};
 
 use crate::catalog::{Lease, Page, RunQuery};
 use crate::clock::{Clock, SystemClock};
@@ -180,9 +180,13 @@ impl Engine {
     /// `Config` for a job that would not be a backup, and what the catalog answers. Everything that goes wrong with the
     /// device or a destination is in the [`Run`].
     pub async fn back_up(&self, job: &Job) -> Result<Run> {
+        self.back_up_in_turn(job, None).await
+    }
+
+    async fn back_up_in_turn(&self, job: &Job, asked: Option<Asked>) -> Result<Run> {
         job.check()?;
         let queued_at = self.0.clock.now();
-        let (lease, place) = match self.device(job).await {
+        let (lease, place) = match self.device(job, asked).await {
             Ok(both) => both,
             Err(e) if e.kind() == ErrorKind::Conflict => {
                 let start = NewRun { queued_at, ..self.start(job, 1) };
@@ -199,7 +203,7 @@ impl Engine {
         outcome
     }
 
-    /// Backs up many devices at once, within the limits; yields each run as it ends, in no order.
+    /// Backs up many devices at once, within the limits: begun in their order, sites in turn; yields each run as it ends.
     ///
     /// A job that could not even begin yields its error beside its device's name. Dropping the stream cancels what is
     /// under way.
@@ -224,8 +228,12 @@ impl Engine {
                     job = jobs.next(), if room => match job {
                         Some(job) => {
                             let engine = engine.clone();
+                            // Here and not in the task, so that jobs are begun in their order. One that has to let its
+                            // device rest first joins the queue after that.
+                            let rests = engine.0.limits.device_interval.is_some();
+                            let asked = (!rests).then(|| engine.0.places.ask(job.target.device.site.as_deref()));
                             running.spawn(async move {
-                                let run = engine.back_up(&job).await;
+                                let run = engine.back_up_in_turn(&job, asked).await;
                                 (job.target.device.name, run)
                             });
                         }
@@ -280,12 +288,19 @@ impl Engine {
     }
 
     /// Waits for a place and for the right to talk to the device. While another run has the device, no place is held.
-    async fn device(&self, job: &Job) -> Result<(Lease, Place)> {
+    async fn device(&self, job: &Job, mut asked: Option<Asked>) -> Result<(Lease, Place)> {
         let device = &job.target.device;
         self.0.clock.sleep(self.rest(job).await?).await;
         let begun = self.0.clock.monotonic();
         loop {
-            let place = self.0.places.take(device.site.as_deref()).await;
+            let place = match asked.take() {
+                Some(asked) => asked.await.ok(),
+                None => None,
+            };
+            let place = match place {
+                Some(place) => place,
+                None => self.0.places.take(device.site.as_deref()).await,
+            };
             if let Some(lease) = self.0.catalog.lease(&device.id, self.0.limits.lease).await? {
                 // Somebody may have talked to it while this one stood in the queue.
                 let rest = self.rest(job).await?;

@@ -10,6 +10,8 @@ use super::Limits;
 /// A site; devices without one share one.
 type SiteName = Option<Arc<str>>;
 type Waiter = oneshot::Sender<Place>;
+/// A place that was asked for.
+pub(super) type Asked = oneshot::Receiver<Place>;
 
 /// Who may talk, and who is next. Sites take turns, and within a site it goes by arrival; one that has all its places
 /// taken is passed over.
@@ -62,24 +64,33 @@ impl Places {
         self.wait(site, true).await
     }
 
+    /// Joins the queue at once; the place comes later. Dropping what is returned leaves the queue.
+    pub(super) fn ask(&self, site: Option<&str>) -> Asked {
+        self.enqueue(site.map(Arc::from), false)
+    }
+
     async fn wait(&self, site: Option<&str>, returning: bool) -> Place {
         let site: SiteName = site.map(Arc::from);
         loop {
-            let (waiter, place) = oneshot::channel();
-            {
-                let mut state = self.0.state();
-                if returning {
-                    state.returning.push_back((site.clone(), waiter));
-                } else {
-                    state.queue(&site, waiter);
-                }
-            }
-            self.0.hand_out();
             // A waiter is let go of only with a place in it; if one ever were not, it would queue again.
-            if let Ok(place) = place.await {
+            if let Ok(place) = self.enqueue(site.clone(), returning).await {
                 return place;
             }
         }
+    }
+
+    fn enqueue(&self, site: SiteName, returning: bool) -> Asked {
+        let (waiter, place) = oneshot::channel();
+        {
+            let mut state = self.0.state();
+            if returning {
+                state.returning.push_back((site, waiter));
+            } else {
+                state.queue(&site, waiter);
+            }
+        }
+        self.0.hand_out();
+        place
     }
 }
 

@@ -1,0 +1,65 @@
+//! What rounds were to do, so that the next one can take up what they did not.
+
+use std::collections::BTreeMap;
+
+use devicevault_core::catalog::{Page, RunQuery};
+use devicevault_core::{Device, DeviceId, Error, ErrorKind, Result, Timestamp};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde::{Deserialize, Serialize};
+
+use crate::files;
+use crate::instance::Instance;
+
+/// Name of the file in a home.
+const FILE: &str = "rounds.json";
+/// Devices that the catalog is asked for at a time.
+const AT_ONCE: usize = 8;
+
+/// When each device was last to be backed up, whether a round came to it or not.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Rounds {
+    began: BTreeMap<DeviceId, Timestamp>,
+}
+
+/// Notes that a round over these devices begins. `all`: there are no others.
+///
+/// # Errors
+/// The home cannot be written.
+pub(crate) fn begin(instance: &Instance, devices: &[Device], all: bool, now: Timestamp) -> Result<()> {
+    let mut rounds = if all { Rounds::default() } else { read(instance) };
+    rounds.began.extend(devices.iter().map(|d| (d.id.clone(), now)));
+    let text = serde_json::to_vec(&rounds)
+        .map_err(|e| Error::new(ErrorKind::Internal, "note round", "it cannot be written as JSON").because(e))?;
+    files::replace_private(&instance.home.join(FILE), &text)
+}
+
+/// What was noted; nothing, where that cannot be read: the runs in the catalog tell the rest.
+fn read(instance: &Instance) -> Rounds {
+    let text = std::fs::read(instance.home.join(FILE)).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// Those of the devices whose last run was not good, that were never backed up, or that the last round meant for them
+/// did not come to. Runs that are under way are another process's affair.
+///
+/// # Errors
+/// The catalog cannot be asked.
+pub(crate) async fn left_over(instance: &Instance, devices: Vec<Device>) -> Result<Vec<Device>> {
+    // Closes runs of processes that died.
+    instance.catalog.pending().await?;
+    let rounds = read(instance);
+    let asked = stream::iter(devices).map(|device| {
+        let meant = rounds.began.get(&device.id).copied();
+        async move {
+            let mut query = RunQuery::default();
+            query.device = Some(device.id.clone());
+            let last = instance.catalog.runs(&query, Page::first(1)).await?.items.pop();
+            let left = last.is_none_or(|run| {
+                let missed = meant.is_some_and(|at| run.start.started_at < at);
+                run.state.is_final() && (missed || !run.state.is_good())
+            });
+            Ok::<_, Error>(left.then_some(device))
+        }
+    });
+    asked.buffered(AT_ONCE).try_filter_map(|device| std::future::ready(Ok(device))).try_collect().await
+}
