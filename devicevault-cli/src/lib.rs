@@ -54,6 +54,7 @@ mod login_args;
 mod logs;
 mod pace;
 mod range;
+mod recognition;
 mod reference;
 mod report;
 mod round;

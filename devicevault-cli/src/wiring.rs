@@ -4,6 +4,7 @@ mod credentials;
 mod host_keys;
 pub(crate) mod keys;
 mod reach;
+pub(crate) mod visits;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -301,12 +302,17 @@ pub(crate) fn needs_login(device: &Device) -> bool {
     [CliCollector::KEY, SftpCollector::KEY, ScpCollector::KEY].contains(&device.collector.as_str())
 }
 
+/// Whether a device is talked to at its command line.
+pub(crate) fn is_command_line(device: &Device) -> bool {
+    device.collector == CliCollector::KEY
+}
+
 /// Refuses settings that look like those of the collector for command lines and are none.
 ///
 /// # Errors
 /// `Config` that names the setting.
 pub(crate) fn check_options(device: &Device) -> Result<()> {
-    if device.collector == CliCollector::KEY { options::check(device) } else { Ok(()) }
+    if is_command_line(device) { options::check(device) } else { Ok(()) }
 }
 
 fn platform_set(own: Option<&Path>) -> Result<PlatformSet> {

@@ -24,22 +24,28 @@
 mod collector;
 mod conversation;
 mod detect;
+mod draft;
 mod escape;
 pub mod files;
 pub mod options;
 mod platform;
+mod recording;
 mod refusal;
 mod session;
 mod transport;
+mod trial;
 
 pub use collector::CliCollector;
 pub use detect::{Candidate, Detector, Recognition};
+pub use draft::Draft;
 pub use files::{ScpCollector, SftpCollector};
 pub use platform::{
     Channel, Confirm, Echo, Platform, PlatformSet, PlatformSource, platform_reference, platform_schema,
 };
+pub use recording::{Disguise, Recording, Step, Suspicion};
 pub use transport::{
-    ASKPASS_VARIABLE, Dialer, Greeting, Link, Moment, OpenSshDialer, OpenSshOptions, Piece, Replay, ReplayDialer,
-    RunEnd, Running, SshDialer, TELNET_PORT, Tape, TapeDialer, TelnetDialer, Terminal, Transport, Transports, Wire,
-    answer_from,
+    ASKPASS_VARIABLE, Dialer, Greeting, Link, Moment, OpenSshDialer, OpenSshOptions, Piece, RecordedDialer, Replay,
+    ReplayDialer, RunEnd, Running, SshDialer, TELNET_PORT, Tape, TapeDialer, TelnetDialer, Terminal, Transport,
+    Transports, Wire, answer_from,
 };
+pub use trial::{Change, ChangedLine, EndedBy, Exchange, State as TriedState, Trial, TriedArtefact};

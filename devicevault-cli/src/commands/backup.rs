@@ -14,7 +14,7 @@ use crate::pace::Pace;
 use crate::round::{self, RoundOptions, RoundOutcome};
 use crate::routing::Deciding;
 use crate::ui::human;
-use crate::{Exit, adhoc, last_round, report, selection};
+use crate::{Exit, adhoc, last_round, recognition, report, selection};
 
 /// Back up devices: those of the home, or one by its address into a folder.
 #[derive(Debug, Args)]
@@ -131,6 +131,7 @@ pub(crate) async fn run(context: &Context, args: BackupArgs) -> Result<Exit> {
             (instance, devices)
         }
     };
+    let devices = recognition::settle(context, &instance, devices).await?;
     let done = Box::pin(round::back_up(context, &instance, devices, &options)).await?;
     report::round(context, &instance, &done, args.form()).await
 }
@@ -147,12 +148,15 @@ async fn ad_hoc(
     let mut device = Device::new(DeviceId(name.clone()), &name, host, platform);
     args.fields.apply(&mut device)?;
     fields::check_texts(&device)?;
-    crate::wiring::platform(context.settings.platforms_dir(), platform)
-        .map(drop)
-        .or_else(|e| if args.fields.collector.is_some() { Ok(()) } else { Err(e) })?;
+    if !recognition::is_due(&device) {
+        crate::wiring::platform(context.settings.platforms_dir(), platform)
+            .map(drop)
+            .or_else(|e| if args.fields.collector.is_some() { Ok(()) } else { Err(e) })?;
+    }
     crate::wiring::check_options(&device)?;
     let instance = adhoc::open(context, to).await?;
     fields::warn(context, &device);
+    recognition::settle_one(context, &instance, &mut device).await?;
     fields::check_platform(&instance, &device)?;
     adhoc::remember(&instance, &device).await?;
     Ok((instance, vec![device]))

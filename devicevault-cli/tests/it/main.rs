@@ -20,6 +20,7 @@ mod kills;
 mod own_programs;
 mod pages;
 mod person;
+mod platforms;
 mod policies;
 mod refusals;
 mod restores;

@@ -19,5 +19,6 @@ mod routers;
 mod secrets;
 mod sshd;
 mod tokens;
+mod tools;
 mod user;
 mod ways;

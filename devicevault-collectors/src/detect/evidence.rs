@@ -143,7 +143,7 @@ impl Evidence {
             let Some(command) = weighed.rules.commands.iter().find(|c| !asked(c)) else { continue };
             // Whose first command was answered by something else is hardly it.
             let silenced = weighed.rules.commands.iter().any(|c| asked(&c));
-            let voice = if silenced { 0 } else { 1 + weighed.points * VOICE };
+            let voice = weighed.points * VOICE + i32::from(!silenced);
             let vote = votes.entry(command).or_default();
             *vote = (vote.0 + voice, vote.1 + 1);
         }

@@ -6,3 +6,4 @@ mod probe;
 
 pub use evidence::{Candidate, Recognition};
 pub use probe::Detector;
+pub(crate) use probe::{open_shell, unknown_device};

@@ -17,7 +17,7 @@ name = "unknown"
 title = "A device that is not known yet"
 
 [session]
-prompt = '^(?:\S.{0,120})?(?:[>#$%]|~\$|\]) ?$'
+prompt = '^ ?(?:\S.{0,120})?(?:[>#$%]|\]) ?$'
 confirm = "quiet"
 
 [[login]]
@@ -37,6 +37,19 @@ command = "exit"
 name = "answer"
 commands = ["?"]
 "#;
+
+const ENABLE: &str = r#"
+[enable]
+command = "enable"
+prompt = '# ?$'
+password = '(?i)^(?:enable )?password: ?$'
+"#;
+
+/// A device of which nothing is known; `enable` raises privileges as many systems do.
+pub(crate) fn unknown_device(enable: bool) -> Result<Arc<Platform>> {
+    let text = if enable { format!("{UNKNOWN}{ENABLE}") } else { UNKNOWN.to_owned() };
+    Platform::parse(&text, &PlatformSource::BuiltIn)
+}
 
 /// The most commands that a device is asked. A third is given only where two said nothing at all.
 const MOST_COMMANDS: usize = 2;
@@ -78,7 +91,7 @@ impl Detector {
     /// What keeps from talking to the device. That it is not recognised is no error: see
     /// [`Recognition::into_platform`].
     pub async fn detect(&self, target: &Target) -> Result<Recognition> {
-        let unknown = Platform::parse(UNKNOWN, &PlatformSource::BuiltIn)?;
+        let unknown = unknown_device(false)?;
         let signs = self.platforms.signs()?;
         let mut visit = Visit { signs: &signs, seen: Evidence::default() };
         let tape = Tape::new(MOST_OF_BANNER);
@@ -89,7 +102,7 @@ impl Detector {
         visit.seen.banner = greeting.banner.unwrap_or_default().into_bytes();
         let limits = patience(&target.limits);
         let opened = match &unknown.shell {
-            Some(rules) => open(link.as_mut(), rules, target, &limits).await,
+            Some(rules) => open_shell(link.as_mut(), rules, target, &limits).await,
             None => return Err(Error::new(ErrorKind::Internal, "recognise device", "there is no session for it")),
         };
         // Also what came in vain may be a sign.
@@ -135,7 +148,13 @@ fn patience(limits: &StepLimits) -> StepLimits {
     limits
 }
 
-async fn open(link: &mut dyn Link, rules: &ShellRules, target: &Target, limits: &StepLimits) -> Result<Shell> {
+/// Opens a shell, whatever it is.
+pub(crate) async fn open_shell(
+    link: &mut dyn Link,
+    rules: &ShellRules,
+    target: &Target,
+    limits: &StepLimits,
+) -> Result<Shell> {
     let late = || Error::new(ErrorKind::Timeout, "open shell", "the device opens no shell in time");
     let terminal = timeout(limits.login, link.shell(rules.columns, rules.rows)).await.map_err(|_| late())??;
     let bounds = LoginBounds { left: limits.login, by_prompts: !link.is_logged_in() };

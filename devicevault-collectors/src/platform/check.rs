@@ -11,7 +11,7 @@ use super::file::{
     ArtefactSection, BlockSection, CommandSection, Confirm, DetectSection, EnableSection, Expression, LineSection,
     PlatformFile, QuestionSection, SecretSection, SetupSection, SignSection, TextOr,
 };
-use super::place::{Fault, located, wrong};
+use super::place::{Fault, OPERATION, located, wrong};
 use super::{
     Answer, ArtefactRules, Channel, CommandRules, Credential, DetectRules, EnableRules, Platform, PlatformSource,
     Question, SetupRules, ShellRules, Sign,
@@ -21,7 +21,7 @@ use super::{
 const PAGER: &str = r"(?i)(?:-{2,4} ?\(?more\)?[^-]{0,60}-{2,4}(?: ?or \(q\)uit|, next page: .*)?|<-+ ?more ?-+>|\bmore: ?<space>.*|^ ?lines \d+-\d+.*|(?:press|hit) (?:any key|<?space(?:bar)?>?|<?enter>?|<?return>?)(?: key)? to continue.*)\s*$";
 
 pub(super) fn platform(text: &str, source: &PlatformSource) -> Result<Platform> {
-    let file: PlatformFile = toml::from_str(text).map_err(|e| located(&e, text, source))?;
+    let file: PlatformFile = toml::from_str(text).map_err(|e| located(OPERATION, &e, text, source))?;
     compile(file, text, source).map_err(|fault| fault.located(text, source))
 }
 

@@ -11,12 +11,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use devicevault_core::ArtifactInfo;
+use devicevault_core::text::TextRules;
 use regex::bytes::Regex;
 
 use crate::transport::Transport;
 
 pub(crate) use file::Credential;
 pub use file::{Channel, Confirm, Echo};
+pub(crate) use place::located;
 pub use schema::{platform_reference, platform_schema};
 pub use set::PlatformSet;
 
@@ -209,6 +211,11 @@ impl Platform {
     pub fn takes_for_prompt(&self, sent: &[u8]) -> bool {
         let line = crate::session::last_line(sent);
         self.shell.as_ref().is_some_and(|s| !line.is_empty() && s.prompt.is_match(&line))
+    }
+
+    /// The rules for its texts; secrets are the same for all artefacts.
+    pub(crate) fn text_rules(&self) -> Option<&TextRules> {
+        self.artefacts.first().map(|a| a.info.rules.as_ref())
     }
 
     /// The commands that an artefact is made from, the first spelling of each.

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::PlatformSource;
 
-const OPERATION: &str = "read platform file";
+pub(super) const OPERATION: &str = "read platform file";
 
 /// What is wrong with a file that can be read, and the path of the value that it is wrong with, such as
 /// `artefacts.1.commands.0`.
@@ -55,8 +55,8 @@ impl Fault {
 }
 
 /// A fault that the reader of TOML found.
-pub(super) fn located(e: &toml::de::Error, text: &str, source: &PlatformSource) -> Error {
-    let mut error = Error::new(ErrorKind::Config, OPERATION, e.message().trim().replace('\n', " "));
+pub(crate) fn located(operation: &'static str, e: &toml::de::Error, text: &str, source: &PlatformSource) -> Error {
+    let mut error = Error::new(ErrorKind::Config, operation, e.message().trim().replace('\n', " "));
     let Some(span) = e.span() else { return with_file(error, source) };
     let before = text.get(..span.start).unwrap_or(text);
     if let Some(key) = key_at(text, before.matches('\n').count()) {

@@ -24,6 +24,8 @@ struct Entry {
     platform: OnceLock<Result<Arc<Platform>>>,
 }
 
+/// Stands for a platform that is to be found out.
+const AUTO: &str = "auto";
 /// Larger files are no platform files.
 const MOST: u64 = 1 << 20;
 
@@ -39,6 +41,15 @@ impl PlatformSet {
                 set.add(&name, &aliases, entry);
             }
         }
+        set
+    }
+
+    /// This platform alone.
+    #[must_use]
+    pub fn of(platform: Arc<Platform>) -> Self {
+        let mut set = Self { entries: Vec::new(), names: BTreeMap::new() };
+        let (name, aliases) = (platform.name.clone(), platform.aliases.clone());
+        set.add(&name, &aliases, Entry { name: name.clone(), text: "", platform: OnceLock::from(Ok(platform)) });
         set
     }
 
@@ -109,6 +120,12 @@ impl PlatformSet {
         let bare = || ["_ssh", "_telnet", "_serial"].iter().find_map(|ending| wanted.strip_suffix(ending));
         match known(&wanted).or_else(|| bare().and_then(known)) {
             Some(entry) => entry.compiled(),
+            None if wanted == AUTO => {
+                let message = "it is not known yet which platform the device is of";
+                Err(Error::new(ErrorKind::Unsupported, "recognise device", message).hint(
+                    "`devicevault platform detect` shows what speaks for which; `device edit --platform` sets one",
+                ))
+            }
             None => Err(Error::new(ErrorKind::Config, "find platform", "there is no platform of this name")
                 .with("platform", name.escape_debug())
                 .hint(self.near(&wanted))),

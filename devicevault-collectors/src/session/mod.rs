@@ -7,6 +7,8 @@ mod question;
 mod screen;
 mod sequence;
 mod shell;
+mod shown;
 
 pub(crate) use screen::last_line;
 pub(crate) use shell::{LoginBounds, Shell};
+pub(crate) use shown::shown_text;

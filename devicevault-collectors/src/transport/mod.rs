@@ -2,6 +2,7 @@
 
 mod choice;
 mod openssh;
+mod recorded;
 mod replay;
 mod ssh;
 mod tape;
@@ -17,6 +18,7 @@ use crate::platform::Platform;
 
 pub use choice::{Transport, Transports};
 pub use openssh::{ASKPASS_VARIABLE, OpenSshDialer, OpenSshOptions, answer_from};
+pub use recorded::RecordedDialer;
 pub use replay::{Piece, Replay, ReplayDialer};
 pub use ssh::SshDialer;
 pub(crate) use ssh::core_error;

@@ -15,3 +15,4 @@ mod sessions;
 mod simulated;
 mod telnet;
 mod texts;
+mod tools;

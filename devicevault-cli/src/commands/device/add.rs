@@ -4,8 +4,8 @@ use clap::Args;
 use devicevault_core::Result;
 
 use super::fields::{self, FieldArgs};
-use crate::Exit;
 use crate::context::Context;
+use crate::{Exit, recognition};
 
 /// Add a device.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub(crate) struct AddArgs {
     /// Host name or address
     #[arg(long, value_name = "HOST")]
     host: String,
-    /// Vendor operating system; see `devicevault platform list`
+    /// Vendor operating system; see `devicevault platform list`. auto: the device is visited, and it is found out
     #[arg(long, value_name = "PLATFORM")]
     platform: String,
     /// `--all` does not take it
@@ -43,6 +43,7 @@ pub(crate) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
     fields::check_credentials(&instance, &device).await?;
     fields::check_name_is_free(&instance, &device).await?;
     fields::warn(context, &device);
+    recognition::settle_one(context, &instance, &mut device).await?;
     instance.inventory.put_devices(std::slice::from_ref(&device)).await?;
     if context.ui.is_json() {
         context.ui.json(&device)?;

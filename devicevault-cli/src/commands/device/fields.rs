@@ -10,7 +10,7 @@ use super::jump;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::login_args::LoginArgs;
-use crate::wiring;
+use crate::{recognition, wiring};
 
 /// Heading of the options that say how a device is reached.
 const WAY: &str = "Way to the device";
@@ -168,6 +168,9 @@ pub(crate) fn check_texts(device: &Device) -> Result<()> {
 /// `Config` or `Unsupported`, as the collector tells.
 pub(crate) fn check_platform(instance: &Instance, device: &Device) -> Result<()> {
     let collector = instance.collectors.get(&device.collector)?;
+    if recognition::is_due(device) {
+        return wiring::check_options(device);
+    }
     wiring::check_options(device)?;
     let target = Target::new(device.clone(), Login::default());
     collector.artefacts(&target).map(drop).map_err(|e| e.with("device", &device.name))

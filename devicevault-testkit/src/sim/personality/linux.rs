@@ -82,6 +82,7 @@ fn run(facts: &Facts, command: &str) -> Option<Answer> {
         return texts.map(|t| joined(&[&t.concat()]));
     }
     match command {
+        "uname -a" => Some(Answer::text(format!("Linux {} 6.1.0-sim #1 SMP x86_64 GNU/Linux\n", facts.name))),
         "uname -srm" => Some(Answer::text("Linux 6.1.0-sim x86_64\n")),
         "nft list ruleset" => Some(Answer::text(format!(
             "table inet filter {{\n\tchain input {{\n\t\ttype filter hook input priority filter; policy accept;\n\t\tct state established counter packets {} bytes {} accept\n\t}}\n}}\n",

@@ -1,5 +1,11 @@
 //! `devicevault platform`: what is known of vendor operating systems.
 
+mod detect;
+mod device;
+mod draft;
+mod trial;
+mod visit;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -10,6 +16,7 @@ use crate::context::Context;
 use crate::instance::PLATFORMS;
 use crate::ui::escape;
 use crate::ui::table::{Cell, Table, Tone};
+use crate::wiring::visits::{self, Recording, Visits};
 use crate::wiring::{self, PlatformSummary};
 
 /// List, show and check platforms.
@@ -18,7 +25,9 @@ use crate::wiring::{self, PlatformSummary};
 Examples:
   devicevault platform list
   devicevault platform show cisco_ios
-  devicevault platform check my_switch.toml")]
+  devicevault platform check my_switch.toml
+  devicevault platform detect --host 192.0.2.1 --user backup --password-env PW
+  devicevault platform new my_switch --host 192.0.2.1 --user backup --password-env PW")]
 pub(crate) enum PlatformCommand {
     /// List platforms: shipped ones, and those of your own
     List(ListArgs),
@@ -28,6 +37,14 @@ pub(crate) enum PlatformCommand {
     Check(CheckArgs),
     /// Print the format of platform files, for editors or people
     Schema(SchemaArgs),
+    /// Find out which platform a device is of
+    Detect(Box<detect::DetectArgs>),
+    /// Visit a device as a platform says, and tell step by step what happened
+    Test(Box<visit::TestArgs>),
+    /// Record a session with a device, its secrets replaced
+    Record(Box<visit::RecordArgs>),
+    /// Draft a platform file from a device or a recording
+    New(Box<draft::NewArgs>),
 }
 
 /// List platforms.
@@ -57,11 +74,20 @@ pub(crate) struct ShowArgs {
 #[command(after_help = "\
 Examples:
   devicevault platform check my_switch.toml
-  devicevault platform check ~/.local/share/devicevault/platforms/*.toml")]
+  devicevault platform check ~/.local/share/devicevault/platforms/*.toml
+  devicevault platform check my_switch.toml --recording switch.rec.toml    # what would be kept, left out, masked
+
+`devicevault platform record` makes recordings. With --recording, a platform may be given by its name, too.")]
 pub(crate) struct CheckArgs {
     /// The files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Try it on this recorded session
+    #[arg(long, value_name = "FILE")]
+    recording: Option<PathBuf>,
+    /// Show every line that the rules change
+    #[arg(long, requires = "recording")]
+    all_lines: bool,
 }
 
 /// Print the format of platform files: a JSON Schema.
@@ -80,8 +106,12 @@ pub(crate) async fn run(context: &Context, command: PlatformCommand) -> Result<E
     match command {
         PlatformCommand::List(_) => list(context),
         PlatformCommand::Show(args) => show(context, &args),
-        PlatformCommand::Check(args) => check(context, &args),
+        PlatformCommand::Check(args) => Box::pin(check(context, &args)).await,
         PlatformCommand::Schema(args) => schema(context, &args),
+        PlatformCommand::Detect(args) => Box::pin(detect::run(context, *args)).await,
+        PlatformCommand::Test(args) => Box::pin(visit::test(context, *args)).await,
+        PlatformCommand::Record(args) => Box::pin(visit::record(context, *args)).await,
+        PlatformCommand::New(args) => Box::pin(draft::run(context, *args)).await,
     }
 }
 
@@ -150,7 +180,22 @@ fn show(context: &Context, args: &ShowArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn check(context: &Context, args: &CheckArgs) -> Result<Exit> {
+/// Tries each platform on a recording.
+async fn check_on(context: &Context, args: &CheckArgs, recording: &Path) -> Result<Exit> {
+    let recording = Recording::read_file(recording)?;
+    let visits = Visits::new(own_folder(context).as_deref(), None)?;
+    for file in &args.files {
+        let platform = visits.platform(&file.to_string_lossy())?;
+        let (trial, missing) = visits::on_recording(&platform, recording.clone()).await?;
+        trial::Findings { trial: &trial, missing, steps: false, all_lines: args.all_lines }.tell(context)?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn check(context: &Context, args: &CheckArgs) -> Result<Exit> {
+    if let Some(recording) = &args.recording {
+        return check_on(context, args, recording).await;
+    }
     let mut good = Vec::new();
     let mut first_error = None;
     for file in &args.files {
