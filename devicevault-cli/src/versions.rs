@@ -115,7 +115,7 @@ async fn main_artefact(archive: &Archive, versions: &[Backup], names: &BTreeSet<
 }
 
 /// The device as the manifest of its newest version tells of it.
-async fn platform_of(archive: &Archive, versions: &[Backup]) -> Option<Device> {
+pub(crate) async fn platform_of(archive: &Archive, versions: &[Backup]) -> Option<Device> {
     let newest = versions.first()?;
     for copy in &newest.copies {
         if let (Ok(backend), Some(at)) = (archive.backend(&copy.destination), &copy.storage_ref)

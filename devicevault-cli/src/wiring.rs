@@ -377,6 +377,11 @@ pub(crate) fn platform(own: Option<&Path>, name: &str) -> Result<(PlatformSummar
     Ok((PlatformSummary::from(&*p), p.text().to_owned()))
 }
 
+/// What a person does to put back what was taken of a device of this platform, where that is known.
+pub(crate) fn restore_hint(own: Option<&Path>, platform: &str) -> Option<String> {
+    platform_set(own).ok()?.get(platform).ok()?.restore_hint().map(str::to_owned)
+}
+
 /// Checks a platform file.
 ///
 /// # Errors

@@ -124,6 +124,7 @@ async fn a_damaged_copy_is_passed_over_and_told() {
     damage(&person, "offsite");
     let restore = ["restore", "core-sw1", "running-config"];
     let told = person.asks(&[&restore[..], &["--to", "one.cfg"]].concat()).await.good();
+    assert!(told.err.contains("To put it back: ") && told.err.contains("configure replace"), "{told:?}");
     assert!(told.err.contains("the copy at offsite cannot be used") && told.err.contains("from store"), "{told:?}");
     assert_eq!(read(&person, "one.cfg"), good);
     // That destination alone has nothing good.

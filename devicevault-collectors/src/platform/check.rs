@@ -116,6 +116,7 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
         }),
     };
     Ok(Platform {
+        restore_hint: file.restore.hint,
         name: file.name,
         title: file.title,
         aliases: file.aliases,

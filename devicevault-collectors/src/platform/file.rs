@@ -51,6 +51,8 @@ pub(crate) struct PlatformFile {
     #[serde(default)]
     pub(crate) logout: LogoutSection,
     #[serde(default)]
+    pub(crate) restore: RestoreSection,
+    #[serde(default)]
     pub(crate) detect: DetectSection,
     /// What is collected, in this order.
     pub(crate) artefacts: Vec<ArtefactSection>,
@@ -237,6 +239,14 @@ pub(crate) struct EnableSection {
     /// The line that asks for a user name first; what is usual, unless set.
     #[serde(default)]
     pub(crate) username: Option<Expression>,
+}
+
+/// How what was taken is put back. Nothing of it is done by itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RestoreSection {
+    /// What a person does, in a sentence or two: told after `devicevault restore`.
+    pub(crate) hint: Option<String>,
 }
 
 /// How a session is left.

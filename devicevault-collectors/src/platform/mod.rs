@@ -37,6 +37,7 @@ pub enum PlatformSource {
 pub struct Platform {
     pub(crate) name: String,
     pub(crate) title: String,
+    pub(crate) restore_hint: Option<String>,
     pub(crate) aliases: Vec<String>,
     pub(crate) source: PlatformSource,
     pub(crate) text: String,
@@ -169,6 +170,12 @@ impl Platform {
     #[must_use]
     pub fn title(&self) -> &str {
         &self.title
+    }
+
+    /// What a person does to put back what was taken, where the file says it.
+    #[must_use]
+    pub fn restore_hint(&self) -> Option<&str> {
+        self.restore_hint.as_deref()
     }
 
     /// Other names for it.

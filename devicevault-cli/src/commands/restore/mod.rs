@@ -19,7 +19,7 @@ use crate::commands::download::file_name;
 use crate::context::Context;
 use crate::interrupt::cancellable;
 use crate::ui::human;
-use crate::{Exit, files, folder};
+use crate::{Exit, files, folder, versions, wiring};
 
 /// Write what was taken of a device to files, to be put back: an artefact, or all of them as they were at a time.
 ///
@@ -81,6 +81,9 @@ struct Restored {
     passed_over: Vec<String>,
     /// Why it is suspect; empty when it is not.
     suspect: Vec<String>,
+    /// What a person does to put it back, where the platform's file says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    how_to_put_back: Option<String>,
 }
 
 pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
@@ -90,8 +93,10 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
     let folder = if into_folder { Some(args.to.as_path()) } else { args.to.parent() };
     let made = folder.filter(|f| !f.as_os_str().is_empty()).map(NewFolder::make).transpose()?;
     let work = restore(&archive, only.as_deref(), &chosen, &args, into_folder);
-    let restored = cancellable(work).await?;
+    let mut restored = cancellable(work).await?;
     made.into_iter().for_each(NewFolder::keep);
+    let hint = hint(context, &archive, &chosen).await;
+    restored.iter_mut().filter(|r| r.kind == Kind::Text).for_each(|r| r.how_to_put_back.clone_from(&hint));
     for r in &restored {
         tracing::info!(event = "restored", device = %r.device, artefact = %r.artefact, backup = %r.backup,
             view = %r.view, file = %r.file, sha256 = %r.sha256, destination = %r.from);
@@ -113,8 +118,16 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
     }
     if context.ui.is_json() {
         context.ui.json(&restored)?;
+    } else if let Some(hint) = hint.filter(|_| restored.iter().any(|r| r.kind == Kind::Text)) {
+        context.ui.note(&format!("To put it back: {hint}."));
     }
     Ok(Exit::of_parts(restored.len(), chosen.missing.len()))
+}
+
+/// What the device's platform says of putting a configuration back.
+async fn hint(context: &Context, archive: &Archive, chosen: &Chosen) -> Option<String> {
+    let device = versions::platform_of(archive, &chosen.backups).await?;
+    wiring::restore_hint(context.platforms_dir.as_deref(), &device.platform)
 }
 
 /// Where to look, and the destination that alone is meant.
@@ -186,6 +199,7 @@ fn of(b: &Backup, view: View, file: &Path, size: u64, sha256: String, source: fi
         from: source.name,
         passed_over: source.passed_over,
         suspect: b.suspect.clone(),
+        how_to_put_back: None,
     }
 }
 
