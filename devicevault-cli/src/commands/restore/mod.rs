@@ -127,7 +127,7 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
 /// What the device's platform says of putting a configuration back.
 async fn hint(context: &Context, archive: &Archive, chosen: &Chosen) -> Option<String> {
     let device = versions::platform_of(archive, &chosen.backups).await?;
-    wiring::restore_hint(context.platforms_dir.as_deref(), &device.platform)
+    wiring::restore_hint(context.settings.platforms_dir(), &device.platform)
 }
 
 /// Where to look, and the destination that alone is meant.
