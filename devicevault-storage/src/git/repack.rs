@@ -17,7 +17,7 @@ use git2::{ObjectType, Odb, Oid, Repository, Sort};
 
 use super::fault;
 use super::kinship::Kinship;
-use super::layout::{Layout, sync_folder};
+use super::layout::{Layout, make_beneath, sync_folder};
 use super::line::Line;
 use super::objects;
 use super::pack::{self, Pack};
@@ -172,6 +172,7 @@ fn write(layout: &Layout, kinship: Kinship, dead: &HashSet<Oid>, count: usize, g
     let staging = layout.staging();
     let packs = staging.join("pack");
     clear(&staging)?;
+    make_beneath(&staging).map_err(|e| fault::io("merge packs", &staging, e))?;
     let mut reader = Reader::new(layout)?;
     let mut writer = PackWriter::new(&packs, count, Compression::default())?;
     let mut order = Vec::with_capacity(count);
