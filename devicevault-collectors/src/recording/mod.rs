@@ -46,7 +46,7 @@ use devicevault_core::{Device, Login, SecretString, StepLimits, Target};
 pub use disguise::{Disguise, Suspicion};
 pub(crate) use taken::{Parts, last_line};
 
-/// A recorded session. See the [module](self) for its form as a file.
+/// A recorded session, as `devicevault platform record` writes one and `platform check` reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recording {
