@@ -53,7 +53,7 @@ impl Likeness {
 /// let old = Bytes::from(vec![7; 200_000]);
 /// let found = likeness(old.read(None), old.read(None), 200_000).await?;
 /// assert_eq!((found.common, found.share()), (200_000, 1.0));
-/// # devicevault_core::Result::Ok(()) }).unwrap();
+/// # devicevault_core::Result::<()>::Ok(()) }).unwrap();
 /// ```
 pub async fn likeness(old: ByteStream<'_>, new: ByteStream<'_>, expected: u64) -> Result<Likeness> {
     let mean = (expected / CHUNKS).next_power_of_two().clamp(MEAN, LONGEST_MEAN);
