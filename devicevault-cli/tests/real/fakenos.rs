@@ -1,4 +1,4 @@
-//! The platforms that FakeNOS (<https://pypi.org/project/fakenos>) simulates: an SSH server that is not ours, with answers
+//! The platforms that FakeNOS simulates: an SSH server that is not ours, with answers
 //! that are not ours. Most of its platforms know no configuration command: what they say instead is never a success.
 
 use std::process::Command;
