@@ -83,6 +83,24 @@ async fn a_version_whose_file_is_gone_is_not_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn in_a_home_too_a_version_whose_file_is_gone_is_stored_anew() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+    for _ in 0..2 {
+        let file = stored(&person, "home/store", "running-config").pop().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+        assert_eq!(stored(&person, "home/store", "running-config").len(), 1);
+        let found = person.asks(&["verify", "--json"]).await.good().json();
+        assert!(found["bad"].as_array().unwrap().is_empty(), "{found}");
+        let shown = person.asks(&["show", "core-sw1", "--view", "original"]).await.good();
+        let config = String::from_utf8(fleet.devices()[0].config().to_vec()).unwrap();
+        assert!(shown.out.contains(config.trim()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_misspelt_artefact_is_told_before_anything_is_begun() {
     let (fleet, person) = switch().await;
     let told = person.backs_up(&fleet.devices()[0], &["--artefact", "running-confg"]).await.ended(2);

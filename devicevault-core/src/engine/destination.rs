@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::retry::RetryPolicy;
 use crate::clock::Clock;
 use crate::run::Copy;
-use crate::storage::{Entry, StorageBackend, StorageRef, VerifyDepth};
+use crate::storage::{Entry, StorageBackend, StorageRef, Verdict, VerifyDepth};
 use crate::{Body, DestinationId, Error, ErrorKind, Result, View};
 
 /// How a destination is used.
@@ -142,12 +142,18 @@ impl Destination {
         &self.backend
     }
 
-    /// Whether a copy that is recorded can be relied upon. What cannot be looked at now is left to verification.
-    pub(super) async fn still_has(&self, copy: &Copy) -> bool {
-        let Some(at) = copy.storage_ref.as_ref().filter(|_| self.options.look_again) else { return true };
+    /// Looks whether a copy that is recorded can be relied upon. What cannot be looked at now is left to verification.
+    ///
+    /// # Errors
+    /// `NotFound` or `Corrupt`: it cannot.
+    pub(super) async fn look_at(&self, copy: &Copy) -> Result<()> {
+        let Some(at) = copy.storage_ref.as_ref().filter(|_| self.options.look_again) else { return Ok(()) };
+        let found = |kind, why: String| Err(Error::new(kind, "look at copy", why).with("destination", &self.id));
         match self.backend.verify(at, None, VerifyDepth::Size).await {
-            Ok(verdict) => verdict.is_good(),
-            Err(e) => e.kind() != ErrorKind::NotFound,
+            Ok(Verdict::Missing) => found(ErrorKind::NotFound, "it is not there".to_owned()),
+            Ok(Verdict::Damaged(what)) => found(ErrorKind::Corrupt, what.join("; ")),
+            Err(e) if e.kind() == ErrorKind::NotFound => Err(e.with("destination", &self.id)),
+            _ => Ok(()),
         }
     }
 

@@ -14,7 +14,7 @@ use super::intake::{Collected, Intake, wanted_views};
 use super::places::Place;
 use super::seat::Seat;
 use super::{Inner, Job, parking};
-use crate::catalog::Latest;
+use crate::catalog::{CopyKey, Latest};
 use crate::collector::{Note, NoteLevel};
 use crate::manifest::{Manifest, ManifestSeed, Source, Transform};
 use crate::run::{
@@ -161,8 +161,14 @@ async fn artefact(
             continue;
         }
         match known.and_then(|b| b.copies.iter().find(|c| is_good_at(c, destination))) {
-            Some(copy) if destination.still_has(copy).await => extended.push((destination, copy)),
-            _ => missing.push(destination),
+            Some(copy) => match destination.look_at(copy).await {
+                Ok(()) => extended.push((destination, copy)),
+                Err(gone) => {
+                    tell_gone(engine, run, backup, destination, &gone).await?;
+                    missing.push(destination);
+                }
+            },
+            None => missing.push(destination),
         }
     }
 
@@ -206,6 +212,18 @@ async fn artefact(
         outcomes.push(Outcome::Extended { backup, destinations, seen: now });
     }
     Ok((result, outcomes))
+}
+
+/// Records that a copy is not what the catalog believes, so that nobody relies on it, whatever becomes of this run.
+async fn tell_gone(engine: &Inner, run: &Run, backup: BackupId, at: &Destination, gone: &Error) -> Result<()> {
+    tracing::warn!(event = "copy_gone", task_id = %run.start.task_id, task_identifier = %run.start.task_identifier,
+        device = %run.start.device_name, stage = "storing", storage_backend = %at.id(), error = %gone.to_record().message);
+    let key = CopyKey { backup, destination: at.id().clone() };
+    match engine.catalog.verified(&key, Err(gone.to_record())).await {
+        // The record went as well, meanwhile.
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        told => told,
+    }
 }
 
 /// When a new version was taken: now, and in any case after the one before. A clock that stood wrong for an hour would

@@ -11,7 +11,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use devicevault_core::spool::{ParkId, ParkedLine};
@@ -244,7 +244,7 @@ pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|f| f.sync_all()).map_err(|e| of_io("flush spool", folder, e))
 }
 
-/// Makes a folder that its owner alone can enter. One that others can enter is not trusted with what is to come.
+/// Makes a folder that its owner alone can enter. One that is there and that others could enter is closed to them.
 fn make_folder(path: &Path, there: bool) -> Result<()> {
     let failed = |e| of_io("make spool", path, e);
     match DirBuilder::new().mode(0o700).create(path) {
@@ -256,6 +256,9 @@ fn make_folder(path: &Path, there: bool) -> Result<()> {
     }
     let kind = fs::symlink_metadata(path).map_err(failed)?;
     if kind.is_dir() {
+        if kind.permissions().mode() & 0o077 != 0 {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+        }
         return Ok(());
     }
     Err(Error::new(ErrorKind::Conflict, "make spool", "something that is no folder has its place")

@@ -65,6 +65,21 @@ async fn bodies_come_back_are_private_and_go_with_their_last_handle() {
 }
 
 #[tokio::test]
+async fn a_folder_that_others_could_enter_is_closed_to_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("spool");
+    std::fs::create_dir_all(root.join("parked")).unwrap();
+    for folder in [root.clone(), root.join("parked")] {
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let _spool = spool(dir.path(), SpoolOptions::default()).await;
+    for folder in [root.clone(), root.join("parked")] {
+        assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}
+
+#[tokio::test]
 async fn what_is_parked_outlives_its_process_and_what_is_not_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let first = spool(folder.path(), SpoolOptions::default()).await;

@@ -54,7 +54,7 @@ struct Candidate<'a> {
 pub(super) async fn run(context: &Context, args: DetectArgs) -> Result<Exit> {
     let found = match (&args.host, &args.recording) {
         (Some(host), _) => {
-            let target = args.device.target(host, AUTO).await?;
+            let target = args.device.target(context, host, AUTO).await?;
             device::visits(context)?.detect(&target).await?
         }
         (None, Some(file)) => visits::recognise(own_folder(context).as_deref(), Recording::read_file(file)?).await?,

@@ -37,13 +37,18 @@ impl HostArgs {
     ///
     /// # Errors
     /// `Config` for a value that cannot be, or a secret that is not to be had.
-    pub(crate) async fn target(&self, host: &str, platform: &str) -> Result<Target> {
+    pub(crate) async fn target(&self, context: &Context, host: &str, platform: &str) -> Result<Target> {
         let name = adhoc::name_of(host, self.fields.port);
         let mut device = Device::new(DeviceId(name.clone()), &name, host, platform);
         self.fields.apply(&mut device)?;
         check_texts(&device)?;
         wiring::check_options(&device)?;
-        let mut secrets = Secrets::default();
+        // A credential is the home's; who names none needs no home.
+        let shared = std::iter::once(&device.login).chain(device.jump.iter().map(|hop| &hop.login));
+        let mut secrets = match shared.into_iter().any(|login| login.credential.is_some()) {
+            true => Secrets::of(&context.instance().await?).await?,
+            false => Secrets::default(),
+        };
         secrets.ask(std::slice::from_ref(&device))?;
         let login = secrets.login(&device).await?;
         let mut limits = StepLimits::default();

@@ -56,7 +56,7 @@ pub(super) async fn run(context: &Context, args: NewArgs) -> Result<Exit> {
     };
     let (draft, trial, missing) = match (&args.host, &args.recording) {
         (Some(host), _) => {
-            let target = args.device.target(host, AUTO).await?;
+            let target = args.device.target(context, host, AUTO).await?;
             let visits = device::visits(context)?;
             let draft = visits.draft(&args.name, like.as_deref(), &target).await?;
             let trial = visits.trial(&draft.platform, &target).await?;

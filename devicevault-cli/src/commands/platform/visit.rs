@@ -67,7 +67,7 @@ pub(crate) struct RecordArgs {
 }
 
 pub(super) async fn test(context: &Context, args: TestArgs) -> Result<Exit> {
-    let (visits, target) = (device::visits(context)?, args.device.target(&args.host, &args.platform).await?);
+    let (visits, target) = (device::visits(context)?, args.device.target(context, &args.host, &args.platform).await?);
     let name = name_of(context, &visits, &args.platform, &target).await?;
     let platform = visits.platform(&name)?;
     let trial = visits.trial(&platform, &target).await?;
@@ -86,7 +86,7 @@ pub(super) async fn record(context: &Context, args: RecordArgs) -> Result<Exit> 
         return Err(Error::new(ErrorKind::AlreadyExists, "write recording", "the file is there already")
             .with("file", args.to.display()));
     }
-    let (visits, target) = (device::visits(context)?, args.device.target(&args.host, &args.platform).await?);
+    let (visits, target) = (device::visits(context)?, args.device.target(context, &args.host, &args.platform).await?);
     let name = name_of(context, &visits, &args.platform, &target).await?;
     let platform = visits.platform(&name)?;
     let trial = visits.trial(&platform, &target).await?;

@@ -23,11 +23,12 @@ impl Shell {
             }
             return None;
         };
-        match timeout(GOODBYE.min(self.limits.inactivity), self.leave(&command)).await {
+        let mut heard = false;
+        match timeout(GOODBYE.min(self.limits.inactivity), self.leave(&command, &mut heard)).await {
             Ok(true) => None,
             // A device that stands at its prompt shows what is typed there. One that does not was in the middle of its
             // answer.
-            Err(_) if self.is_unheard() => {
+            Err(_) if !heard && self.is_unheard() => {
                 self.stray = true;
                 Some(format!("the device did not react to '{command}'"))
             }
@@ -41,16 +42,17 @@ impl Shell {
     }
 
     /// Until the device closes the session: that is what is wanted, so that it is no error in any step. `false`: it did
-    /// not.
-    async fn leave(&mut self, command: &str) -> bool {
+    /// not. `heard`: it has shown the command at least once.
+    async fn leave(&mut self, command: &str, heard: &mut bool) -> bool {
         const MOST_LEVELS: usize = 4;
         for _ in 0..MOST_LEVELS {
             let first = self.stray;
             if let Err(e) = self.start(command, Answer::new(command, &self.prompt, self.rules.echo)).await {
-                let unheard = e.kind() == ErrorKind::Timeout && self.is_unheard();
+                let unheard = !*heard && e.kind() == ErrorKind::Timeout && self.is_unheard();
                 self.stray |= first || unheard || self.answer.as_ref().is_some_and(Answer::stray);
                 return true;
             }
+            *heard = true;
             loop {
                 let current = self.screen.current();
                 if let Some(question) = self.rules.logout_questions.iter().find(|q| q.expect.is_match(&current)) {
