@@ -46,7 +46,11 @@ impl Workspace {
         let args = ["metadata", "--format-version", "1", "--all-features", "--locked"];
         let text = command::output_of(command::cargo(&args))?;
         let answer: Value = serde_json::from_str(&text).map_err(|e| format!("cargo metadata: {e}"))?;
-        Self::read(&answer).ok_or_else(|| "cargo metadata: its answer has another form than expected".to_owned())
+        let mut all = Self::read(&answer)
+            .ok_or_else(|| "cargo metadata: its answer has another form than expected".to_owned())?;
+        let built = built()?;
+        all.packages.retain(|p| built.contains(&p.title()));
+        Ok(all)
     }
 
     fn read(answer: &Value) -> Option<Self> {
@@ -88,6 +92,24 @@ impl Workspace {
     }
 }
 
+/// What a build takes, on whatever system. The resolution in the metadata is that of the lock file, which also holds what
+/// a weak feature (`name?/feature`) of a stranger would switch on if something else used the crate.
+fn built() -> Result<BTreeSet<String>, String> {
+    let args = ["tree", "--workspace", "--edges", "normal,build,dev", "--prefix", "none"];
+    let mut tree = command::cargo(&args);
+    tree.args(["--format", "{p}", "--target", "all", "--all-features", "--locked"]);
+    Ok(titles(&command::output_of(tree)?))
+}
+
+/// Of lines such as `name v1.2.3 (proc-macro)`, names and versions.
+fn titles(tree: &str) -> BTreeSet<String> {
+    let title = |line: &str| {
+        let (name, rest) = line.split_once(" v")?;
+        Some(format!("{name} {}", rest.split(' ').next()?))
+    };
+    tree.lines().filter_map(title).collect()
+}
+
 fn package(p: &Value, member: bool) -> Option<Package> {
     let mut needs = BTreeSet::new();
     let mut needs_in_tests = BTreeSet::new();
@@ -110,4 +132,15 @@ fn package(p: &Value, member: bool) -> Option<Package> {
         needs,
         needs_in_tests,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_tells_names_and_versions() {
+        let found = titles("serde v1.0.2\nserde_derive v1.0.2 (proc-macro) (*)\n\nours v0.1.0 (/some/where)\n");
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["ours 0.1.0", "serde 1.0.2", "serde_derive 1.0.2"]);
+    }
 }
