@@ -115,10 +115,16 @@ impl<'a> Conversation<'a> {
     pub(crate) fn doubt(&self) -> Option<&'static str> {
         match &self.channel {
             Current::Shell(shell) => shell.doubt(),
-            Current::Exec(command) => match command.as_ref()?.end.as_ref()?.status {
-                Some(0) => None,
-                Some(_) => Some("the device says that the command failed, and it did answer"),
-                None => Some("the device ended the command without saying how: the answer may be cut off"),
+            Current::Exec(command) => match command.as_ref()?.end.as_ref()? {
+                // Where the status can be relied upon, it says what to think of warnings.
+                end if end.status == Some(0) && (self.platform.check_status || end.errors.trim_ascii().is_empty()) => {
+                    None
+                }
+                RunEnd { status: Some(0), .. } => Some("the device wrote an error beside the answer"),
+                RunEnd { status: Some(_), .. } => Some("the device says that the command failed, and it did answer"),
+                RunEnd { status: None, .. } => {
+                    Some("the device ended the command without saying how: the answer may be cut off")
+                }
             },
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use devicevault_core::text::{BlockRule, LineRule, SecretRule, SuspectRules, TextRules};
 use devicevault_core::{ArtifactInfo, Error, ErrorKind, Result, check_artefact_name};
-use regex::bytes::{Regex, RegexSetBuilder};
+use regex::bytes::{Regex, RegexBuilder, RegexSetBuilder};
 
 use super::file::{
     ArtefactSection, BlockSection, CommandSection, Confirm, DetectSection, EnableSection, Expression, LineSection,
@@ -212,6 +212,9 @@ fn artefact(at: &str, section: ArtefactSection, shared: &TextRules) -> Result<Ar
     rules.volatile_blocks.extend(section.volatile_blocks.into_iter().map(block));
     let mut suspect = SuspectRules::default();
     suspect.failure.clone_from(&shared.suspect.failure);
+    if !section.commands.iter().any(|c| c.0.run.contains("log")) {
+        suspect.failure.extend(log_lines()?);
+    }
     suspect.end_marker = section.end_marker.as_ref().map(|e| e.0.clone());
     rules.suspect = suspect;
     let mut info = ArtifactInfo::text(&section.name)
@@ -225,6 +228,20 @@ fn artefact(at: &str, section: ArtefactSection, shared: &TextRules) -> Result<Ar
     let own = own.map(|(i, c)| command(&format!("{at}.commands.{i}"), c.0)).collect::<Result<_, Fault>>();
     let commands = own.map_err(|e| e.with("artefact", &section.name))?;
     Ok(ArtefactRules { info, commands, end_marker: section.end_marker.map(|e| e.0) })
+}
+
+/// Lines that a device's log writes onto the terminal, in the middle of whatever stands there: with a time, and the
+/// message's name as those that follow Cisco (`%LINK-3-UPDOWN:`) and Huawei (`%%01IFNET/4/LINK_STATE`) write it.
+fn log_lines() -> Result<Vec<Regex>, Fault> {
+    const LIKE_CISCO: &str =
+        r#"^[^!"'%]{0,80}\d\d:\d\d:\d\d[^"'%]{0,80}%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)?-[0-7]-[A-Z0-9_]+ ?:"#;
+    const LIKE_HUAWEI: &str =
+        r#"^[#%]?[A-Z][a-z]{2} +\d+ [\d:.,+\- ]*\d\d:\d\d:\d\d[^"'%]{0,80}(?:%%\d\d)?[A-Z][A-Z0-9_]*/\d/[A-Za-z0-9_]+"#;
+    let one = |pattern| {
+        let built = RegexBuilder::new(pattern).unicode(false).build();
+        built.map_err(|e| wrong("failure", "the rule for log lines is no expression").because(e))
+    };
+    [LIKE_CISCO, LIKE_HUAWEI].into_iter().map(one).collect()
 }
 
 /// Most lines concern no rule: one automaton, compiled with the same flag as the rules, says so in one pass.

@@ -44,7 +44,7 @@ impl SuspectCheck {
             why.push(format!("the end marker is missing; the last line is '{}'", shown(&self.last)));
         }
         if let Some(line) = self.failure {
-            why.push(format!("it holds an error message of the device: '{line}'"));
+            why.push(format!("it holds a message of the device that is no part of it: '{line}'"));
         }
         why
     }

@@ -46,6 +46,9 @@ pub(crate) struct Screen {
     mistaken_pagers: u64,
     /// Pagers that were answered, and then neither erased nor written over: the line ended behind them.
     ended_pagers: u64,
+    /// A letter of the line was written over by something else than itself or a blank.
+    overprinted: bool,
+    overprinted_lines: u64,
     /// What was written on the line, where that is wanted.
     drawn: Option<Vec<u8>>,
 }
@@ -115,6 +118,7 @@ impl Screen {
         self.line.clear();
         self.cursor = 0;
         self.redrawn += 1;
+        self.overprinted = false;
     }
 
     /// How many lines were answered as pagers and turned out to be text.
@@ -125,6 +129,12 @@ impl Screen {
     /// How many lines were answered as pagers, taken away, and may have been text: the device did not.
     pub(crate) fn ended_pagers(&self) -> u64 {
         self.ended_pagers
+    }
+
+    /// How many lines ended of which letters had been written over: on paper both would stand there, and which of them
+    /// the device meant is a guess. Counters and dials that turn in their place are not among them.
+    pub(crate) fn overprinted_lines(&self) -> u64 {
+        self.overprinted_lines
     }
 
     /// The text from `start` to the end of the current line is a pager that has been answered.
@@ -247,6 +257,8 @@ impl Screen {
         } else {
             let here = character(self.line.get(self.cursor..).unwrap_or_default());
             let byte = if byte == b' ' && (here > 0 || self.erasing) { ERASED } else { byte };
+            let was = self.line.get(self.cursor).copied().unwrap_or(ERASED);
+            self.overprinted |= byte != ERASED && byte != was && (was.is_ascii_alphabetic() || here > 1);
             match here {
                 0 => self.line.push(byte),
                 1 => {
@@ -297,10 +309,12 @@ impl Screen {
         self.erasing = false;
         let end = self.line.iter().rposition(|b| *b != ERASED).map_or(0, |last| last + 1);
         self.line.truncate(end);
+        // What is typed is redrawn as it comes.
+        self.overprinted_lines += u64::from(std::mem::take(&mut self.overprinted) && self.drawn.is_none());
+        let pager_ended = std::mem::take(&mut self.pager_gone);
+        self.ended_pagers += u64::from(pager_ended);
         // A pager on a line of its own is no line of the text.
-        if std::mem::take(&mut self.pager_gone) && self.line.is_empty() {
-            self.ended_pagers += 1;
-        } else {
+        if !(pager_ended && self.line.is_empty()) {
             show(&mut self.line);
             if let Some(drawn) = &self.drawn {
                 rows.drawn(drawn);
@@ -364,6 +378,7 @@ impl Screen {
         let at = self.cursor;
         self.move_to(at);
         self.pager_gone = false;
+        self.overprinted &= which == 0;
         match which {
             0 => self.line.truncate(self.cursor),
             1 => {

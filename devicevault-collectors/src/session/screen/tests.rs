@@ -230,3 +230,34 @@ proptest! {
         prop_assert_eq!(paper.0, want);
     }
 }
+
+#[test]
+fn text_that_is_written_over_is_counted_and_what_turns_in_its_place_is_not() {
+    for (sent, lines) in [
+        ("left\rRIGHT\r\n", 1),
+        (" description a word\rthat wraps\r\nend\r\n", 1),
+        ("abc\x1b[2Dxy\n", 1),
+        ("é\rab\n", 1),
+        ("10%\r20%\r100%\r\n", 0),
+        ("|\x08/\x08-\x08\\\x08 \r\n", 0),
+        ("same\rsame\r\n", 0),
+        ("gone\r    \rtext\r\n", 0),
+        ("gone\x1b[2K\rtext\r\n", 0),
+        ("ab\r\r\ncd\n\ref\r\n", 0),
+    ] {
+        let (mut screen, mut paper) = (Screen::default(), Paper::default());
+        screen.feed(sent.as_bytes(), &mut paper);
+        assert_eq!(screen.overprinted_lines(), lines, "{sent:?}");
+    }
+}
+
+#[test]
+fn a_pager_that_nobody_erased_is_in_doubt_behind_text_too() {
+    for end in ["\r\n", "\n"] {
+        let (mut screen, mut paper) = (Screen::default(), Paper::default());
+        screen.feed(b" description foo --More--", &mut paper);
+        screen.answered_pager(17);
+        screen.feed(end.as_bytes(), &mut paper);
+        assert_eq!((screen.ended_pagers(), paper.0.as_slice()), (1, b" description foo \n".as_slice()));
+    }
+}

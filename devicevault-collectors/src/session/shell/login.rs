@@ -51,6 +51,7 @@ impl Shell {
             doubts: Doubts::default(),
             mistaken_pagers: 0,
             ended_pagers: 0,
+            overprinted_lines: 0,
             garbled: 0,
             stray: false,
             late_prompts: 0,

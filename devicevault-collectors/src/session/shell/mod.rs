@@ -35,6 +35,7 @@ pub(crate) struct Shell {
     doubts: Doubts,
     mistaken_pagers: u64,
     ended_pagers: u64,
+    overprinted_lines: u64,
     garbled: u64,
     stray: bool,
     /// Prompts that may still come, for empty lines that were typed and perhaps not answered.
@@ -63,6 +64,7 @@ impl Shell {
         self.doubts = Doubts::default();
         self.mistaken_pagers = self.screen.mistaken_pagers();
         self.ended_pagers = self.screen.ended_pagers();
+        self.overprinted_lines = self.screen.overprinted_lines();
         self.garbled = self.screen.garbled();
         self.answer = Some(answer.after_prompts(self.late_prompts).typed_at(self.screen.redrawn()));
         self.heard = Instant::now();
@@ -114,6 +116,9 @@ impl Shell {
         }
         if !self.rules.pager_ends_line && self.screen.ended_pagers() > self.ended_pagers {
             return Some("the device ended a line that looks like a pager without erasing it; it may have been text");
+        }
+        if self.screen.overprinted_lines() > self.overprinted_lines {
+            return Some("the device wrote over text in a line; part of the line may be lost");
         }
         let garbled = self.screen.garbled() > self.garbled;
         let garbled = garbled.then_some("a control sequence of the device has no end");
