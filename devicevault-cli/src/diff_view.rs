@@ -68,7 +68,7 @@ fn two_columns(diff: &Diff<'_>, old: &str, new: &str, width: usize, paint: Paint
     for hunk in &diff.hunks {
         let heading = hunk.heading.iter().map(|h| escape::line(h)).collect::<Vec<_>>().join(" / ");
         let position = format!("{} {heading}", hunk.position());
-        row(('@', position.trim_start_matches("@@ ").trim_end()), (' ', ""), (Some(Style::Hint), None));
+        row((' ', position.trim_end()), (' ', ""), (Some(Style::Hint), None));
         for (left, right) in hunk.side_by_side() {
             let shown = |l: Option<DiffLine<'_>>| l.map(|l| tabs(&escape::line(l.text))).unwrap_or_default();
             let mark = |l: Option<DiffLine<'_>>| match l.map(|l| l.change) {

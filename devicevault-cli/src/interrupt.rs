@@ -1,8 +1,9 @@
-//! Ctrl-C and SIGTERM: the first cancels, the second kills.
+//! Ctrl-C, SIGTERM and a terminal that goes away: the first cancels, the second kills.
 
 use std::future::Future;
 
 use devicevault_core::{Error, ErrorKind, Result};
+use futures::FutureExt as _;
 
 use crate::Exit;
 
@@ -29,15 +30,22 @@ fn kill() {
 #[cfg(unix)]
 async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        }
-        Err(_) => drop(tokio::signal::ctrl_c().await),
-    }
+    let kinds = [Some(SignalKind::terminate()), (!is_hangup_ignored()).then(SignalKind::hangup)];
+    let mut listening: Vec<_> = kinds.into_iter().flatten().filter_map(|kind| signal(kind).ok()).collect();
+    let ended = listening.iter_mut().map(|signal| signal.recv().boxed());
+    let ended = futures::future::select_all(ended.chain([tokio::signal::ctrl_c().map(|_| Some(())).boxed()]));
+    ended.await;
+}
+
+/// Who was started by `nohup` is to outlive its terminal: listening to the signal would undo that.
+#[cfg(unix)]
+fn is_hangup_ignored() -> bool {
+    static IGNORED: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+        mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).is_some_and(|m| m & 1 == 1)
+    });
+    *IGNORED
 }
 
 #[cfg(not(unix))]

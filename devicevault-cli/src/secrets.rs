@@ -9,6 +9,7 @@ use std::time::Duration;
 use devicevault_core::{
     AgentAccess, Device, Error, ErrorKind, ExposeSecret as _, Hop, Login, LoginRef, Result, SecretRef, SecretString,
 };
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -248,22 +249,44 @@ async fn file(path: &str) -> std::io::Result<String> {
 
 /// Runs a command by the shell. What it writes to standard error goes to the user, who may have to answer it.
 async fn run(command: &str) -> std::io::Result<String> {
-    let mut child = tokio::process::Command::new("sh")
-        .args(["-c", command])
-        .stdin(Stdio::inherit())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true)
-        .spawn()?;
+    let mut program = tokio::process::Command::new("sh");
+    program.args(["-c", command]).stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    // What it starts ends with it. At a terminal it stays in the group that may read from there, and that Ctrl-C ends.
+    let apart = !std::io::stdin().is_terminal();
+    if apart {
+        program.process_group(0);
+    }
+    let mut child = program.kill_on_drop(true).spawn()?;
+    let group = child.id().filter(|_| apart).and_then(|id| Pid::from_raw(id.cast_signed()));
+    let running = Group(group);
     let out = child.stdout.take().ok_or_else(|| std::io::Error::other("it has no output"))?;
     let both = async {
         let text = bounded(out).await?;
         let status = child.wait().await?;
+        running.ended();
         if status.success() { Ok(text) } else { Err(std::io::Error::other(format!("it ended with {status}"))) }
     };
     tokio::time::timeout(COMMAND_TIME, both)
         .await
         .unwrap_or_else(|_| Err(std::io::Error::other(format!("it took longer than {} s", COMMAND_TIME.as_secs()))))
+}
+
+/// A command and all that it has started. Dropping it ends them.
+struct Group(Option<Pid>);
+
+impl Group {
+    /// It has ended by itself; its number may be another's soon.
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
 }
 
 async fn bounded(from: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<String> {

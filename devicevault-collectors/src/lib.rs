@@ -29,6 +29,7 @@ mod escape;
 pub mod files;
 pub mod options;
 mod platform;
+mod reading;
 mod recording;
 mod refusal;
 mod session;

@@ -35,6 +35,7 @@ pub struct Shell {
     farewell: Farewell,
     first: Option<Bytes>,
     ended: bool,
+    aside: u64,
 }
 
 impl Shell {
@@ -64,7 +65,7 @@ impl Shell {
                 Some(_) => {}
             }
         }
-        Ok(Self { read, write, farewell, first, ended: false })
+        Ok(Self { read, write, farewell, first, ended: false, aside: 0 })
     }
 
     /// The next bytes; `None` when the device closed the shell.
@@ -82,7 +83,11 @@ impl Shell {
                 return Ok(None);
             }
             match self.read.wait().await {
-                Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => return Ok(Some(data)),
+                Some(ChannelMsg::Data { data }) => return Ok(Some(data)),
+                Some(ChannelMsg::ExtendedData { data, .. }) => {
+                    self.aside += data.len() as u64;
+                    return Ok(Some(data));
+                }
                 Some(ChannelMsg::Eof | ChannelMsg::Close) => self.ended = true,
                 Some(_) => {}
                 None => {
@@ -90,6 +95,13 @@ impl Shell {
                 }
             }
         }
+    }
+
+    /// How many of the bytes so far came as standard error (RFC 4254, section 5.2), which a terminal does not tell
+    /// apart: servers that have one send none.
+    #[must_use]
+    pub fn aside(&self) -> u64 {
+        self.aside
     }
 
     /// What has arrived already; `None` when that is nothing.

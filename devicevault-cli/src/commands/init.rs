@@ -1,5 +1,6 @@
 //! `devicevault init`
 
+use std::fs::TryLockError;
 use std::path::Path;
 
 use clap::Args;
@@ -56,6 +57,14 @@ pub(crate) async fn make(context: &Context, home: &Path, destinations: &[Destina
             .with("folder", home.display())
             .hint("name another folder by --home DIR, or use what is there"))
     };
+    files::make_private_folder(home)?;
+    let failed = |e| files::failed(&e, "lock home", "it cannot be locked", home);
+    let folder = std::fs::File::open(home).map_err(failed)?;
+    match folder.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return refuse("another program is setting it up at this moment"),
+        Err(TryLockError::Error(e)) => return Err(failed(e)),
+    }
     if Instance::exists(home) {
         return refuse("there is a home in this folder already");
     }

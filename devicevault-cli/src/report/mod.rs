@@ -51,6 +51,11 @@ fn exit(round: &RoundOutcome) -> Exit {
     let state = |o: &DeviceOutcome| o.run.as_ref().map_or(RunState::Failed, |r| r.state);
     let good = round.devices.iter().filter(|o| state(o).is_good()).count();
     let partial = round.devices.iter().filter(|o| state(o) == RunState::Partial).count();
+    // Where no device could even be called, the arguments or the configuration are to blame, and nothing was begun.
+    let unbegun = |o: &DeviceOutcome| o.run.as_ref().is_err_and(|e| e.kind() == ErrorKind::Config);
+    if !round.devices.is_empty() && round.devices.iter().all(unbegun) {
+        return Exit::Usage;
+    }
     Exit::of_parts(good + partial, round.devices.len() - good)
 }
 

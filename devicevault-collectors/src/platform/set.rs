@@ -105,7 +105,7 @@ impl PlatformSet {
         if meta.len() > MOST {
             return Err(unreadable("it is larger than 1 MiB"));
         }
-        let text = std::fs::read_to_string(path).map_err(|e| unreadable("it cannot be read as text").because(e))?;
+        let text = crate::reading::text(path, MOST).map_err(|e| unreadable("it cannot be read as text").because(e))?;
         Platform::parse(&text, &PlatformSource::File(path.to_owned()))
     }
 

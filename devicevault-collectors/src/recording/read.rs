@@ -100,7 +100,7 @@ impl Recording {
         if meta.len() > MOST {
             return Err(unreadable("it is larger than 64 MiB"));
         }
-        let text = std::fs::read_to_string(path).map_err(|e| unreadable("it cannot be read as text").because(e))?;
+        let text = crate::reading::text(path, MOST).map_err(|e| unreadable("it cannot be read as text").because(e))?;
         Self::parse(&text).map_err(|e| e.with("file", path.display()))
     }
 }

@@ -117,6 +117,11 @@ pub trait Terminal: Debug + Send {
     /// # Errors
     /// `Incomplete` when the connection broke.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
+
+    /// How many of the bytes so far came beside the session, as standard error.
+    fn aside(&self) -> u64 {
+        0
+    }
 }
 
 /// A command that runs on a device.

@@ -243,6 +243,10 @@ impl Terminal for SshTerminal {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.0.write(bytes).await.map_err(core_error)
     }
+
+    fn aside(&self) -> u64 {
+        self.0.aside()
+    }
 }
 
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use devicevault_core::Result;
 
 use super::fields::{self, FieldArgs};
 use crate::context::Context;
+use crate::ui::escape;
 use crate::{Exit, recognition};
 
 /// Add a device.
@@ -48,7 +49,8 @@ pub(crate) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
     if context.ui.is_json() {
         context.ui.json(&device)?;
     } else {
-        context.ui.note(&format!("added {}; back it up with `devicevault backup {0}`", device.name));
+        let name = escape::text(&device.name);
+        context.ui.note(&format!("added {name}; back it up with `devicevault backup {name}`"));
     }
     Ok(Exit::Done)
 }

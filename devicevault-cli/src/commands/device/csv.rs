@@ -83,6 +83,7 @@ pub(super) struct Fault {
 /// # Errors
 /// The first line is not a header that makes sense, or the file cannot be read at all.
 pub(super) fn read(from: impl Read) -> Result<(Vec<Line>, Vec<Fault>)> {
+    let from = Bounded { from, left: MOST_BYTES };
     let mut reader = ReaderBuilder::new().trim(Trim::All).flexible(true).from_reader(from);
     let columns = columns(reader.headers().map_err(unreadable)?)?;
     let (mut lines, mut faults) = (Vec::new(), Vec::new());
@@ -103,6 +104,26 @@ pub(super) fn read(from: impl Read) -> Result<(Vec<Line>, Vec<Fault>)> {
             }
             Err(e) => return Err(unreadable(e)),
         }
+    }
+}
+
+/// More than the longest lines of all devices that one instance is made for.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Fails where there is more than `left`.
+struct Bounded<R> {
+    from: R,
+    left: usize,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.from.read(out)?;
+        let Some(left) = self.left.checked_sub(read) else {
+            return Err(std::io::Error::other(format!("it is longer than {} MiB", MOST_BYTES >> 20)));
+        };
+        self.left = left;
+        Ok(read)
     }
 }
 

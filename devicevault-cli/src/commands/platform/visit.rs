@@ -142,7 +142,7 @@ pub(super) fn keep(
         }
         if !asked_and_agreed()? {
             return Err(Error::new(
-                ErrorKind::Cancelled,
+                ErrorKind::Conflict,
                 "write recording",
                 "something that looks like a secret remains",
             )

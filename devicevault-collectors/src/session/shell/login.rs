@@ -52,6 +52,7 @@ impl Shell {
             mistaken_pagers: 0,
             ended_pagers: 0,
             overprinted_lines: 0,
+            aside: 0,
             garbled: 0,
             stray: false,
             late_prompts: 0,

@@ -36,6 +36,7 @@ pub(crate) struct Shell {
     mistaken_pagers: u64,
     ended_pagers: u64,
     overprinted_lines: u64,
+    aside: u64,
     garbled: u64,
     stray: bool,
     /// Prompts that may still come, for empty lines that were typed and perhaps not answered.
@@ -65,6 +66,7 @@ impl Shell {
         self.mistaken_pagers = self.screen.mistaken_pagers();
         self.ended_pagers = self.screen.ended_pagers();
         self.overprinted_lines = self.screen.overprinted_lines();
+        self.aside = self.terminal.aside();
         self.garbled = self.screen.garbled();
         self.answer = Some(answer.after_prompts(self.late_prompts).typed_at(self.screen.redrawn()));
         self.heard = Instant::now();
@@ -119,6 +121,9 @@ impl Shell {
         }
         if self.screen.overprinted_lines() > self.overprinted_lines {
             return Some("the device wrote over text in a line; part of the line may be lost");
+        }
+        if self.terminal.aside() > self.aside {
+            return Some("the device wrote an error into the answer");
         }
         let garbled = self.screen.garbled() > self.garbled;
         let garbled = garbled.then_some("a control sequence of the device has no end");
@@ -286,8 +291,19 @@ impl Shell {
         Error::new(kind, "run command", message).with("command", &self.command)
     }
 
+    /// The last line, for errors: of an answer only what looks like a prompt or a question, and never what may hold a
+    /// secret of the configuration.
     fn shown_line(&self) -> String {
-        shown(&self.screen.current(), 80)
+        const SECRET: [&str; 8] = ["pass", "secret", "key", "communit", "psk", "token", "auth", "credential"];
+        let line = self.screen.current();
+        let asks =
+            matches!(line.trim_ascii_end().last(), Some(b'?' | b']' | b')' | b':' | b'>' | b'#' | b'$' | b'%' | b'-'));
+        let lower = line.to_ascii_lowercase();
+        let tells = SECRET.iter().any(|word| memchr::memmem::find(&lower, word.as_bytes()).is_some());
+        if self.answer.is_some() && (!asks || tells) {
+            return format!("{} bytes of its answer", line.len());
+        }
+        shown(&line, 80)
     }
 }
 

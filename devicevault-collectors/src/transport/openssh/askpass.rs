@@ -1,7 +1,7 @@
 //! Passwords for the program: never among its arguments or in its environment, but handed over on a socket that only
 //! this user can reach, once each.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,13 +13,24 @@ use devicevault_core::{ExposeSecret as _, Login, SecretString};
 pub(super) struct Folder {
     path: PathBuf,
     sockets: AtomicU32,
+    /// Held as long as this value lives: whoever finds the lock free finds a folder whose process was killed.
+    _lock: File,
 }
+
+const LOCK: &str = "lock";
 
 /// A prompt is not longer.
 const MOST: usize = 4096;
 
 impl Folder {
+    /// Makes one, and removes those of processes that were killed: there may be a key in them.
     pub(super) fn new(parent: &Path) -> io::Result<Self> {
+        let made = Self::make(parent)?;
+        sweep(parent, &made.path);
+        Ok(made)
+    }
+
+    fn make(parent: &Path) -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         const MOST_TRIES: u32 = 100;
         for _ in 0..MOST_TRIES {
@@ -29,7 +40,11 @@ impl Folder {
             #[cfg(unix)]
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
             match builder.create(&path) {
-                Ok(()) => return Ok(Self { path, sockets: AtomicU32::new(0) }),
+                Ok(()) => {
+                    let lock = File::create_new(path.join(LOCK))?;
+                    lock.lock()?;
+                    return Ok(Self { path, sockets: AtomicU32::new(0), _lock: lock });
+                }
                 // Somebody else's, or of a process that was killed.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(e),
@@ -93,6 +108,30 @@ impl Drop for Folder {
     }
 }
 
+/// Removes the folders of this user that nobody holds any more. One that cannot be removed is not this call's trouble.
+fn sweep(parent: &Path, own: &Path) {
+    #[cfg(unix)]
+    let same_owner = |path: &Path| {
+        use std::os::unix::fs::MetadataExt as _;
+        let of = |p: &Path| std::fs::symlink_metadata(p).ok().filter(std::fs::Metadata::is_dir).map(|m| m.uid());
+        of(path).is_some_and(|owner| of(own) == Some(owner))
+    };
+    #[cfg(not(unix))]
+    let same_owner = |_: &Path| false;
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let numbers = name.to_str().and_then(|n| n.strip_prefix("dv-")).and_then(|n| n.split_once('-'));
+        let ours = numbers.is_some_and(|(pid, n)| [pid, n].iter().all(|s| s.parse::<u32>().is_ok()));
+        let path = entry.path();
+        if !ours || path == own || !same_owner(&path) {
+            continue;
+        }
+        if File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok()) {
+            let _ = std::fs::remove_dir_all(&path);
+        }
+    }
+}
+
 /// The secret that a prompt asks for, if it was not told yet.
 fn answer(
     prompt: &str,
@@ -136,6 +175,27 @@ pub fn answer_from(_: &Path, _: &str) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_of_killed_processes_go_and_those_of_running_ones_stay() {
+        let parent = tempfile::tempdir().unwrap();
+        let held = Folder::new(parent.path()).unwrap();
+        let key = held.write("key", "text").unwrap();
+        let left = parent.path().join("dv-1-0");
+        for (folder, lock) in
+            [(left.clone(), true), (parent.path().join("dv-2-0"), false), (parent.path().join("dv-x"), true)]
+        {
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("key"), "text").unwrap();
+            if lock {
+                std::fs::write(folder.join(LOCK), "").unwrap();
+            }
+        }
+        drop(Folder::new(parent.path()).unwrap());
+        assert!(key.exists() && !left.exists());
+        // Not begun yet, and not ours.
+        assert!(parent.path().join("dv-2-0").exists() && parent.path().join("dv-x").exists());
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn each_secret_is_told_once_and_to_this_user_alone() {

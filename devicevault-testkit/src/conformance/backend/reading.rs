@@ -137,7 +137,7 @@ pub(super) async fn stat(stage: &Stage<'_>) -> Checked {
     m.extension = "conf".to_owned();
     m.instance = "instance-1".to_owned();
     m.transforms = vec![Transform::LineEnds, Transform::Volatile, Transform::Masked];
-    m.suspect = vec!["the end marker is missing; the last line is 'x'".to_owned(), "under half".to_owned()];
+    m.suspect = vec!["the end marker is missing; the text ends at line 9".to_owned(), "under half".to_owned()];
     m.metadata =
         [("ticket", "CHG-1"), ("", "empty key"), ("multi\nline", "a: b\r\n\r\nc"), ("long", &"x".repeat(3000))]
             .into_iter()
