@@ -124,7 +124,7 @@ mod tests {
         let diff = Diff::new(old, new, &DiffOptions::default());
         insta::assert_snapshot!(two_columns(&diff, "old", "new", 60, Paint::plain()), @r"
           old                        │   new
-        @ -1,4 +1,3 @@               │
+          @@ -1,4 +1,3 @@            │
           interface Gi1              │   interface Gi1
         -  description up            │ +  description a much longer
                                      │    text\u{1b}[2J

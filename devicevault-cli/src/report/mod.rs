@@ -52,7 +52,10 @@ fn exit(round: &RoundOutcome) -> Exit {
     let good = round.devices.iter().filter(|o| state(o).is_good()).count();
     let partial = round.devices.iter().filter(|o| state(o) == RunState::Partial).count();
     // Where no device could even be called, the arguments or the configuration are to blame, and nothing was begun.
-    let unbegun = |o: &DeviceOutcome| o.run.as_ref().is_err_and(|e| e.kind() == ErrorKind::Config);
+    let unbegun = |o: &DeviceOutcome| match &o.run {
+        Ok(run) => run.artefacts.is_empty() && run.error.as_ref().is_some_and(|e| e.kind == ErrorKind::Config),
+        Err(e) => e.kind() == ErrorKind::Config,
+    };
     if !round.devices.is_empty() && round.devices.iter().all(unbegun) {
         return Exit::Usage;
     }
