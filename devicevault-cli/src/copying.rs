@@ -25,7 +25,7 @@ use serde::Serialize;
 use crate::instance::Instance;
 use crate::ui::Ui;
 use crate::ui::progress::counter;
-use crate::views;
+use crate::{views, wiring};
 
 /// Devices whose versions are copied at a time.
 const DEVICES_AT_ONCE: usize = 8;
@@ -142,7 +142,7 @@ impl Plan {
         let later = newest.get(&(backup.device.clone(), backup.artefact.clone()));
         if has(to, view) {
             self.left.there += 1;
-        } else if backup.kind == Kind::Binary && to.view != View::Original {
+        } else if backup.kind == Kind::Binary && !wiring::takes_binaries(to) {
             self.left.no_binaries += 1;
         } else if later.is_some_and(|at| *at > (backup.first_seen, backup.id)) {
             self.left.too_old += 1;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use devicevault_core::engine::{Destination, DestinationOptions, RetryPolicy};
+use devicevault_core::engine::{Destination, RetryPolicy};
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::storage::{Health, Probe};
 use devicevault_core::{Clock, Error, ErrorKind, Result, StorageBackend};
@@ -12,6 +12,7 @@ use futures::{StreamExt as _, stream};
 use crate::context::Context;
 use crate::instance::OpenDestination;
 use crate::unready::UnreadyBackend;
+use crate::wiring;
 
 /// What is to be tried again only after this long holds no run up: it waits in the spool.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,7 +53,7 @@ fn ready(config: DestinationConfig, backend: Result<Arc<dyn StorageBackend>>, cl
         Ok(backend) => (backend, retry, None),
         Err(e) => (UnreadyBackend::new(e.clone()), RetryPolicy::never(), Some(e)),
     };
-    let options = DestinationOptions::default().with_view(config.view).with_retry(retry).with_look_again(true);
+    let options = wiring::queue_options(&config).with_retry(retry).with_look_again(true);
     let destination = Destination::new(config.id.clone(), backend, options, clock.clone());
     Ready { config, destination, error }
 }

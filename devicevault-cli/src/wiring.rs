@@ -1,6 +1,7 @@
 //! The one place where concrete collectors, stores and catalogs are named.
 
 mod credentials;
+mod git;
 mod host_keys;
 pub(crate) mod keys;
 mod reach;
@@ -22,7 +23,6 @@ use devicevault_core::{
 use devicevault_ssh::{HostKeyPolicy, KnownHostsFile, Profile};
 use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
 use devicevault_storage::codec::Compression;
-use devicevault_storage::git::{GitBackend, GitOptions};
 use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
 use devicevault_storage::seal::Key;
@@ -31,6 +31,7 @@ use devicevault_testkit::sim::{Fleet, SimDevice};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::credentials::{open_secret, put_secrets};
+pub(crate) use self::git::{queue_options, takes_binaries};
 pub(crate) use self::host_keys::{HostKeys, Server, server, servers};
 pub(crate) use self::reach::{clear_text_warning, set_proxy_command, set_source_address, set_transport};
 use crate::app::{App, BackendSettings};
@@ -48,7 +49,7 @@ pub(crate) struct Store {
 
 /// The backends that the program ships.
 pub(crate) fn register_backends(app: App) -> App {
-    app.backend(PLAIN, open_plain).backend(GIT, open_git)
+    app.backend(PLAIN, open_plain).backend(GIT, git::open)
 }
 
 /// What a new destination of a kind keeps and is set to, unless told otherwise. Of kinds of plugins nothing is known:
@@ -138,23 +139,6 @@ fn compression(name: &str) -> Result<Compression> {
             .with("compression", name.escape_debug())
             .hint("it is none, zstd or gzip")
     })
-}
-
-async fn open_git(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> {
-    only(&settings.config, &["path", "branch"])?;
-    let options = &settings.config.options;
-    let mut git = GitOptions::default();
-    if let Some(branch) = options.get("branch") {
-        git = git.with_branch(branch);
-    }
-    let path = settings.path()?;
-    // An empty folder is where a share is mounted that is not: nothing is filled underneath.
-    if !settings.set_up && !path.join("HEAD").is_file() {
-        return Err(Error::new(ErrorKind::Unavailable, "open destination", "the repository is not there")
-            .with("path", path.display())
-            .hint("mount the share that holds it"));
-    }
-    Ok(Arc::new(GitBackend::open(path, git, settings.clock.clone()).await?))
 }
 
 /// The file, beneath its destination's folder, that holds a copy; `None` for a destination without files.

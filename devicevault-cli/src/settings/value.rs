@@ -105,20 +105,14 @@ impl Text for Length {
     }
 }
 
-const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-
 impl Text for Size {
     fn read(text: &str) -> Result<Self, String> {
         let wrong = || "it is no size: write a number of bytes, or 512 MiB, 16 GiB".to_owned();
-        let text = text.trim();
-        let unit = UNITS.iter().find_map(|(name, factor)| Some((text.strip_suffix(name)?, *factor)));
-        let (number, factor) = unit.unwrap_or((text, 1));
-        let number: u64 = number.trim().parse().map_err(|_| wrong())?;
-        number.checked_mul(factor).map(Self).ok_or_else(wrong)
+        human::parse_size(text).map(Self).ok_or_else(wrong)
     }
 
     fn show(&self) -> String {
-        let unit = UNITS.iter().find(|(_, factor)| self.0 > 0 && self.0.is_multiple_of(*factor));
+        let unit = human::SIZE_UNITS.iter().find(|(_, factor)| self.0 > 0 && self.0.is_multiple_of(*factor));
         unit.map_or_else(|| self.0.to_string(), |(name, factor)| format!("{} {name}", self.0 / factor))
     }
 }

@@ -9,7 +9,7 @@ use super::retry::RetryPolicy;
 use crate::clock::Clock;
 use crate::run::Copy;
 use crate::storage::{Entry, StorageBackend, StorageRef, Verdict, VerifyDepth};
-use crate::{Body, DestinationId, Error, ErrorKind, Result, View};
+use crate::{Body, DestinationId, Error, ErrorKind, Kind, Result, View};
 
 /// How a destination is used.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub struct DestinationOptions {
     pub at_a_time: usize,
     /// How often storing is tried.
     pub retry: RetryPolicy,
+    /// Whether it takes binaries, where it keeps originals.
+    pub binaries: bool,
     /// Look whether a copy is there, by its size, before it is relied upon once more; one that somebody removed or cut
     /// off is stored anew. For destinations where a look is cheap.
     pub look_again: bool,
@@ -39,6 +41,7 @@ impl Default for DestinationOptions {
             max_wait: Duration::from_millis(5),
             at_a_time: 1,
             retry: RetryPolicy::default(),
+            binaries: true,
             look_again: false,
         }
     }
@@ -63,6 +66,13 @@ impl DestinationOptions {
     #[must_use]
     pub fn with_max_batch(mut self, entries: usize) -> Self {
         self.max_batch = entries;
+        self
+    }
+
+    /// Sets whether it takes binaries.
+    #[must_use]
+    pub fn with_binaries(mut self, binaries: bool) -> Self {
+        self.binaries = binaries;
         self
     }
 
@@ -134,6 +144,12 @@ impl Destination {
     #[must_use]
     pub fn view(&self) -> View {
         self.options.view
+    }
+
+    /// Whether it keeps artefacts of this kind. Of a binary there is no view but the original.
+    #[must_use]
+    pub fn takes(&self, kind: Kind) -> bool {
+        kind == Kind::Text || (self.options.view == View::Original && self.options.binaries)
     }
 
     /// The backend behind it.

@@ -156,8 +156,7 @@ async fn artefact(
 
     let (mut extended, mut missing) = (Vec::new(), Vec::new());
     for destination in &job.destinations {
-        let binary = it.info.kind == Kind::Binary && destination.view() != View::Original;
-        if binary || !job.goes_to(&it.info.name, destination.id()) {
+        if !destination.takes(it.info.kind) || !job.goes_to(&it.info.name, destination.id()) {
             continue;
         }
         match known.and_then(|b| b.copies.iter().find(|c| is_good_at(c, destination))) {

@@ -191,7 +191,14 @@ impl StorageBackend for GitBackend {
                 Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Verdict::Missing),
                 other => other?,
             }
-            verify::verify(&store.layout, &repo, &version, expect.as_ref(), depth)
+            let verdict = verify::verify(&store.layout, &repo, &version, expect.as_ref(), depth)?;
+            if verdict.is_good() && !store.is_reachable(&repo, &version)? {
+                return Ok(Verdict::Damaged(vec![format!(
+                    "branch {} no longer leads to commit {}: it was moved back or rewritten, and `git gc` will remove it",
+                    version.branch, version.commit
+                )]));
+            }
+            Ok(verdict)
         })
         .await
     }

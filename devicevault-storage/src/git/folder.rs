@@ -7,7 +7,7 @@ use git2::{Oid, Repository};
 
 use super::fresh::Fresh;
 use super::objects;
-use super::tree::Tree;
+use super::tree::{Item, Tree};
 
 /// Part of the tree that is being changed; folders are read when something in them is touched.
 #[derive(Debug, Default)]
@@ -72,6 +72,45 @@ impl Folder {
                 self.id = None;
                 Ok(())
             }
+        }
+    }
+
+    /// Takes a file or a folder away, and the folders that it leaves empty. What is not there stays so.
+    pub(super) fn remove(&mut self, repo: &Repository, path: &[&str]) -> Result<()> {
+        match path {
+            [] => {}
+            [name] => {
+                self.tree.remove(name);
+                self.inner.remove(*name);
+                self.id = None;
+            }
+            [folder, rest @ ..] => {
+                if self.tree.get(folder).is_none_or(|i| !i.is_folder()) {
+                    return Ok(());
+                }
+                let inner = self.enter(repo, folder)?;
+                inner.remove(repo, rest)?;
+                if inner.tree.is_empty() {
+                    self.inner.remove(*folder);
+                    self.tree.remove(folder);
+                }
+                self.id = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files right in a folder.
+    pub(super) fn files(&mut self, repo: &Repository, path: &[&str]) -> Result<Vec<(String, Oid)>> {
+        match path {
+            [] => {
+                let name = |i: &Item| String::from_utf8(i.name.clone()).ok();
+                Ok(self.tree.items().iter().filter(|i| i.is_blob()).filter_map(|i| Some((name(i)?, i.id))).collect())
+            }
+            [folder, rest @ ..] => match self.tree.get(folder) {
+                Some(item) if item.is_folder() => self.enter(repo, folder)?.files(repo, rest),
+                _ => Ok(Vec::new()),
+            },
         }
     }
 

@@ -23,6 +23,8 @@ const MAX_DEPTH: u32 = 32;
 pub(super) struct Fresh {
     objects: Vec<Object>,
     known: HashSet<Oid>,
+    /// How many of them are in the repository, unreadable.
+    replaced: usize,
     /// The newest tree of each path, and how many deltas it stands on.
     trees: HashMap<String, (Oid, Vec<u8>, u32)>,
 }
@@ -49,6 +51,23 @@ impl Fresh {
             self.objects.push(Object { id, kind, content: Content::Whole(data) });
         }
         Ok(id)
+    }
+
+    /// Adds an object that the repository has and cannot read.
+    pub(super) fn replace(&mut self, kind: ObjectType, data: impl Into<Bytes>) -> Result<()> {
+        self.add(kind, data)?;
+        self.replaced += 1;
+        Ok(())
+    }
+
+    /// How many objects take the place of unreadable ones.
+    pub(super) fn replaced(&self) -> usize {
+        self.replaced
+    }
+
+    /// Whether this object is among them.
+    pub(super) fn has(&self, id: &Oid) -> bool {
+        self.known.contains(id)
     }
 
     /// Adds the tree of this path. From one commit to the next it differs by one line: so does what is written.

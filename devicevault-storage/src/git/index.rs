@@ -16,10 +16,12 @@ use devicevault_core::{DeviceId, Digest, Manifest, Result};
 use git2::Oid;
 
 use super::fault;
+use super::path::TreePath;
 
-/// Bytes of a record on disk: entry, device, time, size (8 each), commit (20), zeros (4), check (8).
+/// Bytes of a record on disk: entry, device, time, size (8 each), commit (20), folder (4), check (8).
 const RECORD: usize = 64;
-const MAGIC: &[u8; RECORD] = b"DeviceVault index of a Git branch, format 1; safe to delete.\n\0\0\0";
+/// A log of another format is no log: it is made again.
+const MAGIC: &[u8; RECORD] = b"DeviceVault index of a Git branch, format 2; safe to delete.\n\0\0\0";
 const NONE: u32 = u32::MAX;
 
 /// One backup, or a commit without any (`entry` and `device` are zero).
@@ -35,6 +37,8 @@ pub(super) struct Record {
     pub(super) size: u64,
     /// The commit that holds it.
     pub(super) commit: Oid,
+    /// Hash of the folder that it stands in.
+    pub(super) folder: u32,
 }
 
 impl Record {
@@ -46,12 +50,13 @@ impl Record {
             taken: m.taken_at.as_microsecond(),
             size: m.size,
             commit,
+            folder: folder_key(TreePath::of(m).folder()),
         }
     }
 
     /// The record of a commit that holds no backup.
     pub(super) fn foreign(commit: Oid) -> Self {
-        Self { entry: 0, device: 0, taken: 0, size: 0, commit }
+        Self { entry: 0, device: 0, taken: 0, size: 0, commit, folder: 0 }
     }
 
     pub(super) fn is_backup(&self) -> bool {
@@ -66,7 +71,7 @@ impl Record {
             &self.taken.to_le_bytes(),
             &self.size.to_le_bytes(),
             self.commit.as_bytes(),
-            &[0; 4],
+            &self.folder.to_le_bytes(),
         ]
         .concat();
         let check = check(&fields);
@@ -89,6 +94,7 @@ impl Record {
             taken: number(16)?.cast_signed(),
             size: number(24)?,
             commit: Oid::from_bytes(fields.get(32..52)?).ok()?,
+            folder: u32::from_le_bytes(fields.get(52..56)?.try_into().ok()?),
         })
     }
 }
@@ -113,6 +119,12 @@ pub(super) fn entry_key(id: &EntryId) -> u64 {
 /// What a device is found by.
 pub(super) fn device_key(device: &DeviceId) -> u64 {
     first_eight(&Digest::of(device.as_str().as_bytes()))
+}
+
+/// What a folder of the tree is found by.
+pub(super) fn folder_key(folder: &str) -> u32 {
+    let Digest([a, b, c, d, ..]) = Digest::of(folder.as_bytes());
+    u32::from_le_bytes([a, b, c, d]).max(1)
 }
 
 /// The records of a branch, oldest first.
@@ -231,8 +243,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn record() -> impl Strategy<Value = Record> {
-        (1u64..50, 0u64..4, any::<i64>(), any::<u64>(), any::<[u8; 20]>()).prop_map(
-            |(entry, device, taken, size, commit)| Record {
+        (1u64..50, 0u64..4, any::<i64>(), any::<u64>(), any::<[u8; 20]>(), any::<u32>()).prop_map(
+            |(entry, device, taken, size, commit, folder)| Record {
+                folder,
                 entry,
                 device,
                 taken,
@@ -302,7 +315,7 @@ mod tests {
         let (a, b) = (DeviceId::from("a"), DeviceId::from("b"));
         for i in 0..10u64 {
             let device = device_key(if i % 3 == 0 { &a } else { &b });
-            index.push(Record { entry: i + 1, device, taken: 0, size: i, commit: Oid::ZERO_SHA1 });
+            index.push(Record { entry: i + 1, device, taken: 0, size: i, commit: Oid::ZERO_SHA1, folder: 1 });
             index.push(Record::foreign(Oid::ZERO_SHA1));
         }
         assert_eq!(index.of_device(&a).map(|r| r.size).collect::<Vec<_>>(), [9, 6, 3, 0]);

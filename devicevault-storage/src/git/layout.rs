@@ -133,6 +133,11 @@ impl Layout {
         self.own().join("staging")
     }
 
+    /// Where damaged packs are kept of which something is lost.
+    pub(super) fn damaged(&self) -> PathBuf {
+        self.own().join("damaged")
+    }
+
     /// The branch's next value, before it becomes Git's own lock.
     pub(super) fn staged_ref(&self) -> PathBuf {
         self.own().join("ref.new")

@@ -45,6 +45,11 @@ pub(super) fn write(entries: &[(&Entry, &TreePath)]) -> Result<String> {
     Ok(out)
 }
 
+/// The message of a commit that moves the files of a device: no backup.
+pub(super) fn moved(device: &str, from: &str, to: &str) -> String {
+    format!("{}\n", subject(&format!("{device}: moved from {from} to {to}")))
+}
+
 /// A summary as one line of harmless text.
 fn subject(summary: &str) -> String {
     let line: String = summary.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

@@ -56,7 +56,9 @@ mod layout;
 mod line;
 mod listing;
 mod lock;
+mod mend;
 mod message;
+mod moves;
 mod objects;
 mod options;
 mod pack;
@@ -65,6 +67,7 @@ mod path;
 mod repack;
 mod store;
 mod tree;
+mod unpack;
 mod verify;
 mod write;
 

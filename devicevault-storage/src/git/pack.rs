@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use devicevault_core::{Error, ErrorKind, Result};
 use git2::Oid;
+use sha1::{Digest as _, Sha1};
 
 use super::fault;
 use super::layout::Layout;
@@ -106,6 +107,57 @@ fn parse(bytes: &[u8]) -> Option<Vec<Oid>> {
     names.chunks(20).map(|name| Oid::from_bytes(name).ok()).collect()
 }
 
+/// The objects in a pack and where each begins.
+pub(super) fn places(pack: &Path) -> Result<Vec<(Oid, u64)>> {
+    let index = pack.with_extension("idx");
+    let bytes = fs::read(&index).map_err(|e| fault::io("read pack index", &index, e))?;
+    let ids = parse(&bytes).ok_or_else(|| broken(&index))?;
+    let offsets = offsets(&bytes, ids.len()).ok_or_else(|| broken(&index))?;
+    Ok(ids.into_iter().zip(offsets).collect())
+}
+
+/// Behind the names stand as many check values (4 bytes each), then as many places: of 4 bytes, or, with the top bit
+/// set, the number of one of 8 bytes in the table behind.
+fn offsets(bytes: &[u8], count: usize) -> Option<Vec<u64>> {
+    let table = (INDEX_HEAD as usize).checked_add(count.checked_mul(24)?)?;
+    let large = table.checked_add(count.checked_mul(4)?)?;
+    let places = bytes.get(table..large)?.chunks(4).map(|at| at.try_into().map(u32::from_be_bytes));
+    let wide = |n: usize| {
+        let at = large.checked_add(n.checked_mul(8)?)?;
+        Some(u64::from_be_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
+    };
+    let resolve = |at: u32| if at < 1 << 31 { Some(u64::from(at)) } else { wide((at & !(1 << 31)) as usize) };
+    places.map(|at| resolve(at.ok()?)).collect()
+}
+
+/// Whether a pack and its index are, to the last byte, what was written: both end in their hash, and the index knows the
+/// pack's.
+pub(super) fn is_intact(pack: &Pack) -> bool {
+    let read = || -> Option<bool> {
+        let index = fs::read(pack.path.with_extension("idx")).ok()?;
+        let (body, own) = index.split_at_checked(index.len().checked_sub(20)?)?;
+        let (_, of_pack) = body.split_at_checked(body.len().checked_sub(20)?)?;
+        if Sha1::digest(body).as_slice() != own {
+            return Some(false);
+        }
+        let mut file = fs::File::open(&pack.path).ok()?;
+        let length = file.metadata().ok()?.len().checked_sub(20)?;
+        let mut hash = Sha1::new();
+        let mut part = vec![0; 256 << 10];
+        let mut rest = length;
+        while rest > 0 {
+            let most = part.len().min(usize::try_from(rest).unwrap_or(usize::MAX));
+            let n = file.read(part.get_mut(..most)?).ok().filter(|n| *n > 0)?;
+            hash.update(part.get(..n)?);
+            rest -= n as u64;
+        }
+        let mut end = [0; 20];
+        file.read_exact(&mut end).ok()?;
+        Some(hash.finalize().as_slice() == end && end == of_pack)
+    };
+    read().unwrap_or(false)
+}
+
 /// Whether a pack's head and length agree with its index: what can be told without reading it.
 pub(super) fn plausible(pack: &Pack) -> bool {
     let read = || -> std::io::Result<bool> {
@@ -187,6 +239,7 @@ mod tests {
             let got = parse(&bytes);
             prop_assert_eq!(got.is_some(), keep_magic && tail.len() / 20 >= count as usize);
             prop_assert!(parse(&tail).is_none() || tail.starts_with(&INDEX_MAGIC));
+            let _ = (offsets(&bytes, count as usize), offsets(&tail, tail.len()));
         }
     }
 }

@@ -28,6 +28,11 @@ impl TreePath {
         Self(path)
     }
 
+    /// The device's folder: all but the file's name.
+    pub(super) fn folder(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+
     /// The path as Git shows it.
     pub(super) fn as_str(&self) -> &str {
         &self.0

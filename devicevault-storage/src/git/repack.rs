@@ -192,20 +192,22 @@ fn write(layout: &Layout, kinship: Kinship, dead: &HashSet<Oid>, count: usize, g
     }
     let staged = writer.finish()?;
     read_through(&staging, &order, go_on)?;
+    put_in_place(layout, &staged)
+}
 
-    let operation = "merge packs";
-    let name = staged.file_name().unwrap_or_default();
-    let new = layout.packs().join(name);
+/// Makes a pack that was written aside one of the repository's.
+pub(super) fn put_in_place(layout: &Layout, staged: &Path) -> Result<PathBuf> {
+    let new = layout.packs().join(staged.file_name().unwrap_or_default());
     for extension in ["pack", "idx"] {
         let (from, to) = (staged.with_extension(extension), new.with_extension(extension));
-        fs::rename(&from, &to).map_err(|e| fault::io(operation, &to, e))?;
+        fs::rename(&from, &to).map_err(|e| fault::io("place pack", &to, e))?;
     }
     sync_folder(&layout.packs())?;
     Ok(new)
 }
 
 /// Reads every object of a pack that stands alone: libgit2 compares each with its id.
-fn read_through(staging: &Path, ids: &[Oid], go_on: GoOn<'_>) -> Result<()> {
+pub(super) fn read_through(staging: &Path, ids: &[Oid], go_on: GoOn<'_>) -> Result<()> {
     let failed = |e| fault::git("read merged pack", e).with("path", staging.display());
     let path = staging.to_str().ok_or_else(|| {
         Error::new(ErrorKind::Config, "read merged pack", "the path is not UTF-8").with("path", staging.display())
@@ -228,7 +230,7 @@ fn read_through(staging: &Path, ids: &[Oid], go_on: GoOn<'_>) -> Result<()> {
     Ok(())
 }
 
-fn clear(folder: &Path) -> Result<()> {
+pub(super) fn clear(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(e) if e.kind() != Io::NotFound => Err(fault::io("merge packs", folder, e)),
         _ => Ok(()),
@@ -310,7 +312,7 @@ pub(super) fn clear_leftovers(layout: &Layout, now: SystemTime) -> Result<(usize
 }
 
 /// The index goes first: a pack without one is not looked for, an index without its pack is an error to some.
-fn remove_pack(layout: &Layout, pack: &Pack) -> Result<()> {
+pub(super) fn remove_pack(layout: &Layout, pack: &Pack) -> Result<()> {
     // It lists this pack too, and is made anew by who uses it.
     remove(&layout.packs().join("multi-pack-index"))?;
     for extension in ["idx", "rev", "bitmap", "pack"] {
@@ -319,7 +321,7 @@ fn remove_pack(layout: &Layout, pack: &Pack) -> Result<()> {
     Ok(())
 }
 
-fn remove(path: &Path) -> Result<()> {
+pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != Io::NotFound => Err(fault::io("remove file", path, e)),
         _ => Ok(()),

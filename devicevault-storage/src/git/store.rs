@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use devicevault_core::storage::{Budget, Report, Usage, UsageFilter};
+use devicevault_core::storage::{Budget, EntryId, Report, Usage, UsageFilter};
 use devicevault_core::{Clock, Error, ErrorKind, Result};
 use git2::Repository;
 
@@ -17,7 +17,7 @@ use super::options::GitOptions;
 use super::path::Version;
 use super::repack::{self, Selection};
 use super::write::{self, Checked, Head, Target};
-use super::{branch, history, pack};
+use super::{branch, fault, history, mend, pack, verify};
 
 /// Stores between two looks at how many packs there are.
 const STORES_BETWEEN_MERGES: u32 = 8;
@@ -73,8 +73,49 @@ impl Store {
             let target = Target { layout: &self.layout, options: &self.options, repo, now: self.clock.now() };
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-            target.store(self.loaded(&mut index), &mut head, batch)
+            let stored = target.store(self.loaded(&mut index), &mut head, batch)?;
+            if stored.damaged > 0 {
+                self.mend_now();
+            }
+            Ok(stored.verdicts)
         })
+    }
+
+    /// Replaces what is damaged, unless somebody is at the packs already: then they are looked at by `maintain`.
+    fn mend_now(&self) {
+        let mend = || -> Result<()> {
+            let Ok(_alone) = self.repacking.try_lock() else { return Ok(()) };
+            let Some(_lock) = FileLock::try_acquire(&self.layout.repack_lock())? else { return Ok(()) };
+            if let Some(mended) = mend::mend(&self.layout)? {
+                tracing::warn!(?mended, "damaged packs were replaced");
+            }
+            Ok(())
+        };
+        // What was stored is stored.
+        if let Err(e) = mend() {
+            tracing::warn!(error = %e, "damaged packs could not be replaced");
+        }
+    }
+
+    /// Whether the branch leads to a version. What cannot be told now counts as yes: damage is told by who meets it.
+    pub(super) fn is_reachable(&self, repo: &Repository, at: &Version) -> Result<bool> {
+        let told = if at.branch == self.options.branch {
+            verify::manifest(repo, at).and_then(|m| {
+                let id = EntryId { run: m.run, artefact: m.artefact.clone(), view: m.view };
+                self.indexed(repo, |index| index.stored(&m.source.device, &id).contains(&at.commit))
+            })
+        } else {
+            // Another branch than is written now has no index.
+            branch::tip(repo, &format!("refs/heads/{}", at.branch)).and_then(|tip| match tip {
+                Some(tip) if tip == at.commit => Ok(true),
+                Some(tip) => repo.graph_descendant_of(tip, at.commit).map_err(|e| fault::git("walk history", e)),
+                None => Ok(false),
+            })
+        };
+        match told {
+            Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => Ok(true),
+            told => told,
+        }
     }
 
     /// Refuses a reference to a branch that the repository has not. The branch may be another one than is written now:
@@ -149,6 +190,9 @@ impl Store {
                 report.bytes_freed += bytes;
             }
         }
+        if !self.maintain_damage(&mut report)? {
+            return Ok(report);
+        }
         let selection = Selection::everything(&self.layout)?;
         if selection.is_empty() {
             return Ok(report);
@@ -174,6 +218,32 @@ impl Store {
         }
         self.handles.close();
         Ok(report)
+    }
+
+    /// Replaces what is damaged. `false`: something is lost, so that packs cannot be merged.
+    fn maintain_damage(&self, report: &mut Report) -> Result<bool> {
+        if let Some(m) = mend::mend(&self.layout)? {
+            self.handles.close();
+            report.done.push(format!(
+                "replaced {} damaged packs and {} damaged loose objects: {} objects were saved, {} are lost",
+                m.packs,
+                m.loose,
+                m.saved,
+                m.lost.len()
+            ));
+            let names = self.handles.with(&self.layout, 4096, |repo| {
+                self.indexed(repo, |index| mend::names(repo, index, &m.lost)).or_else(|_| Ok(Vec::new()))
+            })?;
+            report.done.extend(names);
+        }
+        let kept = mend::kept(&self.layout);
+        report.done.extend(kept.iter().map(|p| {
+            format!(
+                "{}: a damaged pack of which something is lost; remove it when nobody wants to look into it",
+                p.display()
+            )
+        }));
+        Ok(kept.is_empty())
     }
 
     pub(super) fn usage(&self, filter: &UsageFilter) -> Result<Usage> {

@@ -65,6 +65,11 @@ impl Tree {
         out
     }
 
+    /// Whether there is nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// Its lines.
     pub(super) fn items(&self) -> &[Item] {
         &self.items
@@ -104,6 +109,11 @@ impl Tree {
     /// Sets a folder.
     pub(super) fn set_folder(&mut self, name: &str, id: Oid) -> Result<()> {
         self.set(name, FOLDER, id)
+    }
+
+    /// Takes a line away, if it is there.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.items.retain(|i| i.name != name.as_bytes());
     }
 
     /// A file never takes the place of a folder, nor a folder that of a file: that would take a device's history out

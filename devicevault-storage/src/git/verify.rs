@@ -1,5 +1,7 @@
 //! Whether a version is what was stored, and where exactly it is not.
 
+use std::collections::HashSet;
+
 use devicevault_core::storage::{Verdict, VerifyDepth};
 use devicevault_core::{Digest, Error, ErrorKind, Manifest, Result};
 use git2::{Commit, Oid, Repository};
@@ -49,6 +51,18 @@ pub(super) fn blob(repo: &Repository, at: &Version) -> Result<Oid> {
         }
     }
     Err(absent(at))
+}
+
+/// The first of these objects on the way from a tree to a file.
+pub(super) fn first_lost(repo: &Repository, tree: Oid, path: &str, lost: &HashSet<Oid>) -> Option<Oid> {
+    let mut at = tree;
+    for part in path.split('/') {
+        if lost.contains(&at) {
+            return Some(at);
+        }
+        at = objects::tree(repo, at).ok()?.get(part)?.id;
+    }
+    lost.contains(&at).then_some(at)
 }
 
 /// Compares a version with its manifest, and with what the catalog thinks of it. `repo` was opened for this: one that

@@ -1,6 +1,6 @@
 //! From a batch of entries to commits: objects, one pack, one move of the branch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use devicevault_core::{Digest, Entry, Error, ErrorKind, Result, StorageRef, Timestamp};
@@ -14,8 +14,11 @@ use super::history;
 use super::index::{Index, Record};
 use super::layout::Layout;
 use super::message;
+use super::moves;
+use super::objects;
 use super::options::{CommitPer, GitOptions};
 use super::path::{TreePath, Version};
+use super::verify;
 
 /// How often a batch is built again because another program moved the branch meanwhile.
 const REBASES: u32 = 5;
@@ -40,37 +43,54 @@ pub(super) struct Target<'a> {
 /// What became of an entry, and its place in the batch.
 pub(super) type Verdict = (usize, Result<StorageRef>);
 
+/// What storing a batch did.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) verdicts: Vec<Verdict>,
+    /// Objects that were written again because those of the repository cannot be read.
+    pub(super) damaged: usize,
+}
+
 impl Target<'_> {
     /// Stores a batch. The caller holds the writers' lock; `index` and `head` are brought up to date.
     ///
     /// # Errors
     /// What concerns the batch as a whole: then nothing of it is stored.
-    pub(super) fn store(&self, index: &mut Index, head: &mut Head, batch: &[Checked]) -> Result<Vec<Verdict>> {
+    pub(super) fn store(&self, index: &mut Index, head: &mut Head, batch: &[Checked]) -> Result<Stored> {
         let refname = self.options.refname();
         for _ in 0..REBASES {
             let tip = branch::tip(self.repo, &refname)?;
             history::catch_up(self.layout, index, tip)?;
             let mut verdicts = Vec::new();
             let mut new = Vec::new();
+            let mut fresh = Fresh::default();
             for one in batch {
                 match self.stored_before(index, one)? {
-                    Some(at) => verdicts.push((one.slot, Ok(at))),
+                    Some(at) => {
+                        self.replace_damaged(&at, one, &mut fresh)?;
+                        verdicts.push((one.slot, Ok(at)));
+                    }
                     None => new.push(one),
                 }
             }
-            let mut fresh = Fresh::default();
             let mut chain = Chain {
                 target: self,
+                index,
                 fresh: &mut fresh,
                 root: head.take(tip).map_or_else(|| Folder::root(self.repo, tip), Ok)?,
                 tip,
                 records: Vec::new(),
+                folders: HashMap::new(),
             };
             chain.commit_all(&new, &mut verdicts)?;
             let Chain { root, tip: end, records, .. } = chain;
+            let damaged = fresh.replaced();
             let Some(end) = end.filter(|end| Some(*end) != tip) else {
+                if damaged > 0 {
+                    fresh.flush(self.layout)?;
+                }
                 head.set(tip, root);
-                return Ok(verdicts);
+                return Ok(Stored { verdicts, damaged });
             };
             fresh.flush(self.layout)?;
             match branch::advance(self.layout, self.repo, &refname, tip, end)? {
@@ -85,7 +105,7 @@ impl Target<'_> {
             if let Err(e) = index.save(&self.layout.index(&self.options.branch)) {
                 tracing::warn!(error = %e, "the index of the repository could not be written");
             }
-            return Ok(verdicts);
+            return Ok(Stored { verdicts, damaged });
         }
         Err(Error::new(ErrorKind::Conflict, "store backup", "other programs keep moving the branch")
             .with("branch", &self.options.branch)
@@ -95,7 +115,11 @@ impl Target<'_> {
     fn stored_before(&self, index: &Index, one: &Checked) -> Result<Option<StorageRef>> {
         let id = one.entry.id();
         for commit in index.stored(&one.entry.manifest.source.device, &id) {
-            let found = history::manifests(self.repo, &self.options.branch, commit, &id.run.to_string())?;
+            let found = match history::manifests(self.repo, &self.options.branch, commit, &id.run.to_string()) {
+                // What cannot be read any more is stored anew.
+                Err(e) if e.kind() == ErrorKind::Corrupt => continue,
+                found => found?,
+            };
             let same =
                 |m: &devicevault_core::Manifest| m.run == id.run && m.artefact == id.artefact && m.view == id.view;
             if let Some((at, _)) = found.into_iter().find(|(_, m)| same(m)) {
@@ -103,6 +127,29 @@ impl Target<'_> {
             }
         }
         Ok(None)
+    }
+}
+
+impl Target<'_> {
+    /// Writes the file of an entry that was stored before again, where that of the repository cannot be read.
+    fn replace_damaged(&self, at: &StorageRef, one: &Checked, fresh: &mut Fresh) -> Result<()> {
+        let id = Oid::hash_object(ObjectType::Blob, &one.data).map_err(|e| fault::git("hash content", e))?;
+        // What leads to the file may be damaged too: that is told by verification.
+        if Version::parse(at).and_then(|at| verify::blob(self.repo, &at)).is_ok_and(|stored| stored == id) {
+            self.rewrite_unreadable(id, one, fresh)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a file again that is in the repository and cannot be read there.
+    fn rewrite_unreadable(&self, id: Oid, one: &Checked, fresh: &mut Fresh) -> Result<()> {
+        match objects::blob(self.repo, id) {
+            Err(e) if e.kind() == ErrorKind::Corrupt => {
+                tracing::warn!(object = %id, error = %e, "a damaged object of the repository is replaced");
+                fresh.replace(ObjectType::Blob, one.data.clone())
+            }
+            read => read.map(drop),
+        }
     }
 }
 
@@ -124,11 +171,14 @@ impl Head {
 /// Commits that follow one another, not yet on disk.
 struct Chain<'a> {
     target: &'a Target<'a>,
+    index: &'a Index,
     fresh: &'a mut Fresh,
     root: Folder,
     tip: Option<Oid>,
     /// What the index has to know of them.
     records: Vec<Record>,
+    /// Names of the folders in those.
+    folders: HashMap<u32, String>,
 }
 
 impl Chain<'_> {
@@ -149,9 +199,18 @@ impl Chain<'_> {
                 // A commit holds one version of a file.
                 CommitPer::Batch => group.iter().any(|(_, p)| *p == path),
             };
-            if full {
+            let m = &one.entry.manifest;
+            let placed = group.iter().rev().find(|(c, _)| c.entry.manifest.source.device == m.source.device);
+            let moved = match placed {
+                Some((_, p)) => p.folder() != path.folder(),
+                None => moves::left_behind(self.index, &self.records, m, path.folder()).is_some(),
+            };
+            if full || moved {
                 self.commit(&group, verdicts)?;
                 group.clear();
+            }
+            if moved {
+                self.follow(one, &path)?;
             }
             match self.put(one, &path)? {
                 Ok(()) => group.push((one, path)),
@@ -170,36 +229,66 @@ impl Chain<'_> {
     fn put(&mut self, one: &Checked, path: &TreePath) -> Result<Result<()>> {
         let parts: Vec<&str> = path.components().collect();
         let id = Oid::hash_object(ObjectType::Blob, &one.data).map_err(|e| fault::git("hash content", e))?;
-        // A file that is there already in these bytes is not written again.
+        // A file that is there already in these bytes is not written again, where it can be read.
         let before = self.root.find(self.target.repo, &parts)?;
         if let Err(e) = self.root.set(self.target.repo, &parts, id) {
             return if e.kind() == ErrorKind::Conflict { Ok(Err(e.with("path", path.as_str()))) } else { Err(e) };
         }
-        if before != Some(id) {
+        if before == Some(id) && !self.fresh.has(&id) {
+            self.target.rewrite_unreadable(id, one, self.fresh)?;
+        } else {
             self.fresh.add(ObjectType::Blob, one.data.clone())?;
         }
         Ok(Ok(()))
     }
 
+    /// Takes the files of a device along that has another name or site than when it was last stored.
+    fn follow(&mut self, one: &Checked, path: &TreePath) -> Result<()> {
+        let (repo, m) = (self.target.repo, &one.entry.manifest);
+        let Some(last) = moves::left_behind(self.index, &self.records, m, path.folder()) else { return Ok(()) };
+        let from = match self.folders.get(&last.folder) {
+            Some(known) => Some(known.clone()),
+            None => moves::folder_of(repo, &self.target.options.branch, &last)?,
+        };
+        let Some(from) = from else { return Ok(()) };
+        match moves::carry_out(repo, &mut self.root, &from, path.folder()) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            // A name is taken by something of another sort: what is stored now is told so.
+            Err(e) if e.kind() == ErrorKind::Conflict => return Ok(()),
+            Err(e) => return Err(e),
+        }
+        let subject = message::moved(&m.source.device_name, &from, path.folder());
+        let id = self.write_commit(self.target.now, &subject)?;
+        self.records.push(Record::foreign(id));
+        Ok(())
+    }
+
     fn commit(&mut self, group: &[(&Checked, TreePath)], verdicts: &mut Vec<Verdict>) -> Result<()> {
         let Some((newest, _)) = group.iter().max_by_key(|(c, _)| c.entry.manifest.taken_at) else { return Ok(()) };
-        let tree = self.root.write(self.fresh, "")?;
-        let options = self.target.options;
         let entries: Vec<_> = group.iter().map(|(c, p)| (&c.entry, p)).collect();
-        let who = format!("{} <{}>", options.author, options.email);
-        let parent = self.tip.map(|p| format!("parent {p}\n")).unwrap_or_default();
-        let taken = newest.entry.manifest.taken_at.as_second().max(0);
-        let now = self.target.now.as_second().max(0);
-        let message = message::write(&entries)?;
-        let commit =
-            format!("tree {tree}\n{parent}author {who} {taken} +0000\ncommitter {who} {now} +0000\n\n{message}");
-        let id = self.fresh.add(ObjectType::Commit, commit)?;
-        self.tip = Some(id);
+        let id = self.write_commit(newest.entry.manifest.taken_at, &message::write(&entries)?)?;
         for (one, path) in group {
-            self.records.push(Record::of(&one.entry.manifest, id));
-            verdicts.push((one.slot, Ok(Version::new(&options.branch, path.as_str(), id).to_ref())));
+            let record = Record::of(&one.entry.manifest, id);
+            self.folders.entry(record.folder).or_insert_with(|| path.folder().to_owned());
+            self.records.push(record);
+            verdicts.push((one.slot, Ok(Version::new(&self.target.options.branch, path.as_str(), id).to_ref())));
         }
         Ok(())
+    }
+
+    /// Commits the tree as it is now.
+    fn write_commit(&mut self, author_time: Timestamp, message: &str) -> Result<Oid> {
+        let tree = self.root.write(self.fresh, "")?;
+        let options = self.target.options;
+        let who = format!("{} <{}>", options.author, options.email);
+        let parent = self.tip.map(|p| format!("parent {p}\n")).unwrap_or_default();
+        let (written, now) = (author_time.as_second().max(0), self.target.now.as_second().max(0));
+        let commit =
+            format!("tree {tree}\n{parent}author {who} {written} +0000\ncommitter {who} {now} +0000\n\n{message}");
+        let id = self.fresh.add(ObjectType::Commit, commit)?;
+        self.tip = Some(id);
+        Ok(id)
     }
 }
 

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod packs;
+mod rewritten;
 mod shared;
 
 use std::path::Path;

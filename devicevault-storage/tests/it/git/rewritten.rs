@@ -1,0 +1,148 @@
+//! A branch that somebody moves back or rewrites, and devices that are given another name or site.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use devicevault_core::storage::{ListFilter, Verdict, VerifyDepth};
+use devicevault_core::{Body, DeviceId, Entry, StorageBackend, StorageBackendExt as _, StorageRef};
+use devicevault_storage::git::{CommitPer, GitBackend, GitOptions};
+use futures::TryStreamExt as _;
+
+use super::{assert_sound, config, git, listed, open, open_with, store};
+
+async fn verdict(backend: &GitBackend, at: &StorageRef) -> Verdict {
+    backend.verify(at, None, VerifyDepth::Size).await.unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs git"]
+async fn a_branch_that_was_moved_back_is_seen_and_stored_to_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("r.git");
+    let backend = open(&repo).await;
+    let first = store(&backend, "sw1", "one\n").await;
+    let (entry, body) = config("sw1", "two\n");
+    let second = backend.store_one(entry.clone(), body.clone()).await.unwrap();
+    assert!(verdict(&backend, &second).await.is_good());
+    git(&repo, &["update-ref", "refs/heads/main", "main~1"]);
+    for backend in [&backend, &open(&repo).await] {
+        assert!(verdict(backend, &first).await.is_good());
+        let Verdict::Damaged(what) = verdict(backend, &second).await else { panic!("not seen") };
+        assert!(what.join("").contains("no longer leads to"), "{what:?}");
+        // It can be read for as long as it lasts.
+        assert_eq!(backend.read_all(&second, 100).await.unwrap(), b"two\n");
+    }
+    // Within one second it may even be the same commit.
+    let again = backend.store_one(entry, body).await.unwrap();
+    assert!(verdict(&backend, &again).await.is_good());
+    assert_eq!(listed(&backend).await.len(), 2);
+    assert_sound(&repo);
+}
+
+#[tokio::test]
+#[ignore = "needs git"]
+async fn a_branch_that_was_rewritten_by_force_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("r.git");
+    let backend = open(&repo).await;
+    let at = store(&backend, "sw1", "one\n").await;
+    let other = store(&open_with(&repo, GitOptions::default().with_branch("other")).await, "sw1", "x\n").await;
+    let foreign = git(&repo, &["commit-tree", "main^{tree}", "-m", "mine"]);
+    git(&repo, &["update-ref", "refs/heads/main", foreign.trim()]);
+    git(&repo, &["update-ref", "refs/heads/other", foreign.trim()]);
+    for at in [&at, &other] {
+        assert!(matches!(verdict(&backend, at).await, Verdict::Damaged(_)), "{at}");
+    }
+    let again = store(&backend, "sw1", "one\n").await;
+    assert!(verdict(&backend, &again).await.is_good());
+}
+
+fn at_site(id: &str, name: &str, site: Option<&str>, artefact: &str, text: &str) -> (Entry, Arc<dyn Body>) {
+    let (mut entry, body) = config(id, text.to_owned());
+    entry.manifest.source.device = DeviceId::from(id);
+    name.clone_into(&mut entry.manifest.source.device_name);
+    entry.manifest.source.site = site.map(str::to_owned);
+    artefact.clone_into(&mut entry.manifest.artefact);
+    (entry, body)
+}
+
+fn files(repo: &Path) -> Vec<String> {
+    git(repo, &["ls-tree", "-r", "--name-only", "main"]).lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+#[ignore = "needs git"]
+async fn the_files_of_a_device_follow_its_name_and_site() {
+    for commits in [CommitPer::Artefact, CommitPer::Batch] {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("r.git");
+        let backend = open_with(&repo, GitOptions::default().with_commits(commits)).await;
+        let put = async |batch| {
+            let all: Result<Vec<_>, _> = backend.store(batch).await.into_iter().collect();
+            all.unwrap()
+        };
+        let text = |n: usize| format!("hostname x\n{}version {n}\n", "interface\n".repeat(30));
+        put(vec![
+            at_site("d1", "core", Some("zurich"), "running-config", &text(1)),
+            at_site("d1", "core", Some("zurich"), "inventory", "chassis\n"),
+            at_site("d2", "edge", Some("zurich"), "running-config", "edge\n"),
+        ])
+        .await;
+        let moved = put(vec![
+            at_site("d2", "edge", Some("zurich"), "running-config", "edge 2\n"),
+            at_site("d1", "core1", Some("geneva"), "running-config", &text(2)),
+        ])
+        .await;
+        assert_eq!(
+            files(&repo),
+            ["geneva/core1/inventory.txt", "geneva/core1/running-config.txt", "zurich/edge/running-config.txt"]
+        );
+        let log = git(&repo, &["log", "--follow", "--format=%s", "main", "--", "geneva/core1/running-config.txt"]);
+        assert_eq!(log.lines().count(), 3, "{log}");
+        assert!(log.contains("core1: moved from zurich/core to geneva/core1"), "{log}");
+        let log = git(&repo, &["log", "--follow", "--format=%s", "main", "--", "geneva/core1/inventory.txt"]);
+        assert_eq!(log.lines().count(), 2, "{log}");
+        // In one batch back and away again, and without a site.
+        put(vec![
+            at_site("d1", "core", Some("zurich"), "running-config", &text(3)),
+            at_site("d1", "core", None, "running-config", &text(4)),
+        ])
+        .await;
+        assert_eq!(files(&repo), ["core/inventory.txt", "core/running-config.txt", "zurich/edge/running-config.txt"]);
+        let log = git(&repo, &["log", "--follow", "--format=%s", "main", "--", "core/running-config.txt"]);
+        assert_eq!(log.lines().count(), 7, "{log}");
+        for at in &moved {
+            assert!(verdict(&backend, at).await.is_good());
+        }
+        let mut filter = ListFilter::default();
+        filter.device = Some(DeviceId::from("d1"));
+        assert_eq!(backend.list(filter).try_collect::<Vec<_>>().await.unwrap().len(), 5);
+        assert_sound(&repo);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs git"]
+async fn a_name_that_another_device_has_now_is_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("r.git");
+    let backend = open(&repo).await;
+    let store = async |id, name, text| {
+        let (entry, body) = at_site(id, name, None, "running-config", text);
+        backend.store_one(entry, body).await.unwrap()
+    };
+    let first = store("d1", "core", "old\n").await;
+    store("d2", "core", "new\n").await;
+    store("d1", "core-old", "old 2\n").await;
+    assert_eq!(files(&repo), ["core-old/running-config.txt", "core/running-config.txt"]);
+    assert_eq!(git(&repo, &["show", "main:core/running-config.txt"]), "new\n");
+    assert_eq!(backend.read_all(&first, 100).await.unwrap(), b"old\n");
+    // A name that is a site's: the entry is refused, and nothing moves.
+    let (entry, body) = at_site("d3", "x", Some("core"), "running-config", "x\n");
+    assert!(backend.store_one(entry, body).await.is_ok());
+    let (mut entry, body) = at_site("d2", "running-config.txt", Some("core"), "x", "x\n");
+    entry.manifest.extension.clear();
+    assert!(backend.store_one(entry, body).await.is_err());
+    assert_eq!(git(&repo, &["show", "main:core/running-config.txt"]), "new\n");
+    assert_sound(&repo);
+}
