@@ -167,6 +167,12 @@ impl Instance {
         backend.map_err(|e| e.with("destination", &config.name))
     }
 
+    /// What a destination of this instance is opened by.
+    pub(crate) fn backend_settings(&self, config: &DestinationConfig, set_up: bool) -> BackendSettings {
+        let clock = self.parts.clock.clone();
+        BackendSettings::new(config.clone(), self.home.clone(), set_up, clock, self.keys.clone())
+    }
+
     /// Refuses a kind of destination that this program does not have.
     ///
     /// # Errors

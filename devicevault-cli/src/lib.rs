@@ -53,6 +53,7 @@ mod last_round;
 mod login_args;
 mod logs;
 mod pace;
+mod pushing;
 mod range;
 mod recognition;
 mod reference;

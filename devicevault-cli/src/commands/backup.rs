@@ -14,7 +14,7 @@ use crate::pace::Pace;
 use crate::round::{self, RoundOptions, RoundOutcome};
 use crate::routing::Deciding;
 use crate::ui::human;
-use crate::{Exit, adhoc, last_round, recognition, report, selection};
+use crate::{Exit, adhoc, last_round, pushing, recognition, report, selection};
 
 /// Back up devices: those of the home, or one by its address into a folder.
 #[derive(Debug, Args)]
@@ -133,6 +133,9 @@ pub(crate) async fn run(context: &Context, args: BackupArgs) -> Result<Exit> {
     };
     let devices = recognition::settle(context, &instance, devices).await?;
     let done = Box::pin(round::back_up(context, &instance, devices, &options)).await?;
+    if !done.interrupted {
+        pushing::after_round(context, &instance).await;
+    }
     report::round(context, &instance, &done, args.form()).await
 }
 

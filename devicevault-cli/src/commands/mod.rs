@@ -10,6 +10,7 @@ pub(crate) mod device;
 pub(crate) mod diff;
 pub(crate) mod download;
 pub(crate) mod export;
+pub(crate) mod git;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod key;

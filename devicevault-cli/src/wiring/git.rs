@@ -3,17 +3,40 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use devicevault_core::engine::DestinationOptions;
 use devicevault_core::inventory::DestinationConfig;
-use devicevault_core::{Error, ErrorKind, Result, StorageBackend, View};
-use devicevault_storage::git::{CommitPer, GitBackend, GitOptions};
+use devicevault_core::{Error, ErrorKind, Result, SecretRef, StorageBackend, View};
+use devicevault_storage::git::{CommitPer, GitBackend, GitOptions, PushWhen, Remote, RemoteAccess, RemoteLogin};
 
 use super::{GIT, only, yes_or_no};
 use crate::app::BackendSettings;
+use crate::instance::KNOWN_HOSTS;
+use crate::login_args::secret_ref;
+use crate::secrets::first_line;
 use crate::ui::human;
 
 /// What a Git destination can be told.
-const OPTIONS: [&str; 7] = ["path", "branch", "author", "commits", "batch_wait", "binaries", "max_size"];
+const OPTIONS: [&str; 15] = [
+    "path",
+    "branch",
+    "author",
+    "commits",
+    "batch_wait",
+    "binaries",
+    "max_size",
+    REMOTE,
+    "push",
+    "user",
+    "password_env",
+    "password_file",
+    "password_command",
+    "key_file",
+    "host_key",
+];
+
+/// The option that names another repository.
+const REMOTE: &str = "remote";
 
 /// A batch is waited for no longer than this: devices wait for their verdicts meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
@@ -74,13 +97,89 @@ pub(crate) fn queue_options(config: &DestinationConfig) -> DestinationOptions {
     }
 }
 
-pub(super) async fn open(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> {
+/// Where the branch is pushed to.
+fn remote_of(settings: &BackendSettings) -> Result<Option<Remote>> {
+    let options = &settings.config.options;
+    let text = |name: &str| options.get(name).map(String::as_str);
+    let Some(url) = text(REMOTE) else {
+        let of_remote = ["push", "user", "password_env", "password_file", "password_command", "key_file", "host_key"];
+        return match of_remote.into_iter().find(|name| options.contains_key(*name)) {
+            None => Ok(None),
+            Some(name) => {
+                Err(Error::new(ErrorKind::Config, "open destination", "an option of a remote, and there is none")
+                    .with("option", name)
+                    .hint("name the repository to push to by the option remote"))
+            }
+        };
+    };
+    let file = |name: &str| text(name).map(|f| settings.home.join(f));
+    let password = secret_ref(text("password_env"), file("password_file").as_deref(), text("password_command"))?;
+    let strict_host_key = match text("host_key") {
+        None | Some("first-use") => false,
+        Some("strict") => true,
+        Some(other) => return Err(wrong("host_key", other, "it is first-use or strict")),
+    };
+    let push = match text("push") {
+        None | Some("round" | "manual") => PushWhen::Asked,
+        Some("batch") => PushWhen::Batch,
+        Some(other) => return Err(wrong("push", other, "it is round, batch or manual")),
+    };
+    let mut access = RemoteAccess::default();
+    access.user = text("user").map(str::to_owned);
+    access.key_file = file("key_file");
+    access.known_hosts = Some(settings.home.join(KNOWN_HOSTS));
+    access.strict_host_key = strict_host_key;
+    let login = Login { access, password };
+    Ok(Some(Remote::new(url.parse()?).with_push(push).with_login(Arc::new(login))))
+}
+
+/// A login whose secret is looked up when the remote is reached.
+#[derive(Debug)]
+struct Login {
+    access: RemoteAccess,
+    password: Option<SecretRef>,
+}
+
+#[async_trait]
+impl RemoteLogin for Login {
+    async fn access(&self) -> Result<RemoteAccess> {
+        let mut access = self.access.clone();
+        if let Some(at) = &self.password {
+            access.token = Some(first_line("token", at).await?);
+        }
+        Ok(access)
+    }
+}
+
+/// Whether a destination is pushed to another repository at the end of a round.
+pub(crate) fn is_pushed(config: &DestinationConfig) -> bool {
+    has_remote(config) && config.options.get("push").is_none_or(|p| p != "manual")
+}
+
+/// Whether a destination has another repository that it can be pushed to.
+pub(crate) fn has_remote(config: &DestinationConfig) -> bool {
+    config.kind == GIT && config.options.contains_key(REMOTE)
+}
+
+/// The repository of a destination of the kind `git`.
+///
+/// # Errors
+/// `Config` for one of another kind, or what its options have wrong; it is not there.
+pub(crate) async fn repository(settings: BackendSettings) -> Result<GitBackend> {
     let config = &settings.config;
+    if config.kind != GIT {
+        return Err(Error::new(ErrorKind::Config, "open repository", "this destination is no Git repository")
+            .with("destination", &config.name)
+            .with("kind", &config.kind));
+    }
     only(config, &OPTIONS)?;
-    let git = options_of(config)?;
+    let mut git = options_of(config)?;
     batch_wait(config)?;
     if let Some(value) = config.options.get("binaries") {
         yes_or_no("binaries", value)?;
+    }
+    if let Some(remote) = remote_of(&settings)? {
+        git = git.with_remote(remote);
     }
     let path = settings.path()?;
     // An empty folder is where a share is mounted that is not: nothing is filled underneath.
@@ -89,7 +188,11 @@ pub(super) async fn open(settings: BackendSettings) -> Result<Arc<dyn StorageBac
             .with("path", path.display())
             .hint("mount the share that holds it"));
     }
-    Ok(Arc::new(GitBackend::open(path, git, settings.clock.clone()).await?))
+    GitBackend::open(path, git, settings.clock.clone()).await
+}
+
+pub(super) async fn open(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> {
+    Ok(Arc::new(repository(settings).await?))
 }
 
 #[cfg(test)]

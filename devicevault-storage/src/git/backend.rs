@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,13 +33,20 @@ const CHUNK: usize = 64 << 10;
 /// Keeps backups as commits in a bare Git repository; see the [module](super).
 #[derive(Debug)]
 pub struct GitBackend {
-    store: Arc<Store>,
-    writer: Arc<tokio::sync::Mutex<()>>,
+    pub(super) store: Arc<Store>,
+    pub(super) writer: Arc<tokio::sync::Mutex<()>>,
+    pub(super) pushing: Arc<tokio::sync::Mutex<()>>,
+    /// A push after a batch is about to begin.
+    pub(super) push_asked: Arc<AtomicBool>,
+    /// Work of ours beside the backend itself: its end is not the backend's.
+    beside: bool,
 }
 
 impl Drop for GitBackend {
     fn drop(&mut self) {
-        self.store.close();
+        if !self.beside {
+            self.store.close();
+        }
     }
 }
 
@@ -51,7 +59,20 @@ impl GitBackend {
         let path = path.into();
         let open = move || Store::open(&path, options, clock);
         let store = tokio::task::spawn_blocking(open).await.map_err(fault::panicked)??;
-        Ok(Self { store: Arc::new(store), writer: Arc::default() })
+        Ok(Self {
+            store: Arc::new(store),
+            writer: Arc::default(),
+            pushing: Arc::default(),
+            push_asked: Arc::default(),
+            beside: false,
+        })
+    }
+
+    /// The same, for work beside it.
+    pub(super) fn share(&self) -> Self {
+        let (store, writer) = (self.store.clone(), self.writer.clone());
+        let (pushing, push_asked) = (self.pushing.clone(), self.push_asked.clone());
+        Self { store, writer, pushing, push_asked, beside: true }
     }
 
     /// The repository's folder.
@@ -61,7 +82,10 @@ impl GitBackend {
     }
 
     /// Does blocking work on a thread for it.
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> Result<T> + Send + 'static) -> Result<T> {
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let store = self.store.clone();
         tokio::task::spawn_blocking(move || work(&store)).await.map_err(fault::panicked)?
     }
@@ -128,6 +152,7 @@ impl StorageBackend for GitBackend {
                 Err(e) => slots.into_iter().for_each(|slot| note(slot, Err(e.clone()))),
             }
         }
+        self.push_soon();
         let silent = || Error::new(ErrorKind::Internal, "store backup", "an entry was passed over");
         verdicts.into_iter().map(|v| v.unwrap_or_else(|| Err(silent()))).collect()
     }
@@ -208,7 +233,15 @@ impl StorageBackend for GitBackend {
     }
 
     async fn maintain(&self, budget: Budget) -> Result<Report> {
-        self.blocking(move |store| store.maintain(&budget)).await
+        let mut report = self.blocking(move |store| store.maintain(&budget)).await?;
+        if self.store.options.remote.is_some() {
+            match self.push().await {
+                Ok(done) if done.pushed => report.done.push("pushed to the remote".to_owned()),
+                Ok(_) => {}
+                Err(e) => report.done.push(format!("the push to the remote failed: {}", e.to_record().message)),
+            }
+        }
+        Ok(report)
     }
 
     async fn check(&self) -> Result<Health> {
@@ -216,7 +249,16 @@ impl StorageBackend for GitBackend {
         let wait = if free { Duration::ZERO } else { self.store.options.lock_timeout };
         let lock =
             FileLock::acquire(&self.store.layout.lock(), wait.max(Duration::from_secs(5)), &*self.store.clock).await;
-        self.blocking(move |store| Ok(health::probe(&store.layout, &store.options, &store.layout.repository()?, &lock)))
-            .await
+        let probe =
+            move |store: &Store| Ok(health::probe(&store.layout, &store.options, &store.layout.repository()?, &lock));
+        let mut health = self.blocking(probe).await?;
+        if let Some(state) = self.remote_state() {
+            match state.error {
+                Some(e) => health.push("remote", false, format!("the last push failed: {}", e.message)),
+                None if state.pushed.is_none() => health.push("remote", true, "nothing was pushed yet"),
+                None => health.push("remote", true, "the last push went well"),
+            }
+        }
+        Ok(health)
     }
 }

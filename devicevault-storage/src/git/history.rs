@@ -17,7 +17,7 @@ const REOPEN: usize = 4096;
 /// Brings an index up to a branch's tip.
 ///
 /// What was added since is read by walking back to the commit that the index ends at. Where that is not found (history
-/// was rewritten), or a merge is met on the way (history is no line), the whole is read again.
+/// was rewritten), the whole is read again; a merge on the way is read without what is known.
 pub(super) fn catch_up(layout: &Layout, index: &mut Index, tip: Option<Oid>) -> Result<()> {
     let known = index.tip();
     let Some(tip) = tip else {
@@ -46,9 +46,13 @@ pub(super) fn catch_up(layout: &Layout, index: &mut Index, tip: Option<Oid>) -> 
         at = commit.parent_id(0).ok();
     }
     if !linear || (at.is_none() && known.is_some()) {
-        tracing::info!("the branch was merged or rewritten: reading all of its history");
-        index.clear();
-        new = whole(layout, &repo, tip)?;
+        // What a merge brought comes after what is known, where that is part of it.
+        let kept = known.filter(|known| !linear && repo.graph_descendant_of(tip, *known).unwrap_or(false));
+        if kept.is_none() {
+            tracing::info!("the branch was merged or rewritten: reading all of its history");
+            index.clear();
+        }
+        new = walk(layout, &repo, tip, kept)?;
     }
     new.reverse();
     for part in new.chunks(REOPEN) {
@@ -60,17 +64,25 @@ pub(super) fn catch_up(layout: &Layout, index: &mut Index, tip: Option<Oid>) -> 
     Ok(())
 }
 
-/// Every commit, newest first.
-fn whole(layout: &Layout, repo: &Repository, tip: Oid) -> Result<Vec<Oid>> {
-    let loose = pack::loose(layout)?;
-    objects::guard_all(loose.iter().map(|(id, path, _)| (*id, path.as_path())))?;
+/// Every commit that `known` does not lead to, newest first.
+fn walk(layout: &Layout, repo: &Repository, tip: Oid, known: Option<Oid>) -> Result<Vec<Oid>> {
+    guard(layout)?;
     let walk = || {
         let mut walk = repo.revwalk()?;
         walk.set_sorting(Sort::TOPOLOGICAL)?;
         walk.push(tip)?;
+        if let Some(known) = known {
+            walk.hide(known)?;
+        }
         walk.collect::<std::result::Result<Vec<_>, _>>()
     };
     walk().map_err(|e| fault::git("read history", e))
+}
+
+/// Refuses damaged loose objects before libgit2 goes through history by itself.
+pub(super) fn guard(layout: &Layout) -> Result<()> {
+    let loose = pack::loose(layout)?;
+    objects::guard_all(loose.iter().map(|(id, path, _)| (*id, path.as_path())))
 }
 
 fn push(repo: &Repository, index: &mut Index, oid: Oid) -> Result<()> {

@@ -149,6 +149,17 @@ impl Layout {
         self.own().join(format!("index-{name}"))
     }
 
+    /// What is remembered of a branch's remote.
+    pub(super) fn remote_state(&self, branch: &str) -> PathBuf {
+        let name: String = Digest::of(branch.as_bytes()).to_string().chars().take(16).collect();
+        self.own().join(format!("remote-{name}.json"))
+    }
+
+    /// Held by whoever pushes.
+    pub(super) fn push_lock(&self) -> PathBuf {
+        self.own().join("push.lock")
+    }
+
     pub(super) fn objects(&self) -> PathBuf {
         self.dir.join("objects")
     }

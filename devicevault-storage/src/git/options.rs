@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use devicevault_core::{Error, ErrorKind, Result};
 
+use super::remote::Remote;
+
 /// What becomes one commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CommitPer {
@@ -36,6 +38,8 @@ pub struct GitOptions {
     pub max_body: u64,
     /// How long to wait for another process that is writing.
     pub lock_timeout: Duration,
+    /// Where the branch is pushed to.
+    pub remote: Option<Remote>,
     /// Merge small packs by oneself when they have become many; otherwise only `maintain` does.
     pub auto_repack: bool,
 }
@@ -50,6 +54,7 @@ impl Default for GitOptions {
             commits: CommitPer::default(),
             max_body: 32 << 20,
             lock_timeout: Duration::from_secs(60),
+            remote: None,
             auto_repack: true,
         }
     }
@@ -89,6 +94,13 @@ impl GitOptions {
     #[must_use]
     pub fn with_lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
+        self
+    }
+
+    /// Sets where the branch is pushed to.
+    #[must_use]
+    pub fn with_remote(mut self, remote: Remote) -> Self {
+        self.remote = Some(remote);
         self
     }
 

@@ -7,12 +7,13 @@ use std::time::SystemTime;
 
 use devicevault_core::storage::{Budget, EntryId, Report, Usage, UsageFilter};
 use devicevault_core::{Clock, Error, ErrorKind, Result};
-use git2::Repository;
+use git2::{Oid, Repository};
 
 use super::handles::Handles;
 use super::index::{Index, Record};
 use super::layout::Layout;
 use super::lock::FileLock;
+use super::merge::Merged;
 use super::options::GitOptions;
 use super::path::Version;
 use super::repack::{self, Selection};
@@ -79,6 +80,13 @@ impl Store {
             }
             Ok(stored.verdicts)
         })
+    }
+
+    /// Takes another's commits into the branch. The caller holds the writers' lock.
+    pub(super) fn merge_theirs(&self, theirs: Oid) -> Result<Merged> {
+        self.handles.close();
+        let repo = self.layout.repository()?;
+        Target { layout: &self.layout, options: &self.options, repo: &repo, now: self.clock.now() }.merge(theirs)
     }
 
     /// Replaces what is damaged, unless somebody is at the packs already: then they are looked at by `maintain`.

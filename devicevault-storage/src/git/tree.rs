@@ -13,7 +13,7 @@ const FOLDER: &[u8] = b"40000";
 /// One line of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Item {
-    mode: Vec<u8>,
+    pub(super) mode: Vec<u8>,
     pub(super) name: Vec<u8>,
     pub(super) id: Oid,
 }
@@ -109,6 +109,12 @@ impl Tree {
     /// Sets a folder.
     pub(super) fn set_folder(&mut self, name: &str, id: Oid) -> Result<()> {
         self.set(name, FOLDER, id)
+    }
+
+    /// A tree of these lines.
+    pub(super) fn of(mut items: Vec<Item>) -> Self {
+        items.sort_by(|a, b| a.key().cmp(b.key()));
+        Self { items }
     }
 
     /// Takes a line away, if it is there.

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod packs;
+mod remote;
 mod rewritten;
 mod shared;
 

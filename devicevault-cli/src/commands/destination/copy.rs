@@ -8,6 +8,7 @@ use crate::Exit;
 use crate::context::Context;
 use crate::copying::{self, Copied};
 use crate::interrupt::cancellable;
+use crate::pushing;
 use crate::ui::human;
 
 /// Copy all backups of a destination to another. What is there already is left alone: a copy that was cut off is gone on
@@ -57,6 +58,9 @@ pub(super) async fn run(context: &Context, args: CopyArgs) -> Result<Exit> {
     }
     let plan = copying::plan(&instance, from, to, &devices).await?;
     let done = if args.dry_run { plan.foretold() } else { cancellable(plan.carry_out(&instance, &context.ui)).await? };
+    if !args.dry_run && done.copied > 0 {
+        pushing::after_round(context, &instance).await;
+    }
     if context.ui.is_json() {
         context.ui.json(&Told { from: &args.from, to: &args.to, dry_run: args.dry_run, done: &done })?;
     } else {

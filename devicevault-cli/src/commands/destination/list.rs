@@ -43,9 +43,17 @@ pub(super) async fn run(context: &Context, _args: ListArgs) -> Result<Exit> {
             Cell::opt(d.options.get("path")),
             Cell::opt(last.map(|l| format!("{} {}", human::time(l.at), l.status))).tone(tone),
             Cell::number(s.waiting).tone(if s.waiting > 0 { Tone::Warning } else { Tone::Dim }),
-            Cell::new(if d.enabled { "" } else { "disabled" }).tone(Tone::Warning),
+            Cell::new(remark(s)).tone(Tone::Warning),
         ]);
     }
     context.ui.table(table, "there are no destinations")?;
     Ok(Exit::Done)
+}
+
+/// What is out of the ordinary.
+fn remark(s: &state::State) -> String {
+    let failing = s.remote.as_ref().and_then(|r| r.failing_since);
+    let failing = failing.map(|since| format!("not pushed since {}", human::time(since)));
+    let disabled = (!s.config.enabled).then(|| "disabled".to_owned());
+    disabled.into_iter().chain(failing).collect::<Vec<_>>().join(", ")
 }

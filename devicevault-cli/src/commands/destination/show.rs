@@ -9,6 +9,7 @@ use super::state::{self, LastBackup, State};
 use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
+use crate::pushing::Standing;
 use crate::ui::paint::Style;
 use crate::ui::table::{Cell, Table};
 use crate::ui::{escape, human};
@@ -76,6 +77,14 @@ async fn waits(instance: &Instance, state: &State) -> Result<Vec<Waits>> {
     Ok(all)
 }
 
+fn remote(r: &Standing) -> String {
+    match (&r.error, r.pushed_at) {
+        (Some(e), _) => format!("{}, the last push failed: {}", r.url, e.message),
+        (None, Some(at)) => format!("{}, pushed {}", r.url, human::time(at)),
+        (None, None) => format!("{}, nothing pushed yet", r.url),
+    }
+}
+
 fn tell(context: &Context, shown: &Shown) -> Result<Exit> {
     let (ui, d) = (&context.ui, &shown.state.config);
     let options: Vec<_> = d.options.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -87,6 +96,7 @@ fn tell(context: &Context, shown: &Shown) -> Result<Exit> {
         ("view", Some(d.view.to_string())),
         ("sealed", shown.state.sealed.map(yes_no)),
         ("options", (!options.is_empty()).then(|| options.join(", "))),
+        ("remote", shown.state.remote.as_ref().map(remote)),
         ("enabled", Some(yes_no(d.enabled))),
         ("created", d.created_at.map(human::time)),
         ("created by", d.created_by.clone()),

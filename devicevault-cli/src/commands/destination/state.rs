@@ -7,6 +7,7 @@ use devicevault_core::{BackupId, Result, Timestamp};
 use serde::Serialize;
 
 use crate::instance::Instance;
+use crate::pushing::{self, Standing};
 
 /// A destination as lists and answers tell it. The names are stable.
 #[derive(Debug, Serialize)]
@@ -18,6 +19,9 @@ pub(super) struct State {
     pub(super) last_backup: Option<LastBackup>,
     /// Copies that wait for it.
     pub(super) waiting: usize,
+    /// Of a Git repository that is pushed to another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) remote: Option<Standing>,
 }
 
 /// The newest version that was to be kept there.
@@ -57,6 +61,7 @@ pub(super) async fn all(instance: &Instance) -> Result<Vec<State>> {
             sealed: open.backend.as_ref().ok().map(|b| b.capability().private_content),
             last_backup: last_backups(instance, &config, 1).await?.iter().find_map(|b| LastBackup::of(&config, b)),
             waiting: waiting.get(&config.id).copied().unwrap_or_default(),
+            remote: pushing::standing(instance, &config).await,
             config,
         });
     }

@@ -10,10 +10,11 @@ use serde::Serialize;
 use crate::Exit;
 use crate::context::Context;
 use crate::destinations::sorted;
-use crate::instance::OpenDestination;
+use crate::instance::{Instance, OpenDestination};
 use crate::interrupt::cancellable;
 use crate::ui::escape;
 use crate::ui::paint::Style;
+use crate::wiring;
 
 /// Test destinations: each probes what its store really does.
 #[derive(Debug, Args)]
@@ -51,7 +52,9 @@ pub(super) async fn run(context: &Context, args: TestArgs) -> Result<Exit> {
         instance.destination(name).await?;
     }
     let open = instance.destinations_where(|d| args.all || args.names.contains(&d.name)).await?;
-    let tested = cancellable(async { Ok(futures::future::join_all(open.into_iter().map(test)).await) }).await?;
+    let tested =
+        cancellable(async { Ok(futures::future::join_all(open.into_iter().map(|d| test(&instance, d))).await) })
+            .await?;
     if context.ui.is_json() {
         context.ui.json(&tested)?;
     } else {
@@ -61,7 +64,7 @@ pub(super) async fn run(context: &Context, args: TestArgs) -> Result<Exit> {
     Ok(Exit::of_parts(good, tested.len() - good))
 }
 
-async fn test(open: OpenDestination) -> Tested {
+async fn test(instance: &Instance, open: OpenDestination) -> Tested {
     let found = match open.backend {
         Ok(backend) => tokio::time::timeout(LONGEST, backend.check()).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, "test destination", "it did not answer")
@@ -69,10 +72,19 @@ async fn test(open: OpenDestination) -> Tested {
         }),
         Err(e) => Err(e),
     };
-    let (health, error) = match found {
+    let (mut health, error) = match found {
         Ok(health) => (health, None),
         Err(e) => (Health::default(), Some(e.to_record())),
     };
+    if error.is_none() && wiring::has_remote(&open.config) {
+        let reached =
+            async { wiring::repository(instance.backend_settings(&open.config, false)).await?.test_remote().await };
+        let late = || Error::new(ErrorKind::Timeout, "reach remote", "it did not answer");
+        match tokio::time::timeout(LONGEST, reached).await.unwrap_or_else(|_| Err(late())) {
+            Ok(found) => health.push("reach remote", true, found),
+            Err(e) => health.push("reach remote", false, e.to_record().message),
+        }
+    }
     let usable = error.is_none() && sorted(&health).0.is_empty();
     Tested { destination: open.config.name, usable, probes: health.probes, error }
 }

@@ -11,6 +11,7 @@ use crate::Exit;
 use crate::context::Context;
 use crate::delivery::{self, Delivered};
 use crate::interrupt::cancellable;
+use crate::pushing;
 use crate::round::{self, RoundOptions};
 use crate::ui::human;
 use crate::ui::table::{Cell, Table, Tone};
@@ -53,6 +54,9 @@ pub(crate) async fn run(context: &Context, _args: DeliverArgs) -> Result<Exit> {
     let options = RoundOptions::default();
     let engine = round::engine(&instance, &options, Arc::new(NoEvents), context.clock().clone(), spool.clone());
     let done = cancellable(delivery::deliver_what_waits(context, &instance, &engine, &spool)).await?;
+    if done.iter().any(|d| d.delivered > 0) {
+        pushing::after_round(context, &instance).await;
+    }
     if context.ui.is_json() {
         context.ui.json(&done.iter().map(row).collect::<Vec<_>>())?;
     } else {

@@ -1,0 +1,26 @@
+//! `devicevault git`
+
+mod push;
+
+use clap::Subcommand;
+use devicevault_core::Result;
+
+use crate::Exit;
+use crate::context::Context;
+
+/// Look after Git destinations: push them, and take out what must not be there.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  devicevault git push
+  devicevault git push read --json")]
+pub(crate) enum GitCommand {
+    /// Push Git destinations to their remotes now
+    Push(push::PushArgs),
+}
+
+pub(crate) async fn run(context: &Context, command: GitCommand) -> Result<Exit> {
+    match command {
+        GitCommand::Push(args) => push::run(context, args).await,
+    }
+}
