@@ -72,7 +72,7 @@ pub(crate) async fn standing(instance: &Instance, config: &DestinationConfig) ->
     if !wiring::has_remote(config) {
         return None;
     }
-    let state = wiring::repository(instance.backend_settings(config, false)).await.ok()?.remote_state()?;
+    let state = wiring::repository(instance.backend_settings(config, false)).await.ok()?.remote_state().await?;
     let (pushed_at, failing_since, error) = (state.pushed_at, state.failing_since, state.error);
     Some(Standing { url: state.url, pushed_at, failing_since, error })
 }

@@ -31,10 +31,11 @@ use devicevault_testkit::sim::{Fleet, SimDevice};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::credentials::{open_secret, put_secrets};
-pub(crate) use self::git::{has_remote, is_pushed, queue_options, repository, takes_binaries};
+pub(crate) use self::git::{Repository, has_remote, is_pushed, queue_options, repository, takes_binaries};
 pub(crate) use self::host_keys::{HostKeys, Server, server, servers};
 pub(crate) use self::reach::{clear_text_warning, set_proxy_command, set_source_address, set_transport};
 use crate::app::{App, BackendSettings};
+pub(crate) use devicevault_storage::git::{Purge, PurgeReport};
 
 /// Kinds of destinations.
 const PLAIN: &str = "plain";

@@ -6,8 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use devicevault_core::engine::DestinationOptions;
 use devicevault_core::inventory::DestinationConfig;
-use devicevault_core::{Error, ErrorKind, Result, SecretRef, StorageBackend, View};
-use devicevault_storage::git::{CommitPer, GitBackend, GitOptions, PushWhen, Remote, RemoteAccess, RemoteLogin};
+use devicevault_core::{Error, ErrorKind, Result, SecretRef, StorageBackend, StorageRef, View};
+use devicevault_storage::git::{
+    CommitPer, GitBackend, GitOptions, GitRepositories, Purge, PurgeReport, PushReport, PushWhen, Remote, RemoteAccess,
+    RemoteLogin, RemoteState,
+};
 
 use super::{GIT, only, yes_or_no};
 use crate::app::BackendSettings;
@@ -17,7 +20,7 @@ use crate::secrets::first_line;
 use crate::ui::human;
 
 /// What a Git destination can be told.
-const OPTIONS: [&str; 15] = [
+const OPTIONS: [&str; 16] = [
     "path",
     "branch",
     "author",
@@ -25,6 +28,7 @@ const OPTIONS: [&str; 15] = [
     "batch_wait",
     "binaries",
     "max_size",
+    REPOSITORY,
     REMOTE,
     "push",
     "user",
@@ -34,6 +38,9 @@ const OPTIONS: [&str; 15] = [
     "key_file",
     "host_key",
 ];
+
+/// The option that says which of several repositories a device's backups go to.
+const REPOSITORY: &str = "repository";
 
 /// The option that names another repository.
 const REMOTE: &str = "remote";
@@ -161,11 +168,76 @@ pub(crate) fn has_remote(config: &DestinationConfig) -> bool {
     config.kind == GIT && config.options.contains_key(REMOTE)
 }
 
+/// One repository, or several.
+#[derive(Debug)]
+pub(crate) enum Repository {
+    One(Box<GitBackend>),
+    Many(Box<GitRepositories>),
+}
+
+impl Repository {
+    /// Pushes to the remote, or each to its own.
+    pub(crate) async fn push(&self) -> Result<PushReport> {
+        match self {
+            Self::One(one) => one.push().await,
+            Self::Many(many) => many.push().await,
+        }
+    }
+
+    /// Takes something out of history.
+    pub(crate) async fn purge(&self, what: Purge, rehearsal: bool) -> Result<PurgeReport> {
+        match self {
+            Self::One(one) => one.purge(what, rehearsal).await,
+            Self::Many(many) => many.purge(what, rehearsal).await,
+        }
+    }
+
+    /// What references from before a purge stand for now; `None`: it was purged.
+    pub(crate) async fn current(&self, refs: Vec<StorageRef>) -> Result<Vec<Option<StorageRef>>> {
+        match self {
+            Self::One(one) => one.current(refs).await,
+            Self::Many(many) => many.current(refs).await,
+        }
+    }
+
+    /// Has the remote forget what was purged, by force.
+    pub(crate) async fn push_purged(&self) -> Result<()> {
+        match self {
+            Self::One(one) => one.push_purged().await,
+            Self::Many(many) => many.push_purged().await,
+        }
+    }
+
+    /// As any backend.
+    pub(crate) fn backend(&self) -> &dyn StorageBackend {
+        match self {
+            Self::One(one) => &**one,
+            Self::Many(many) => &**many,
+        }
+    }
+
+    /// How the remote stands, or that which is worst off.
+    pub(crate) async fn remote_state(&self) -> Option<RemoteState> {
+        match self {
+            Self::One(one) => one.remote_state(),
+            Self::Many(many) => many.remote_state().await,
+        }
+    }
+
+    /// Asks the remotes.
+    pub(crate) async fn test_remote(&self) -> Result<String> {
+        match self {
+            Self::One(one) => one.test_remote().await,
+            Self::Many(many) => many.test_remote().await,
+        }
+    }
+}
+
 /// The repository of a destination of the kind `git`.
 ///
 /// # Errors
 /// `Config` for one of another kind, or what its options have wrong; it is not there.
-pub(crate) async fn repository(settings: BackendSettings) -> Result<GitBackend> {
+pub(crate) async fn repository(settings: BackendSettings) -> Result<Repository> {
     let config = &settings.config;
     if config.kind != GIT {
         return Err(Error::new(ErrorKind::Config, "open repository", "this destination is no Git repository")
@@ -182,17 +254,27 @@ pub(crate) async fn repository(settings: BackendSettings) -> Result<GitBackend> 
         git = git.with_remote(remote);
     }
     let path = settings.path()?;
+    if let Some(template) = config.options.get(REPOSITORY) {
+        if settings.set_up {
+            GitRepositories::set_up(&path)?;
+        }
+        let many = GitRepositories::open(path, template.parse()?, git, settings.clock.clone())?;
+        return Ok(Repository::Many(Box::new(many)));
+    }
     // An empty folder is where a share is mounted that is not: nothing is filled underneath.
     if !settings.set_up && !path.join("HEAD").is_file() {
         return Err(Error::new(ErrorKind::Unavailable, "open destination", "the repository is not there")
             .with("path", path.display())
             .hint("mount the share that holds it"));
     }
-    GitBackend::open(path, git, settings.clock.clone()).await
+    Ok(Repository::One(Box::new(GitBackend::open(path, git, settings.clock.clone()).await?)))
 }
 
 pub(super) async fn open(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> {
-    Ok(Arc::new(repository(settings).await?))
+    Ok(match repository(settings).await? {
+        Repository::One(one) => Arc::from(one as Box<dyn StorageBackend>),
+        Repository::Many(many) => Arc::from(many as Box<dyn StorageBackend>),
+    })
 }
 
 #[cfg(test)]

@@ -113,15 +113,31 @@ impl GitBackend {
     }
 }
 
+/// What a repository can do.
+pub(super) fn capability(options: &GitOptions) -> Capability {
+    let mut capability = Capability::default();
+    capability.durable = true;
+    capability.put_if_absent = true;
+    capability.ordered = true;
+    capability.max_body = Some(options.max_body);
+    capability
+}
+
+/// Why nothing is deleted.
+pub(super) fn not_deleted(at: &StorageRef) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        "delete backup",
+        "a Git repository keeps every version: one cannot be taken out without rewriting all that follow",
+    )
+    .with("reference", at.0.escape_debug())
+    .hint("retention does not apply to a Git destination")
+}
+
 #[async_trait]
 impl StorageBackend for GitBackend {
     fn capability(&self) -> Capability {
-        let mut capability = Capability::default();
-        capability.durable = true;
-        capability.put_if_absent = true;
-        capability.ordered = true;
-        capability.max_body = Some(self.store.options.max_body);
-        capability
+        capability(&self.store.options)
     }
 
     async fn store(&self, batch: Vec<(Entry, Arc<dyn Body>)>) -> Vec<Result<StorageRef>> {
@@ -161,7 +177,7 @@ impl StorageBackend for GitBackend {
         let version = Version::parse(at)?;
         let read = move |store: &Store| {
             store.handles.with(&store.layout, 4, |repo| {
-                store.known(repo, &version)?;
+                let version = store.known(repo, &version)?;
                 objects::blob(repo, verify::blob(repo, &version)?)
             })
         };
@@ -182,7 +198,7 @@ impl StorageBackend for GitBackend {
         let version = Version::parse(at)?;
         let stat = move |store: &Store| {
             store.handles.with(&store.layout, 4, |repo| {
-                store.known(repo, &version)?;
+                let version = store.known(repo, &version)?;
                 verify::manifest(repo, &version)
             })
         };
@@ -194,15 +210,7 @@ impl StorageBackend for GitBackend {
     }
 
     async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
-        let refused = || {
-            Error::new(
-                ErrorKind::Unsupported,
-                "delete backup",
-                "a Git repository keeps every version: one cannot be taken out without rewriting all that follow",
-            )
-            .hint("retention does not apply to a Git destination")
-        };
-        refs.iter().map(|at| Err(refused().with("reference", at.0.escape_debug()))).collect()
+        refs.iter().map(|at| Err(not_deleted(at))).collect()
     }
 
     async fn verify(&self, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict> {
@@ -212,10 +220,10 @@ impl StorageBackend for GitBackend {
             // What is kept of packs that are open would be believed instead of what is stored.
             store.handles.close();
             let repo = store.layout.repository()?;
-            match store.known(&repo, &version) {
+            let version = match store.known(&repo, &version) {
                 Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Verdict::Missing),
                 other => other?,
-            }
+            };
             let verdict = verify::verify(&store.layout, &repo, &version, expect.as_ref(), depth)?;
             if verdict.is_good() && !store.is_reachable(&repo, &version)? {
                 return Ok(Verdict::Damaged(vec![format!(

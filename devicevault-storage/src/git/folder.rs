@@ -75,6 +75,38 @@ impl Folder {
         }
     }
 
+    /// The line of a file.
+    pub(super) fn item(&mut self, repo: &Repository, path: &[&str]) -> Result<Option<Item>> {
+        match path {
+            [] => Ok(None),
+            [file] => Ok(self.tree.get(file).filter(|i| !i.is_folder()).cloned()),
+            [folder, rest @ ..] => match self.tree.get(folder) {
+                Some(item) if item.is_folder() => self.enter(repo, folder)?.item(repo, rest),
+                _ => Ok(None),
+            },
+        }
+    }
+
+    /// Sets a file as it was in another tree; whatever has a name on its way goes.
+    pub(super) fn set_item(&mut self, repo: &Repository, path: &[&str], mode: &[u8], id: Oid) -> Result<()> {
+        self.id = None;
+        match path {
+            [] => {}
+            [file] => {
+                self.inner.remove(*file);
+                self.tree.put(file, mode, id);
+            }
+            [folder, rest @ ..] => {
+                if self.tree.get(folder).is_none_or(|i| !i.is_folder()) {
+                    self.tree.remove(folder);
+                    self.tree.set_folder(folder, Oid::ZERO_SHA1)?;
+                }
+                self.enter(repo, folder)?.set_item(repo, rest, mode, id)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a file or a folder away, and the folders that it leaves empty. What is not there stays so.
     pub(super) fn remove(&mut self, repo: &Repository, path: &[&str]) -> Result<()> {
         match path {

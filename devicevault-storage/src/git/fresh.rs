@@ -65,6 +65,11 @@ impl Fresh {
         self.replaced
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.objects.len()
+    }
+
     /// Whether this object is among them.
     pub(super) fn has(&self, id: &Oid) -> bool {
         self.known.contains(id)

@@ -65,7 +65,7 @@ pub(super) fn catch_up(layout: &Layout, index: &mut Index, tip: Option<Oid>) -> 
 }
 
 /// Every commit that `known` does not lead to, newest first.
-fn walk(layout: &Layout, repo: &Repository, tip: Oid, known: Option<Oid>) -> Result<Vec<Oid>> {
+pub(super) fn walk(layout: &Layout, repo: &Repository, tip: Oid, known: Option<Oid>) -> Result<Vec<Oid>> {
     guard(layout)?;
     let walk = || {
         let mut walk = repo.revwalk()?;

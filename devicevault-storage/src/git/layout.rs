@@ -160,6 +160,18 @@ impl Layout {
         self.own().join("push.lock")
     }
 
+    /// Which commit took the place of which.
+    pub(super) fn successors(&self, branch: &str) -> PathBuf {
+        let name: String = Digest::of(branch.as_bytes()).to_string().chars().take(16).collect();
+        self.own().join(format!("successors-{name}"))
+    }
+
+    /// The same, of a purge that is about to move the branch.
+    pub(super) fn next_successors(&self, branch: &str) -> PathBuf {
+        let name: String = Digest::of(branch.as_bytes()).to_string().chars().take(16).collect();
+        self.own().join(format!("successors-{name}-next"))
+    }
+
     pub(super) fn objects(&self) -> PathBuf {
         self.dir.join("objects")
     }
@@ -189,7 +201,7 @@ fn refuse_links(path: &Path) -> Result<()> {
 }
 
 /// Makes a folder that its owner alone can enter, with its parents; one that is there stays as it is.
-fn make_folder(path: &Path) -> std::io::Result<()> {
+pub(super) fn make_folder(path: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -11,7 +11,9 @@
 //! freed of control characters, so that no name, metadata or summary can begin a line. Only the last paragraph is read.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
-use devicevault_core::{Entry, Error, ErrorKind, Manifest, Result};
+use std::collections::{BTreeMap, BTreeSet};
+
+use devicevault_core::{DeviceId, Entry, Error, ErrorKind, Manifest, Result};
 
 use super::path::TreePath;
 
@@ -26,20 +28,14 @@ pub(super) fn write(entries: &[(&Entry, &TreePath)]) -> Result<String> {
     let mut out = match entries {
         [(one, _)] => subject(&one.summary),
         many => {
-            let mut devices: Vec<_> = many.iter().map(|(e, _)| &e.manifest.source.device).collect();
-            devices.sort_unstable();
-            devices.dedup();
-            let mut text = format!("{} backups of {} devices\n", many.len(), devices.len());
-            for (entry, _) in many {
-                text.push_str(&format!("\n- {}", subject(&entry.summary)));
-            }
-            text
+            let summaries: Vec<String> = many.iter().map(|(e, _)| subject(&e.summary)).collect();
+            let summaries: Vec<&str> = summaries.iter().map(String::as_str).collect();
+            list(&summaries, many.iter().map(|(e, _)| e.manifest.source.device.clone()))
         }
     };
     out.push_str("\n\n");
     for (entry, path) in entries {
-        let json = serde_json::to_string(&entry.manifest)
-            .map_err(|e| Error::new(ErrorKind::Internal, "write manifest", "it cannot be made JSON").because(e))?;
+        let json = to_json(&entry.manifest)?;
         out.push_str(&format!("{PATH}{}\n{MANIFEST}{json}\n", path.as_str()));
     }
     Ok(out)
@@ -48,6 +44,57 @@ pub(super) fn write(entries: &[(&Entry, &TreePath)]) -> Result<String> {
 /// The message of a commit that moves the files of a device: no backup.
 pub(super) fn moved(device: &str, from: &str, to: &str) -> String {
     format!("{}\n", subject(&format!("{device}: moved from {from} to {to}")))
+}
+
+/// What becomes of one of the backups in a message.
+#[derive(Debug, Clone)]
+pub(super) enum Edit {
+    Remove,
+    /// It has this manifest now.
+    Replace(Box<Manifest>),
+}
+
+/// A message with some of its backups taken out or changed, by their paths.
+pub(super) fn edited(message: &str, edits: &BTreeMap<String, Edit>) -> Result<String> {
+    if edits.is_empty() {
+        return Ok(message.to_owned());
+    }
+    let Some((head, _)) = message.trim_end_matches('\n').rsplit_once("\n\n") else { return Ok(message.to_owned()) };
+    let all = trailers(message.as_bytes());
+    let removed = |t: &Trailer<'_>| matches!(edits.get(t.path), Some(Edit::Remove));
+    let bullets: Vec<&str> = head.lines().skip(1).filter_map(|l| l.strip_prefix("- ")).collect();
+    let left: Vec<&Trailer<'_>> = all.iter().filter(|t| !removed(t)).collect();
+    let mut out = if left.len() == all.len() || bullets.len() != all.len() {
+        head.to_owned()
+    } else {
+        let kept = all.iter().zip(&bullets).filter(|(t, _)| !removed(t)).map(|(_, bullet)| *bullet);
+        list(&kept.collect::<Vec<_>>(), left.iter().filter_map(|t| Some(t.manifest().ok()?.source.device)))
+    };
+    out.push_str("\n\n");
+    for t in left {
+        let json = match edits.get(t.path) {
+            Some(Edit::Replace(m)) => to_json(m)?,
+            _ => t.json.to_owned(),
+        };
+        out.push_str(&format!("{PATH}{}\n{MANIFEST}{json}\n", t.path));
+    }
+    Ok(out)
+}
+
+fn to_json(manifest: &Manifest) -> Result<String> {
+    serde_json::to_string(manifest)
+        .map_err(|e| Error::new(ErrorKind::Internal, "write manifest", "it cannot be made JSON").because(e))
+}
+
+/// The subject of several backups, and a line for each.
+fn list(summaries: &[&str], devices: impl Iterator<Item = DeviceId>) -> String {
+    if let [one] = summaries {
+        return (*one).to_owned();
+    }
+    let devices: BTreeSet<DeviceId> = devices.collect();
+    let mut text = format!("{} backups of {} devices\n", summaries.len(), devices.len());
+    summaries.iter().for_each(|s| text.push_str(&format!("\n- {s}")));
+    text
 }
 
 /// A summary as one line of harmless text.

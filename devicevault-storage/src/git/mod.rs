@@ -10,7 +10,7 @@
 //! - The commit's subject is [`Entry::summary`](devicevault_core::Entry::summary); its author time is when the artefact
 //!   was taken. Two trailers end the message, `DeviceVault-Path` and `DeviceVault-Manifest` (JSON on one line): enough
 //!   to rebuild a catalog. With [`CommitPer::Batch`], there are two for each file.
-//! - A reference reads `branch:path@commit`.
+//! - A reference reads `branch:path@commit`. [`GitRepositories`] spreads devices over several repositories.
 //! - `devicevault/` in the repository's folder holds locks, and an index of the history that is made again when it is
 //!   lost. Git leaves that folder alone.
 //!
@@ -56,6 +56,7 @@ mod layout;
 mod line;
 mod listing;
 mod lock;
+mod many;
 mod mend;
 mod merge;
 mod message;
@@ -65,6 +66,7 @@ mod options;
 mod pack;
 mod packfile;
 mod path;
+mod purge;
 mod push;
 mod remote;
 mod repack;
@@ -75,6 +77,8 @@ mod verify;
 mod write;
 
 pub use backend::GitBackend;
+pub use many::{GitRepositories, RepositoryTemplate};
 pub use options::{CommitPer, GitOptions};
+pub use purge::{Purge, PurgeReport, RemoveVersion, RewriteFile};
 pub use push::PushReport;
 pub use remote::{PushWhen, Remote, RemoteAccess, RemoteLogin, RemoteState, RemoteUrl};

@@ -106,6 +106,7 @@ impl GitBackend {
             if !merge::has(&store.layout.repository()?, theirs)? {
                 return Ok(Merged::Elsewhere);
             }
+            store.refuse_purged(theirs)?;
             store.merge_theirs(theirs)
         };
         let merged = tokio::task::spawn_blocking(merge).await.map_err(fault::panicked)??;

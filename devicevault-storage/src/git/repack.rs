@@ -58,6 +58,8 @@ pub(super) struct Selection {
     loose: Vec<(Oid, PathBuf, u64)>,
     /// It is everything that the repository has, so that it can be told what nothing leads to.
     whole: bool,
+    /// What nothing leads to goes, however young it is.
+    purging: bool,
 }
 
 impl Selection {
@@ -88,7 +90,21 @@ impl Selection {
         }
         packs.truncate(take);
         let whole = packs.len() == all;
-        Ok(Self { packs, loose: pack::loose(layout)?, whole })
+        Ok(Self { packs, loose: pack::loose(layout)?, whole, purging: false })
+    }
+
+    /// All packs and loose objects, whatever their size; what nothing leads to goes.
+    ///
+    /// # Errors
+    /// `Conflict` where a pack is to be left alone, or is too large.
+    pub(super) fn whole(layout: &Layout) -> Result<Self> {
+        let packs = mergeable(layout)?;
+        if packs.len() != pack::packs(layout)?.len() {
+            return Err(Error::new(ErrorKind::Conflict, "merge packs", "Git was told to keep a pack as it is")
+                .with("path", layout.packs().display())
+                .hint("remove its .keep file, then `git gc --prune=now`"));
+        }
+        Ok(Self { packs, loose: pack::loose(layout)?, whole: true, purging: true })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -97,7 +113,9 @@ impl Selection {
 
     /// The objects, and those among them that were written lately.
     fn objects(&self, now: SystemTime) -> Result<(HashSet<Oid>, HashSet<Oid>)> {
-        let old = |t: Option<SystemTime>| t.and_then(|t| now.duration_since(t).ok()).is_some_and(|age| age > GRACE);
+        let old = |t: Option<SystemTime>| {
+            self.purging || t.and_then(|t| now.duration_since(t).ok()).is_some_and(|age| age > GRACE)
+        };
         let (mut all, mut young) = (HashSet::new(), HashSet::new());
         for pack in &self.packs {
             let ids = pack::objects(&pack.path)?;

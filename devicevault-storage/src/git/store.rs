@@ -1,5 +1,6 @@
 //! The blocking work of a backend, one call at a time or many at once.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -18,7 +19,7 @@ use super::options::GitOptions;
 use super::path::Version;
 use super::repack::{self, Selection};
 use super::write::{self, Checked, Head, Target};
-use super::{branch, fault, history, mend, pack, verify};
+use super::{branch, fault, history, mend, pack, purge, verify};
 
 /// Stores between two looks at how many packs there are.
 const STORES_BETWEEN_MERGES: u32 = 8;
@@ -35,10 +36,18 @@ pub(super) struct Store {
     /// Whoever stores leaves it to the next.
     head: Mutex<Head>,
     repacking: Mutex<()>,
+    /// Which commit took the place of which, of the branch and as of the files that it was read from.
+    successors: Mutex<Option<Read>>,
     stores: AtomicU32,
     /// The backend was dropped: work in the background ends at its next step.
     closing: AtomicBool,
 }
+
+/// Size and time of a file.
+type Stamp = Option<(u64, Option<SystemTime>)>;
+
+/// A map of commits, the branch, and the files that it was read from.
+type Read = ((String, [Stamp; 2]), HashMap<Oid, Option<Oid>>);
 
 impl Store {
     /// See [`GitBackend::open`](super::GitBackend::open).
@@ -53,6 +62,7 @@ impl Store {
             index: RwLock::default(),
             head: Mutex::default(),
             repacking: Mutex::default(),
+            successors: Mutex::default(),
             stores: AtomicU32::default(),
             closing: AtomicBool::default(),
         })
@@ -80,6 +90,30 @@ impl Store {
             }
             Ok(stored.verdicts)
         })
+    }
+
+    /// Refuses history that was purged here: merged, it would be back.
+    pub(super) fn refuse_purged(&self, theirs: Oid) -> Result<()> {
+        let repo = self.layout.repository()?;
+        let known = purge::successors(&self.layout, &repo, &self.options.branch)?;
+        if known.is_empty() {
+            return Ok(());
+        }
+        let tip = branch::tip(&repo, &self.options.refname())?;
+        let walk = || -> std::result::Result<bool, git2::Error> {
+            let mut walk = repo.revwalk()?;
+            walk.push(theirs)?;
+            if let Some(tip) = tip {
+                walk.hide(tip)?;
+            }
+            Ok(walk.flatten().any(|id| known.contains_key(&id)))
+        };
+        if !walk().map_err(|e| fault::git("walk history", e))? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, "push branch", "the remote still has what was purged here")
+            .with("branch", &self.options.branch)
+            .hint("`devicevault git push --purged` moves its branch by force"))
     }
 
     /// Takes another's commits into the branch. The caller holds the writers' lock.
@@ -126,17 +160,42 @@ impl Store {
         }
     }
 
-    /// Refuses a reference to a branch that the repository has not. The branch may be another one than is written now:
-    /// what was stored before that setting changed stays readable.
-    pub(super) fn known(&self, repo: &Repository, at: &Version) -> Result<()> {
+    /// What a reference stands for: the commit that took the place of its own where history was purged. Refuses one to a
+    /// branch that the repository has not. The branch may be another one than is written now: what was stored before that
+    /// setting changed stays readable.
+    pub(super) fn known(&self, repo: &Repository, at: &Version) -> Result<Version> {
         let name = format!("refs/heads/{}", at.branch);
-        if at.branch == self.options.branch
-            || (git2::Reference::is_valid_name(&name) && branch::tip(repo, &name)?.is_some())
-        {
-            return Ok(());
+        let absent = |why: &str| {
+            Err(Error::new(ErrorKind::NotFound, "read backup", why.to_owned()).with("branch", at.branch.escape_debug()))
+        };
+        let there = at.branch == self.options.branch
+            || (git2::Reference::is_valid_name(&name) && branch::tip(repo, &name)?.is_some());
+        if !there {
+            return absent("the repository has no such branch");
         }
-        Err(Error::new(ErrorKind::NotFound, "read backup", "the repository has no such branch")
-            .with("branch", at.branch.escape_debug()))
+        let now = self.successor(repo, at)?.map(|commit| Version { commit, ..at.clone() });
+        match now {
+            Some(now) if now.commit == at.commit => Ok(now),
+            // Of a commit that stored several, this one may be gone.
+            Some(now) if !purge::is_gone(repo, &now)? => Ok(now),
+            _ => absent("it was purged"),
+        }
+    }
+
+    /// The commit that stands for a reference's. The map is read again when its files are others.
+    pub(super) fn successor(&self, repo: &Repository, at: &Version) -> Result<Option<Oid>> {
+        let stamp = |path: std::path::PathBuf| std::fs::metadata(path).ok().map(|m| (m.len(), m.modified().ok()));
+        let files = [stamp(self.layout.successors(&at.branch)), stamp(self.layout.next_successors(&at.branch))];
+        if files == [None, None] {
+            return Ok(Some(at.commit));
+        }
+        let mut known = self.successors.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (at.branch.clone(), files);
+        if known.as_ref().is_none_or(|(of, _)| *of != key) || key.1[1].is_some() {
+            *known = Some((key, purge::successors(&self.layout, repo, &at.branch)?));
+        }
+        let found = known.as_ref().and_then(|(_, map)| map.get(&at.commit).copied());
+        Ok(found.unwrap_or(Some(at.commit)))
     }
 
     fn loaded<'i>(&self, index: &'i mut Option<Index>) -> &'i mut Index {

@@ -122,6 +122,14 @@ impl Tree {
         self.items.retain(|i| i.name != name.as_bytes());
     }
 
+    /// Sets a line to what it was, of whatever sort.
+    pub(super) fn put(&mut self, name: &str, mode: &[u8], id: Oid) {
+        self.remove(name);
+        let new = Item { mode: mode.to_vec(), name: name.as_bytes().to_vec(), id };
+        let at = self.items.partition_point(|i| i.key().lt(new.key()));
+        self.items.insert(at, new);
+    }
+
     /// A file never takes the place of a folder, nor a folder that of a file: that would take a device's history out
     /// of sight because another one has an unlucky name.
     fn set(&mut self, name: &str, mode: &[u8], id: Oid) -> Result<()> {

@@ -2,7 +2,9 @@
 
 mod crash;
 mod damage;
+mod many;
 mod packs;
+mod purge;
 mod remote;
 mod rewritten;
 mod shared;

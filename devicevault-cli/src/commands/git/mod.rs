@@ -1,5 +1,6 @@
 //! `devicevault git`
 
+mod purge;
 mod push;
 
 use clap::Subcommand;
@@ -13,14 +14,18 @@ use crate::context::Context;
 #[command(after_help = "\
 Examples:
   devicevault git push
-  devicevault git push read --json")]
+  devicevault git push read --json
+  devicevault git purge read --device core-rtr1")]
 pub(crate) enum GitCommand {
     /// Push Git destinations to their remotes now
     Push(push::PushArgs),
+    /// Take a device, an artefact, versions or a text out of history
+    Purge(purge::PurgeArgs),
 }
 
 pub(crate) async fn run(context: &Context, command: GitCommand) -> Result<Exit> {
     match command {
         GitCommand::Push(args) => push::run(context, args).await,
+        GitCommand::Purge(args) => Box::pin(purge::run(context, args)).await,
     }
 }

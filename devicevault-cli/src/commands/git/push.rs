@@ -22,6 +22,9 @@ pub(crate) struct PushArgs {
     /// What they are called
     #[arg(value_name = "NAME")]
     names: Vec<String>,
+    /// Move the remote's branch by force from what was purged here; nothing that others pushed is lost
+    #[arg(long, requires = "names")]
+    purged: bool,
 }
 
 /// A push, as `git push --json` tells it. The names are stable.
@@ -50,6 +53,12 @@ pub(super) async fn run(context: &Context, args: PushArgs) -> Result<Exit> {
     }
     if configs.is_empty() {
         configs = instance.inventory.destinations().await?;
+    }
+    if args.purged {
+        for config in &configs {
+            let repository = wiring::repository(instance.backend_settings(config, false)).await?;
+            cancellable(repository.push_purged()).await.map_err(|e| e.with("destination", &config.name))?;
+        }
     }
     let pushes = cancellable(async { Ok(pushing::push(&instance, configs).await) }).await?;
     let rows: Vec<Row> = pushes

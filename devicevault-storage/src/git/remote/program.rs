@@ -78,6 +78,12 @@ impl<'a> Git<'a> {
         self.push_as(branch, &format!("{commit}:refs/heads/{branch}"), &[]).await
     }
 
+    /// Has the remote's branch stand at a commit whatever it holds, if it stands where it is thought to.
+    pub(in super::super) async fn force(&self, branch: &str, commit: Oid, expected: Oid) -> Result<Pushed> {
+        let lease = format!("--force-with-lease=refs/heads/{branch}:{expected}");
+        self.push_as(branch, &format!("+{commit}:refs/heads/{branch}"), &[&lease]).await
+    }
+
     async fn push_as(&self, branch: &str, what: &str, more: &[&str]) -> Result<Pushed> {
         let mut args = vec!["push", "--porcelain", "--no-verify", "--no-signed", "--recurse-submodules=no"];
         args.extend(more);

@@ -29,6 +29,14 @@ impl RemoteUrl {
         &self.text
     }
 
+    /// The one of a repository among several: with its name for `{repository}`.
+    ///
+    /// # Errors
+    /// `Config` where that makes no URL.
+    pub(in super::super) fn of_repository(&self, name: &str) -> Result<Self> {
+        self.text.replace("{repository}", name).parse()
+    }
+
     /// Git's name of the protocol.
     pub(super) fn protocol(&self) -> &'static str {
         match self.scheme {

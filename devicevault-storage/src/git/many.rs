@@ -1,0 +1,476 @@
+//! [`GitRepositories`]: a folder of repositories, one for each site, group or platform.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::ErrorKind as Io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use devicevault_core::storage::{
+    Budget, Capability, Health, ListFilter, Report, Usage, UsageFilter, Verdict, VerifyDepth,
+};
+use devicevault_core::{
+    Body, ByteStream, Clock, Entry, Error, ErrorKind, Manifest, Result, Source, StorageBackend, StorageRef,
+};
+use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::{TryStreamExt as _, future};
+use tokio::sync::Mutex;
+
+use super::backend::GitBackend;
+use super::options::GitOptions;
+use super::purge::{Purge, PurgeReport};
+use super::push::PushReport;
+use super::remote::RemoteState;
+use super::{backend, fault, layout};
+use crate::names::component;
+
+/// Says that a folder is one of repositories: a share that is not mounted has none.
+const MARKER: &str = "devicevault-repositories";
+const MARKER_TEXT: &str = "A folder of Git repositories of DeviceVault, format 1\n";
+
+/// What stands in a name for a value that a device has not.
+const WITHOUT: &str = "default";
+
+/// What is done in so many repositories at a time.
+const AT_ONCE: usize = 4;
+
+/// Which repository a device's backups go to: a name in which `{site}`, `{group}` and `{platform}` stand for the device's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryTemplate(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Site,
+    Group,
+    Platform,
+}
+
+impl FromStr for RepositoryTemplate {
+    type Err = Error;
+
+    /// # Errors
+    /// `Config` for a text that names no part of a device, or another one.
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = |why: &str| {
+            Error::new(ErrorKind::Config, "read repository template", why.to_owned())
+                .with("template", text.escape_debug())
+                .hint("write {site}, {group} or {platform}, with letters, digits and hyphens around them")
+        };
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let (name, after) = after.split_once('}').ok_or_else(|| wrong("a brace is not closed"))?;
+            parts.push(Part::Text(before.to_owned()));
+            parts.push(match name {
+                "site" => Part::Site,
+                "group" => Part::Group,
+                "platform" => Part::Platform,
+                _ => return Err(wrong("devices have no such part")),
+            });
+            rest = after;
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if !parts.iter().all(|p| if let Part::Text(t) = p { t.chars().all(plain) && t.len() <= 64 } else { true }) {
+            return Err(wrong("it holds something that is no part of a folder's name"));
+        }
+        if parts.len() == 1 {
+            return Err(wrong("it names no part of a device: all would go to one repository"));
+        }
+        Ok(Self(parts))
+    }
+}
+
+impl RepositoryTemplate {
+    fn name(&self, source: &Source) -> String {
+        let value = |v: Option<&str>| v.filter(|v| !v.is_empty()).unwrap_or(WITHOUT).to_owned();
+        let name: String = self
+            .0
+            .iter()
+            .map(|part| match part {
+                Part::Text(text) => text.clone(),
+                Part::Site => value(source.site.as_deref()),
+                Part::Group => value(source.group.as_deref()),
+                Part::Platform => value(Some(&source.platform)),
+            })
+            .collect();
+        component(&name)
+    }
+}
+
+/// Keeps backups in several repositories, each with a history and an index of its own; see the [module](super).
+///
+/// A reference reads `[repository]branch:path@commit`. A remote's URL may hold `{repository}`.
+#[derive(Debug)]
+pub struct GitRepositories {
+    folder: PathBuf,
+    template: RepositoryTemplate,
+    options: GitOptions,
+    clock: Arc<dyn Clock>,
+    open: Mutex<HashMap<String, Arc<GitBackend>>>,
+}
+
+impl GitRepositories {
+    /// Makes the folder, where it is not there or empty.
+    ///
+    /// # Errors
+    /// `Config` for a folder that holds something else.
+    pub fn set_up(folder: &Path) -> Result<()> {
+        let at = |e| fault::io("set up repositories", folder, e);
+        layout::make_folder(folder).map_err(at)?;
+        let marker = folder.join(MARKER);
+        if marker.is_file() {
+            return Ok(());
+        }
+        if fs::read_dir(folder).map_err(at)?.next().is_some() {
+            return Err(Error::new(ErrorKind::Config, "set up repositories", "the folder holds something else")
+                .with("path", folder.display())
+                .hint("name an empty folder"));
+        }
+        match layout::write_new(&marker, MARKER_TEXT.as_bytes()) {
+            Err(e) if e.kind() != Io::AlreadyExists => return Err(at(e)),
+            _ => {}
+        }
+        layout::sync_folder(folder)
+    }
+
+    /// Opens a folder that was set up. Repositories in it are opened when they are needed, and made when something is
+    /// stored there.
+    ///
+    /// # Errors
+    /// `Unavailable` where there is no such folder; `Config` for settings that Git refuses.
+    pub fn open(
+        folder: impl Into<PathBuf>,
+        template: RepositoryTemplate,
+        options: GitOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let folder = folder.into();
+        options.check()?;
+        if !folder.join(MARKER).is_file() {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "open repositories",
+                "the folder of repositories is not there",
+            )
+            .with("path", folder.display())
+            .hint("mount the share that holds it"));
+        }
+        Ok(Self { folder, template, options, clock, open: Mutex::default() })
+    }
+
+    /// The names of the repositories that are there.
+    fn names(&self) -> Result<Vec<String>> {
+        let at = |e| fault::io("list repositories", &self.folder, e);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(at)? {
+            let path = entry.map_err(at)?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".git"));
+            names.extend(name.filter(|_| path.join("HEAD").is_file()).map(str::to_owned));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    async fn repository(&self, name: &str, make: bool) -> Result<Arc<GitBackend>> {
+        let mut open = self.open.lock().await;
+        if let Some(known) = open.get(name) {
+            return Ok(known.clone());
+        }
+        let path = self.folder.join(format!("{name}.git"));
+        if !make && !path.join("HEAD").is_file() {
+            return Err(Error::new(ErrorKind::NotFound, "open repository", "there is no such repository")
+                .with("path", path.display()));
+        }
+        let mut options = self.options.clone();
+        if let Some(remote) = &mut options.remote {
+            remote.url = remote.url.of_repository(name)?;
+        }
+        let opened = Arc::new(GitBackend::open(path, options, self.clock.clone()).await?);
+        open.insert(name.to_owned(), opened.clone());
+        Ok(opened)
+    }
+
+    /// All that are there.
+    fn all(&self) -> BoxStream<'_, Result<(String, Arc<GitBackend>)>> {
+        let names = match self.names() {
+            Ok(names) => names,
+            Err(e) => return stream::iter([Err(e)]).boxed(),
+        };
+        stream::iter(names)
+            .then(move |name| async move { self.repository(&name, false).await.map(|backend| (name, backend)) })
+            .boxed()
+    }
+
+    /// Pushes every repository; see [`GitBackend::push`].
+    ///
+    /// # Errors
+    /// The first, after all were tried.
+    pub async fn push(&self) -> Result<PushReport> {
+        let each = self.all().map(|one| async move {
+            let (name, backend) = one?;
+            backend.push().await.map_err(|e| e.with("repository", name))
+        });
+        let done: Vec<Result<PushReport>> = each.buffered(AT_ONCE).collect().await;
+        let mut report = PushReport::default();
+        let mut first = None;
+        for one in done {
+            match one {
+                Ok(one) => {
+                    report.pushed |= one.pushed;
+                    report.merged |= one.merged;
+                }
+                Err(e) => drop(first.get_or_insert(e)),
+            }
+        }
+        first.map_or(Ok(report), Err)
+    }
+
+    /// How the remote stands that is worst off; see [`GitBackend::remote_state`].
+    pub async fn remote_state(&self) -> Option<RemoteState> {
+        let remote = self.options.remote.as_ref()?;
+        let states: Vec<_> = self.all().filter_map(|one| async { one.ok()?.1.remote_state() }).collect().await;
+        let worst = states.into_iter().min_by_key(|s| (s.error.is_none(), s.pushed_at));
+        Some(worst.unwrap_or_else(|| RemoteState { url: remote.url.to_string(), ..RemoteState::default() }))
+    }
+
+    /// Asks every remote; see [`GitBackend::test_remote`].
+    ///
+    /// # Errors
+    /// The first that cannot be reached.
+    pub async fn test_remote(&self) -> Result<String> {
+        let mut count = 0;
+        let mut all = self.all();
+        while let Some((name, backend)) = all.try_next().await? {
+            backend.test_remote().await.map_err(|e| e.with("repository", name))?;
+            count += 1;
+        }
+        Ok(format!("{count} remotes answer"))
+    }
+
+    /// Takes something out of every repository; see [`GitBackend::purge`].
+    ///
+    /// # Errors
+    /// The first; repositories before it are done.
+    pub async fn purge(&self, what: Purge, rehearsal: bool) -> Result<PurgeReport> {
+        let mut report = PurgeReport::default();
+        let mut all = self.all();
+        while let Some((name, backend)) = all.try_next().await? {
+            let one = backend.purge(what.clone(), rehearsal).await.map_err(|e| e.with("repository", &name))?;
+            let named = |(at, m)| (of_repository(&name, &at), m);
+            report.removed.extend(one.removed.into_iter().map(named));
+            report.rewritten.extend(one.rewritten.into_iter().map(named));
+            report.foreign += one.foreign;
+            report.commits += one.commits;
+            report.objects += one.objects;
+        }
+        Ok(report)
+    }
+
+    /// What references from before a purge stand for now; see [`GitBackend::current`].
+    ///
+    /// # Errors
+    /// A repository cannot be read.
+    pub async fn current(&self, refs: Vec<StorageRef>) -> Result<Vec<Option<StorageRef>>> {
+        let mut now = Vec::with_capacity(refs.len());
+        for at in refs {
+            let name =
+                at.0.split_once(']').map(|(name, _)| name.trim_start_matches('[').to_owned()).unwrap_or_default();
+            match self.find(&at).await {
+                Ok((backend, inner)) => {
+                    let found = backend.current(vec![inner]).await?.pop().flatten();
+                    now.push(found.map(|at| of_repository(&name, &at)));
+                }
+                Err(e) if e.kind() == ErrorKind::NotFound => now.push(Some(at)),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(now)
+    }
+
+    /// Has every remote forget what was purged; see [`GitBackend::push_purged`].
+    ///
+    /// # Errors
+    /// The first.
+    pub async fn push_purged(&self) -> Result<()> {
+        let mut all = self.all();
+        while let Some((name, backend)) = all.try_next().await? {
+            backend.push_purged().await.map_err(|e| e.with("repository", name))?;
+        }
+        Ok(())
+    }
+
+    /// The repository that a reference names, and the reference within.
+    async fn find(&self, at: &StorageRef) -> Result<(Arc<GitBackend>, StorageRef)> {
+        let parts = at.0.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        // What is no name of ours leads out of the folder.
+        let inside = |name: &str| !name.starts_with('.') && !name.contains(['/', '\\', ':', '\0']);
+        let parts = parts.filter(|(name, _)| inside(name));
+        let (name, rest) = parts.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "read storage reference", "no repository holds anything of this name")
+                .with("reference", at.0.escape_debug())
+        })?;
+        Ok((self.repository(name, false).await?, StorageRef(rest.to_owned())))
+    }
+}
+
+fn of_repository(name: &str, at: &StorageRef) -> StorageRef {
+    StorageRef(format!("[{name}]{at}"))
+}
+
+#[async_trait]
+impl StorageBackend for GitRepositories {
+    fn capability(&self) -> Capability {
+        backend::capability(&self.options)
+    }
+
+    async fn store(&self, batch: Vec<(Entry, Arc<dyn Body>)>) -> Vec<Result<StorageRef>> {
+        let count = batch.len();
+        let mut groups: BTreeMap<String, (Vec<usize>, Vec<(Entry, Arc<dyn Body>)>)> = BTreeMap::new();
+        for (slot, (entry, body)) in batch.into_iter().enumerate() {
+            let group = groups.entry(self.template.name(&entry.manifest.source)).or_default();
+            group.0.push(slot);
+            group.1.push((entry, body));
+        }
+        let each = groups.into_iter().map(|(name, (slots, entries))| async move {
+            let verdicts = match self.repository(&name, true).await {
+                Ok(backend) => backend.store(entries).await,
+                Err(e) => slots.iter().map(|_| Err(e.clone().with("repository", &name))).collect(),
+            };
+            let verdicts = verdicts.into_iter().map(|v| v.map(|at| of_repository(&name, &at))).collect::<Vec<_>>();
+            slots.into_iter().zip(verdicts).collect::<Vec<_>>()
+        });
+        let silent = || Err(Error::new(ErrorKind::Internal, "store backup", "an entry was passed over"));
+        let mut all: Vec<Result<StorageRef>> = (0..count).map(|_| silent()).collect();
+        for (slot, verdict) in future::join_all(each).await.into_iter().flatten() {
+            if let Some(place) = all.get_mut(slot) {
+                *place = verdict;
+            }
+        }
+        all
+    }
+
+    async fn read(&self, at: &StorageRef, range: Option<Range<u64>>) -> Result<ByteStream<'static>> {
+        let (backend, at) = self.find(at).await?;
+        backend.read(&at, range).await
+    }
+
+    async fn stat(&self, at: &StorageRef) -> Result<Manifest> {
+        let (backend, at) = self.find(at).await?;
+        backend.stat(&at).await
+    }
+
+    fn list(&self, filter: ListFilter) -> BoxStream<'static, Result<(StorageRef, Manifest)>> {
+        let (folder, template) = (self.folder.clone(), self.template.clone());
+        let same = Self::open(folder, template, self.options.clone(), self.clock.clone());
+        let names = self.names();
+        let (same, names) = match (same, names) {
+            (Ok(same), Ok(names)) => (Arc::new(same), names),
+            (Err(e), _) | (_, Err(e)) => return stream::iter([Err(e)]).boxed(),
+        };
+        let of_one = move |name: String| {
+            let (same, filter) = (same.clone(), filter.clone());
+            let listed = async move {
+                let backend = same.repository(&name, false).await?;
+                let listed = backend.list(filter).map_ok(move |(at, m)| (of_repository(&name, &at), m));
+                // Open as long as it is listed.
+                Ok::<_, Error>(listed.chain(stream::once(async move { drop(backend) }).filter_map(|()| async { None })))
+            };
+            stream::once(listed).try_flatten().boxed()
+        };
+        stream::iter(names).flat_map(of_one).boxed()
+    }
+
+    async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
+        refs.iter().map(|at| Err(backend::not_deleted(at))).collect()
+    }
+
+    async fn verify(&self, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict> {
+        match self.find(at).await {
+            Ok((backend, at)) => backend.verify(&at, expect, depth).await,
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Verdict::Missing),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
+        let mut usage = Usage::default();
+        let mut all = self.all();
+        while let Some((_, backend)) = all.try_next().await? {
+            let one = backend.usage(filter.clone()).await?;
+            usage.backups += one.backups;
+            usage.content_bytes += one.content_bytes;
+            usage.stored_bytes += one.stored_bytes;
+        }
+        Ok(usage)
+    }
+
+    async fn maintain(&self, budget: Budget) -> Result<Report> {
+        let begun = self.clock.monotonic();
+        let mut report = Report::default();
+        let mut all = self.all();
+        while let Some((name, backend)) = all.try_next().await? {
+            let mut rest = budget.clone();
+            rest.duration = budget.duration.saturating_sub(self.clock.monotonic().saturating_sub(begun));
+            if rest.duration.is_zero() {
+                report.done.push(format!("the time was up before {name}.git"));
+                break;
+            }
+            let one = backend.maintain(rest).await.map_err(|e| e.with("repository", &name))?;
+            report.done.extend(one.done.into_iter().map(|line| format!("{name}.git: {line}")));
+            report.bytes_freed += one.bytes_freed;
+        }
+        Ok(report)
+    }
+
+    async fn check(&self) -> Result<Health> {
+        let mut health = Health::default();
+        let probe = self.folder.join(format!(".probe-{}", uuid::Uuid::now_v7().simple()));
+        let wrote = layout::write_new(&probe, b"probe").and_then(|()| fs::remove_file(&probe));
+        health.push("write and flush", wrote.is_ok(), wrote.map_or_else(|e| e.to_string(), |()| "done".to_owned()));
+        let mut count = 0;
+        let mut all = self.all();
+        while let Some((name, backend)) = all.try_next().await? {
+            count += 1;
+            for p in
+                backend.check().await.map_err(|e| e.with("repository", &name))?.probes.into_iter().filter(|p| !p.good)
+            {
+                health.push(p.name, false, format!("{name}.git: {}", p.detail));
+            }
+        }
+        health.push("repositories", true, format!("{count} repositories"));
+        Ok(health)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_names_a_part_of_the_device() {
+        for good in ["{site}", "{group}-{platform}", "noc_{site}"] {
+            good.parse::<RepositoryTemplate>().unwrap();
+        }
+        for bad in ["", "all", "{site", "{name}", "../{site}", "{site}/x", "{site}.git", "{}"] {
+            assert!(bad.parse::<RepositoryTemplate>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_stay_in_the_folder() {
+        let template: RepositoryTemplate = "x-{site}".parse().unwrap();
+        for site in ["../../etc", "a/b", "", "CON", "é", "\0"] {
+            let source: Source = serde_json::from_value(serde_json::json!({
+                "device": "d", "device_name": "d", "host": "h", "platform": "p", "collector": "c", "site": site
+            }))
+            .unwrap();
+            let name = template.name(&source);
+            assert!(!name.contains('/') && !name.starts_with('.') && name.is_ascii(), "{name}");
+        }
+    }
+}
