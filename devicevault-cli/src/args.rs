@@ -7,8 +7,8 @@ use devicevault_core::Result;
 
 use crate::Exit;
 use crate::commands::{
-    accept, apply, backup, credential, demo, destination, device, diff, download, export, git, history, init, key,
-    platform, policy, restore, retention, run, show, system, verify,
+    accept, apply, backup, credential, demo, destination, device, diff, download, export, git, history, import, init,
+    key, platform, policy, restore, retention, run, show, system, verify,
 };
 use crate::context::Context;
 use crate::logs::LogArgs;
@@ -126,6 +126,9 @@ pub(crate) enum Command {
     Retention(retention::RetentionCommand),
     /// Take a suspect version for good
     Accept(accept::AcceptArgs),
+    /// Take in what other programs have kept
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Look after Git destinations: push them, and take out what must not be there
     #[command(subcommand)]
     Git(git::GitCommand),
@@ -160,6 +163,7 @@ impl Command {
             Self::Verify(args) => verify::run(context, args).await,
             Self::Retention(command) => Box::pin(retention::run(context, command)).await,
             Self::Accept(args) => accept::run(context, args).await,
+            Self::Import(command) => Box::pin(import::run(context, command)).await,
             Self::Git(command) => Box::pin(git::run(context, command)).await,
             Self::Key(command) => Box::pin(key::run(context, command)).await,
             Self::System(command) => system::run(context, command),

@@ -36,7 +36,7 @@ const MAX_TEXT: u64 = 256 << 20;
 /// Views that are made for one batch hold no more bytes in memory, but for the one that goes over it.
 const BATCH_BYTES: u64 = 16 << 20;
 /// How long nobody else talks to a device whose versions are copied; taken anew with each batch.
-const LEASE: Duration = Duration::from_secs(120);
+pub(crate) const LEASE: Duration = Duration::from_secs(120);
 /// How long a device that is being backed up is waited for, and how often it is looked at.
 const PATIENCE: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(500);
@@ -305,7 +305,7 @@ fn failed(backup: &Backup, e: &Error) -> Failed {
 }
 
 /// The right to store of a device, once no run has it.
-async fn wait_for(instance: &Instance, device: &DeviceId) -> Result<Lease> {
+pub(crate) async fn wait_for(instance: &Instance, device: &DeviceId) -> Result<Lease> {
     let waited = async {
         loop {
             if let Some(lease) = instance.catalog.lease(device, LEASE).await? {

@@ -46,6 +46,7 @@ mod document;
 mod exit;
 mod files;
 mod folder;
+mod importing;
 mod instance;
 mod interrupt;
 mod keys;

@@ -35,7 +35,7 @@ pub(crate) use self::git::{Repository, has_remote, is_pushed, queue_options, rep
 pub(crate) use self::host_keys::{HostKeys, Server, server, servers};
 pub(crate) use self::reach::{clear_text_warning, set_proxy_command, set_source_address, set_transport};
 use crate::app::{App, BackendSettings};
-pub(crate) use devicevault_storage::git::{Purge, PurgeReport};
+pub(crate) use devicevault_storage::git::{ForeignCommit, ForeignHistory, Purge, PurgeReport};
 
 /// Kinds of destinations.
 const PLAIN: &str = "plain";

@@ -12,6 +12,7 @@ pub(crate) mod download;
 pub(crate) mod export;
 pub(crate) mod git;
 pub(crate) mod history;
+pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod platform;

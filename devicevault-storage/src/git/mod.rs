@@ -43,9 +43,11 @@
 
 mod backend;
 mod branch;
+mod changes;
 mod delta;
 mod fault;
 mod folder;
+mod foreign;
 mod fresh;
 mod handles;
 mod health;
@@ -77,6 +79,7 @@ mod verify;
 mod write;
 
 pub use backend::GitBackend;
+pub use foreign::{ForeignCommit, ForeignFile, ForeignHistory};
 pub use many::{GitRepositories, RepositoryTemplate};
 pub use options::{CommitPer, GitOptions};
 pub use purge::{Purge, PurgeReport, RemoveVersion, RewriteFile};

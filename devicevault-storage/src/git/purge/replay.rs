@@ -6,6 +6,7 @@ use std::rc::Rc;
 use devicevault_core::{Digest, Manifest, Result, StorageRef};
 use git2::{Commit, ObjectType, Oid, Repository};
 
+use super::super::changes::{Change, differences};
 use super::super::folder::Folder;
 use super::super::fresh::Fresh;
 use super::super::layout::Layout;
@@ -43,13 +44,6 @@ pub(super) struct Replay<'a> {
     /// Files that were looked at, and what they are now.
     blobs: HashMap<Oid, Option<Oid>>,
     out: Replayed,
-}
-
-/// A file that a commit changed: what it was, and what it is.
-struct Change {
-    path: String,
-    before: Option<Item>,
-    after: Option<Item>,
 }
 
 /// What a commit changed, and what is to become of that.
@@ -280,32 +274,4 @@ fn header(commit: &Commit<'_>, tree: Oid, parents: &[Oid]) -> String {
     }
     out.push('\n');
     out
-}
-
-/// Every file that is another in two trees.
-fn differences(repo: &Repository, a: Option<Oid>, b: Option<Oid>, path: &str, out: &mut Vec<Change>) -> Result<()> {
-    if a == b {
-        return Ok(());
-    }
-    let items = |id: Option<Oid>| -> Result<BTreeMap<Vec<u8>, Item>> {
-        let Some(id) = id else { return Ok(BTreeMap::new()) };
-        Ok(objects::tree(repo, id)?.items().iter().map(|i| (i.name.clone(), i.clone())).collect())
-    };
-    let (old, new) = (items(a)?, items(b)?);
-    let names: std::collections::BTreeSet<&Vec<u8>> = old.keys().chain(new.keys()).collect();
-    for name in names {
-        let (o, n) = (old.get(name), new.get(name));
-        if o == n {
-            continue;
-        }
-        let inner = format!("{path}{}", String::from_utf8_lossy(name));
-        let folder = |i: Option<&Item>| i.filter(|i| i.is_folder()).map(|i| i.id);
-        let file = |i: Option<&Item>| i.filter(|i| !i.is_folder()).cloned();
-        differences(repo, folder(o), folder(n), &format!("{inner}/"), out)?;
-        let (before, after) = (file(o), file(n));
-        if before != after {
-            out.push(Change { path: inner, before, after });
-        }
-    }
-    Ok(())
 }

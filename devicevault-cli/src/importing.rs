@@ -1,0 +1,409 @@
+//! The history of another program's repository, taken in as backups.
+//!
+//! A version is known by the repository, the commit and the file that it comes from, so that the same import adds nothing
+//! when it is done again, and goes on where it was cut off. Versions go in the order of their commits, while no run stores of
+//! their devices.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use devicevault_core::catalog::{Lease, Query};
+use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::run::{Backup, Copy, CopyStatus, Outcome};
+use devicevault_core::{
+    BackupId, Body, DestinationId, Device, Digest, Entry, Error, ErrorKind, Kind, Login, Manifest, ManifestSeed,
+    Result, RunId, Source, StorageBackend, Target, Timestamp, Transform, View,
+};
+use serde::Serialize;
+
+use crate::copying::wait_for;
+use crate::instance::Instance;
+use crate::ui::Ui;
+use crate::ui::progress::counter;
+use crate::views;
+use crate::wiring::{ForeignCommit, ForeignHistory};
+
+/// A text is read into memory; no larger one is.
+const MAX_TEXT: u64 = 256 << 20;
+/// Versions that go in one batch, or fewer with so many bytes.
+const BATCH: usize = 64;
+const BATCH_BYTES: usize = 16 << 20;
+/// Leases are taken anew well before they end.
+const RENEW: Duration = Duration::from_secs(60);
+/// The longest subject that is kept.
+const MAX_SUBJECT: usize = 300;
+
+/// What became of the versions.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Imported {
+    pub(crate) commits: usize,
+    pub(crate) imported: usize,
+    /// They were there already, at every destination.
+    pub(crate) there: usize,
+    /// They hold what the version before holds.
+    pub(crate) same: usize,
+    /// Copies that a destination cannot take, because it has newer versions and keeps them in order.
+    pub(crate) too_old: usize,
+    pub(crate) failed: Vec<String>,
+    /// Files of nodes that no device of the home is.
+    pub(crate) unknown: BTreeMap<String, usize>,
+}
+
+/// A version that is to be imported.
+#[derive(Debug)]
+struct Item {
+    commit: usize,
+    device: usize,
+    content: String,
+}
+
+/// An import, planned.
+#[derive(Debug)]
+pub(crate) struct Import {
+    history: ForeignHistory,
+    artefact: String,
+    devices: Vec<Device>,
+    items: Vec<Item>,
+    done: Imported,
+}
+
+/// Where versions go.
+struct Place {
+    config: DestinationConfig,
+    backend: Arc<dyn StorageBackend>,
+    /// Of an ordered one: the newest version of each device that was there before, and is not of this import.
+    newest: HashMap<usize, Timestamp>,
+}
+
+/// What is known of a version.
+struct Known {
+    content: Digest,
+    at: BTreeSet<DestinationId>,
+}
+
+impl Import {
+    /// Goes through a history once: which versions it has, of which devices. `device` says which one a file is of; `Err` is
+    /// the node that none is, `Ok(None)` a file that is no configuration.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub(crate) fn plan(
+        mut history: ForeignHistory,
+        artefact: &str,
+        device: &dyn Fn(&str) -> std::result::Result<Option<Device>, String>,
+    ) -> Result<Self> {
+        let (mut devices, mut places) = (Vec::new(), HashMap::new());
+        let (mut items, mut done) = (Vec::new(), Imported { commits: history.len(), ..Imported::default() });
+        for commit in 0..history.len() {
+            let Some(found) = history.commit(commit)? else { break };
+            for file in found.files {
+                match device(&file.path) {
+                    Ok(None) => {}
+                    Err(node) => *done.unknown.entry(node).or_default() += 1,
+                    Ok(Some(device)) => {
+                        let number = *places.entry(device.id.clone()).or_insert_with(|| {
+                            devices.push(device);
+                            devices.len() - 1
+                        });
+                        items.push(Item { commit, device: number, content: file.content });
+                    }
+                }
+            }
+        }
+        Ok(Self { history, artefact: artefact.to_owned(), devices, items, done })
+    }
+
+    /// Of how many devices it has versions.
+    pub(crate) fn devices(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// What carrying it out would do, where nothing is known of it yet.
+    pub(crate) fn foretold(self) -> Imported {
+        Imported { imported: self.items.len(), ..self.done }
+    }
+
+    /// Imports. What goes wrong with a version is told with it; the others go on.
+    ///
+    /// # Errors
+    /// What the catalog answers; the history cannot be read.
+    pub(crate) async fn carry_out(
+        mut self,
+        instance: &Instance,
+        destinations: Vec<DestinationConfig>,
+        ui: &Ui,
+    ) -> Result<Imported> {
+        let mut leases = Vec::new();
+        for device in &self.devices {
+            leases.push(wait_for(instance, &device.id).await?);
+        }
+        let extensions: Vec<String> = self.devices.iter().map(|d| extension(instance, d, &self.artefact)).collect();
+        let mut known = HashMap::new();
+        let mut places = places(instance, destinations).await?;
+        for number in 0..self.devices.len() {
+            self.look_up(instance, number, &mut known, &mut places).await?;
+        }
+        let bar = counter(ui, self.items.len(), "versions");
+        let items = std::mem::take(&mut self.items);
+        let mut last: HashMap<usize, (Digest, Timestamp)> = HashMap::new();
+        let mut commit: Option<(usize, ForeignCommit)> = None;
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let mut renewed = tokio::time::Instant::now();
+        for item in items {
+            bar.inc(1);
+            if renewed.elapsed() > RENEW {
+                renew(instance, &mut leases).await?;
+                renewed = tokio::time::Instant::now();
+            }
+            if commit.as_ref().is_none_or(|(n, _)| *n != item.commit) {
+                commit = self.history.commit(item.commit)?.map(|c| (item.commit, c));
+            }
+            let Some((_, of)) = &commit else { continue };
+            let (backup, run) = identity(&self.history.root(), of, &self.devices[item.device], &self.artefact);
+            let after = last.get(&item.device).and_then(|(_, t)| t.checked_add(Duration::from_micros(1)).ok());
+            let at = after.map_or(of.at, |after| after.max(of.at));
+            let there = known.get(&backup);
+            if there.is_some_and(|k: &Known| places.iter().all(|p| k.at.contains(&p.config.id))) {
+                self.done.there += 1;
+                last.extend(there.map(|k| (item.device, (k.content, at))));
+                continue;
+            }
+            let version = match self.version(instance, &item, of, (backup, run, at), &extensions[item.device]) {
+                Ok(version) => version,
+                Err(e) => {
+                    self.done.failed.push(format!(
+                        "{} at {}: {}",
+                        self.devices[item.device].name,
+                        of.id,
+                        e.to_record().message
+                    ));
+                    continue;
+                }
+            };
+            if last.get(&item.device).is_some_and(|(content, _)| *content == version.manifest.content) {
+                self.done.same += 1;
+                continue;
+            }
+            last.insert(item.device, (version.manifest.content, at));
+            bytes += version.original.len();
+            batch.push((item.device, version));
+            if batch.len() >= BATCH || bytes >= BATCH_BYTES {
+                self.store(instance, &places, &known, std::mem::take(&mut batch)).await?;
+                bytes = 0;
+            }
+        }
+        self.store(instance, &places, &known, batch).await?;
+        bar.finish_and_clear();
+        for lease in &leases {
+            instance.catalog.release(lease).await?;
+        }
+        Ok(self.done)
+    }
+
+    /// What the catalog has of a device.
+    async fn look_up(
+        &self,
+        instance: &Instance,
+        number: usize,
+        known: &mut HashMap<BackupId, Known>,
+        places: &mut [Place],
+    ) -> Result<()> {
+        let mut query = Query::default();
+        query.device = Some(self.devices[number].id.clone());
+        query.artefact = Some(self.artefact.clone());
+        for b in instance.find_all(&query, usize::MAX).await? {
+            let ours = b.metadata.contains_key(COMMIT);
+            let good = |c: &&Copy| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended);
+            let at: BTreeSet<DestinationId> = b.copies.iter().filter(good).map(|c| c.destination.clone()).collect();
+            for place in
+                places.iter_mut().filter(|p| !ours && p.backend.capability().ordered && at.contains(&p.config.id))
+            {
+                let newest = place.newest.entry(number).or_insert(b.first_seen);
+                *newest = b.first_seen.max(*newest);
+            }
+            known.insert(b.id, Known { content: b.content, at });
+        }
+        Ok(())
+    }
+
+    fn version(
+        &mut self,
+        instance: &Instance,
+        item: &Item,
+        of: &ForeignCommit,
+        (backup, run, at): (BackupId, RunId, Timestamp),
+        extension: &str,
+    ) -> Result<Version> {
+        let original = Bytes::from(self.history.content(&item.content, MAX_TEXT)?);
+        let device = &self.devices[item.device];
+        let sha256 = Digest::of(&original);
+        let mut manifest = Manifest::from(ManifestSeed {
+            backup,
+            run,
+            source: Source::of(device, &device.collector),
+            artefact: self.artefact.clone(),
+            kind: Kind::Text,
+            view: View::Original,
+            taken_at: at,
+            size: original.len() as u64,
+            sha256,
+            content: sha256,
+        });
+        extension.clone_into(&mut manifest.extension);
+        let subject: String = of.subject.chars().take(MAX_SUBJECT).collect();
+        let metadata = [(COMMIT, of.id.clone()), ("import.author", of.author.clone()), ("import.subject", subject)];
+        manifest.metadata.extend(metadata.map(|(k, v)| (k.to_owned(), v)));
+        let clean = views::make(&instance.collectors, &instance.key, &manifest, original.clone(), View::Clean)?;
+        manifest.content = instance.key.content(&Digest::of(&clean));
+        Ok(Version { manifest, original })
+    }
+
+    /// Stores a batch at every place that lacks it, and records what was stored.
+    async fn store(
+        &mut self,
+        instance: &Instance,
+        places: &[Place],
+        known: &HashMap<BackupId, Known>,
+        batch: Vec<(usize, Version)>,
+    ) -> Result<()> {
+        let mut copies: HashMap<BackupId, Vec<Copy>> = HashMap::new();
+        for place in places {
+            let (mut entries, mut waiting) = (Vec::new(), Vec::new());
+            for (device, version) in &batch {
+                let m = &version.manifest;
+                if known.get(&m.backup).is_some_and(|k| k.at.contains(&place.config.id)) {
+                    continue;
+                }
+                if place.newest.get(device).is_some_and(|newest| *newest >= m.taken_at) {
+                    self.done.too_old += 1;
+                    continue;
+                }
+                match version.at(instance, &place.config) {
+                    Ok((entry, body)) => {
+                        let mut copy = Copy::new(
+                            place.config.id.clone(),
+                            entry.manifest.view,
+                            entry.manifest.size,
+                            entry.manifest.sha256,
+                            instance.now(),
+                        );
+                        (copy.status, copy.attempts, copy.last_seen) = (CopyStatus::Stored, 1, m.taken_at);
+                        waiting.push((m.backup, copy));
+                        entries.push((entry, body));
+                    }
+                    Err(e) => self.done.failed.push(told(m, &place.config, &e)),
+                }
+            }
+            let silent = || Err(Error::new(ErrorKind::Internal, "import version", "the backend gave no verdict"));
+            let mut verdicts =
+                if entries.is_empty() { Vec::new() } else { place.backend.store(entries).await }.into_iter();
+            for (backup, mut copy) in waiting {
+                match verdicts.next().unwrap_or_else(silent) {
+                    Ok(at) => {
+                        copy.storage_ref = Some(at);
+                        copies.entry(backup).or_default().push(copy);
+                    }
+                    Err(e) => {
+                        let manifest = batch.iter().map(|(_, v)| &v.manifest).find(|m| m.backup == backup);
+                        self.done.failed.extend(manifest.map(|m| told(m, &place.config, &e)));
+                    }
+                }
+            }
+        }
+        for (_, version) in batch {
+            let m = version.manifest;
+            let Some(copies) = copies.remove(&m.backup) else { continue };
+            let mut backup = Backup::new(m.backup, m.run, m.source.device.clone(), &m.artefact, m.content, m.taken_at);
+            backup.device_name.clone_from(&m.source.device_name);
+            backup.extension.clone_from(&m.extension);
+            backup.size = m.size;
+            backup.metadata = m.metadata;
+            backup.copies = copies;
+            instance.catalog.record(m.run, vec![Outcome::Backup(backup)]).await?;
+            self.done.imported += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The key of the commit that a version comes from.
+const COMMIT: &str = "import.commit";
+
+/// A version, complete.
+struct Version {
+    manifest: Manifest,
+    original: Bytes,
+}
+
+impl Version {
+    /// As a destination keeps it.
+    fn at(&self, instance: &Instance, config: &DestinationConfig) -> Result<(Entry, Arc<dyn Body>)> {
+        let mut manifest = self.manifest.clone();
+        let bytes = if config.view == View::Original {
+            self.original.clone()
+        } else {
+            let original = self.original.clone();
+            Bytes::from(views::make(&instance.collectors, &instance.key, &manifest, original, config.view)?)
+        };
+        if config.view != View::Original {
+            manifest.view = config.view;
+            manifest.size = bytes.len() as u64;
+            manifest.sha256 = Digest::of(&bytes);
+            manifest.transforms.push(Transform::Volatile);
+        }
+        if config.view == View::Redacted {
+            manifest.transforms.push(Transform::Masked);
+        }
+        let subject = manifest.metadata.get("import.subject").map(String::as_str).unwrap_or_default();
+        let summary = format!("{}: {} imported: {subject}", manifest.source.device_name, manifest.artefact);
+        let mut entry = Entry::new(manifest);
+        entry.summary = summary;
+        Ok((entry, Arc::new(bytes)))
+    }
+}
+
+fn told(m: &Manifest, at: &DestinationConfig, e: &Error) -> String {
+    let commit = m.metadata.get(COMMIT).map(String::as_str).unwrap_or_default();
+    format!("{} at {commit}, for {}: {}", m.source.device_name, at.name, e.to_record().message)
+}
+
+/// The same for the same version of the same repository, whenever it is imported.
+fn identity(root: &str, commit: &ForeignCommit, device: &Device, artefact: &str) -> (BackupId, RunId) {
+    let id = |what: &str| {
+        let text = format!("{what}\0{root}\0{}\0{}\0{artefact}", commit.id, device.id);
+        let Digest(hash) = Digest::of(text.as_bytes());
+        let random: [u8; 10] = std::array::from_fn(|i| hash[i]);
+        let millis = u64::try_from(commit.at.as_millisecond()).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    };
+    (BackupId(id("backup")), RunId(id("run")))
+}
+
+/// The destinations, opened.
+async fn places(instance: &Instance, configs: Vec<DestinationConfig>) -> Result<Vec<Place>> {
+    let mut places = Vec::new();
+    for config in configs {
+        let backend = instance.open_backend(&config, false).await?;
+        places.push(Place { config, backend, newest: HashMap::new() });
+    }
+    Ok(places)
+}
+
+async fn renew(instance: &Instance, leases: &mut [Lease]) -> Result<()> {
+    for lease in leases {
+        *lease = match instance.catalog.renew(lease, crate::copying::LEASE).await? {
+            Some(lease) => lease,
+            None => wait_for(instance, &lease.device).await?,
+        };
+    }
+    Ok(())
+}
+
+/// How files of this artefact end, by the device's platform.
+fn extension(instance: &Instance, device: &Device, artefact: &str) -> String {
+    let target = Target::new(device.clone(), Login::default());
+    let known = instance.collectors.get(&device.collector).and_then(|c| c.artefacts(&target)).unwrap_or_default();
+    known.into_iter().find(|a| a.name == artefact).map_or_else(|| "txt".to_owned(), |a| a.extension)
+}
