@@ -23,6 +23,7 @@ mod person;
 mod platforms;
 mod policies;
 mod refusals;
+mod repositories;
 mod restores;
 mod retention;
 mod rounds;

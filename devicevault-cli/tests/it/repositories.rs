@@ -1,0 +1,156 @@
+//! Git destinations: remotes, purging, and the history of other programs.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use devicevault_testkit::sim::{SimDevice, Simulated};
+use serde_json::Value;
+
+use crate::person::Person;
+use crate::sight::devices;
+
+/// Runs `git` on a bare repository; it has to succeed.
+fn git(repo: &Path, args: &[&str]) -> String {
+    let done = Command::new("git").arg("--git-dir").arg(repo).args(args).output().expect("this test needs git");
+    assert!(done.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+fn bare(repo: &Path) {
+    let done = Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).arg(repo).status();
+    assert!(done.expect("this test needs git").success());
+}
+
+/// As Oxidized keeps them: `nodes` in two groups, each changed `versions` times, the last time not at all.
+fn oxidized(repo: &Path, nodes: usize, versions: usize) {
+    bare(repo);
+    let mut stream = String::new();
+    let mut time = 1_600_000_000;
+    for version in 0..versions {
+        for node in 0..nodes {
+            time += 60;
+            let group = if node % 2 == 0 { "core" } else { "access" };
+            let text = format!("hostname node{node}\nmtu {}\n", 1000 + version);
+            stream.push_str(&format!(
+                "commit refs/heads/main\nauthor Ann <ann@example.net> {time} +0000\n\
+                 committer Oxidized <o@example.net> {time} +0000\ndata 13\nupdate node{node:02}\n\
+                 M 100644 inline {group}/node{node}\ndata {}\n{text}\n",
+                text.len()
+            ));
+        }
+    }
+    let mut import = Command::new("git");
+    import.arg("--git-dir").arg(repo).args(["fast-import", "--quiet"]).stdin(Stdio::piped());
+    let mut child = import.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(stream.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+fn versions(person: &Person, device: &str) -> Vec<Value> {
+    let all = person.run(&["history", device, "--json"]).good().json();
+    all.as_array().unwrap().clone()
+}
+
+#[test]
+#[ignore = "needs git"]
+fn a_history_is_imported_once_however_often_it_is_cut_off() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    let repo = person.path("devices.git");
+    oxidized(&repo, 6, 12);
+    let told = person.run(&["import", "git", "devices.git", "--dry-run", "--json"]).ended(1).json();
+    assert_eq!(told[0]["unknown"].as_object().unwrap().len(), 6, "{told}");
+    person.run(&["device", "add", "node0", "--host", "192.0.2.1", "--platform", "cisco_ios"]).good();
+    let import = ["import", "git", "devices.git", "--create", "--platform", "cisco_ios"];
+    for wait in [40, 120, 250, 400, 700] {
+        let mut child = person.program(&import).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    person.run(&import).good();
+    person.run(&["verify", "--quiet"]).good();
+    let again = person.run(&["import", "git", "devices.git", "--json"]).good().json();
+    assert_eq!((&again[0]["imported"], &again[0]["there"]), (&0.into(), &72.into()), "{again}");
+    for node in 0..6 {
+        let all = versions(&person, &format!("node{node}"));
+        assert_eq!(all.len(), 12, "node{node}");
+    }
+    assert_eq!(git(&person.path("home/git"), &["rev-list", "--count", "main"]).trim(), "72");
+    let shown = person.run(&["show", "node3", "--at", "2020-09-13T12:35:00Z", "--view", "original"]).good().out;
+    assert_eq!(shown, "hostname node3\nmtu 1001\n");
+    let device = person.run(&["device", "show", "node1", "--json"]).good().json();
+    assert_eq!((&device["group"], &device["enabled"]), (&"access".into(), &false.into()), "{device}");
+    let log = git(&person.path("home/git"), &["log", "-1", "--format=%at %B", "main"]);
+    assert!(log.contains("Ann <ann@example.net>") && log.starts_with("1600004320 "), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs git"]
+async fn what_is_backed_up_is_pushed_and_what_cannot_be_is_told_and_caught_up() {
+    let (fleet, person) = devices([SimDevice::cisco_ios("sw1")]).await;
+    person.moves_in(&fleet).await;
+    let remote = person.path("remote.git");
+    let option = format!("remote={}", remote.display());
+    person.asks(&["destination", "edit", "git", "--option", &option]).await.good();
+    let answer = person.asks(&["backup", "--all"]).await.good();
+    assert!(answer.err.contains("stored, but not pushed"), "{answer:?}");
+    let listed = person.asks(&["destination", "list", "--json"]).await.good().json();
+    let of_git = listed.as_array().unwrap().iter().find(|d| d["name"] == "git").unwrap();
+    assert!(of_git["remote"]["failing_since"].is_string(), "{of_git}");
+    let tested = person.asks(&["destination", "test", "git", "--json"]).await.good().json();
+    let probes = tested[0]["probes"].as_array().unwrap();
+    assert!(probes.iter().any(|p| p["name"] == "reach remote" && p["good"] == false), "{tested}");
+    person.asks(&["git", "push"]).await.ended(1);
+
+    bare(&remote);
+    fleet.devices().iter().for_each(Simulated::change_something);
+    let answer = person.asks(&["backup", "--all"]).await.good();
+    assert!(!answer.err.contains("not pushed"), "{answer:?}");
+    let tip = |repo: &Path| git(repo, &["rev-parse", "main"]);
+    assert_eq!(tip(&remote), tip(&person.path("home/git")));
+    let pushed = person.asks(&["git", "push", "--json"]).await.good().json();
+    assert_eq!(pushed[0]["pushed"], false, "{pushed}");
+    let refused = person.asks(&["destination", "edit", "git", "--option", "remote=https://u:s3cret@h/x"]).await;
+    assert!(refused.code == 2 && !refused.err.contains("s3cret"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs git"]
+async fn what_is_purged_is_gone_and_the_catalog_knows_it_whenever_it_is_killed() {
+    let (fleet, person) = devices([SimDevice::cisco_ios("sw1"), SimDevice::cisco_ios("sw2")]).await;
+    person.moves_in(&fleet).await;
+    for _ in 0..3 {
+        fleet.devices().iter().for_each(Simulated::change_something);
+        person.asks(&["backup", "--all", "--quiet"]).await.good();
+    }
+    let purge = ["git", "purge", "git", "--device", "sw1"];
+    let shown = person.asks(&purge).await.good();
+    assert!(shown.err.contains("nothing was done"), "{shown:?}");
+    let copies = |all: &Value, at: &str| {
+        let copies = all.as_array().unwrap().iter().flat_map(|v| v["copies"].as_array().unwrap());
+        copies.filter(|c| c["destination"] == at || c.as_str() == Some(at)).count()
+    };
+    let yes = ["git", "purge", "git", "--device", "sw1", "--yes"];
+    for wait in [30, 60, 100, 150] {
+        let mut child = person.program(&yes).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    person.asks(&yes).await.good();
+    let repo = person.path("home/git");
+    assert_eq!(git(&repo, &["log", "--oneline", "main", "--", "sw1", "zurich/sw1"]), "");
+    git(&repo, &["fsck", "--full", "--strict"]);
+    person.asks(&["verify", "--quiet"]).await.good();
+    let one = person.asks(&["history", "sw1", "--json"]).await.good().json();
+    let two = person.asks(&["history", "sw2", "--json"]).await.good().json();
+    assert_eq!((copies(&one, "git"), copies(&one, "store")), (0, one.as_array().unwrap().len()), "{one}");
+    assert_eq!(copies(&two, "git"), two.as_array().unwrap().len(), "{two}");
+    // The next backup goes on, and stores the device that is still backed up.
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    person.asks(&["verify", "--quiet"]).await.good();
+}
