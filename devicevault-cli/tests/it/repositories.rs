@@ -79,7 +79,7 @@ fn a_history_is_imported_once_however_often_it_is_cut_off() {
         assert_eq!(all.len(), 12, "node{node}");
     }
     assert_eq!(git(&person.path("home/git"), &["rev-list", "--count", "main"]).trim(), "72");
-    let shown = person.run(&["show", "node3", "--at", "2020-09-13T12:35:00Z", "--view", "original"]).good().out;
+    let shown = person.run(&["show", "node3", "--at", "2020-09-13T12:37:00Z", "--view", "original"]).good().out;
     assert_eq!(shown, "hostname node3\nmtu 1001\n");
     let device = person.run(&["device", "show", "node1", "--json"]).good().json();
     assert_eq!((&device["group"], &device["enabled"]), (&"access".into(), &false.into()), "{device}");
