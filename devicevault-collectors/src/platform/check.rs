@@ -75,6 +75,8 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     rules.volatile_blocks = file.volatile_blocks.into_iter().map(block).collect();
     rules.secrets = file.secrets.into_iter().map(|s| secret(s.0)).collect();
     rules.secret_blocks = file.secret_blocks.into_iter().map(block).collect();
+    rules.plain = file.plain.into_iter().map(|e| e.0).collect();
+    rules.continued = file.continued.map(|e| e.0);
     rules.suspect.failure.clone_from(&failure);
     if file.artefacts.is_empty() {
         return Err(wrong("artefacts", "a platform has at least one artefact"));

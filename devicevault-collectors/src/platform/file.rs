@@ -69,6 +69,14 @@ pub(crate) struct PlatformFile {
     /// Secrets that span lines, such as keys: masked in the redacted view.
     #[serde(default)]
     pub(crate) secret_blocks: Vec<BlockSection>,
+    /// Lines in which no secret is looked for behind `password`, `key`, `token` and other names that secrets have on most
+    /// platforms: in them such a name says something else. The rules above apply to them all the same.
+    #[serde(default)]
+    pub(crate) plain: Vec<Expression>,
+    /// The end of a line that goes on in the next one, such as a backslash. What matches and the blanks that begin the
+    /// next line are no part of the text; secrets are looked for in what is put together so.
+    #[serde(default)]
+    pub(crate) continued: Option<Expression>,
 }
 
 fn default_comment() -> String {

@@ -2,9 +2,10 @@
 //! they cover is worth nothing.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 
+use devicevault_core::text::{TextRules, secrets_of_line};
 use devicevault_core::{Error, ErrorKind, Login, Result};
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -14,16 +15,11 @@ use crate::escape::shown;
 use crate::platform::Platform;
 use crate::session::shown_text;
 
-/// What is taken for a secret on every platform: the group of each expression.
-const GENERIC: [&str; 9] = [
-    // `password 7 …`, `secret sha512 …`, `community "…"`, `set passwd ENC …`, `psk=…`
-    r#"(?i)\b(?:password|passwd|passphrase|secret|psk|psksecret|pre-?shared-key|shared-secret|community|auth-?(?:key|pass\w*)|priv-?(?:key|pass\w*)|authentication-key|key-string|md5-key|wpa-\w*key|token|api-?key|snmp-server host \S+)(?:\s*[=:]\s*|\s+)(?:(?:\d{1,2}|ENC|encrypted|cipher|hash|hashed|plain|plaintext|simple|irreversible-cipher|sha\d*|md5|aes|des|clear|encrypted-password|plaintext-password|version \S+|community)\s+)?("[^"]+"|'[^']+'|[^\s"';,]+)"#,
-    r"(?i)\bkey (?:\d{1,2}|cipher|encrypted|hex) (\S{6,})",
-    r"(\$(?:1|2[aby]?|5|6|7|8|9|14|y|sha\d+|c\$|h\$)\$[^\s;,]+)",
-    r"%\^%#(.+?)%\^%#",
-    r"://[^/:@\s]+:([^/@\s]+)@",
-    r"(?i)\busername \S+ .*\b(?:password|secret) (?:\d{1,2} )?(\S+)",
-    r"<(?:[\w-]*(?:password|secret|hash|psk|key|prv))>([^<]+)<",
+/// What is taken for a secret where nobody knows the platform's language, beside what
+/// [`secrets_of_line`] finds: the group of each expression.
+const GENERIC: [&str; 4] = [
+    r"(?i)\bsnmp-server host \S+ (?:(?:traps?|informs?|vrf \S+|version \S+(?: (?:auth|noauth|priv))?) )*(\S+)",
+    r"<(?:[\w-]*(?:hash|prv))>([^<]+)<",
     r"(?i)\b(?:auth|authentication) (?:md5|sha\S*) (\S+)",
     r"(?i)\bpriv(?:acy)? (?:des|3des|aes\S*) (?:\d+ )?(\S+)",
 ];
@@ -45,7 +41,9 @@ pub struct Disguise {
     generic: Vec<Regex>,
     suspicious: Vec<Regex>,
     /// What was made up: it looks like a secret and is none.
-    made_up: BTreeMap<Vec<u8>, ()>,
+    made_up: BTreeSet<Vec<u8>>,
+    /// How many times something was replaced.
+    replaced: usize,
 }
 
 /// A line that may hold a secret.
@@ -71,7 +69,7 @@ impl Disguise {
             })
         };
         let (generic, suspicious) = (compile(&GENERIC)?, compile(&SUSPICIOUS)?);
-        Ok(Self { key: RandomState::new(), generic, suspicious, made_up: BTreeMap::new() })
+        Ok(Self { key: RandomState::new(), generic, suspicious, made_up: BTreeSet::new(), replaced: 0 })
     }
 
     /// Replaces what the platform's rules and the general ones take for a secret, in everything that came.
@@ -80,6 +78,12 @@ impl Disguise {
         for text in std::iter::once(opening).chain(steps.iter_mut().map(|s| &mut s.receive)) {
             *text = self.text(text, platform);
         }
+    }
+
+    /// How many secrets are different, and at how many places they were replaced.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.made_up.len(), self.replaced)
     }
 
     /// Replaces them in bytes of whatever way, with the parts of the login that stand in them named.
@@ -116,39 +120,27 @@ impl Disguise {
 
     fn is_made_up(&self, value: &[u8]) -> bool {
         self.made_up
-            .keys()
+            .iter()
             .any(|m| m == value || memchr::memmem::find(m, value).is_some() || memchr::memmem::find(value, m).is_some())
     }
 
     fn text(&mut self, raw: &[u8], platform: Option<&Platform>) -> Vec<u8> {
+        let rules = platform.and_then(Platform::text_rules);
+        let continued = rules.and_then(|r| r.continued.as_ref());
         let mut out = Vec::with_capacity(raw.len());
-        let mut rules = platform.and_then(Platform::text_rules).map(SecretFinder::new);
-        let mut in_key = false;
+        let mut finder = Finder::new(rules);
+        let mut held = Vec::new();
         for line in raw.split_inclusive(|b| *b == b'\n') {
-            let text = line.strip_suffix(b"\n").unwrap_or(line);
-            let mut secrets: Vec<Vec<u8>> = Vec::new();
-            let has = |what: &str| memchr::memmem::find(text, what.as_bytes()).is_some();
-            if has("-----BEGIN ") && has("PRIVATE KEY-----") {
-                in_key = true;
-            } else if in_key {
-                in_key = !has("-----END ");
-                if in_key {
-                    secrets.push(text.trim_ascii().to_vec());
-                }
+            held.extend_from_slice(line);
+            if line.ends_with(b"\n") && continued.is_some_and(|c| c.is_match(&shown_text(line.trim_ascii_end()))) {
+                continue;
             }
-            let seen = shown_text(text);
-            if let Some(rules) = &mut rules {
-                match rules.line(&seen) {
-                    SecretPart::Nothing => {}
-                    SecretPart::Values(values) => secrets.extend(values),
-                    SecretPart::Line => secrets.push(seen.trim_ascii().to_vec()),
-                }
-            }
-            for expression in &self.generic {
-                secrets.extend(expression.captures_iter(&seen).filter_map(|c| c.get(1)).map(|m| m.as_bytes().to_vec()));
-            }
-            out.extend(self.replaced(line, secrets));
+            let secrets = finder.secrets(&held, continued, &self.generic);
+            out.extend(self.replaced(&held, secrets));
+            held.clear();
         }
+        let secrets = finder.secrets(&held, continued, &self.generic);
+        out.extend(self.replaced(&held, secrets));
         out
     }
 
@@ -160,12 +152,17 @@ impl Disguise {
         secrets.retain(|s| !s.is_empty());
         secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
         secrets.dedup();
+        let mut done: Vec<Vec<u8>> = Vec::new();
         for secret in secrets {
             if self.is_made_up(&secret) || PLACEHOLDERS.iter().any(|p| p.as_bytes() == secret) {
                 continue;
             }
-            let by = self.made_up_for(&secret);
             let places: Vec<usize> = memchr::memmem::find_iter(&line, &secret).collect();
+            if places.is_empty() && done.iter().any(|d| memchr::memmem::find(d, &secret).is_some()) {
+                continue;
+            }
+            self.replaced += 1;
+            let by = self.made_up_for(&secret);
             for at in &places {
                 if let Some(place) = line.get_mut(*at..at + secret.len()) {
                     place.copy_from_slice(&by);
@@ -175,6 +172,7 @@ impl Disguise {
                 let all = self.made_up_for(&line);
                 line = all;
             }
+            done.push(secret);
         }
         line
     }
@@ -203,9 +201,77 @@ impl Disguise {
             }
         };
         let by: Vec<u8> = secret.iter().enumerate().map(one).collect();
-        self.made_up.insert(by.clone(), ());
+        self.made_up.insert(by.clone());
         by
     }
+}
+
+/// Finds the secrets of one line after the other.
+struct Finder<'a> {
+    rules: Option<SecretFinder<'a>>,
+    in_key: bool,
+    /// Where a line that speaks of SNMP is indented, while others stand below it.
+    snmp: Option<usize>,
+}
+
+impl<'a> Finder<'a> {
+    fn new(rules: Option<&'a TextRules>) -> Self {
+        Self { rules: rules.map(SecretFinder::new), in_key: false, snmp: None }
+    }
+
+    /// Of a line, with those that it goes on in.
+    fn secrets(&mut self, raw: &[u8], continued: Option<&Regex>, generic: &[Regex]) -> Vec<Vec<u8>> {
+        let text = raw.strip_suffix(b"\n").unwrap_or(raw);
+        let mut secrets: Vec<Vec<u8>> = Vec::new();
+        let has = |what: &str| memchr::memmem::find(text, what.as_bytes()).is_some();
+        if has("-----BEGIN ") && has("PRIVATE KEY-----") {
+            self.in_key = true;
+        } else if self.in_key {
+            self.in_key = !has("-----END ");
+            if self.in_key {
+                secrets.push(text.trim_ascii().to_vec());
+            }
+        }
+        let seen = joined(text, continued);
+        if let Some(rules) = &mut self.rules {
+            match rules.line(&seen) {
+                SecretPart::Nothing => {}
+                SecretPart::Values(values) => secrets.extend(values),
+                SecretPart::Line => secrets.push(seen.trim_ascii().to_vec()),
+            }
+        }
+        let below = self.below_snmp(&seen);
+        secrets.extend(secrets_of_line(&seen, below).into_iter().filter_map(|r| seen.get(r)).map(<[u8]>::to_vec));
+        for expression in generic {
+            secrets.extend(expression.captures_iter(&seen).filter_map(|c| c.get(1)).map(|m| m.as_bytes().to_vec()));
+        }
+        secrets
+    }
+
+    fn below_snmp(&mut self, line: &[u8]) -> bool {
+        let indent = line.iter().take_while(|b| b.is_ascii_whitespace()).count();
+        if self.snmp.is_some_and(|at| indent <= at && indent < line.len()) {
+            self.snmp = None;
+        }
+        let below = self.snmp.is_some();
+        if !below && line.windows(4).any(|w| w.eq_ignore_ascii_case(b"snmp")) {
+            self.snmp = Some(indent);
+        }
+        below
+    }
+}
+
+/// What a terminal shows of a line, and of those that it goes on in, as one.
+fn joined(text: &[u8], continued: Option<&Regex>) -> Vec<u8> {
+    let mut lines = text.split(|b| *b == b'\n');
+    let mut all = shown_text(lines.next().unwrap_or_default());
+    for line in lines {
+        let end = all.trim_ascii_end().len();
+        let end = continued.and_then(|c| c.find_iter(all.get(..end)?).last()).map_or(end, |m| m.start());
+        all.truncate(end);
+        all.extend_from_slice(shown_text(line).trim_ascii_start());
+    }
+    all
 }
 
 #[cfg(test)]
@@ -248,6 +314,17 @@ mod tests {
         assert_eq!(values[0], values[2]);
         assert_ne!(values[0], "alpha99x");
         assert_eq!(values[1], "alpha");
+    }
+
+    #[test]
+    fn a_secret_that_the_device_breaks_over_lines_is_found() {
+        let ros = crate::PlatformSet::built_in().get("mikrotik_routeros").unwrap();
+        let mut disguise = Disguise::new().unwrap();
+        let text =
+            b"/ppp secret\r\nadd name=u pass\\\r\n    word=hunter2wrap\r\nadd secret=\"hunt\\\r\n    er2wrap\"\r\n";
+        let out = String::from_utf8(disguise.text(text, Some(&ros))).unwrap();
+        assert!(!out.contains("hunter2wrap") && !out.contains("er2wrap") && out.len() == text.len(), "{out}");
+        assert_eq!(disguise.counts().1, 2);
     }
 
     #[test]

@@ -42,11 +42,17 @@ pub(super) fn changed(info: &ArtifactInfo, text: &[u8]) -> (Vec<ChangedLine>, Ve
     let mut maker = ViewMaker::new(info.rules.clone(), InstanceKey::new([0; 32]), "trial".into(), MAX_LINE);
     let (mut clean, mut redacted) = (BytesMut::new(), BytesMut::new());
     let mut all = Vec::new();
+    let (mut from, mut to) = (0, 0);
     for (line, number) in text.split_inclusive(|b| *b == b'\n').zip(1..) {
+        to += line.len();
         if maker.push(line, &mut clean, &mut redacted).is_err() {
             break;
         }
-        // A line that ends no line end is not looked at before the end.
+        // A line that goes on in the next is looked at with it, one that ends no line end before the end.
+        if maker.holds_back() {
+            continue;
+        }
+        let line = text.get(std::mem::replace(&mut from, to)..to).unwrap_or(line);
         let (clean, redacted) = (clean.split(), redacted.split());
         if !line.ends_with(b"\n") || all.len() >= MOST {
             continue;

@@ -9,6 +9,7 @@ mod platforms;
 #[path = "../../../devicevault-ssh/tests/it/relay.rs"]
 mod relay;
 mod replayed;
+mod secrets;
 #[path = "../../../devicevault-ssh/tests/it/server.rs"]
 mod server;
 mod sessions;

@@ -1,10 +1,12 @@
 //! Texts of devices: line ends, volatile lines, secrets, and when a text is suspect.
 
+mod general;
 mod mask;
 mod rules;
 mod suspect;
 mod views;
 
+pub use general::secrets_of_line;
 pub use mask::InstanceKey;
 pub use rules::{BlockRule, LineRule, SecretRule, SuspectRules, TextRules};
 pub use suspect::SuspectCheck;

@@ -16,6 +16,12 @@ pub struct TextRules {
     pub secrets: Vec<SecretRule>,
     /// Secrets over several lines: masked in `redacted`.
     pub secret_blocks: Vec<BlockRule>,
+    /// Lines in which no secret is looked for behind the names that secrets usually have: in them such a name says
+    /// something else. What the rules and the shapes of secrets tell is masked all the same.
+    pub plain: Vec<Regex>,
+    /// The end of a line that goes on in the next one. What it matches and the blanks that begin the next line are no part
+    /// of the text: secrets are looked for in what is put together so, and masked where they stand.
+    pub continued: Option<Regex>,
     /// When the text is suspect.
     pub suspect: SuspectRules,
     prefilter: Option<RegexSet>,

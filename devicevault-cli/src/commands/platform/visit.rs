@@ -75,7 +75,7 @@ pub(super) async fn test(context: &Context, args: TestArgs) -> Result<Exit> {
         let mut disguise = Disguise::new()?;
         let text = trace(&trial.tape, |bytes| disguise.bytes(bytes, Some(&platform), &target.login));
         files::write_new_private(file, text.as_bytes())?;
-        context.ui.note(&format!("what went over the wire is in {}", file.display()));
+        context.ui.note(&format!("what went over the wire is in {}{}", file.display(), replaced(&disguise)));
     }
     Findings { trial: &trial, missing: Vec::new(), steps: true, all_lines: args.all_lines }.tell(context)?;
     Ok(Exit::Done)
@@ -150,7 +150,15 @@ pub(super) fn keep(
             .hint("give the platform rules for them, or --yes to write it all the same"));
         }
     }
-    files::write_new_private(to, recording.to_text().as_bytes())
+    files::write_new_private(to, recording.to_text().as_bytes())?;
+    context.ui.note(&format!("written{}; lines that may still hold a secret: {}", replaced(&disguise), left.len()));
+    Ok(())
+}
+
+/// What was done about secrets.
+fn replaced(disguise: &Disguise) -> String {
+    let (secrets, places) = disguise.counts();
+    format!("; secrets replaced: {secrets}, at {places} places")
 }
 
 fn asked_and_agreed() -> Result<bool> {

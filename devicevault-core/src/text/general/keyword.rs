@@ -1,0 +1,319 @@
+//! Values behind the names of secrets: `password 7 X`, `secret=X`, `"token": "X"`, `<psk>X</psk>`.
+//!
+//! The last net beneath a platform's own rules. It masks the value and leaves the words between it and the name, and in
+//! doubt it masks.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
+
+use std::ops::Range;
+
+use super::words::{Class, class, is_algorithm, is_modifier, is_plain, makes_key_plain, takes_an_argument};
+
+/// So many words may stand between a name and its value.
+const WORDS_BETWEEN: usize = 8;
+/// So far a tag of XML is read.
+const LONGEST_TAG: usize = 256;
+/// Text of XML that is taken as it stands.
+const CDATA: &[u8] = b"<![CDATA[";
+/// So far before a name a list may begin.
+const LONGEST_LIST: usize = 1024;
+
+/// What the lines around one say of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Context {
+    /// It speaks of SNMP, or stands below a line that does.
+    pub(super) snmp: bool,
+}
+
+/// The values behind the stems of names that were found in a line, in their order.
+pub(super) fn values(line: &[u8], stems: &[Range<usize>], context: Context) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    let mut done = 0;
+    for stem in stems {
+        // Within a name that was looked at, or a value.
+        if stem.start < done {
+            continue;
+        }
+        let name = name_around(line, stem);
+        done = name.end;
+        if masked_at(line, name.start) {
+            continue;
+        }
+        let Some(class) = class(part(line, &name)) else { continue };
+        if class == Class::Snmpv3 && !context.snmp || in_a_list(line, name.start) {
+            continue;
+        }
+        if let Some(value) = value(line, &name, class, context) {
+            done = value.end;
+            found.push(value);
+        }
+    }
+    found
+}
+
+/// A range, and the words behind it as long as it ends in one that stands before a value.
+pub(super) fn with_value(line: &[u8], mut of: Range<usize>) -> Range<usize> {
+    let words = Words { line, class: Class::Secret, tie: Tie::Blank, snmp: false };
+    let mut last = of.clone();
+    for _ in 0..WORDS_BETWEEN {
+        let text = part(line, &last);
+        let next = blanks(line, last.end);
+        let before = stands_before_a_value(text) && next > last.end;
+        let Some((word, _)) = words.word(next).filter(|(w, _)| before && !is_structure(part(line, w))) else { break };
+        last = words.quoted(next).unwrap_or(word);
+        of.end = last.end;
+    }
+    of
+}
+
+/// Nobody's secret is such a word, or it is no secret for long.
+fn stands_before_a_value(word: &[u8]) -> bool {
+    const NAMES: [&[u8]; 6] = [b"secret", b"password", b"community", b"read", b"write", b"key"];
+    let lower = word.to_ascii_lowercase();
+    (is_modifier(word) && !NAMES.contains(&lower.as_slice()))
+        || is_type(word)
+        || is_address(word)
+        || matches!(lower.as_slice(), b"option" | b"fallback" | b"inbound" | b"outbound" | b"ckn" | b"tcp-md5")
+}
+
+fn part<'a>(line: &'a [u8], at: &Range<usize>) -> &'a [u8] {
+    line.get(at.clone()).unwrap_or_default()
+}
+
+fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+}
+
+fn name_around(line: &[u8], stem: &Range<usize>) -> Range<usize> {
+    // A stem may end in the blank or the sign behind the name.
+    let last = part(line, stem).iter().rposition(|b| is_of_a_name(*b)).map_or(stem.end, |at| stem.start + at + 1);
+    let before = line.get(..stem.start).unwrap_or_default().iter().rev().take_while(|b| is_of_a_name(**b)).count();
+    let after = line.get(last..).unwrap_or_default().iter().take_while(|b| is_of_a_name(**b)).count();
+    stem.start - before..last + after
+}
+
+/// The name is the word of a mask.
+fn masked_at(line: &[u8], name: usize) -> bool {
+    let mask = name.checked_sub(1).and_then(|at| line.get(at..)).unwrap_or_default();
+    let end = mask.iter().take(24).position(|b| *b == b'>').map_or(0, |at| at + 1);
+    super::is_mask(mask.get(..end).unwrap_or_default())
+}
+
+/// `permissions [ secret view ]` lists names.
+fn in_a_list(line: &[u8], at: usize) -> bool {
+    let before = line.get(at.saturating_sub(LONGEST_LIST)..at).unwrap_or_default();
+    let open = memchr::memrchr(b'[', before);
+    let shut = memchr::memrchr(b']', before);
+    open.is_some_and(|open| shut.is_none_or(|shut| shut < open) && before.get(open + 1).is_some_and(|b| *b == b' '))
+}
+
+/// How a name and its value are tied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tie {
+    /// By a blank.
+    Blank,
+    /// By `=` or `:`.
+    Sign,
+}
+
+fn value(line: &[u8], name: &Range<usize>, class: Class, context: Context) -> Option<Range<usize>> {
+    let (at, tie) = match tied(line, name)? {
+        After::Element(value) => return (class != Class::Snmpv3).then_some(value),
+        After::Value(at, tie) => (at, tie),
+    };
+    match class {
+        // `authentication-types=wpa2-psk name=x`: the name is a value itself.
+        _ if tie == Tie::Blank && before(line, name.start).is_some_and(|b| matches!(b, b'=' | b',')) => return None,
+        Class::Community if tie == Tie::Blank && !context.snmp => return None,
+        Class::Key if tie == Tie::Blank && word_before(line, name.start).is_some_and(makes_key_plain) => return None,
+        _ => {}
+    }
+    Words { line, class, tie, snmp: context.snmp }.value(at)
+}
+
+enum After {
+    Value(usize, Tie),
+    Element(Range<usize>),
+}
+
+/// Where the value may begin.
+fn tied(line: &[u8], name: &Range<usize>) -> Option<After> {
+    let before = before(line, name.start);
+    let mut at = name.end;
+    let next = *line.get(at)?;
+    let tag = before == Some(b'<')
+        || before == Some(b':') && line.get(..name.start)?.iter().rev().take(64).any(|b| *b == b'<');
+    if tag && (next == b'>' || next == b' ') {
+        let rest = line.get(at..line.len().min(at + LONGEST_TAG))?;
+        if let Some(end) = memchr::memchr(b'>', rest).filter(|_| !rest.starts_with(b" =")) {
+            let closed = rest.get(..end)?.ends_with(b"/");
+            let mut from = at + end + 1;
+            let mut until = &b"<"[..];
+            if line.get(from..)?.starts_with(CDATA) {
+                (from, until) = (from + CDATA.len(), b"]]>");
+            }
+            let to = memchr::memmem::find(line.get(from..)?, until).map_or(line.len(), |n| from + n);
+            return (!closed && from < to).then_some(After::Element(from..to));
+        }
+    }
+    let mut quoted = false;
+    while line.get(at).is_some_and(|b| matches!(b, b'"' | b'\'' | b'\\')) {
+        at += 1;
+        quoted = true;
+    }
+    let blank = blanks(line, at);
+    let sign = line.get(blank..)?;
+    let signs = sign.iter().take(2).take_while(|b| matches!(b, b'=' | b':' | b'>')).count();
+    if signs > 0 && sign.first() != Some(&b'>') {
+        return Some(After::Value(blanks(line, blank + signs), Tie::Sign));
+    }
+    // The name ended a quoted text, or something else follows than a blank.
+    (blank > at && !quoted).then_some(After::Value(blank, Tie::Blank))
+}
+
+fn before(line: &[u8], at: usize) -> Option<u8> {
+    at.checked_sub(1).and_then(|at| line.get(at)).copied()
+}
+
+fn blanks(line: &[u8], at: usize) -> usize {
+    at + line.get(at..).unwrap_or_default().iter().take_while(|b| matches!(b, b' ' | b'\t')).count()
+}
+
+fn word_before(line: &[u8], at: usize) -> Option<&[u8]> {
+    let before = line.get(..at)?.trim_ascii_end();
+    let start = before.iter().rposition(u8::is_ascii_whitespace).map_or(0, |at| at + 1);
+    before.get(start..)
+}
+
+/// The words behind a name.
+struct Words<'a> {
+    line: &'a [u8],
+    class: Class,
+    tie: Tie,
+    snmp: bool,
+}
+
+impl Words<'_> {
+    fn value(&self, mut at: usize) -> Option<Range<usize>> {
+        let mut algorithm = self.class != Class::Snmpv3;
+        let mut numbered = false;
+        for count in 0..WORDS_BETWEEN {
+            if let Some(value) = self.quoted(at) {
+                return if algorithm && !value.is_empty() { Some(value) } else { None };
+            }
+            let (word, next) = self.word(at)?;
+            let text = part(self.line, &word);
+            if is_structure(text) || super::is_mask(text) || is_hidden(text) {
+                return None;
+            }
+            let last =
+                self.word(next).is_none_or(|(w, _)| is_structure(part(self.line, &w))) && self.quoted(next).is_none();
+            let hexadecimal = text.starts_with(b"0x") || text.starts_with(b"0X");
+            algorithm |= is_algorithm(text) || hexadecimal && self.snmp;
+            // Behind a sign comes the value; only the mark of its encryption may stand before it.
+            let plainly = self.tie == Tie::Sign && count == 0 && !text.eq_ignore_ascii_case(b"enc");
+            if !last && !plainly {
+                if takes_an_argument(text) && self.tie == Tie::Blank {
+                    at = self.word(next).map(|(_, after)| after)?;
+                    continue;
+                }
+                if self.class == Class::Snmpv3 && class(text) == Some(Class::Secret) {
+                    return None;
+                }
+                let number = text.iter().all(u8::is_ascii_digit);
+                if is_modifier(text)
+                    || is_type(text)
+                    || is_address(text)
+                    || number && (numbered || self.is_number_of(next))
+                {
+                    numbered = is_algorithm(text) || matches!(text, b"esp" | b"ah");
+                    at = next;
+                    continue;
+                }
+            }
+            if is_plain(text, self.class) || !algorithm {
+                return None;
+            }
+            // The number of a key is none; nor is a public one's kind.
+            let id = self.class == Class::Key && text.iter().all(u8::is_ascii_digit) && text.len() < 11;
+            return (!id && !word.is_empty()).then_some(word);
+        }
+        None
+    }
+
+    /// A number before the way in which the value is written tells which one it is.
+    fn is_number_of(&self, next: usize) -> bool {
+        self.class == Class::Key
+            || self.word(next).is_some_and(|(w, after)| {
+                let text = part(self.line, &w);
+                (is_modifier(text) || is_type(text)) && (self.word(after).is_some() || self.quoted(after).is_some())
+            })
+    }
+
+    /// A quoted value, without its quotes, to the line's end where they are not closed.
+    fn quoted(&self, at: usize) -> Option<Range<usize>> {
+        let rest = self.line.get(at..)?;
+        let (quote, escaped) = match rest {
+            [b'\\', q @ (b'"' | b'\''), ..] => (*q, 1),
+            [q @ (b'"' | b'\''), ..] => (*q, 0),
+            _ => return None,
+        };
+        let from = at + 1 + escaped;
+        let mut to = from;
+        while let Some(byte) = self.line.get(to) {
+            match byte {
+                b'\\' if escaped == 1 && self.line.get(to + 1) == Some(&quote) => break,
+                b'\\' => to += 1,
+                b if *b == quote => break,
+                _ => {}
+            }
+            to += 1;
+        }
+        Some(from..to.min(self.line.len()))
+    }
+
+    /// A word, without the signs that end statements and lists, and where the next one begins.
+    fn word(&self, at: usize) -> Option<(Range<usize>, usize)> {
+        let rest = self.line.get(at..)?;
+        let len = rest.iter().position(|b| matches!(b, b' ' | b'\t' | b'\r')).unwrap_or(rest.len());
+        if len == 0 {
+            return None;
+        }
+        let mut word = rest.get(..len)?;
+        if let Some(tag) = memchr::memmem::find(word, b"</") {
+            word = word.get(..tag)?;
+        }
+        while let [kept @ .., b';' | b',' | b'"' | b'\'' | b'\\' | b')' | b']' | b'}'] = word {
+            if kept.is_empty() {
+                break;
+            }
+            word = kept;
+        }
+        Some((at..at + word.len(), blanks(self.line, at + len)))
+    }
+}
+
+/// Signs alone, which open and close.
+fn is_structure(word: &[u8]) -> bool {
+    word.iter().all(|b| matches!(b, b'{' | b'}' | b'[' | b']' | b'(' | b')' | b';' | b',' | b'|' | b'>' | b'\\' | b'!'))
+        || matches!(word.first(), Some(b'{' | b'['))
+        || word.starts_with(b"##")
+}
+
+/// What the device hides by itself.
+fn is_hidden(word: &[u8]) -> bool {
+    word.iter().all(|b| matches!(b, b'*' | b'.' | b'-' | b'#'))
+}
+
+/// The number of a way to encrypt.
+fn is_type(word: &[u8]) -> bool {
+    matches!(word, [b'0'..=b'9'] | b"10" | b"14" | b"15" | b"8a" | b"8A" | [b'0', b'0'..=b'9'])
+}
+
+fn is_address(word: &[u8]) -> bool {
+    std::str::from_utf8(word).is_ok_and(|w| {
+        w.split(['/', '%']).next().unwrap_or_default().parse::<std::net::IpAddr>().is_ok()
+            || w.len() > 8
+                && w.split(':').count() == 2
+                && w.split(':').next().unwrap_or_default().parse::<std::net::Ipv4Addr>().is_ok()
+    })
+}

@@ -1,0 +1,154 @@
+//! Secrets that are found on every platform: by their shape, by the names before them, and in addresses.
+//!
+//! A platform's own rules know its language; these are the net beneath. One automaton over the literals that every such
+//! secret has near it passes most lines in one go, and tells of the others which expressions are worth asking.
+
+mod keyword;
+mod shapes;
+mod userinfo;
+mod words;
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use regex::bytes::{Regex, RegexBuilder};
+
+use keyword::Context;
+
+/// What a literal announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    /// A part of the name of a secret.
+    Stem,
+    /// Of SNMP, where `auth` and `priv` announce secrets.
+    Snmp,
+    /// An address with a user in it.
+    User,
+    /// A shape: its place in the list.
+    Shape(usize),
+}
+
+#[derive(Debug)]
+struct Net {
+    literals: AhoCorasick,
+    signs: Vec<Sign>,
+    shapes: Vec<Regex>,
+    /// `auth` and `priv`.
+    snmpv3: AhoCorasick,
+}
+
+static NET: LazyLock<Net> = LazyLock::new(Net::new);
+
+impl Net {
+    #[allow(clippy::expect_used, reason = "built-in expressions, all compiled by the first test that makes a view")]
+    fn new() -> Self {
+        let mut literals: Vec<&str> = Vec::new();
+        let mut signs = Vec::new();
+        for &stem in words::STEMS {
+            literals.push(stem);
+            signs.push(if stem == "snmp" || stem == "usm" { Sign::Snmp } else { Sign::Stem });
+        }
+        literals.push("@");
+        signs.push(Sign::User);
+        for (i, (near, _)) in shapes::SHAPES.iter().enumerate() {
+            for literal in *near {
+                literals.push(literal);
+                signs.push(Sign::Shape(i));
+            }
+        }
+        let automaton = |of: &[&str]| {
+            let built =
+                AhoCorasickBuilder::new().match_kind(MatchKind::Standard).ascii_case_insensitive(true).build(of);
+            built.expect("a small automaton")
+        };
+        let compile = |pattern: &str| RegexBuilder::new(pattern).unicode(false).build().expect("a built-in expression");
+        Self {
+            literals: automaton(&literals),
+            snmpv3: automaton(&["auth", "priv"]),
+            signs,
+            shapes: shapes::SHAPES.iter().map(|(_, pattern)| compile(pattern)).collect(),
+        }
+    }
+}
+
+/// Whether a line may hold such a secret: a quick no for most.
+pub(super) fn concerns(line: &[u8]) -> bool {
+    NET.literals.is_match(line)
+}
+
+/// Where the secrets of a line stand; they may overlap. `by_name`: also those that only a name announces. `below_snmp`
+/// tells whether the line stands below one that speaks of SNMP.
+pub(super) fn secrets(line: &[u8], by_name: bool, below_snmp: impl Fn() -> bool) -> Vec<Range<usize>> {
+    let net = &*NET;
+    let mut stems: Vec<Range<usize>> = Vec::new();
+    let (mut asked, mut user, mut snmp) = (0_u64, false, false);
+    for found in net.literals.find_overlapping_iter(line) {
+        match net.signs.get(found.pattern().as_usize()) {
+            Some(Sign::Stem) => stems.push(found.range()),
+            Some(Sign::Snmp) => {
+                stems.push(found.range());
+                snmp = true;
+            }
+            Some(Sign::User) => user = true,
+            Some(Sign::Shape(i)) => asked |= 1 << i,
+            None => {}
+        }
+    }
+    let mut all = Vec::new();
+    for shape in net.shapes.iter().enumerate().filter(|(i, _)| asked & (1 << i) != 0).map(|(_, r)| r) {
+        for found in shape.captures_iter(line) {
+            let ranges = found.iter().skip(1).flatten().map(|m| keyword::with_value(line, m.range()));
+            all.extend(ranges.filter(|r| !is_mask(line.get(r.clone()).unwrap_or_default())));
+        }
+    }
+    if user {
+        all.extend(userinfo::passwords(line).into_iter().filter(|r| !is_mask(line.get(r.clone()).unwrap_or_default())));
+    }
+    if by_name && !stems.is_empty() {
+        if snmp {
+            stems.extend(net.snmpv3.find_iter(line).map(|m| m.range()));
+        }
+        stems.sort_unstable_by_key(|r| (r.start, r.end));
+        let context = Context { snmp: snmp || below_snmp() };
+        all.extend(
+            keyword::values(line, &stems, context)
+                .into_iter()
+                .filter(|r| !is_mask(line.get(r.clone()).unwrap_or_default())),
+        );
+    }
+    all.retain(|r| !r.is_empty());
+    all
+}
+
+/// The secrets of a line that are found without knowing its platform. `below_snmp`: the line stands below one that
+/// speaks of SNMP. The ranges may overlap.
+///
+/// ```
+/// use devicevault_core::text::secrets_of_line;
+///
+/// assert_eq!(secrets_of_line(b"username bob password 7 0822455D0A16", false), [24..36]);
+/// assert!(secrets_of_line(b"service password-encryption", false).is_empty());
+/// ```
+#[must_use]
+pub fn secrets_of_line(line: &[u8], below_snmp: bool) -> Vec<Range<usize>> {
+    if concerns(line) { secrets(line, true, || below_snmp) } else { Vec::new() }
+}
+
+/// A range that is taken for a secret, and what it announces where it is no more than the word before one.
+pub(super) fn with_value(line: &[u8], of: Range<usize>) -> Range<usize> {
+    keyword::with_value(line, of)
+}
+
+/// What was masked before is no secret: a text may be looked through again.
+fn is_mask(value: &[u8]) -> bool {
+    let Some(inner) = value.strip_prefix(b"<secret").and_then(|rest| rest.strip_suffix(b">")) else { return false };
+    match inner {
+        [] => true,
+        [b':', digits @ ..] => digits.len() == 12 && digits.iter().all(u8::is_ascii_hexdigit),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! Secrets that are known by their shape, wherever they stand.
+
+/// What has to stand in a line before an expression is asked, in any case, and the expression. Its groups are secret.
+pub(super) const SHAPES: [(&[&str], &str); 29] = [
+    // crypt(3), the vendors' own such as `$9$` (Junos), `$M$` (F5), `$c$3$` (Comware), `$1a$` (VRP)
+    (
+        &["$"],
+        r"(\$(?:\d{1,2}[a-z]{0,2}|y|gy|[MmCch]|apr1|md5|sha\d+|shake\d+|nt|bcrypt|scrypt|pbkdf2[\w-]*|argon2\w*|AES\w*|aes\w*)\$[^\s\x22';,:<>{}\\]+)",
+    ),
+    // VRP and Comware
+    (&["%^%#"], r"(%\^%#(?:.*?%\^%#|\S+))"),
+    (&["%$%$"], r"(%\$%\$(?:.*?%\$%\$|\S+))"),
+    (&["%@%@"], r"(%@%@(?:.*?%@%@|\S+))"),
+    (&["%#%#"], r"(%#%#(?:.*?%#%#|\S+))"),
+    (&["%+%#"], r"(%\+%#(?:.*?%\+%#|\S+))"),
+    // PAN-OS: an envelope under the master key
+    (&["-AQ=="], r"(-AQ==[A-Za-z0-9+/=]*)"),
+    // FortiOS
+    (&["enc "], r"\bENC ([^\s\x22';]+)"),
+    // Type 7 of Cisco and those who took it over: a seed of two digits, and pairs
+    (&[" 7 "], r"(?:^|\s)7 \x22?([0-5][0-9](?:[0-9A-Fa-f]{2}){3,})\x22?(?:\s|;|$)"),
+    // Keys of cloud services
+    (&["akia", "asia"], r"\b((?:AKIA|ASIA)[A-Z0-9]{12,})"),
+    (&["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], r"\b(gh[pousr]_[A-Za-z0-9]{16,})"),
+    (&["github_pat_"], r"\b(github_pat_\w{16,})"),
+    (&["glpat-"], r"\b(glpat-[\w-]{12,})"),
+    (&["xox"], r"\b(xox[a-z]-[A-Za-z0-9-]{8,})"),
+    (&["aiza"], r"\b(AIza[0-9A-Za-z_-]{24,})"),
+    (&["ya29."], r"\b(ya29\.[0-9A-Za-z_-]{16,})"),
+    (&["hvs."], r"\b(hvs\.[A-Za-z0-9_-]{16,})"),
+    (&["eyj"], r"\b(eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*)"),
+    (&["accountkey=", "sig="], r"(?i)\b(?:AccountKey|sig)=([A-Za-z0-9+/%=]{16,})"),
+    (
+        &["hooks.slack.com", "/webhooks/", "webhook.office.com", "/webhookb2/"],
+        r"(?i)(?:hooks\.slack\.com/\w+|/webhooks|webhook\.office\.com|/webhookb2)/([^\s\x22'<>]+)",
+    ),
+    // HTTP: what a request is authorised by
+    (
+        &["authorization"],
+        r"(?i)authorization[\x22']?\s*[:=]\s*[\x22']?(?:bearer|basic|digest|token|negotiate|ntlm|apikey|splunk|hawk|aws4-hmac-sha256)\s+([^\x22'<>\\]+)",
+    ),
+    (&["authorization"], r"Authorization: *([^\s\x22'<>]{4,})\s*[\x22']?$"),
+    (&["bearer "], r"(?:Bearer|bearer) +([A-Za-z0-9._~+/=-]{8,})"),
+    // curl and its like
+    (&["-u ", "--user", "-u'", "-u\""], r#"(?:^|\s)(?:-u|--user)[ =]*["']?[\w.@\\-]+:([^\s"']+)"#),
+    // A key in one line: of JSON, or base64 of its whole file
+    (
+        &["private key-----", "ls0tls1crudjti"],
+        r#"(?:-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:\\[rn])*([^-"']+)(?:-----END|["']|$)|(LS0tLS1CRUdJTi(?:BQUklW|BSU0EgUFJJ|BFQyBQUkl|BFTkNSWVBURUQg|BPUEVOU1NI|BEU0Eg)[A-Za-z0-9+/=]*))"#,
+    ),
+    // Routing protocols: keys without a word that says so
+    (
+        &["ipsec spi"],
+        r"(?i)\bipsec spi \d+ (?:(?:esp|ah) )?(?:null |(?:des|3des|aes-cbc(?: (?:128|192|256))?) (?:(?:password6?|clear|encrypted|encryptb64|[0-9]) )*(\S+) (?:authentication )?)?(?:md5|sha1) (?:(?:password6?|clear|encrypted|encryptb64|encrypt|no-encrypt|[0-9]) )*(\S+)",
+    ),
+    (
+        &["auth-type ", "authentication-type "],
+        r"\bauth(?:entication)?-type (?:simple-text-auth|simple-text|simple-password|simple|md5-auth) (?:(?:auth-)?key .*|\x22?([^\s\x22]+))",
+    ),
+    (
+        &["authentication simple ", "authentication text ", "authentication plain-text ", "authentication ietf-md5 "],
+        r"\bauthentication (?:text|simple|plain-text|ietf-md5) (?:(?:auth-)?key .*|\x22?([^\s\x22]+))",
+    ),
+    (&["nhrp authentication "], r"\bnhrp authentication (\S+)"),
+];

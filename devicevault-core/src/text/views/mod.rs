@@ -1,0 +1,349 @@
+//! The three views of a text, made in one pass over its lines.
+
+mod headers;
+mod line_ends;
+mod spans;
+
+use bytes::BytesMut;
+
+use crate::text::mask::RESALTED;
+use crate::text::{BlockRule, InstanceKey, LineRule, SuspectCheck, TextRules, general};
+use crate::{DeviceId, Error, ErrorKind, Result};
+
+use headers::Headers;
+pub use line_ends::LineEnds;
+
+/// Makes `clean` and `redacted` from the lines of `original`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use bytes::BytesMut;
+/// use devicevault_core::text::{InstanceKey, LineRule, SecretRule, TextRules, ViewMaker};
+/// use regex::bytes::Regex;
+///
+/// let mut rules = TextRules::default();
+/// rules.volatile.push(LineRule::drop(Regex::new("^! Time:")?));
+/// rules.secrets.push(SecretRule::new(Regex::new("^snmp-server community (?<secret>.+?) RO$")?));
+/// let (mut clean, mut redacted) = (BytesMut::new(), BytesMut::new());
+/// let mut maker = ViewMaker::new(Arc::new(rules), InstanceKey::new([1; 32]), "sw1".into(), 1 << 20);
+/// maker.push(b"! Time: 10:11\nsnmp-server community c0mm RO\n", &mut clean, &mut redacted)?;
+/// let suspect = maker.finish(&mut clean, &mut redacted);
+/// assert_eq!(&clean[..], b"snmp-server community c0mm RO\n");
+/// assert!(redacted.starts_with(b"snmp-server community <secret:"));
+/// assert!(redacted.ends_with(b"> RO\n") && suspect.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ViewMaker {
+    rules: std::sync::Arc<TextRules>,
+    key: InstanceKey,
+    device: DeviceId,
+    line: Vec<u8>,
+    /// Where the last line of the device begins in `line`, which may hold several that it goes on with.
+    begun: usize,
+    max_line: usize,
+    number: u64,
+    volatile_block: Option<usize>,
+    secret_block: Option<Masking>,
+    headers: Headers,
+    check: SuspectCheck,
+}
+
+/// A block that is being masked: nothing of it is shown before its end is known.
+#[derive(Debug)]
+struct Masking {
+    rule: Option<usize>,
+    hidden: Vec<u8>,
+}
+
+/// PEM and OpenSSH private keys are secret on every platform.
+#[derive(Debug)]
+struct Common;
+
+impl Common {
+    fn starts(line: &[u8]) -> bool {
+        Self::has(line, b"-----BEGIN ") && Self::has(line, b"PRIVATE KEY-----")
+    }
+    fn ends(line: &[u8]) -> bool {
+        Self::has(line, b"-----END ") && Self::has(line, b"PRIVATE KEY-----")
+    }
+    fn has(line: &[u8], what: &[u8]) -> bool {
+        memchr::memmem::find(line, what).is_some()
+    }
+}
+
+impl ViewMaker {
+    /// For one text of a device. A line longer than `max_line` bytes is refused.
+    #[must_use]
+    pub fn new(rules: std::sync::Arc<TextRules>, key: InstanceKey, device: DeviceId, max_line: usize) -> Self {
+        Self {
+            rules,
+            key,
+            device,
+            line: Vec::new(),
+            begun: 0,
+            max_line,
+            number: 0,
+            volatile_block: None,
+            secret_block: None,
+            headers: Headers::default(),
+            check: SuspectCheck::new(),
+        }
+    }
+
+    /// A chunk of the text, line ends normalised; appends to both views what is certain.
+    ///
+    /// # Errors
+    /// `TooLarge` for a line beyond the bound.
+    pub fn push(&mut self, chunk: &[u8], clean: &mut BytesMut, redacted: &mut BytesMut) -> Result<()> {
+        for part in chunk.split_inclusive(|b| *b == b'\n') {
+            if self.line.len() + part.len() > self.max_line {
+                return Err(Error::new(ErrorKind::TooLarge, "read text", "a line is longer than it may be")
+                    .with("line", self.number + 1)
+                    .with("limit in bytes", self.max_line));
+            }
+            self.line.extend_from_slice(part);
+            if part.ends_with(b"\n") && !self.goes_on() {
+                let line = std::mem::take(&mut self.line);
+                self.one(&line, clean, redacted);
+                self.line = line;
+                self.line.clear();
+                self.begun = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a line is held back that ended, because the device goes on with it in the next.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        self.line.ends_with(b"\n")
+    }
+
+    fn goes_on(&mut self) -> bool {
+        let Some(continued) = &self.rules.continued else { return false };
+        let last = self.line.get(self.begun..).unwrap_or_default();
+        let goes_on = continued.is_match(last.strip_suffix(b"\n").unwrap_or(last));
+        self.begun = self.line.len();
+        goes_on
+    }
+
+    /// The end of the text. Returns why it is suspect.
+    pub fn finish(mut self, clean: &mut BytesMut, redacted: &mut BytesMut) -> Vec<String> {
+        if !self.line.is_empty() {
+            let line = std::mem::take(&mut self.line);
+            self.one(&line, clean, redacted);
+        }
+        if let Some(open) = self.secret_block.take() {
+            // The end never came: everything since the start stays masked.
+            self.close(&open, redacted);
+        }
+        self.check.finish(&self.rules.suspect)
+    }
+
+    /// One line, its line end included where it has one.
+    fn one(&mut self, raw: &[u8], clean: &mut BytesMut, redacted: &mut BytesMut) {
+        self.number += 1;
+        let first = self.number;
+        let (line, end) = match raw.strip_suffix(b"\n") {
+            Some(line) => (line, &b"\n"[..]),
+            None => (raw, &b""[..]),
+        };
+        let rules = self.rules.clone();
+        let joined = memchr::memchr(b'\n', line).map(|_| spans::Joined::of(line, rules.continued.as_ref()));
+        let whole: &[u8] = joined.as_ref().map_or(line, |j| &j.text);
+        let by_rules = rules.concern(whole);
+        if self.volatile_block.is_none() && self.secret_block.is_none() && !by_rules && !general::concerns(whole) {
+            self.check.plain(line);
+            self.headers.line(line);
+            emit(clean, line, end);
+            emit(redacted, line, end);
+            return;
+        }
+        for part in line.split(|b| *b == b'\n') {
+            self.check.line(part, &rules.suspect);
+        }
+        self.number += memchr::memchr_iter(b'\n', line).count() as u64;
+        if self.in_volatile_block(line, &rules) {
+            return;
+        }
+        let Some(line) = volatile(&rules.volatile, line, first) else { return };
+        let line: &[u8] = &line;
+        self.headers.line(line);
+
+        // Re-salted secrets are a constant in `clean` too; inside a re-salted block only its frame is left.
+        let before = self.secret_block.is_some();
+        let shown = self.redact(line, end, by_rules, redacted);
+        match shown {
+            Shown::Same => emit(clean, line, end),
+            Shown::Resalted(text) => emit(clean, &text, end),
+            Shown::BlockResalted { first } => {
+                if !before {
+                    emit(clean, &first, end);
+                }
+            }
+        }
+    }
+
+    fn in_volatile_block(&mut self, line: &[u8], rules: &TextRules) -> bool {
+        if self.volatile_block.is_none() {
+            self.volatile_block = rules.volatile_blocks.iter().position(|b| b.start.is_match(line));
+            let Some(i) = self.volatile_block else { return false };
+            if rules.volatile_blocks.get(i).is_some_and(|b| b.end.is_match(line)) {
+                self.volatile_block = None;
+            }
+            return true;
+        }
+        if self.volatile_block.and_then(|i| rules.volatile_blocks.get(i)).is_none_or(|b| b.end.is_match(line)) {
+            self.volatile_block = None;
+        }
+        true
+    }
+
+    /// Writes the redacted form of a line, and says what the clean form is.
+    fn redact(&mut self, line: &[u8], end: &[u8], by_rules: bool, redacted: &mut BytesMut) -> Shown {
+        let rules = &*self.rules.clone();
+        if let Some(mut open) = self.secret_block.take() {
+            let rule = open.rule.and_then(|i| rules.secret_blocks.get(i));
+            let resalted = rule.is_some_and(|r| r.resalted);
+            if !rule.map_or_else(|| Common::ends(line), |r| r.end.is_match(line)) {
+                open.hidden.extend_from_slice(line);
+                open.hidden.push(b'\n');
+                self.secret_block = Some(open);
+                return if resalted { Shown::BlockResalted { first: Vec::new() } } else { Shown::Same };
+            }
+            let keep_end = rule.is_none_or(|r| r.keep_end);
+            if !keep_end {
+                open.hidden.extend_from_slice(line);
+            }
+            self.close(&open, redacted);
+            if resalted {
+                if keep_end {
+                    emit(redacted, &self.scanned(&self.mask_line(line, by_rules).0), end);
+                }
+                return Shown::BlockResalted { first: Vec::new() };
+            }
+            if keep_end {
+                return self.redact_line(line, end, by_rules, redacted);
+            }
+            return Shown::Same;
+        }
+        if let Some(i) = rules.secret_blocks.iter().position(|b| b.start.is_match(line)) {
+            return self.open_block(i, line, end, by_rules, redacted);
+        }
+        if Common::starts(line) && !Common::ends(line) {
+            emit(redacted, &self.scanned(line), end);
+            self.secret_block = Some(Masking { rule: None, hidden: Vec::new() });
+            return Shown::Same;
+        }
+        self.redact_line(line, end, by_rules, redacted)
+    }
+
+    fn redact_line(&self, line: &[u8], end: &[u8], by_rules: bool, redacted: &mut BytesMut) -> Shown {
+        let (masked, plain) = self.mask_line(line, by_rules);
+        emit(redacted, &self.scanned(&masked), end);
+        plain.map_or(Shown::Same, Shown::Resalted)
+    }
+
+    fn open_block(&mut self, i: usize, line: &[u8], end: &[u8], by_rules: bool, redacted: &mut BytesMut) -> Shown {
+        let rules = &*self.rules.clone();
+        let Some(rule) = rules.secret_blocks.get(i) else { return Shown::Same };
+        let (kept, hidden) = block_head(rule, line);
+        let one_line = rule.end.is_match(line) && !hidden.is_empty();
+        let mask = if rule.resalted { RESALTED.to_owned() } else { self.key.mask(&self.device, hidden) };
+        let mut first = kept.to_vec();
+        if one_line {
+            first.extend_from_slice(mask.as_bytes());
+            emit(redacted, &self.scanned(&first), end);
+            return if rule.resalted { Shown::BlockResalted { first } } else { Shown::Same };
+        }
+        // What is left of the first line is shown at once; the mask of the whole block follows at its end.
+        redacted.extend_from_slice(&self.scanned(&self.mask_line(kept, by_rules).0));
+        if hidden.is_empty() {
+            redacted.extend_from_slice(b"\n");
+        }
+        let mut start = hidden.to_vec();
+        if !start.is_empty() {
+            start.push(b'\n');
+        }
+        self.secret_block = Some(Masking { rule: Some(i), hidden: start });
+        if rule.resalted {
+            if hidden.is_empty() {
+                first.push(b'\n');
+            }
+            first.extend_from_slice(RESALTED.as_bytes());
+            return Shown::BlockResalted { first };
+        }
+        Shown::Same
+    }
+
+    fn close(&self, open: &Masking, redacted: &mut BytesMut) {
+        let resalted = open.rule.and_then(|i| self.rules.secret_blocks.get(i)).is_some_and(|r| r.resalted);
+        let mask = if resalted { RESALTED.to_owned() } else { self.key.mask(&self.device, &open.hidden) };
+        emit(redacted, mask.as_bytes(), b"\n");
+    }
+
+    /// The line with its secrets masked; and, where a re-salted one is among them, with only those masked.
+    fn mask_line(&self, line: &[u8], by_rules: bool) -> (Vec<u8>, Option<Vec<u8>>) {
+        let spans = spans::of_line(line, &self.rules, &self.headers, by_rules);
+        if spans.is_empty() {
+            return (line.to_vec(), None);
+        }
+        // Where the device breaks a value changes with what stands before it.
+        let masked = spans::replace(line, &spans, |secret, resalted| {
+            if resalted {
+                return RESALTED.to_owned();
+            }
+            let whole = spans::Joined::of(secret, self.rules.continued.as_ref());
+            self.key.mask(&self.device, &whole.text)
+        });
+        let resalted: Vec<_> = spans.into_iter().filter(|(_, _, resalted)| *resalted).collect();
+        let plain = (!resalted.is_empty()).then(|| spans::replace(line, &resalted, |_, _| RESALTED.to_owned()));
+        (masked, plain)
+    }
+
+    /// What is to be shown, looked through once more: what still has the shape of a secret is masked.
+    fn scanned(&self, shown: &[u8]) -> Vec<u8> {
+        let mut left: Vec<_> =
+            general::secrets(shown, false, || false).into_iter().map(|r| (r.start, r.end, false)).collect();
+        left.sort_unstable_by_key(|(from, to, _)| (*from, std::cmp::Reverse(*to)));
+        spans::replace(shown, &left, |secret, _| self.key.mask(&self.device, secret))
+    }
+}
+
+/// What `clean` shows of a line.
+enum Shown {
+    Same,
+    Resalted(Vec<u8>),
+    BlockResalted { first: Vec<u8> },
+}
+
+fn emit(out: &mut BytesMut, line: &[u8], end: &[u8]) {
+    out.extend_from_slice(line);
+    out.extend_from_slice(end);
+}
+
+fn volatile<'a>(rules: &[LineRule], line: &'a [u8], number: u64) -> Option<std::borrow::Cow<'a, [u8]>> {
+    let mut line = std::borrow::Cow::Borrowed(line);
+    for rule in rules {
+        if rule.head.is_some_and(|head| number > head) || !rule.line.is_match(&line) {
+            continue;
+        }
+        match &rule.replace {
+            None => return None,
+            Some(by) => line = std::borrow::Cow::Owned(rule.line.replace_all(&line, by.as_bytes()).into_owned()),
+        }
+    }
+    Some(line)
+}
+
+/// The part of a block's first line that stays, and the part that is hidden.
+fn block_head<'a>(rule: &BlockRule, line: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+    match rule.start.captures(line).and_then(|c| c.name("keep")) {
+        Some(keep) => line.split_at(keep.end()),
+        None => (line, &[]),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use bytes::Bytes;
+use regex::bytes::Regex;
+
+use super::*;
+use crate::text::SecretRule;
+
+fn re(s: &str) -> Regex {
+    Regex::new(s).unwrap()
+}
+
+fn rules() -> TextRules {
+    let mut rules = TextRules::default();
+    rules.volatile.push(LineRule::drop(re("^! Time:")));
+    rules.volatile.push(LineRule::drop(re("^Current configuration")).in_head(3));
+    rules.volatile.push(LineRule::replace(re(r"clock-period \d+"), "clock-period 0"));
+    rules.volatile_blocks.push(BlockRule::new(re("^<revision>"), re("^</revision>")));
+    rules.secrets.push(SecretRule::new(re(r"community (\S+)")));
+    rules.secrets.push(SecretRule::new(re(r"auth (?<secret>\S+) priv (?<secret2>\S+)")));
+    rules.secrets.push(SecretRule::new(re(r"^ +key (\S+)$")).within(re("^aaa-server")));
+    rules.secrets.push(SecretRule::new(re(r"ENC (\S+)")).resalted(true));
+    rules.secret_blocks.push(
+        BlockRule::new(re(r#"^(?<keep> *set private-key )".*"#), re(r#"-----END.*"$"#)).keep_end(false).resalted(true),
+    );
+    rules.secret_blocks.push(BlockRule::new(re("^ssd-control-start"), re("^ssd-control-end")));
+    let any = regex::bytes::RegexSet::new(rules.expressions().map(Regex::as_str)).unwrap();
+    rules.with_prefilter(any)
+}
+
+fn views_of(text: &[u8], cuts: &[usize]) -> (String, String) {
+    let (mut clean, mut redacted) = (BytesMut::new(), BytesMut::new());
+    let mut maker = ViewMaker::new(Arc::new(rules()), InstanceKey::new([1; 32]), "d".into(), 1 << 20);
+    let mut at = 0;
+    for cut in cuts.iter().map(|c| c % (text.len() + 1)).filter(|c| *c > 0) {
+        let to = at.max(cut);
+        maker.push(&text[at..to], &mut clean, &mut redacted).unwrap();
+        at = to;
+    }
+    maker.push(&text[at..], &mut clean, &mut redacted).unwrap();
+    maker.finish(&mut clean, &mut redacted);
+    (String::from_utf8_lossy(&clean).into_owned(), String::from_utf8_lossy(&redacted).into_owned())
+}
+
+fn views(text: &str) -> (String, String) {
+    views_of(text.as_bytes(), &[])
+}
+
+fn unmask(text: &str) -> String {
+    re("<secret:[0-9a-f]{12}>").replace_all(text.as_bytes(), &b"<M>"[..]).iter().map(|b| char::from(*b)).collect()
+}
+
+#[test]
+fn volatile_lines_are_left_out_or_levelled() {
+    let (clean, _) = views(
+        "Current configuration : 9\na\n! Time: 1\nntp clock-period 17\n<revision>\nx\n</revision>\nCurrent configuration stays",
+    );
+    assert_eq!(clean, "a\nntp clock-period 0\nCurrent configuration stays");
+}
+
+#[test]
+fn secrets_are_masked_where_they_stand() {
+    let (clean, redacted) = views(
+        "snmp community pub RO\nuser auth a1 priv b2 end\nkey 10\naaa-server X\n host 1\n  key k3y\nother\n key 10\n",
+    );
+    assert_eq!(
+        clean,
+        "snmp community pub RO\nuser auth a1 priv b2 end\nkey 10\naaa-server X\n host 1\n  key k3y\nother\n key 10\n"
+    );
+    assert_eq!(
+        unmask(&redacted),
+        "snmp community <M> RO\nuser auth <M> priv <M> end\nkey 10\naaa-server X\n host 1\n  key <M>\nother\n key 10\n"
+    );
+}
+
+#[test]
+fn a_changed_secret_shows_and_a_resalted_one_does_not() {
+    assert_ne!(views("community a").1, views("community b").1);
+    assert_eq!(views("set password ENC abc").0, "set password ENC <secret>");
+    assert_eq!(views("set password ENC abc"), views("set password ENC xyz"));
+}
+
+#[test]
+fn blocks_are_masked_as_a_whole() {
+    let pem = "x\n-----BEGIN RSA PRIVATE KEY-----\nAAAA\nBBBB\n-----END RSA PRIVATE KEY-----\ny\n";
+    let (clean, redacted) = views(pem);
+    assert_eq!(clean, pem);
+    assert_eq!(unmask(&redacted), "x\n-----BEGIN RSA PRIVATE KEY-----\n<M>\n-----END RSA PRIVATE KEY-----\ny\n");
+
+    let forti = |body: &str| {
+        format!(
+            "edit 1\n  set private-key \"-----BEGIN ENCRYPTED PRIVATE KEY-----\n{body}\n-----END ENCRYPTED PRIVATE KEY-----\"\nnext\n"
+        )
+    };
+    let (clean, redacted) = views(&forti("AA\nBB"));
+    assert_eq!(redacted, "edit 1\n  set private-key <secret>\nnext\n");
+    assert_eq!(clean, redacted);
+    assert_eq!(views(&forti("AA\nBB")), views(&forti("CC")));
+
+    let (_, redacted) = views("ssd-control-start\nabc\nssd-control-end\nend\n");
+    assert_eq!(unmask(&redacted), "ssd-control-start\n<M>\nssd-control-end\nend\n");
+}
+
+#[test]
+fn a_block_without_its_end_stays_masked() {
+    let (_, redacted) = views("-----BEGIN PRIVATE KEY-----\nAAAA\ncommunity x");
+    assert_eq!(unmask(&redacted), "-----BEGIN PRIVATE KEY-----\n<M>\n");
+}
+
+#[test]
+fn an_endless_line_is_refused() {
+    let mut maker = ViewMaker::new(Arc::default(), InstanceKey::new([1; 32]), "d".into(), 10);
+    let (mut a, mut b) = (BytesMut::new(), BytesMut::new());
+    assert!(maker.push(b"12345\n67890", &mut a, &mut b).is_ok());
+    assert_eq!(maker.push(b"123456", &mut a, &mut b).unwrap_err().kind(), ErrorKind::TooLarge);
+}
+
+fn line_ends(text: &[u8], cuts: &[usize]) -> Vec<u8> {
+    let (mut ends, mut out) = (LineEnds::default(), BytesMut::new());
+    let text = Bytes::copy_from_slice(text);
+    let mut at = 0;
+    for cut in cuts.iter().map(|c| c % (text.len() + 1)) {
+        let to = at.max(cut);
+        ends.push(&text.slice(at..to), &mut out);
+        at = to;
+    }
+    ends.push(&text.slice(at..), &mut out);
+    ends.finish(&mut out);
+    out.to_vec()
+}
+
+proptest! {
+    #[test]
+    fn views_do_not_depend_on_chunks(lines in proptest::collection::vec(prop_oneof![
+        Just("a".to_owned()), Just("! Time: x".to_owned()), Just("community s RO".to_owned()), Just(" key k".to_owned()), Just("aaa-server".to_owned()),
+        Just("-----BEGIN PRIVATE KEY-----".to_owned()), Just("-----END PRIVATE KEY-----".to_owned()), Just("<revision>".to_owned()), Just("</revision>".to_owned()),
+        Just(" set private-key \"x".to_owned()), Just("-----END x\"".to_owned()), Just("p ENC q".to_owned()), ".*"], 0..20), cuts in proptest::collection::vec(any::<usize>(), 0..10)) {
+        let text = lines.join("\n");
+        prop_assert_eq!(views_of(text.as_bytes(), &cuts), views(&text));
+    }
+
+    #[test]
+    fn no_secret_is_left_in_redacted(secret in "[a-z]{12}", before in "[a-z]{0,9}", tail in " [a-z]{0,9}") {
+        let text = format!("{before}\nsnmp community {secret}{tail}\nx ENC {secret}\n-----BEGIN PRIVATE KEY-----\n{secret}\n-----END PRIVATE KEY-----\n");
+        prop_assert!(!views(&text).1.contains(&secret));
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_survive(line in proptest::collection::vec(any::<u8>().prop_filter("one line", |b| *b != b'\n'), 0..40)) {
+        let (mut clean, mut redacted) = (BytesMut::new(), BytesMut::new());
+        let mut maker = ViewMaker::new(Arc::default(), InstanceKey::new([1; 32]), "d".into(), 1 << 20);
+        maker.push(&line, &mut clean, &mut redacted).unwrap();
+        maker.finish(&mut clean, &mut redacted);
+        prop_assert_eq!(&clean[..], &line[..]);
+    }
+
+    #[test]
+    fn line_ends_become_lf_wherever_the_text_is_cut(text in "[ab\r\n]{0,40}", cuts in proptest::collection::vec(any::<usize>(), 0..8)) {
+        let want = re("\r+\n").replace_all(text.as_bytes(), &b"\n"[..]).into_owned();
+        prop_assert_eq!(line_ends(text.as_bytes(), &cuts), want);
+    }
+}
+
+#[test]
+fn secrets_that_no_rule_names_are_masked_by_what_they_are() {
+    let (clean, redacted) =
+        views("radius key 7 0822455D0A16\ncopy run ftp://u:p@ss@192.0.2.1/x\npassword-policy enable\n");
+    assert_eq!(clean, "radius key 7 0822455D0A16\ncopy run ftp://u:p@ss@192.0.2.1/x\npassword-policy enable\n");
+    assert_eq!(unmask(&redacted), "radius key 7 <M>\ncopy run ftp://u:<M>@192.0.2.1/x\npassword-policy enable\n");
+}
+
+#[test]
+fn a_platform_says_which_lines_hold_none() {
+    let mut rules = TextRules::default();
+    rules.plain.push(re("^token "));
+    let (mut clean, mut redacted) = (BytesMut::new(), BytesMut::new());
+    let mut maker = ViewMaker::new(Arc::new(rules), InstanceKey::new([1; 32]), "d".into(), 1 << 20);
+    maker.push(b"token tray\ntoken $9$abcdefgh\n", &mut clean, &mut redacted).unwrap();
+    maker.finish(&mut clean, &mut redacted);
+    assert_eq!(unmask(&String::from_utf8_lossy(&redacted)), "token tray\ntoken <M>\n");
+}
+
+#[test]
+fn the_lines_of_a_blocks_frame_are_masked_like_others() {
+    let (_, redacted) = views("ssd-control-start password hunter2\nabc\nssd-control-end secret hunter3\nend\n");
+    assert_eq!(unmask(&redacted), "ssd-control-start password <M>\n<M>\nssd-control-end secret <M>\nend\n");
+}
+
+#[test]
+fn a_rule_that_takes_the_word_before_a_secret_hides_the_secret_too() {
+    let (_, redacted) =
+        views("bgp community cipher hunter2 end\nbgp community 192.0.2.1 hunter2\nbgp community 7 hunter2\n");
+    assert_eq!(unmask(&redacted), "bgp community <M> end\nbgp community <M>\nbgp community <M>\n");
+}
+
+fn continued(text: &str, cuts: &[usize]) -> (String, String) {
+    let mut rules = rules();
+    rules.continued = Some(re(r"\\$"));
+    let (mut clean, mut redacted) = (BytesMut::new(), BytesMut::new());
+    let mut maker = ViewMaker::new(Arc::new(rules), InstanceKey::new([1; 32]), "d".into(), 1 << 20);
+    let mut at = 0;
+    for cut in cuts.iter().map(|c| c % (text.len() + 1)) {
+        let to = at.max(cut);
+        maker.push(&text.as_bytes()[at..to], &mut clean, &mut redacted).unwrap();
+        at = to;
+    }
+    maker.push(&text.as_bytes()[at..], &mut clean, &mut redacted).unwrap();
+    maker.finish(&mut clean, &mut redacted);
+    (String::from_utf8_lossy(&clean).into_owned(), String::from_utf8_lossy(&redacted).into_owned())
+}
+
+#[test]
+fn what_is_broken_over_lines_is_looked_at_as_one() {
+    let text = "add name=u pass\\\n    word=hunter2 x=y\nadd secret=\"hunt\\\n    er2\" z=1\nadd secret=\\\n    hunter2\nlast \\\n";
+    let (clean, redacted) = continued(text, &[]);
+    assert_eq!(clean, text);
+    assert_eq!(
+        unmask(&redacted),
+        "add name=u pass\\\n    word=<M> x=y\nadd secret=\"<M>\" z=1\nadd secret=\\\n    <M>\nlast \\\n"
+    );
+    // The mask of a value does not change with where it is broken.
+    assert_eq!(continued("secret=hunter2\n", &[]).1, continued("secret=hunt\\\n    er2\n", &[]).1);
+}
+
+proptest! {
+    #[test]
+    fn broken_lines_do_not_depend_on_chunks(text in "[ab=\\\\\n ]{0,40}", cuts in proptest::collection::vec(any::<usize>(), 0..8)) {
+        let whole = continued(&text, &[]);
+        prop_assert_eq!(&whole.0, &text);
+        let mut cuts = cuts;
+        cuts.sort_unstable();
+        prop_assert_eq!(continued(&text, &cuts), whole);
+    }
+}
