@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use devicevault_core::inventory::DestinationConfig;
-use devicevault_core::{Clock, Collector, Error, ErrorKind, Result, StorageBackend, SystemClock};
+use devicevault_core::{Clock, Collector, Error, ErrorKind, Inventory, Result, StorageBackend, SystemClock};
 use futures::future::BoxFuture;
 
 use crate::args::Cli;
@@ -48,6 +48,10 @@ pub struct BackendSettings {
     pub clock: Arc<dyn Clock>,
     /// What seals and opens.
     pub(crate) keys: Keys,
+    /// Where stored credentials are found.
+    pub(crate) inventory: Option<Arc<dyn Inventory>>,
+    /// Whether the place may be the home of any destination: it is read as it lies there.
+    pub(crate) any_destination: bool,
 }
 
 impl BackendSettings {
@@ -57,8 +61,9 @@ impl BackendSettings {
         set_up: bool,
         clock: Arc<dyn Clock>,
         keys: Keys,
+        inventory: Option<Arc<dyn Inventory>>,
     ) -> Self {
-        Self { config, home, set_up, clock, keys }
+        Self { config, home, set_up, clock, keys, inventory, any_destination: false }
     }
 
     /// The folder that the option `path` names; relative ones begin at the home.

@@ -1,6 +1,7 @@
-//! A folder of backups as it lies there: read by its manifests, without a catalog.
+//! A folder or store of backups as it lies there: read by its manifests, without a catalog.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use devicevault_core::text::InstanceKey;
 use devicevault_core::{Error, Result};
@@ -9,16 +10,17 @@ use crate::archive::Archive;
 use crate::collectors::Collectors;
 use crate::context::Context;
 use crate::instance::{Instance, KEY};
+use crate::place::Place;
 use crate::wiring::keys::Keys;
 use crate::{adhoc, files, wiring};
 
-/// What is to be read: the home's versions, or those of a folder.
+/// What is to be read: the home's versions, or those of a place.
 ///
 /// # Errors
-/// There is no home, or no such folder.
-pub(crate) async fn archive(context: &Context, folder: Option<&Path>) -> Result<Archive> {
-    match folder {
-        Some(folder) => of_manifests(context, folder, |e| context.ui.warn(&e.to_record().message)).await,
+/// There is no home, or no such place.
+pub(crate) async fn archive(context: &Context, place: Option<&Place>) -> Result<Archive> {
+    match place {
+        Some(place) => of_manifests(context, place, |e| context.ui.warn(&e.to_record().message)).await,
         None => Archive::of_instance(context.instance().await?).await,
     }
 }
@@ -29,13 +31,13 @@ pub(crate) async fn archive(context: &Context, folder: Option<&Path>) -> Result<
 /// As [`archive`].
 pub(crate) async fn archive_with_index(
     context: &Context,
-    folder: Option<&Path>,
+    place: Option<&Place>,
     damaged: impl FnMut(Error),
 ) -> Result<Archive> {
-    match folder {
-        Some(folder) => {
-            let state = adhoc::state(folder)?;
-            if Instance::exists(&state) {
+    match place {
+        Some(place) => {
+            let state = place.folder().map(adhoc::state).transpose()?;
+            if let Some(state) = state.filter(|state| Instance::exists(state)) {
                 match Instance::open(context, &state).await {
                     Ok(instance) => return Archive::of_instance(instance).await,
                     // On a read-only share or a full disk its lock cannot be written; what is there can be looked at.
@@ -45,25 +47,28 @@ pub(crate) async fn archive_with_index(
                     )),
                 }
             }
-            of_manifests(context, folder, damaged).await
+            of_manifests(context, place, damaged).await
         }
         None => Archive::of_instance(context.instance().await?).await,
     }
 }
 
-async fn of_manifests(context: &Context, folder: &Path, damaged: impl FnMut(Error)) -> Result<Archive> {
+async fn of_manifests(context: &Context, place: &Place, damaged: impl FnMut(Error)) -> Result<Archive> {
     // Who names a key means it: a home that is broken must not stand in the way of a recovery.
     let given = &context.given_keys;
     let home = if given.is_empty() { context.home().ok().filter(|home| Instance::exists(home)) } else { None };
     let keys = Keys::open(home, given).await?;
-    let backend = wiring::open_folder(folder, context.clock().clone(), &keys).await?;
-    let state = adhoc::state(folder)?;
+    let backend = wiring::open_place(context, place, &keys).await?;
+    let state = match place.folder() {
+        Some(folder) => adhoc::state(folder)?,
+        None => context.home().map_or_else(|_| PathBuf::new(), Path::to_owned),
+    };
     let collectors = Collectors::of_home(context, &state)?;
-    Archive::of_manifests(collectors, key(&state)?, backend, damaged).await
+    Archive::of_manifests(collectors, key(place)?, Arc::new(backend), damaged).await
 }
 
-/// The folder's own key where it is there, else one that holds for this command: under it, too, a secret that changed
-/// shows.
-fn key(state: &Path) -> Result<InstanceKey> {
-    files::load_key(&state.join(KEY)).or_else(|_| Ok(InstanceKey::new(files::random_bytes()?)))
+/// A folder's own key where it is there, else one that holds for this command: under it, too, a secret that changed shows.
+fn key(place: &Place) -> Result<InstanceKey> {
+    let own = place.folder().map(|folder| files::load_key(&adhoc::state(folder)?.join(KEY)));
+    own.and_then(Result::ok).map_or_else(|| Ok(InstanceKey::new(files::random_bytes()?)), Ok)
 }

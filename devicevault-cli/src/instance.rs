@@ -74,7 +74,9 @@ impl Instance {
             Keys::default()
         };
         for destination in destinations {
-            open_destination(&context.parts, home, destination.clone(), true, &keys).await?;
+            let clock = context.clock().clone();
+            let settings = BackendSettings::new(destination.clone(), home.to_owned(), true, clock, keys.clone(), None);
+            open_destination(&context.parts, settings).await?;
         }
         let store = wiring::create_catalog(&home.join(CATALOG), context.clock().clone()).await?;
         let instance = Self::assemble(context, home, store, key, keys)?;
@@ -148,7 +150,7 @@ impl Instance {
     ) -> Result<Vec<OpenDestination>> {
         let mut open = Vec::new();
         for config in self.inventory.destinations().await?.into_iter().filter(|d| wanted(d)) {
-            let backend = open_destination(&self.parts, &self.home, config.clone(), false, &self.keys).await;
+            let backend = open_destination(&self.parts, self.backend_settings(&config, false)).await;
             open.push(OpenDestination { backend: backend.map_err(|e| e.with("destination", &config.name)), config });
         }
         Ok(open)
@@ -163,14 +165,14 @@ impl Instance {
         config: &DestinationConfig,
         set_up: bool,
     ) -> Result<Arc<dyn StorageBackend>> {
-        let backend = open_destination(&self.parts, &self.home, config.clone(), set_up, &self.keys).await;
+        let backend = open_destination(&self.parts, self.backend_settings(config, set_up)).await;
         backend.map_err(|e| e.with("destination", &config.name))
     }
 
     /// What a destination of this instance is opened by.
     pub(crate) fn backend_settings(&self, config: &DestinationConfig, set_up: bool) -> BackendSettings {
-        let clock = self.parts.clock.clone();
-        BackendSettings::new(config.clone(), self.home.clone(), set_up, clock, self.keys.clone())
+        let (clock, inventory) = (self.parts.clock.clone(), Some(self.inventory.clone()));
+        BackendSettings::new(config.clone(), self.home.clone(), set_up, clock, self.keys.clone(), inventory)
     }
 
     /// Refuses a kind of destination that this program does not have.
@@ -291,15 +293,9 @@ impl Instance {
     }
 }
 
-async fn open_destination(
-    parts: &Parts,
-    home: &Path,
-    config: DestinationConfig,
-    set_up: bool,
-    keys: &Keys,
-) -> Result<Arc<dyn StorageBackend>> {
-    let open = opener(parts, &config)?.clone();
-    open(BackendSettings::new(config, home.to_owned(), set_up, parts.clock.clone(), keys.clone())).await
+async fn open_destination(parts: &Parts, settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> {
+    let open = opener(parts, &settings.config)?.clone();
+    open(settings).await
 }
 
 fn opener<'a>(parts: &'a Parts, config: &DestinationConfig) -> Result<&'a Open> {

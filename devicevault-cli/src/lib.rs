@@ -54,6 +54,7 @@ mod last_round;
 mod login_args;
 mod logs;
 mod pace;
+mod place;
 mod pushing;
 mod range;
 mod recognition;

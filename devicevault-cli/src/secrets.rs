@@ -51,6 +51,11 @@ impl Secrets {
         Ok(Self { shared: SharedLogins::of(instance).await?, ..Self::default() })
     }
 
+    /// With these credentials.
+    pub(crate) fn with(shared: SharedLogins) -> Self {
+        Self { shared, ..Self::default() }
+    }
+
     /// Asks at the terminal, once for each user name, for the passwords that devices without a reference need.
     ///
     /// # Errors
@@ -99,6 +104,14 @@ impl Secrets {
         }
         login.jump = jump;
         Ok(login)
+    }
+
+    /// The login of a store. Nothing is asked for, and without a user name there is none.
+    ///
+    /// # Errors
+    /// `Config` that names the reference, never the secret.
+    pub(crate) async fn of_store(&self, refs: &LoginRef) -> Result<Login> {
+        self.secrets(&self.shared.filled(refs)?).await
     }
 
     /// The login of a jump host: its own, or the device's where it names none.

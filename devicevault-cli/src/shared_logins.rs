@@ -1,7 +1,7 @@
 //! Credentials as a round finds them at its beginning: which one a device logs in with, and the secrets that it stores.
 
 use devicevault_core::inventory::{Credential, Policy};
-use devicevault_core::{Device, Error, ErrorKind, LoginRef, Result, SecretString, credential};
+use devicevault_core::{Device, Error, ErrorKind, Inventory, LoginRef, Result, SecretString, credential};
 
 use crate::instance::Instance;
 use crate::wiring;
@@ -30,6 +30,16 @@ impl SharedLogins {
             },
             keys: instance.keys.clone(),
         })
+    }
+
+    /// The credentials of an inventory, without policies: for what no device is.
+    ///
+    /// # Errors
+    /// The inventory cannot be read.
+    pub(crate) async fn of_inventory(inventory: &dyn Inventory, keys: &Keys) -> Result<Self> {
+        let or_none = |e: Error| if e.kind() == ErrorKind::Unsupported { Ok(Vec::new()) } else { Err(e) };
+        let credentials = inventory.credentials().await.or_else(or_none)?;
+        Ok(Self { credentials, policies: Vec::new(), keys: keys.clone() })
     }
 
     /// A device's login, with what it leaves open taken from the credential that is chosen for it.

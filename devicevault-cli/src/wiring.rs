@@ -4,6 +4,7 @@ mod credentials;
 mod git;
 mod host_keys;
 pub(crate) mod keys;
+mod places;
 mod reach;
 pub(crate) mod visits;
 
@@ -23,7 +24,6 @@ use devicevault_core::{
 use devicevault_ssh::{HostKeyPolicy, KnownHostsFile, Profile};
 use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
 use devicevault_storage::codec::Compression;
-use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
 use devicevault_storage::seal::Key;
 use devicevault_storage::spool::{DiskSpool, SpoolOptions};
@@ -33,13 +33,17 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::credentials::{open_secret, put_secrets};
 pub(crate) use self::git::{Repository, has_remote, is_pushed, queue_options, repository, takes_binaries};
 pub(crate) use self::host_keys::{HostKeys, Server, server, servers};
+pub(crate) use self::places::{PATH, URL, is_store, open_place, place_of};
 pub(crate) use self::reach::{clear_text_warning, set_proxy_command, set_source_address, set_transport};
 use crate::app::{App, BackendSettings};
 pub(crate) use devicevault_storage::git::{ForeignCommit, ForeignHistory, Purge, PurgeReport};
 
 /// Kinds of destinations.
-const PLAIN: &str = "plain";
+pub(crate) const PLAIN: &str = "plain";
 const GIT: &str = "git";
+
+/// What a plain destination has, wherever it is.
+const PLAIN_OPTIONS: [&str; 7] = [PATH, URL, "seal", "compression", "template", "opaque_names", "accept_clear"];
 
 /// A catalog and an inventory over one file.
 #[derive(Debug)]
@@ -83,9 +87,8 @@ async fn open_plain(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>
 /// A destination of the kind `plain`, which alone can be sealed.
 ///
 /// # Errors
-/// Its options are wrong, its folder is not there, or its key is not.
+/// Its options are wrong, its place is not there, or its key is not.
 pub(crate) async fn open_sealed(settings: BackendSettings) -> Result<PlainBackend> {
-    only(&settings.config, &["path", "seal", "compression", "template", "opaque_names", "accept_clear"])?;
     let options = &settings.config.options;
     let flag = |name: &str| options.get(name).map(|v| yes_or_no(name, v)).transpose().map(|v| v.unwrap_or(false));
     let keys = &settings.keys;
@@ -109,10 +112,8 @@ pub(crate) async fn open_sealed(settings: BackendSettings) -> Result<PlainBacken
     if let Some(template) = options.get("template") {
         plain = plain.with_template(template.parse()?);
     }
-    let (path, id) = (settings.path()?, &settings.config.id);
     plain.check().map_err(|e| e.with("destination", &settings.config.name))?;
-    let folder = if settings.set_up { LocalStore::init(path, id).await? } else { LocalStore::open(path, id).await? };
-    let backend = PlainBackend::in_folder(folder, plain);
+    let backend = places::Objects::of(&settings).await?.plain(plain);
     if settings.set_up {
         backend.publish_keys().await?;
     }
@@ -142,39 +143,14 @@ fn compression(name: &str) -> Result<Compression> {
     })
 }
 
+/// Whether a text is meant as the URL of a store.
+pub(crate) fn is_url(text: &str) -> bool {
+    devicevault_storage::objects::StoreUrl::is_meant(text)
+}
+
 /// The file, beneath its destination's folder, that holds a copy; `None` for a destination without files.
 pub(crate) fn file_of(config: &DestinationConfig, at: &StorageRef) -> Option<String> {
     (config.kind == PLAIN).then(|| at.to_string())
-}
-
-/// A folder of plain backups, whichever destination it is the home of.
-///
-/// # Errors
-/// `NotFound` where there is no such folder, `Config` where it holds no backups.
-pub(crate) async fn open_plain_folder(folder: &Path, clock: Arc<dyn Clock>, keys: &keys::Keys) -> Result<PlainBackend> {
-    let fail = |kind, why: &str| Error::new(kind, "open folder of backups", why).with("path", folder.display());
-    if !folder.is_dir() {
-        return Err(fail(ErrorKind::NotFound, "there is no such folder"));
-    }
-    let id = LocalStore::destination_of(folder).await?.ok_or_else(|| {
-        fail(ErrorKind::Config, "it holds no backups")
-            .hint("name the folder that `devicevault backup --to` was given, or a plain destination's; of a copy, hidden files are a part")
-    })?;
-    let store = LocalStore::open(folder, &id).await?;
-    let options = PlainOptions::default().with_clock(clock).with_keyring(keys.ring().clone());
-    Ok(PlainBackend::in_folder(store, options))
-}
-
-/// The same, as any backend.
-///
-/// # Errors
-/// As [`open_plain_folder`].
-pub(crate) async fn open_folder(
-    folder: &Path,
-    clock: Arc<dyn Clock>,
-    keys: &keys::Keys,
-) -> Result<Arc<dyn StorageBackend>> {
-    Ok(Arc::new(open_plain_folder(folder, clock, keys).await?))
 }
 
 /// Opens the catalog in a file.

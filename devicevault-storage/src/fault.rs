@@ -64,6 +64,9 @@ pub(crate) fn of_io(operation: impl Into<Cow<'static, str>>, path: impl fmt::Dis
 /// The error of an object store, as a person and a retry need it.
 pub(crate) fn of_store(operation: &'static str, path: impl fmt::Display, e: object_store::Error) -> Error {
     use object_store::Error as E;
+    if let Some(own) = own_cause(&e) {
+        return own;
+    }
     if let Some(io) = io_cause(&e) {
         return of_io(operation, path, io);
     }
@@ -78,6 +81,18 @@ pub(crate) fn of_store(operation: &'static str, path: impl fmt::Display, e: obje
         _ => (ErrorKind::Unavailable, "the store answered with an error"),
     };
     Error::new(kind, operation, message).with("path", path).because(e)
+}
+
+/// An error of ours that came through the trait of stores: it says all.
+fn own_cause(e: &object_store::Error) -> Option<Error> {
+    let mut cause = e.source();
+    while let Some(c) = cause {
+        if let Some(own) = c.downcast_ref::<Error>() {
+            return Some(own.clone());
+        }
+        cause = c.source();
+    }
+    None
 }
 
 /// The error of the operating system behind an error of a store, where there is one.

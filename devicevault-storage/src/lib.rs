@@ -1,7 +1,7 @@
 //! How DeviceVault keeps bytes and records.
 //!
 //! Two layers keep backups. *Where* bytes live is an [`object_store::ObjectStore`](https://docs.rs/object_store): a
-//! folder ([`local`]), or any other store that implements it. *How* they are laid out there is a
+//! folder ([`local`]), what a URL names ([`objects`]), or any other store that implements it. *How* they are laid out there is a
 //! [`StorageBackend`](devicevault_core::StorageBackend): [`plain`] is a tree that a person can browse, with a JSON
 //! manifest beside every backup; `git` keeps texts as commits in a bare repository and stands alone. `catalog` is the
 //! index of runs, backups and copies in one SQLite file.
@@ -18,7 +18,11 @@ mod fault;
 pub mod git;
 #[cfg(all(feature = "plain", unix))]
 pub mod local;
+#[cfg(feature = "plain")]
+mod marker;
 pub mod names;
+#[cfg(feature = "plain")]
+pub mod objects;
 #[cfg(feature = "plain")]
 pub mod plain;
 #[cfg(feature = "seal")]

@@ -15,6 +15,7 @@ use sha2::Digest as _;
 use crate::archive::Archive;
 use crate::context::Context;
 use crate::interrupt::cancellable;
+use crate::place::FromArgs;
 use crate::range::ByteRange;
 use crate::ui::human;
 use crate::versions::{self, Wanted};
@@ -53,9 +54,8 @@ pub(crate) struct DownloadArgs {
     /// Replace files that are there
     #[arg(long)]
     force: bool,
-    /// Look at a folder of backups, by its manifests alone
-    #[arg(long, value_name = "DIR")]
-    from: Option<PathBuf>,
+    #[command(flatten)]
+    from: FromArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,7 +80,7 @@ pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
         return Err(Error::new(ErrorKind::Config, "write file", "`-` is no name of a file")
             .hint("`devicevault show --view original` writes to standard output"));
     }
-    let archive = folder::archive(context, args.from.as_deref()).await?;
+    let archive = folder::archive(context, args.from.place().as_ref()).await?;
     let into_folder = args.what.len() > 1 || args.to.is_dir() || args.to.to_string_lossy().ends_with('/');
     let reference = args.at.clone().or(args.backup.clone()).unwrap_or_else(|| "latest".to_owned());
     let mut written = Vec::new();

@@ -1,7 +1,5 @@
 //! `devicevault history`
 
-use std::path::PathBuf;
-
 use clap::Args;
 use devicevault_core::catalog::Query;
 use devicevault_core::run::{Backup, CopyStatus};
@@ -9,6 +7,7 @@ use devicevault_core::{Error, ErrorKind, Result};
 use jiff::tz::TimeZone;
 
 use crate::context::Context;
+use crate::place::FromArgs;
 use crate::ui::human;
 use crate::ui::table::{Cell, Table, Tone};
 use crate::{Exit, folder, reference};
@@ -33,13 +32,12 @@ pub(crate) struct HistoryArgs {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
-    /// Look at a folder of backups, by its manifests alone
-    #[arg(long, value_name = "DIR")]
-    from: Option<PathBuf>,
+    #[command(flatten)]
+    from: FromArgs,
 }
 
 pub(crate) async fn run(context: &Context, args: HistoryArgs) -> Result<Exit> {
-    let archive = folder::archive(context, args.from.as_deref()).await?;
+    let archive = folder::archive(context, args.from.place().as_ref()).await?;
     let mut query = Query::default();
     if let Some(name) = &args.device {
         query.device = Some(archive.device_id(name).await?);

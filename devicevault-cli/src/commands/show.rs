@@ -1,12 +1,11 @@
 //! `devicevault show`
 
-use std::path::PathBuf;
-
 use clap::Args;
 use devicevault_core::{Error, ErrorKind, Kind, Result, View};
 use futures::StreamExt as _;
 
 use crate::context::Context;
+use crate::place::FromArgs;
 use crate::ui::escape;
 use crate::versions::{self, Wanted};
 use crate::{Exit, folder};
@@ -34,13 +33,12 @@ pub(crate) struct ShowArgs {
     /// original (complete, with secrets), clean (without volatile lines) or redacted (secrets masked)
     #[arg(long, value_name = "VIEW", default_value = "redacted")]
     view: View,
-    /// Look at a folder of backups, by its manifests alone
-    #[arg(long, value_name = "DIR")]
-    from: Option<PathBuf>,
+    #[command(flatten)]
+    from: FromArgs,
 }
 
 pub(crate) async fn run(context: &Context, args: ShowArgs) -> Result<Exit> {
-    let archive = folder::archive(context, args.from.as_deref()).await?;
+    let archive = folder::archive(context, args.from.place().as_ref()).await?;
     let wanted = Wanted::parse(args.what.as_deref(), None);
     let (_, found) = versions::of(&archive, &wanted).await?;
     let reference = args.at.or(args.backup).unwrap_or_else(|| "latest".to_owned());

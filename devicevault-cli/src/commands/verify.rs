@@ -1,7 +1,6 @@
 //! `devicevault verify`
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use devicevault_core::catalog::{CopyKey, Query};
@@ -14,6 +13,7 @@ use serde::Serialize;
 use crate::archive::Archive;
 use crate::context::Context;
 use crate::interrupt::cancellable;
+use crate::place::{FromArgs, Place};
 use crate::ui::progress::counter;
 use crate::ui::table::{Cell, Table, Tone};
 use crate::wiring::keys::Keys;
@@ -42,9 +42,8 @@ pub(crate) struct VerifyArgs {
     /// the content hashes to what its manifest says)
     #[arg(long, value_name = "DEPTH", default_value = "content")]
     depth: Depth,
-    /// Look at a folder of backups, by its manifests and, where it has one, its index
-    #[arg(long, value_name = "DIR")]
-    from: Option<PathBuf>,
+    #[command(flatten)]
+    from: FromArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -110,11 +109,11 @@ impl Found {
 
 pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
     let mut unreadable = Vec::new();
-    let archive = match folder::archive_with_index(context, args.from.as_deref(), |e| unreadable.push(e)).await {
+    let archive = match folder::archive_with_index(context, args.from.place().as_ref(), |e| unreadable.push(e)).await {
         // Who named a key wants to know that it is not the one.
         Err(e) if e.kind() == ErrorKind::KeyUnavailable && context.given_keys.is_empty() && args.devices.is_empty() => {
-            let Some(folder) = &args.from else { return Err(e) };
-            return unopened(context, folder, args.depth.into(), &e).await;
+            let Some(place) = args.from.place() else { return Err(e) };
+            return unopened(context, &place, args.depth.into(), &e).await;
         }
         other => other?,
     };
@@ -132,15 +131,15 @@ pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
         found.checked += 1;
         found.bad.push(of_manifest(&e));
     }
-    if let (Some(folder), None, true) = (&args.from, archive.instance(), args.devices.is_empty()) {
-        cancellable(add_missing(context, folder, &mut found)).await?;
+    if let (Some(place), None, true) = (args.from.place(), archive.instance(), args.devices.is_empty()) {
+        cancellable(add_missing(context, &place, &mut found)).await?;
     }
     tell(context, &found)
 }
 
 /// A manifest whose content is gone is no version any more, and yet tells that there was one.
-async fn add_missing(context: &Context, folder: &Path, found: &mut Found) -> Result<()> {
-    let backend = wiring::open_plain_folder(folder, context.clock().clone(), &Keys::default()).await?;
+async fn add_missing(context: &Context, place: &Place, found: &mut Found) -> Result<()> {
+    let backend = wiring::open_place(context, place, &Keys::default()).await?;
     let mut verdicts = backend.verify_unopened(VerifyDepth::Size);
     while let Some(one) = verdicts.next().await {
         if let (at, Verdict::Missing) = one? {
@@ -152,9 +151,9 @@ async fn add_missing(context: &Context, folder: &Path, found: &mut Found) -> Res
     Ok(())
 }
 
-/// A sealed folder whose key is not at hand: what can be said of it without.
-async fn unopened(context: &Context, folder: &Path, depth: VerifyDepth, why: &Error) -> Result<Exit> {
-    let backend = wiring::open_plain_folder(folder, context.clock().clone(), &Keys::default()).await?;
+/// A sealed place whose key is not at hand: what can be said of it without.
+async fn unopened(context: &Context, place: &Place, depth: VerifyDepth, why: &Error) -> Result<Exit> {
+    let backend = wiring::open_place(context, place, &Keys::default()).await?;
     let mut found = Found { depth: depth.min(VerifyDepth::Stored), ..Found::default() };
     found.not_opened = (depth > found.depth).then(|| why.to_record().message);
     let check = async {

@@ -140,10 +140,13 @@ async fn recorded(instance: &Instance, a: &ArtefactResult) -> Result<Option<Back
     Ok(instance.catalog.find(&query, Page::first(1)).await?.items.into_iter().next())
 }
 
-/// The file of a copy; absolute, but for a folder of ad hoc backups, where it is relative to that folder.
+/// The file of a copy, or the URL of its object; absolute, but for a folder of ad hoc backups, where it is relative to that folder.
 fn path_of(instance: &Instance, config: &DestinationConfig, at: &StorageRef) -> Option<String> {
     let inside = wiring::file_of(config, at)?;
-    let folder = config.options.get("path")?;
+    if wiring::is_store(config) {
+        return Some(format!("{}/{inside}", wiring::place_of(config, &instance.home)?.trim_end_matches('/')));
+    }
+    let folder = config.options.get(wiring::PATH)?;
     if folder == crate::adhoc::FOLDER {
         return Some(inside);
     }

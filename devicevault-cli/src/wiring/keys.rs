@@ -17,6 +17,7 @@ use devicevault_storage::seal::keys::{
 use devicevault_storage::seal::{EpochObject, Keyring};
 
 use super::{PLAIN, is_yes};
+use crate::app::BackendSettings;
 use crate::files;
 use crate::keys::new::{NewKey, text};
 use crate::keys::sources::{KeyFrom, KeySource, KeySources};
@@ -342,11 +343,7 @@ pub(crate) fn is_sealed(config: &DestinationConfig) -> bool {
 ///
 /// # Errors
 /// The destination is not there.
-pub(crate) async fn destination_keys(config: &DestinationConfig, home: &Path) -> Result<KeyFolder> {
-    let path = config.options.get("path").map(|p| home.join(p)).ok_or_else(|| {
-        Error::new(ErrorKind::Config, "open destination", "the option 'path' is missing")
-            .with("destination", &config.name)
-    })?;
-    let store = LocalStore::open(path, &config.id).await.map_err(|e| e.with("destination", &config.name))?;
-    Ok(KeyFolder::of_destination(Arc::new(store)))
+pub(crate) async fn destination_keys(settings: BackendSettings) -> Result<KeyFolder> {
+    let opened = super::places::Objects::of(&settings).await;
+    Ok(opened.map_err(|e| e.with("destination", &settings.config.name))?.keys())
 }

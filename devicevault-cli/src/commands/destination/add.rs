@@ -20,9 +20,11 @@ use crate::wiring;
 Examples:
   devicevault destination add offsite --kind plain --path /mnt/offsite/devicevault
   devicevault destination add read --kind git --path /srv/git/configs --option branch=main
+  devicevault destination add cloud --kind plain --url s3://backups/devicevault --option region=eu-central-1 \
+      --user AKIAEXAMPLE --password-env S3_SECRET
   devicevault destination add clear --kind plain --path /srv/clear --view redacted --seal no --compression none
 
-Kinds are those that this program has: plain (a folder), git, and those of its plugins. A plain destination is sealed and
+Kinds are those that this program has: plain (a folder, or a store by its URL), git, and those of its plugins. A plain destination is sealed and
 compressed with zstd, a Git repository keeps texts without secrets, unless told otherwise.")]
 pub(crate) struct AddArgs {
     /// What it is to be called

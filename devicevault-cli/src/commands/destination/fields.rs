@@ -8,6 +8,7 @@ use devicevault_core::retention::Retention;
 use devicevault_core::{Error, ErrorKind, Result, View};
 
 use crate::commands::device::fields::key_value;
+use crate::wiring;
 
 /// What can be set of a destination, whatever its kind.
 #[derive(Debug, Clone, Default, Args)]
@@ -15,6 +16,27 @@ pub(super) struct OptionArgs {
     /// Where it is, for kinds that are folders: the option `path`
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
+    /// Where it is, for stores that a URL names, such as s3://bucket/prefix: the option `url`
+    #[arg(long, value_name = "URL", conflicts_with = "path")]
+    url: Option<String>,
+    /// Who logs in at such a store; of S3 the access key id: the option `user`
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// A stored credential that has user and password of such a store: the option `credential`
+    #[arg(long, value_name = "NAME")]
+    credential: Option<String>,
+    /// The password, or the secret of a key, is in this environment variable: the option `password_env`
+    #[arg(long, value_name = "VAR", group = "password")]
+    password_env: Option<String>,
+    /// It is the first line of this file: the option `password_file`
+    #[arg(long, value_name = "FILE", group = "password")]
+    password_file: Option<PathBuf>,
+    /// It is the first line that this command prints: the option `password_command`
+    #[arg(long, value_name = "COMMAND", group = "password")]
+    password_command: Option<String>,
+    /// The private key, or the key file of a service account, is this file: the option `key_file`
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// Whether what it keeps is encrypted: the option `seal`
     #[arg(long, value_name = "YES|NO", value_parser = ["yes", "no"])]
     seal: Option<String>,
@@ -33,9 +55,30 @@ impl OptionArgs {
     /// `Config` for a path that is none.
     pub(super) fn apply(&self, home: &Path, options: &mut BTreeMap<String, String>) -> Result<()> {
         if let Some(path) = &self.path {
-            options.insert("path".to_owned(), beneath(home, path)?);
+            options.insert(wiring::PATH.to_owned(), beneath(home, path)?);
+            options.remove(wiring::URL);
         }
-        let named = [("seal", &self.seal), ("compression", &self.compression)];
+        if self.url.is_some() {
+            options.remove(wiring::PATH);
+        }
+        let password = ["password_env", "password_file", "password_command"];
+        if self.password_env.is_some() || self.password_file.is_some() || self.password_command.is_some() {
+            password.iter().for_each(|name| drop(options.remove(*name)));
+        }
+        for (name, file) in [("password_file", &self.password_file), ("key_file", &self.key_file)] {
+            if let Some(file) = file {
+                options.insert(name.to_owned(), beneath(home, file)?);
+            }
+        }
+        let named = [
+            ("seal", &self.seal),
+            ("compression", &self.compression),
+            (wiring::URL, &self.url),
+            ("user", &self.user),
+            ("credential", &self.credential),
+            ("password_env", &self.password_env),
+            ("password_command", &self.password_command),
+        ];
         for (name, value) in named.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
             options.insert(name.to_owned(), value.clone());
         }

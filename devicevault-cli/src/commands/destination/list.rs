@@ -8,6 +8,7 @@ use crate::Exit;
 use crate::context::Context;
 use crate::ui::human;
 use crate::ui::table::{Cell, Table, Tone};
+use crate::wiring;
 
 /// List destinations.
 #[derive(Debug, Args)]
@@ -40,7 +41,7 @@ pub(super) async fn run(context: &Context, _args: ListArgs) -> Result<Exit> {
             Cell::new(d.view.as_str()),
             Cell::opt(s.sealed.map(|sealed| if sealed { "yes" } else { "no" })),
             Cell::opt(d.options.get("compression")),
-            Cell::opt(d.options.get("path")),
+            Cell::opt(d.options.get(wiring::URL).or_else(|| d.options.get(wiring::PATH))),
             Cell::opt(last.map(|l| format!("{} {}", human::time(l.at), l.status))).tone(tone),
             Cell::number(s.waiting).tone(if s.waiting > 0 { Tone::Warning } else { Tone::Dim }),
             Cell::new(remark(s)).tone(Tone::Warning),

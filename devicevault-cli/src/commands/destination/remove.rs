@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::{DestinationId, Error, ErrorKind, Result};
 use serde::Serialize;
 
@@ -13,6 +12,7 @@ use crate::context::Context;
 use crate::instance::Instance;
 use crate::round::{self, RoundOptions};
 use crate::ui::human;
+use crate::wiring;
 
 /// Remove destinations from the home. What they hold is not deleted, and stays where it is.
 #[derive(Debug, Args)]
@@ -46,6 +46,7 @@ struct Removed {
 #[derive(Debug, Serialize)]
 struct Left {
     destination: String,
+    /// Its folder or URL.
     path: Option<String>,
 }
 
@@ -64,7 +65,8 @@ pub(super) async fn run(context: &Context, args: RemoveArgs) -> Result<Exit> {
     for d in &gone {
         instance.inventory.remove_destination(&d.id).await?;
     }
-    let left: Vec<_> = gone.iter().map(|d| Left { destination: d.name.clone(), path: path(&instance, d) }).collect();
+    let left: Vec<_> =
+        gone.iter().map(|d| Left { destination: d.name.clone(), path: wiring::place_of(d, &instance.home) }).collect();
     if context.ui.is_json() {
         context.ui.json(&Removed { removed: args.names, left, discarded })?;
         return Ok(Exit::Done);
@@ -73,14 +75,10 @@ pub(super) async fn run(context: &Context, args: RemoveArgs) -> Result<Exit> {
         context.ui.note(&format!("gave up {} that waited", human::copies(discarded)));
     }
     for l in &left {
-        let at = l.path.as_ref().map_or_else(String::new, |p| format!(" in {p}"));
+        let at = l.path.as_ref().map_or_else(String::new, |p| format!(" at {p}"));
         context.ui.note(&format!("removed {}; what it holds was not deleted, and stays{at}", l.destination));
     }
     Ok(Exit::Done)
-}
-
-fn path(instance: &Instance, d: &DestinationConfig) -> Option<String> {
-    Some(instance.home.join(d.options.get("path")?).display().to_string())
 }
 
 /// Gives up what waits, where that is accepted. Returns how much that was.

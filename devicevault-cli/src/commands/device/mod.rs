@@ -3,7 +3,7 @@
 mod add;
 mod csv;
 mod edit;
-pub(super) mod fields;
+pub(crate) mod fields;
 mod host_key;
 mod import;
 mod jump;

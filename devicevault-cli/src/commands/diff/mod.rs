@@ -2,8 +2,6 @@
 
 mod binary;
 
-use std::path::PathBuf;
-
 use clap::Args;
 use devicevault_core::diff::{Change, Diff, DiffOptions};
 use devicevault_core::likeness::Likeness;
@@ -13,6 +11,7 @@ use serde::Serialize;
 
 use crate::archive::Archive;
 use crate::context::Context;
+use crate::place::FromArgs;
 use crate::ui::{Ui, human};
 use crate::versions::{self, Wanted};
 use crate::{Exit, diff_view, folder, reference};
@@ -53,9 +52,8 @@ pub(crate) struct DiffArgs {
     /// original (complete, with secrets), clean (without volatile lines) or redacted (secrets masked)
     #[arg(long, value_name = "VIEW", default_value = "redacted")]
     view: View,
-    /// Look at a folder of backups, by its manifests alone
-    #[arg(long, value_name = "DIR")]
-    from: Option<PathBuf>,
+    #[command(flatten)]
+    from: FromArgs,
 }
 
 /// A difference, as `diff --json` tells it.
@@ -102,7 +100,7 @@ struct LineTold {
 }
 
 pub(crate) async fn run(context: &Context, args: DiffArgs) -> Result<Exit> {
-    let archive = folder::archive(context, args.from.as_deref()).await?;
+    let archive = folder::archive(context, args.from.place().as_ref()).await?;
     let wanted = Wanted::parse(args.what.as_deref(), args.artefact.as_deref());
     let (_, found) = versions::of(&archive, &wanted).await?;
     let (old, new) = sides(&found, args.old.as_deref(), args.new.as_deref())?;
@@ -130,7 +128,7 @@ pub(crate) async fn last_two(context: &Context, archive: &Archive, device: &str)
         side_by_side: false,
         context: 3,
         view: View::Redacted,
-        from: None,
+        from: FromArgs::default(),
     };
     text(&context.ui, (old, &a), (new, &b), &args)
 }

@@ -54,7 +54,7 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
     }
     for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
         let looked = async {
-            let folder = destination_keys(&config, &instance.home).await?;
+            let folder = destination_keys(instance.backend_settings(&config, false)).await?;
             let mut here = 0;
             for epoch in instance.keys.epochs() {
                 match folder.load(epoch.id).await? {

@@ -8,7 +8,6 @@ use devicevault_core::{Error, ErrorKind, Result};
 use futures::StreamExt as _;
 use serde::Serialize;
 
-use crate::app::BackendSettings;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
@@ -64,8 +63,8 @@ pub(super) async fn rotate(context: &Context, instance: &Instance) -> Result<Exi
 async fn everywhere(context: &Context, instance: &Instance, keys: &Keys, done: &mut Rotated) -> Result<()> {
     for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
         let bad = |e: Error| Bad { destination: config.name.clone(), why: e.to_record().message };
-        let clock = context.clock().clone();
-        let settings = BackendSettings::new(config.clone(), instance.home.clone(), false, clock, keys.clone());
+        let mut settings = instance.backend_settings(&config, false);
+        settings.keys = keys.clone();
         let backend = match wiring::open_sealed(settings).await {
             Ok(backend) => backend,
             Err(e) => {

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::kit::{self, KitFacts};
 use crate::wiring::keys::{Keys, is_sealed};
-use crate::{Exit, files};
+use crate::{Exit, files, wiring};
 
 /// Write the recovery kit: a text to be printed, with the key that opens every sealed store, and what to do with it.
 #[derive(Debug, Args)]
@@ -77,7 +77,10 @@ pub(super) async fn write_for(
         home: &instance.home,
         kek: &kek,
         written: context.clock().now(),
-        stores: sealed.map(|d| [d.name, d.kind, place(&instance.home, d.options.get("path"))]).collect(),
+        stores: sealed
+            .map(|d| (wiring::place_of(&d, &instance.home), d))
+            .map(|(place, d)| [d.name, d.kind, place.unwrap_or_default()])
+            .collect(),
         epochs: keys.epochs().into_iter().map(|e| (e.id.to_string(), e.created)).collect(),
     };
     let text = zeroize::Zeroizing::new(kit::text(&facts, &lines));
@@ -101,8 +104,4 @@ pub(super) async fn write_for(
         _ => e,
     })?;
     Ok(path)
-}
-
-fn place(home: &Path, path: Option<&String>) -> String {
-    path.map_or_else(String::new, |p| home.join(p).display().to_string())
 }

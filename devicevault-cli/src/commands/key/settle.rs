@@ -36,7 +36,7 @@ pub(super) async fn settle(context: &Context, instance: &Instance) -> Result<Set
     let keys = Keys::open(Some(home), &context.given_keys).await?;
     let (mut reachable, mut behind) = (Vec::new(), Vec::new());
     for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
-        match destination_keys(&config, home).await {
+        match destination_keys(instance.backend_settings(&config, false)).await {
             Ok(folder) => reachable.push((config.name, folder)),
             Err(e) => behind.push((config.name, e)),
         }

@@ -15,9 +15,11 @@ use serde::Serialize;
 use self::choose::Chosen;
 use self::draft::Draft;
 use crate::archive::Archive;
+use crate::commands::device::fields::key_value;
 use crate::commands::download::file_name;
 use crate::context::Context;
 use crate::interrupt::cancellable;
+use crate::place::Place;
 use crate::ui::human;
 use crate::{Exit, files, folder, versions, wiring};
 
@@ -52,9 +54,13 @@ pub(crate) struct RestoreArgs {
     /// What this run found: its identifier or the beginning of it, or `latest`
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
-    /// From this destination alone, or from a folder of backups, by its manifests
+    /// From this destination alone; or from a folder of backups, or a store by its URL, by its manifests
     #[arg(long, value_name = "DEST|DIR")]
     from: Option<String>,
+    /// An option of that store, as a destination has it (region=eu-central-1, user=KEY, password_env=VAR); may be given
+    /// several times
+    #[arg(long = "from-option", value_name = "NAME=VALUE", value_parser = key_value, requires = "from")]
+    from_options: Vec<(String, String)>,
     /// original (complete, with secrets), clean (without volatile lines) or redacted (secrets masked)
     #[arg(long, value_name = "VIEW", default_value = "original")]
     view: View,
@@ -87,7 +93,7 @@ struct Restored {
 }
 
 pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
-    let (archive, only) = archive(context, args.from.as_deref()).await?;
+    let (archive, only) = archive(context, args.from.as_deref(), &args.from_options).await?;
     let chosen = choose::choose(&archive, &args).await?;
     let into_folder = args.artefact.is_none() || args.to.is_dir() || args.to.to_string_lossy().ends_with('/');
     let folder = if into_folder { Some(args.to.as_path()) } else { args.to.parent() };
@@ -131,22 +137,27 @@ async fn hint(context: &Context, archive: &Archive, chosen: &Chosen) -> Option<S
 }
 
 /// Where to look, and the destination that alone is meant.
-async fn archive(context: &Context, from: Option<&str>) -> Result<(Archive, Option<String>)> {
+async fn archive(
+    context: &Context,
+    from: Option<&str>,
+    options: &[(String, String)],
+) -> Result<(Archive, Option<String>)> {
     let Some(from) = from else { return Ok((folder::archive(context, None).await?, None)) };
+    let place = Place::new(from, options);
     // A home that is broken must not stand in the way of a folder.
     if let Ok(instance) = context.instance().await {
         let all = instance.inventory.destinations().await?;
         if all.iter().any(|d| d.name == from) {
             return Ok((Archive::of_instance(instance).await?, Some(from.to_owned())));
         }
-        if !Path::new(from).is_dir() {
+        if place.folder().is_some_and(|folder| !folder.is_dir()) {
             let names: Vec<_> = all.iter().map(|d| d.name.as_str()).collect();
             return Err(Error::new(ErrorKind::NotFound, "restore", "there is no such destination, and no such folder")
                 .with("from", from.escape_debug())
                 .hint(format!("the destinations are {}", names.join(", "))));
         }
     }
-    Ok((folder::archive(context, Some(Path::new(from))).await?, None))
+    Ok((folder::archive(context, Some(&place)).await?, None))
 }
 
 /// Writes all drafts, then names them all; what was named is taken back when another cannot be.

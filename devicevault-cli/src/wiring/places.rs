@@ -1,0 +1,235 @@
+//! Where the objects of plain destinations are: in a folder, or in a store by its URL.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::{Error, ErrorKind, Inventory, Login, LoginRef, Result, SecretRef};
+use devicevault_storage::local::LocalStore;
+use devicevault_storage::objects::{self, LoginSource, MarkedStore, StoreSettings, StoreUrl};
+use devicevault_storage::plain::{PlainBackend, PlainOptions};
+use devicevault_storage::seal::keys::KeyFolder;
+
+use super::keys::Keys;
+use super::{PLAIN_OPTIONS, only};
+use crate::app::BackendSettings;
+use crate::context::Context;
+use crate::instance::Instance;
+use crate::login_args::secret_ref;
+use crate::place::Place;
+use crate::secrets::Secrets;
+use crate::shared_logins::SharedLogins;
+
+/// The option that names a folder.
+pub(crate) const PATH: &str = "path";
+/// The option that names a store.
+pub(crate) const URL: &str = "url";
+
+/// Options that say who logs in at a store, and where the secret is found; never the secret.
+const LOGIN: [&str; 9] = [
+    "credential",
+    "user",
+    "password_env",
+    "password_file",
+    "password_command",
+    "key_file",
+    "key_passphrase_env",
+    "key_passphrase_file",
+    "key_passphrase_command",
+];
+
+/// Variables that clouds set for the programs that they run begin so.
+const OF_CLOUDS: [&str; 3] = ["AWS_", "AZURE_", "IDENTITY_ENDPOINT"];
+
+/// The objects of a destination.
+pub(super) enum Objects {
+    Folder(LocalStore),
+    Store(MarkedStore),
+}
+
+impl Objects {
+    /// Opens, and sets up where that is wanted, what the options name.
+    ///
+    /// # Errors
+    /// The options are wrong, or the place is not there.
+    pub(super) async fn of(settings: &BackendSettings) -> Result<Self> {
+        let (config, set_up) = (&settings.config, settings.set_up);
+        let Some(url) = config.options.get(URL) else {
+            only(config, &PLAIN_OPTIONS)?;
+            let path = settings.path()?;
+            let opened = if set_up {
+                LocalStore::init(path, &config.id).await
+            } else {
+                LocalStore::open(path, &config.id).await
+            };
+            return opened.map(Self::Folder);
+        };
+        if config.options.contains_key(PATH) {
+            return Err(Error::new(ErrorKind::Config, "open destination", "it has both a path and a URL")
+                .with("destination", &config.name)
+                .hint("remove one of them: --remove-option path"));
+        }
+        let url: StoreUrl = url.parse()?;
+        let of_store = objects::options_of(&url)?;
+        only(config, &[&PLAIN_OPTIONS[..], &LOGIN, of_store].concat())?;
+        let chosen = |(name, _): &(&String, &String)| of_store.contains(&name.as_str());
+        let options = config.options.iter().filter(chosen).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let login = StoreLogin {
+            refs: login_of(&config.options, &settings.home)?,
+            inventory: settings.inventory.clone(),
+            keys: settings.keys.clone(),
+        };
+        if url.scheme() == "memory" {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "open destination",
+                "memory keeps nothing when the program ends",
+            )
+            .hint("it is for programs that embed the library"));
+        }
+        let store = StoreSettings::new(url.clone())
+            .with_options(options)
+            .with_login(Arc::new(login))
+            .with_folder(&settings.home)
+            .with_environment(environment())
+            .with_clock(settings.clock.clone());
+        let store = objects::open(&store).await?;
+        let id = match &settings.any_destination {
+            false => config.id.clone(),
+            true => MarkedStore::destination_of(&*store, &url).await?.ok_or_else(|| {
+                Error::new(ErrorKind::Config, "open store of backups", "it holds no backups")
+                    .with("url", &url)
+                    .hint("name the URL of a plain destination, prefix and all")
+            })?,
+        };
+        let clock = settings.clock.clone();
+        Ok(Self::Store(if set_up {
+            MarkedStore::init(store, &url, &id, clock).await?
+        } else {
+            MarkedStore::open(store, &url, &id, clock)
+        }))
+    }
+
+    /// Plain backups in it.
+    pub(super) fn plain(self, options: PlainOptions) -> PlainBackend {
+        match self {
+            Self::Folder(folder) => PlainBackend::in_folder(folder, options),
+            Self::Store(store) => PlainBackend::over(Arc::new(store), options),
+        }
+    }
+
+    /// The epoch keys in it.
+    pub(super) fn keys(self) -> KeyFolder {
+        match self {
+            Self::Folder(folder) => KeyFolder::of_destination(Arc::new(folder)),
+            Self::Store(store) => KeyFolder::of_destination(Arc::new(store)),
+        }
+    }
+}
+
+/// Backups in a folder or store, whichever destination it is the home of.
+///
+/// # Errors
+/// `NotFound` where there is no such place, `Config` where it holds no backups.
+pub(crate) async fn open_place(context: &Context, place: &Place, keys: &Keys) -> Result<PlainBackend> {
+    let options = PlainOptions::default().with_clock(context.clock().clone()).with_keyring(keys.ring().clone());
+    match place {
+        Place::Folder(folder) => Ok(Objects::Folder(open_folder(folder).await?).plain(options)),
+        Place::Store(config) => {
+            let clock = context.clock().clone();
+            let home = context.home().ok().filter(|home| Instance::exists(home));
+            // The home is needed for its credentials alone.
+            let instance = match home {
+                Some(home) if config.options.contains_key("credential") => Some(Instance::open(context, home).await?),
+                _ => None,
+            };
+            let folder = std::env::current_dir().unwrap_or_default();
+            let keys = instance.as_ref().map_or_else(|| keys.clone(), |i| i.keys.clone());
+            let inventory = instance.map(|i| i.inventory);
+            let mut settings = BackendSettings::new((**config).clone(), folder, false, clock, keys, inventory);
+            settings.any_destination = true;
+            Ok(Objects::of(&settings).await?.plain(options))
+        }
+    }
+}
+
+async fn open_folder(folder: &Path) -> Result<LocalStore> {
+    let fail = |kind, why: &str| Error::new(kind, "open folder of backups", why).with("path", folder.display());
+    if !folder.is_dir() {
+        return Err(fail(ErrorKind::NotFound, "there is no such folder"));
+    }
+    let id = LocalStore::destination_of(folder).await?.ok_or_else(|| {
+        fail(ErrorKind::Config, "it holds no backups")
+            .hint("name the folder that `devicevault backup --to` was given, or a plain destination's; of a copy, hidden files are a part")
+    })?;
+    LocalStore::open(folder, &id).await
+}
+
+/// Where a destination is, for people: its folder, or its URL.
+pub(crate) fn place_of(config: &DestinationConfig, home: &Path) -> Option<String> {
+    match (config.options.get(URL), config.options.get(PATH)) {
+        (Some(url), _) => Some(url.clone()),
+        (None, Some(path)) => Some(home.join(path).display().to_string()),
+        (None, None) => None,
+    }
+}
+
+/// Whether a destination is a store by its URL.
+pub(crate) fn is_store(config: &DestinationConfig) -> bool {
+    config.options.contains_key(URL)
+}
+
+/// Who logs in, as options have it. Relative paths begin at the home.
+fn login_of(options: &BTreeMap<String, String>, home: &Path) -> Result<LoginRef> {
+    let text = |name: &str| options.get(name).map(String::as_str);
+    let file = |name: &str| text(name).map(|f| home.join(f));
+    let secret = |kind: &str| -> Result<Option<SecretRef>> {
+        let (env, path, command) = (format!("{kind}_env"), format!("{kind}_file"), format!("{kind}_command"));
+        let given = [&env, &path, &command].into_iter().filter(|name| options.contains_key(*name)).count();
+        if given > 1 {
+            return Err(Error::new(ErrorKind::Config, "open destination", "a secret is to be found in two places")
+                .with("options", format!("{env}, {path}, {command}"))
+                .hint("name one of them"));
+        }
+        secret_ref(text(&env), file(&path).as_deref(), text(&command))
+    };
+    let mut login = LoginRef::default();
+    login.credential = text("credential").map(str::to_owned);
+    login.username = text("user").map(str::to_owned);
+    login.password = secret("password")?;
+    login.private_key = secret_ref(None, file("key_file").as_deref(), None)?;
+    login.passphrase = secret("key_passphrase")?;
+    Ok(login)
+}
+
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars().filter(|(name, _)| OF_CLOUDS.iter().any(|start| name.starts_with(start))).collect()
+}
+
+/// A login that is looked up when the store first asks for it.
+struct StoreLogin {
+    refs: LoginRef,
+    inventory: Option<Arc<dyn Inventory>>,
+    keys: Keys,
+}
+
+impl std::fmt::Debug for StoreLogin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreLogin").field("refs", &self.refs).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl LoginSource for StoreLogin {
+    async fn login(&self) -> Result<Login> {
+        let shared = match &self.inventory {
+            Some(inventory) if self.refs.credential.is_some() => {
+                SharedLogins::of_inventory(&**inventory, &self.keys).await?
+            }
+            _ => SharedLogins::default(),
+        };
+        Secrets::with(shared).of_store(&self.refs).await
+    }
+}
