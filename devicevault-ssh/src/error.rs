@@ -163,7 +163,9 @@ impl SshError {
         self.hint_for("this device")
     }
 
-    fn hint_for(&self, whom: &str) -> Option<String> {
+    /// The same about another server than a device: `this destination`.
+    #[must_use]
+    pub fn hint_for(&self, whom: &str) -> Option<String> {
         match self {
             Self::AtHop { error, .. } => error.hint_for("this jump host"),
             Self::ByProxy { error, .. } => error.hint_for(whom),

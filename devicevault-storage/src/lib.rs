@@ -25,7 +25,11 @@ pub mod names;
 pub mod objects;
 #[cfg(feature = "plain")]
 pub mod plain;
+#[cfg(any(feature = "sftp", feature = "ftp"))]
+pub mod remote;
 #[cfg(feature = "seal")]
 pub mod seal;
+#[cfg(feature = "sftp")]
+pub mod sftp;
 #[cfg(feature = "spool")]
 pub mod spool;

@@ -8,6 +8,7 @@
 //! - [`clock`], [`faulty`], [`bodies`], [`cancel`]: time that moves when told, calls that fail when told, bodies that
 //!   misbehave, futures that are dropped half-way.
 //! - `sim`, with the feature of that name: simulated devices, real SSH on loopback.
+//! - `relay`, with the feature of that name: a connection that is slow, breaks or falls silent.
 //! - [`samples`]: data that tests need and do not care about.
 
 pub mod bodies;
@@ -17,6 +18,8 @@ pub mod conformance;
 pub mod faulty;
 pub mod memory;
 pub mod recording;
+#[cfg(feature = "relay")]
+pub mod relay;
 pub mod samples;
 pub mod scripted;
 #[cfg(feature = "sim")]

@@ -124,6 +124,10 @@ impl Exchange {
         self.send(request, 0).await?.answer().await
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.state).ended.is_none()
+    }
+
     fn end(&self) -> SftpError {
         lock(&self.state).ended.clone().unwrap_or(SftpError::Lost { said: None })
     }

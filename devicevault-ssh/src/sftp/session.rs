@@ -12,7 +12,7 @@ use super::write::{CreateOptions, SftpWriter};
 use crate::{Connection, SshError};
 
 const POSIX_RENAME: &str = "posix-rename@openssh.com";
-const FSYNC: &str = "fsync@openssh.com";
+pub(super) const FSYNC: &str = "fsync@openssh.com";
 const STATVFS: &str = "statvfs@openssh.com";
 const HARDLINK: &str = "hardlink@openssh.com";
 const LIMITS: &str = "limits@openssh.com";
@@ -291,9 +291,20 @@ impl SftpSession {
         let path = path.as_ref();
         self.offered(FSYNC)?;
         let request = Request::Open { path, flags: flags::READ, attributes: &Attributes::default() };
-        let handle = OpenHandle { exchange: self.exchange.clone(), handle: self.handle(request, path).await? };
-        handle.sync(path).await?;
-        handle.close().await
+        let mut handle = OpenHandle { exchange: self.exchange.clone(), handle: self.handle(request, path).await? };
+        let flush = Request::Extended { name: FSYNC, arguments: &[&handle.handle] };
+        let mut flushing = self.exchange.send(&flush, 0).await?;
+        let mut closing = self.exchange.send(&Request::Close { handle: &handle.handle }, 0).await?;
+        handle.handle.clear();
+        accepted(&flushing.answer().await?, "to flush", path)?;
+        // What was flushed has nothing to lose by a close that fails.
+        closing.answer().await.map(drop)
+    }
+
+    /// Whether the session goes on, as far as is known without asking the server.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.exchange.is_open()
     }
 
     /// Whether the server offers to flush files.

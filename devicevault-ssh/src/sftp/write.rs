@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::attributes::Attributes;
 use super::error::SftpError;
 use super::exchange::{Exchange, Pending};
-use super::session::{OpenHandle, accepted};
-use super::wire::Request;
+use super::session::{FSYNC, OpenHandle, accepted, unexpected};
+use super::wire::{Reply, Request, Status};
 
 /// How a file is made.
 #[derive(Debug, Clone)]
@@ -118,6 +119,35 @@ impl SftpWriter {
     pub async fn close(mut self) -> Result<(), SftpError> {
         self.settle().await?;
         self.handle.close().await
+    }
+
+    /// Makes it durable if `sync` is set, closes it and waits until everything has arrived: as [`sync`](Self::sync) and
+    /// [`close`](Self::close), in one round trip. What the server then says of the file.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync).
+    pub async fn finish(mut self, sync: bool) -> Result<Attributes, SftpError> {
+        if sync && !self.can_sync {
+            return Err(SftpError::Unsupported { what: FSYNC });
+        }
+        let exchange = self.handle.exchange.clone();
+        // A server takes the requests for a file in their order (section 6), so that these stand behind every write.
+        let flush = Request::Extended { name: FSYNC, arguments: &[&self.handle.handle] };
+        let mut flushing = if sync { Some(exchange.send(&flush, 0).await?) } else { None };
+        let mut looking = exchange.send(&Request::HandleStat { handle: &self.handle.handle }, 0).await?;
+        let mut closing = exchange.send(&Request::Close { handle: &self.handle.handle }, 0).await?;
+        self.handle.handle.clear();
+        self.settle().await?;
+        if let Some(flushing) = &mut flushing {
+            accepted(&flushing.answer().await?, "to flush", &self.path)?;
+        }
+        let looked = looking.answer().await?;
+        accepted(&closing.answer().await?, "to close", &self.path)?;
+        match looked {
+            Reply::Attributes(attributes) => Ok(attributes),
+            Reply::Status(Status { code: Status::UNSUPPORTED, .. }) => Ok(Attributes::default()),
+            other => Err(unexpected(&other, "to look at", &self.path)),
+        }
     }
 
     async fn settle(&mut self) -> Result<(), SftpError> {

@@ -36,6 +36,9 @@ impl Plain {
             self.probe_object(&mut health, &at).await;
         }
         self.probe_folder(&mut health).await;
+        if let Some(keep) = &self.keep {
+            keep.probe(&mut health).await;
+        }
         if self.options.sealed {
             match self.form().await {
                 Ok(_) => health.push("sealing", true, "the key that seals is at hand, and its object is here"),

@@ -20,6 +20,13 @@ impl Plain {
         let until = clock.monotonic().saturating_add(budget.duration);
         let mut report = Report::default();
         self.sweep(&mut report).await?;
+        if let Some(keep) = &self.keep {
+            let freed = keep.sweep(self.options.grace).await?;
+            if freed > 0 {
+                report.done.push(format!("removed {freed} bytes that broken uploads left behind"));
+                report.bytes_freed += freed;
+            }
+        }
         let freed = self.remove_old_probes().await?;
         if freed > 0 {
             report.done.push("removed what connection tests left behind".to_owned());

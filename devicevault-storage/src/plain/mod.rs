@@ -38,6 +38,7 @@ mod check;
 mod envelope;
 #[cfg(unix)]
 mod folder;
+mod keep;
 mod layout;
 mod maintain;
 mod options;
@@ -69,6 +70,7 @@ use crate::local::LocalStore;
 use crate::seal::keys::KeyFolder;
 use crate::seal::{EpochId, Key};
 
+pub use keep::Keep;
 pub use options::PlainOptions;
 pub use reseal::Resealed;
 pub use template::Template;
@@ -86,6 +88,8 @@ struct Plain {
     /// The same store, where it is a folder: it takes a batch in one step.
     #[cfg(unix)]
     folder: Option<LocalStore>,
+    /// The same store, where it is known what else it can do.
+    keep: Option<Arc<dyn Keep>>,
     options: PlainOptions,
     /// The epoch key objects at the destination.
     keys: KeyFolder,
@@ -102,6 +106,14 @@ impl PlainBackend {
     pub fn in_folder(folder: LocalStore, options: PlainOptions) -> Self {
         let mut plain = Plain::over(Arc::new(folder.clone()), options);
         plain.folder = Some(folder);
+        Self(Arc::new(plain))
+    }
+
+    /// Backups in a store that is known well: what it promises is taken from it.
+    #[must_use]
+    pub fn kept<S: ObjectStore + Keep>(store: Arc<S>, options: PlainOptions) -> Self {
+        let mut plain = Plain::over(store.clone(), options);
+        plain.keep = Some(store);
         Self(Arc::new(plain))
     }
 
@@ -165,8 +177,9 @@ impl StorageBackend for PlainBackend {
         capability.range_read = options.sealed || options.compression == crate::codec::Compression::None;
         capability.private_content = options.sealed;
         capability.private_names = options.sealed && options.opaque_names;
-        capability.durable = self.0.in_folder() || self.0.options.durable;
-        capability.put_if_absent = self.0.in_folder();
+        let keep = self.0.keep.as_ref();
+        capability.durable = self.0.in_folder() || keep.map_or(self.0.options.durable, |k| k.durable());
+        capability.put_if_absent = self.0.in_folder() || keep.is_some_and(|k| k.put_if_absent());
         capability.max_batch = MAX_BATCH;
         capability
     }
@@ -224,6 +237,7 @@ impl Plain {
             store,
             #[cfg(unix)]
             folder: None,
+            keep: None,
             options,
             published: Mutex::default(),
             names: OnceCell::new(),

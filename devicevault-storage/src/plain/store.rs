@@ -308,8 +308,10 @@ impl Plain {
         if let Some(folder) = &self.folder {
             return folder.settle(at).await.map_err(|e| write_error(at, e));
         }
-        let _ = at;
-        Ok(())
+        match &self.keep {
+            Some(keep) => keep.settle(at).await.map_err(|e| write_error(at, e)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -13,5 +13,7 @@ mod git;
 mod local;
 #[cfg(all(feature = "plain", unix))]
 mod plain;
+#[cfg(all(any(feature = "sftp", feature = "ftp"), unix))]
+mod remote;
 #[cfg(all(feature = "pkcs11", feature = "plain", unix))]
 mod tokens;

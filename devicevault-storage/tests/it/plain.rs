@@ -29,15 +29,15 @@ use tempfile::TempDir;
 
 /// How a store is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     Clear(Compression),
     Sealed { compression: Compression, opaque: bool },
 }
 
 const AS_IT_IS: Way = Way::Clear(Compression::None);
-const ZSTD: Way = Way::Clear(Compression::Zstd);
+pub(crate) const ZSTD: Way = Way::Clear(Compression::Zstd);
 const GZIP: Way = Way::Clear(Compression::Gzip);
-const SEALED: Way = Way::Sealed { compression: Compression::Zstd, opaque: false };
+pub(crate) const SEALED: Way = Way::Sealed { compression: Compression::Zstd, opaque: false };
 const SEALED_AS_IT_IS: Way = Way::Sealed { compression: Compression::None, opaque: false };
 const OPAQUE: Way = Way::Sealed { compression: Compression::Zstd, opaque: true };
 
@@ -90,7 +90,7 @@ fn keyring() -> Keyring {
     ring
 }
 
-fn options(way: Way) -> PlainOptions {
+pub(crate) fn options(way: Way) -> PlainOptions {
     match way {
         Way::Clear(compression) => PlainOptions::default().with_compression(compression),
         Way::Sealed { compression, opaque } => {
@@ -109,16 +109,16 @@ async fn fresh(way: Way) -> (TempDir, PlainBackend) {
     (folder, backend)
 }
 
-async fn listed(backend: &PlainBackend) -> BTreeMap<StorageRef, Manifest> {
+pub(crate) async fn listed(backend: &PlainBackend) -> BTreeMap<StorageRef, Manifest> {
     backend.list(ListFilter::default()).try_collect().await.unwrap()
 }
 
-fn config(device: &str, content: impl Into<Bytes>) -> (Entry, Arc<dyn Body>) {
+pub(crate) fn config(device: &str, content: impl Into<Bytes>) -> (Entry, Arc<dyn Body>) {
     samples::entry(device, content)
 }
 
 /// Every file of a destination but its own and its keys, by path.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![folder.to_owned()];
     while let Some(dir) = waiting.pop() {

@@ -1,0 +1,216 @@
+//! A folder of a file server as an [`ObjectStore`](object_store::ObjectStore), made for backups.
+//!
+//! [`RemoteStore`] is what such stores have in common; a [`Server`] is what they differ in. Ours are
+//! `sftp::SftpStore` and `ftp::FtpStore`.
+//!
+//! # What is promised
+//! - **Atomic.** An object is there whole or not at all: it is written in `.tmp/`, which no listing shows, closed, and
+//!   only then given its name. A connection that breaks leaves a file there at worst.
+//! - **Nothing is replaced by accident.** [`PutMode::Create`](object_store::PutMode) gives a name in one step that fails
+//!   where the name is taken, if the server can ([`Features::exclusive`]). Otherwise writers of this program hold a lock
+//!   at the server meanwhile (a folder in `.tmp/`, which only one can make), and other programs are not kept away.
+//! - **Durable as far as the server says so.** Where it offers to flush ([`Features::flushes`]), the bytes, the name and
+//!   every new folder on the way to it have been flushed when a call returns. Where it does not, what was confirmed is
+//!   what the server's system has taken, and a power cut there within the next seconds may lose it.
+//! - **Confined.** Symbolic links beneath the folder are refused, not followed, where the protocol tells them; the look
+//!   and the deed are two requests, so that this keeps away what lies there, not who can write there meanwhile. The folder
+//!   itself may be reached through a link.
+//! - **The right folder.** A marker file names the destination, as in a [local folder](crate::local): where it is absent,
+//!   as under a share that is not mounted, nothing is written, and what is missing is not taken for deleted.
+//! - **Tidy.** What broken uploads left is removed by [`RemoteStore::sweep`] once it is old.
+//!
+//! Etags are made of size and time of change; most servers tell the time in whole seconds. Two contents of one length
+//! that follow each other within a second have the same.
+//!
+//! Dropping a future leaves each object either stored or absent.
+
+mod fault;
+mod get;
+mod list;
+mod lock;
+mod marker;
+mod place;
+mod remove;
+mod server;
+mod staging;
+mod store;
+mod upload;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use devicevault_core::storage::Health;
+use devicevault_core::{Clock, DestinationId, Result};
+use object_store::path::Path;
+
+pub use server::{Features, FileKind, Found, Server, Writer};
+
+use crate::plain::Keep;
+
+/// A folder of a server that keeps objects; see the [module](self) for what is promised. Cloning is cheap.
+#[derive(Debug)]
+pub struct RemoteStore<S: Server>(Arc<Inner<S>>);
+
+impl<S: Server> Clone for RemoteStore<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+#[derive(Debug)]
+struct Inner<S> {
+    server: Arc<S>,
+    destination: DestinationId,
+    clock: Arc<dyn Clock>,
+    features: OnceLock<Features>,
+    /// Folders that are known to be flushed into those above them.
+    anchored: Mutex<HashSet<String>>,
+    /// When the marker was last seen, by the monotonic clock.
+    seen: Mutex<Option<Duration>>,
+}
+
+/// Less free space than this is told as a fault.
+const LITTLE_SPACE: u64 = 64 * 1024 * 1024;
+
+/// Clocks that are further apart than this are told as a fault.
+const CLOCKS_APART: i64 = 5 * 60;
+
+impl<S: Server> RemoteStore<S> {
+    /// Makes the folder the home of a destination: creates it where it is missing, and the marker in it. Does nothing
+    /// more than [`open`](Self::open) where it is that already.
+    ///
+    /// # Errors
+    /// `Conflict` when the folder belongs to another destination; what the server refuses.
+    pub async fn init(server: S, destination: &DestinationId, clock: Arc<dyn Clock>) -> Result<Self> {
+        let store = Self::over(server, destination, clock).await?;
+        marker::create(&store).await?;
+        Ok(store)
+    }
+
+    /// Opens a folder that [`init`](Self::init) has made.
+    ///
+    /// # Errors
+    /// `Unavailable` when the folder or its marker is not there, `Conflict` when it belongs to another destination, what
+    /// keeps the server from being reached.
+    pub async fn open(server: S, destination: &DestinationId, clock: Arc<dyn Clock>) -> Result<Self> {
+        let store = Self::over(server, destination, clock).await?;
+        marker::check(&store).await?;
+        Ok(store)
+    }
+
+    /// The destination that a folder is the home of; `None` where it is none's.
+    ///
+    /// # Errors
+    /// `Corrupt` when its marker is damaged, what keeps the server from being reached.
+    pub async fn destination_of(server: S, clock: Arc<dyn Clock>) -> Result<Option<DestinationId>> {
+        let store = Self::over(server, &DestinationId::from(""), clock).await?;
+        marker::found(&store).await
+    }
+
+    async fn over(server: S, destination: &DestinationId, clock: Arc<dyn Clock>) -> Result<Self> {
+        let features = server.features().await?;
+        let inner = Inner {
+            server: Arc::new(server),
+            destination: destination.clone(),
+            clock,
+            features: OnceLock::from(features),
+            anchored: Mutex::default(),
+            seen: Mutex::default(),
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// What the server offered when the store was opened.
+    #[must_use]
+    pub fn features(&self) -> Features {
+        self.0.features.get().copied().unwrap_or_default()
+    }
+
+    /// Where it is, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.0.server.place()
+    }
+
+    /// Removes what uploads left in `.tmp/` that broke off longer ago than this; the number of bytes that it held.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub async fn sweep(&self, older_than: Duration) -> Result<u64> {
+        staging::sweep(self, older_than).await
+    }
+
+    fn server(&self) -> &S {
+        &self.0.server
+    }
+
+    fn anchored(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.0.anchored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far the server's clock is ahead of ours, in seconds, by a file that is made for that.
+    async fn clock_ahead(&self) -> Result<Option<i64>> {
+        let ours = self.0.clock.now().as_second();
+        let theirs = staging::server_time(self).await?;
+        Ok(theirs.map(|t: DateTime<Utc>| t.timestamp() - ours))
+    }
+}
+
+#[async_trait]
+impl<S: Server> Keep for RemoteStore<S> {
+    fn durable(&self) -> bool {
+        self.features().flushes
+    }
+
+    fn put_if_absent(&self) -> bool {
+        self.features().exclusive
+    }
+
+    async fn sweep(&self, older_than: Duration) -> Result<u64> {
+        Self::sweep(self, older_than).await
+    }
+
+    async fn settle(&self, at: &Path) -> object_store::Result<()> {
+        self.flush_way(at.as_ref()).await
+    }
+
+    async fn probe(&self, health: &mut Health) {
+        let features = self.features();
+        if features.flushes {
+            let detail = "the server flushes files and folders: what is confirmed survives a power cut there";
+            health.push("durability", true, detail);
+        } else {
+            health.push("durability", true, features.no_flush);
+        }
+        if !features.exclusive {
+            health.push("two writers", true, features.no_exclusive);
+        }
+        if !features.replaces {
+            let detail = "the server cannot replace a file in one step: backups are stored, and cannot be sealed anew";
+            health.push("replace", true, detail);
+        }
+        if let Some(warning) = features.warning {
+            health.push("encryption", true, warning);
+        }
+        match self.server().free_space().await {
+            Ok(Some(free)) => {
+                health.push("free space", free >= LITTLE_SPACE, format!("{} MiB are free", free / 1024 / 1024));
+            }
+            Ok(None) => health.push("free space", true, "the server does not tell"),
+            Err(e) => health.push("free space", false, e.to_record().message),
+        }
+        match self.clock_ahead().await {
+            Ok(Some(ahead)) if ahead.abs() > CLOCKS_APART => {
+                let how = if ahead > 0 { "ahead" } else { "behind" };
+                let detail = format!("the server's clock is {} s {how}: set both by the same time server", ahead.abs());
+                health.push("clock", false, detail);
+            }
+            Ok(Some(_)) => health.push("clock", true, "the server's clock agrees with ours"),
+            Ok(None) => health.push("clock", true, "the server does not tell the time of its files"),
+            Err(e) => health.push("clock", false, e.to_record().message),
+        }
+    }
+}
