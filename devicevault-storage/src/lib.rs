@@ -14,6 +14,8 @@ pub mod catalog;
 pub mod codec;
 #[cfg(feature = "plain")]
 mod fault;
+#[cfg(feature = "ftp")]
+pub mod ftp;
 #[cfg(feature = "git")]
 pub mod git;
 #[cfg(all(feature = "plain", unix))]

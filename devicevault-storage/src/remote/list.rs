@@ -69,7 +69,12 @@ pub(super) async fn folder<S: Server>(store: &RemoteStore<S>, at: &str) -> Resul
         let Ok(location) = Path::parse(&path) else { continue };
         match found.kind {
             FileKind::Folder => listed.folders.push(location),
-            FileKind::File => listed.objects.push(object_meta(location, &found)),
+            FileKind::File => {
+                let mut meta = object_meta(location, &found);
+                // The time in a listing may be less exact than that of the file.
+                meta.e_tag = None;
+                listed.objects.push(meta);
+            }
             FileKind::Link | FileKind::Other | FileKind::Unknown => {}
         }
     }

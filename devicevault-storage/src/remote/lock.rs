@@ -37,9 +37,7 @@ pub(super) async fn locked<S: Server, T>(
                 .with("lock", lock)
                 .hint("try again; if no other program writes there, remove the folder of the lock"));
         }
-        let found = store.server().look(vec![lock.clone()]).await?.into_iter().next().flatten();
-        let made = found.and_then(|f| f.modified);
-        if let (Some(now), Some(made)) = (now, made)
+        if let (Some(now), Some(made)) = (now, made(store, &lock).await?)
             && now.signed_duration_since(made).num_seconds() > LEFT_AFTER
         {
             // Gone already, or not: the next try tells.
@@ -51,6 +49,16 @@ pub(super) async fn locked<S: Server, T>(
     let done = work.await;
     held.release().await;
     done
+}
+
+/// When a lock was made. Some servers tell that of a folder only when they list it.
+async fn made<S: Server>(store: &RemoteStore<S>, lock: &str) -> Result<Option<DateTime<Utc>>> {
+    let looked = store.server().look(vec![lock.to_owned()]).await?.into_iter().next().flatten();
+    if looked.is_none() || looked.is_some_and(|f| f.modified.is_some()) {
+        return Ok(looked.and_then(|f| f.modified));
+    }
+    let entries = store.server().list(STAGING).await?.unwrap_or_default();
+    Ok(entries.into_iter().find(|(name, _)| lock.ends_with(name.as_str())).and_then(|(_, found)| found.modified))
 }
 
 /// Makes the folder, if nobody else has. On a task of its own: where the caller goes away meanwhile, it is given back.

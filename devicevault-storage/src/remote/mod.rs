@@ -24,6 +24,7 @@
 //!
 //! Dropping a future leaves each object either stored or absent.
 
+mod attempts;
 mod fault;
 mod get;
 mod list;
@@ -46,6 +47,7 @@ use devicevault_core::storage::Health;
 use devicevault_core::{Clock, DestinationId, Result};
 use object_store::path::Path;
 
+pub(crate) use attempts::Attempts;
 pub use server::{Features, FileKind, Found, Server, Writer};
 
 use crate::plain::Keep;

@@ -1,18 +1,15 @@
 //! The connection: made when it is needed, and again when it died.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_core::{Error, Result};
 use devicevault_ssh::{Connection, SftpError, SftpSession, connect_by};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::SftpOptions;
 use super::fault::{of_sftp, of_ssh, silent};
-
-/// Callers that wait while a connection fails are told the same, and do not each try for themselves.
-const SHARED_FAILURE: Duration = Duration::from_secs(2);
+use crate::remote::Attempts;
 
 /// A session that is open, and the connection that it runs over.
 #[derive(Debug)]
@@ -37,8 +34,7 @@ pub(super) struct Link {
 #[derive(Debug, Default)]
 struct State {
     live: Option<Arc<Live>>,
-    /// Why the last attempt failed, and when. A login that was refused is not tried again at all.
-    failed: Option<(Instant, Error)>,
+    attempts: Attempts,
 }
 
 impl Link {
@@ -55,21 +51,16 @@ impl Link {
             return Ok((live.clone(), false));
         }
         state.live = None;
-        if let Some((when, e)) = &state.failed {
-            let for_ever = matches!(e.kind(), ErrorKind::AuthRejected | ErrorKind::HostKeyRejected);
-            if for_ever || when.elapsed() < SHARED_FAILURE {
-                return Err(e.clone());
-            }
-        }
+        state.attempts.may_try()?;
         match self.dial().await {
             Ok(live) => {
                 let live = Arc::new(live);
                 state.live = Some(live.clone());
-                state.failed = None;
+                state.attempts.succeeded();
                 Ok((live, true))
             }
             Err(e) => {
-                state.failed = Some((Instant::now(), e.clone()));
+                state.attempts.failed(&e);
                 Err(e)
             }
         }

@@ -2,11 +2,15 @@
 
 mod faults;
 mod folder;
+#[cfg(feature = "ftp")]
+mod ftp;
 mod plain;
 #[cfg(feature = "sftp")]
 mod sftp;
 #[cfg(feature = "sftp")]
 mod sshd;
+#[cfg(feature = "ftp")]
+mod vsftpd;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +24,14 @@ trait Peer: Sync {
 
     /// A client of it, whose destination is this folder.
     fn server(&self, folder: &Path) -> Self::Server;
+
+    /// Whether it tells symbolic links from what they lead to.
+    fn tells_links(&self) -> bool {
+        true
+    }
+
+    /// Lets the server's user write there.
+    fn own(&self, _folder: &Path) {}
 
     async fn init(&self, folder: &Path) -> RemoteStore<Self::Server> {
         RemoteStore::init(self.server(folder), &main(), Arc::new(SystemClock)).await.unwrap()
