@@ -27,7 +27,7 @@ const PIECE: usize = 64 * 1024;
 const MOST_LISTING: usize = 64 << 20;
 
 /// How often a name is tried again that was taken, and is free when it is looked at.
-const MAX_TRIES: u32 = 8;
+const MAX_TRIES: u32 = 4;
 
 /// So much behind a range is read and thrown away, rather than given up with the connection.
 const SHORT_REST: u64 = 1 << 20;
@@ -98,6 +98,20 @@ impl FtpServer {
         match self.look_at(taken).await {
             Ok(Some(_)) => told(std::io::ErrorKind::AlreadyExists, taken),
             _ => error,
+        }
+    }
+
+    /// Moves a file. What stood in the way may have gone when it is looked at, and the other way round: a refusal counts
+    /// when it comes again and again.
+    async fn move_until_clear(&self, from: &str, to: &str) -> Result<()> {
+        let mut tries = 0;
+        loop {
+            let Err(e) = self.move_to(from, to).await? else { return Ok(()) };
+            let error = self.why(e, &[from, parent(to)], to).await;
+            tries += 1;
+            if tries > MAX_TRIES || !matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::AlreadyExists) {
+                return Err(error);
+            }
         }
     }
 
@@ -389,10 +403,7 @@ impl Server for FtpServer {
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        match self.move_to(from, to).await? {
-            Ok(()) => Ok(()),
-            Err(e) => Err(self.why(e, &[from, parent(to)], to).await),
-        }
+        self.move_until_clear(from, to).await
     }
 
     async fn link(&self, _from: &str, to: &str) -> Result<()> {
@@ -400,15 +411,17 @@ impl Server for FtpServer {
     }
 
     async fn replace(&self, from: &str, to: &str) -> Result<()> {
-        let Err(e) = self.move_to(from, to).await? else { return Ok(()) };
-        let error = self.why(e, &[from, parent(to)], to).await;
-        if error.kind() != ErrorKind::AlreadyExists {
-            return Err(error);
-        }
-        // Two steps would leave nothing of that name where the second one fails.
-        Err(Error::new(ErrorKind::Unsupported, "write object", "the server does not let a file replace another")
+        match self.move_until_clear(from, to).await {
+            // Two steps would leave nothing of that name where the second one fails.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(Error::new(
+                ErrorKind::Unsupported,
+                "write object",
+                "the server does not let a file replace another",
+            )
             .with("path", to)
-            .hint("allow overwriting by rename at the server; backups that are stored there can be read and copied"))
+            .hint("allow overwriting by rename at the server; backups that are stored there can be read and copied")),
+            other => other,
+        }
     }
 
     async fn flush_folder(&self, _path: &str) -> Result<()> {
