@@ -6,7 +6,7 @@ use object_store::Error as StoreError;
 
 use super::staging::Staged;
 use super::{RemoteStore, Server, fault};
-use crate::marker::{MARKER, MAX_MARKER, decode, encode};
+use crate::marker::{MARKER, MAX_MARKER, Marker};
 
 /// How long a marker that was seen is taken to be there still, in seconds.
 const SEEN_FOR: u64 = 5;
@@ -14,8 +14,8 @@ const SEEN_FOR: u64 = 5;
 /// Makes folder and marker, or checks those that are there. Of two at once, both find the same.
 pub(super) async fn create<S: Server>(store: &RemoteStore<S>) -> Result<()> {
     store.server().make_root().await?;
-    if found(store).await?.is_none() {
-        let staged = Staged::of(store, encode(&store.0.destination).into(), true).await?;
+    if read(store).await?.is_none() {
+        let staged = Staged::of(store, Marker::of(&store.0.destination).to_json().into(), true).await?;
         match store.name_new(staged, MARKER).await {
             Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
             Err(e) => return Err(crate::fault::of_store("mark destination folder", store.place(), e)),
@@ -26,7 +26,17 @@ pub(super) async fn create<S: Server>(store: &RemoteStore<S>) -> Result<()> {
 
 /// Refuses a folder that is not this destination's.
 pub(super) async fn check<S: Server>(store: &RemoteStore<S>) -> Result<()> {
-    crate::marker::check(found(store).await?, &store.0.destination, store.place())?;
+    let Some(marker) = read(store).await? else {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            "open destination",
+            format!("the folder holds no {MARKER}, or is not there: the share may not be mounted at the server"),
+        )
+        .with("path", store.place())
+        .with("destination", &store.0.destination)
+        .hint("mount the share there; a folder that is to become a destination has to be made one first"));
+    };
+    marker.check(&store.0.destination, store.place())?;
     if let Ok(mut seen) = store.0.seen.lock() {
         *seen = Some(store.0.clock.monotonic());
     }
@@ -45,6 +55,10 @@ pub(super) async fn check_again<S: Server>(store: &RemoteStore<S>) -> Result<()>
 
 /// The destination that the marker names, where there is one.
 pub(super) async fn found<S: Server>(store: &RemoteStore<S>) -> Result<Option<DestinationId>> {
+    Ok(read(store).await?.map(|marker| marker.destination))
+}
+
+async fn read<S: Server>(store: &RemoteStore<S>) -> Result<Option<Marker>> {
     let (server, operation) = (store.server(), "read destination marker");
     let looked = server.look(vec![MARKER.to_owned()]).await?.into_iter().next().flatten();
     let Some(looked) = looked else { return Ok(None) };
@@ -64,5 +78,5 @@ pub(super) async fn found<S: Server>(store: &RemoteStore<S>) -> Result<Option<De
             Ok(all)
         })
         .await?;
-    decode(&json, store.place()).map(Some)
+    Marker::from_json(&json, store.place()).map(Some)
 }

@@ -1,5 +1,6 @@
 //! Folders of servers as object stores.
 
+#[cfg(feature = "sftp")]
 mod faults;
 mod folder;
 #[cfg(feature = "ftp")]
