@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 
 use crate::args::Cli;
 use crate::context::Context;
+use crate::instance::KNOWN_HOSTS;
 use crate::settings::Settings;
 use crate::ui::Ui;
 use crate::wiring::keys::Keys;
@@ -52,6 +53,8 @@ pub struct BackendSettings {
     pub(crate) inventory: Option<Arc<dyn Inventory>>,
     /// Whether the place may be the home of any destination: it is read as it lies there.
     pub(crate) any_destination: bool,
+    /// Where the host keys of file servers are remembered; `None`: nowhere.
+    pub(crate) known_hosts: Option<PathBuf>,
 }
 
 impl BackendSettings {
@@ -63,7 +66,8 @@ impl BackendSettings {
         keys: Keys,
         inventory: Option<Arc<dyn Inventory>>,
     ) -> Self {
-        Self { config, home, set_up, clock, keys, inventory, any_destination: false }
+        let known_hosts = Some(home.join(KNOWN_HOSTS));
+        Self { config, home, set_up, clock, keys, inventory, any_destination: false, known_hosts }
     }
 
     /// The folder that the option `path` names; relative ones begin at the home.

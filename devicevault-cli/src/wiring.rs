@@ -6,6 +6,7 @@ mod host_keys;
 pub(crate) mod keys;
 mod places;
 mod reach;
+mod servers;
 pub(crate) mod visits;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub(crate) use self::git::{Repository, has_remote, is_pushed, queue_options, rep
 pub(crate) use self::host_keys::{HostKeys, Server, server, servers};
 pub(crate) use self::places::{PATH, URL, is_store, open_place, place_of};
 pub(crate) use self::reach::{clear_text_warning, set_proxy_command, set_source_address, set_transport};
+pub(crate) use self::servers::clear_text_store;
 use crate::app::{App, BackendSettings};
 pub(crate) use devicevault_storage::git::{ForeignCommit, ForeignHistory, Purge, PurgeReport};
 

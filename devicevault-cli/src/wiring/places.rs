@@ -7,13 +7,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::{Error, ErrorKind, Inventory, Login, LoginRef, Result, SecretRef};
+use devicevault_storage::ftp::FtpStore;
 use devicevault_storage::local::LocalStore;
 use devicevault_storage::objects::{self, LoginSource, MarkedStore, StoreSettings, StoreUrl};
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
 use devicevault_storage::seal::keys::KeyFolder;
+use devicevault_storage::sftp::SftpStore;
 
 use super::keys::Keys;
-use super::{PLAIN_OPTIONS, only};
+use super::{PLAIN_OPTIONS, only, servers};
 use crate::app::BackendSettings;
 use crate::context::Context;
 use crate::instance::Instance;
@@ -47,6 +49,8 @@ const OF_CLOUDS: [&str; 3] = ["AWS_", "AZURE_", "IDENTITY_ENDPOINT"];
 pub(super) enum Objects {
     Folder(LocalStore),
     Store(MarkedStore),
+    Sftp(SftpStore),
+    Ftp(FtpStore),
 }
 
 impl Objects {
@@ -72,7 +76,8 @@ impl Objects {
                 .hint("remove one of them: --remove-option path"));
         }
         let url: StoreUrl = url.parse()?;
-        let of_store = objects::options_of(&url)?;
+        let of_server = servers::options_of(&url);
+        let of_store = of_server.map_or_else(|| objects::options_of(&url), Ok)?;
         only(config, &[&PLAIN_OPTIONS[..], &LOGIN, of_store].concat())?;
         let chosen = |(name, _): &(&String, &String)| of_store.contains(&name.as_str());
         let options = config.options.iter().filter(chosen).map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -81,6 +86,9 @@ impl Objects {
             inventory: settings.inventory.clone(),
             keys: settings.keys.clone(),
         };
+        if of_server.is_some() {
+            return servers::open(settings, &url, &login).await;
+        }
         if url.scheme() == "memory" {
             return Err(Error::new(
                 ErrorKind::Config,
@@ -117,6 +125,8 @@ impl Objects {
         match self {
             Self::Folder(folder) => PlainBackend::in_folder(folder, options),
             Self::Store(store) => PlainBackend::over(Arc::new(store), options),
+            Self::Sftp(store) => PlainBackend::kept(Arc::new(store), options),
+            Self::Ftp(store) => PlainBackend::kept(Arc::new(store), options),
         }
     }
 
@@ -125,6 +135,8 @@ impl Objects {
         match self {
             Self::Folder(folder) => KeyFolder::of_destination(Arc::new(folder)),
             Self::Store(store) => KeyFolder::of_destination(Arc::new(store)),
+            Self::Sftp(store) => KeyFolder::of_destination(Arc::new(store)),
+            Self::Ftp(store) => KeyFolder::of_destination(Arc::new(store)),
         }
     }
 }
@@ -140,6 +152,7 @@ pub(crate) async fn open_place(context: &Context, place: &Place, keys: &Keys) ->
         Place::Store(config) => {
             let clock = context.clock().clone();
             let home = context.home().ok().filter(|home| Instance::exists(home));
+            let known_hosts = home.map(servers::known_hosts);
             // The home is needed for its credentials alone.
             let instance = match home {
                 Some(home) if config.options.contains_key("credential") => Some(Instance::open(context, home).await?),
@@ -150,6 +163,7 @@ pub(crate) async fn open_place(context: &Context, place: &Place, keys: &Keys) ->
             let inventory = instance.map(|i| i.inventory);
             let mut settings = BackendSettings::new((**config).clone(), folder, false, clock, keys, inventory);
             settings.any_destination = true;
+            settings.known_hosts = known_hosts;
             Ok(Objects::of(&settings).await?.plain(options))
         }
     }

@@ -44,7 +44,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use devicevault_core::storage::Health;
-use devicevault_core::{Clock, DestinationId, Result};
+use devicevault_core::{Clock, DestinationId, Error, ErrorKind, Result};
 use object_store::path::Path;
 
 pub(crate) use attempts::Attempts;
@@ -101,6 +101,22 @@ impl<S: Server> RemoteStore<S> {
         let store = Self::over(server, destination, clock).await?;
         marker::check(&store).await?;
         Ok(store)
+    }
+
+    /// Opens a folder whichever destination it is the home of, to read what it holds.
+    ///
+    /// # Errors
+    /// `Config` when it is none's; as [`open`](Self::open).
+    pub async fn open_any(server: S, clock: Arc<dyn Clock>) -> Result<Self> {
+        let store = Self::over(server, &DestinationId::from(""), clock).await?;
+        let Some(destination) = marker::found(&store).await? else {
+            return Err(Error::new(ErrorKind::Config, "open folder of backups", "it holds no backups")
+                .with("path", store.place())
+                .hint("name the folder of a plain destination"));
+        };
+        let inner = Arc::into_inner(store.0).map(|inner| Inner { destination, ..inner });
+        let lost = || Error::new(ErrorKind::Internal, "open folder of backups", "it is in use already");
+        Ok(Self(Arc::new(inner.ok_or_else(lost)?)))
     }
 
     /// The destination that a folder is the home of; `None` where it is none's.

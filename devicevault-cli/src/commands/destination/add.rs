@@ -22,6 +22,8 @@ Examples:
   devicevault destination add read --kind git --path /srv/git/configs --option branch=main
   devicevault destination add cloud --kind plain --url s3://backups/devicevault --option region=eu-central-1 \
       --user AKIAEXAMPLE --password-env S3_SECRET
+  devicevault destination add nas --kind plain --url sftp://backup@nas.example.net/srv/devicevault --key-file ~/.ssh/nas
+  devicevault destination add ftp --kind plain --url ftps://backup@ftp.example.net/~/devicevault --password-env FTP_PASSWORD
   devicevault destination add clear --kind plain --path /srv/clear --view redacted --seal no --compression none
 
 Kinds are those that this program has: plain (a folder, or a store by its URL), git, and those of its plugins. A plain destination is sealed and
@@ -59,6 +61,9 @@ pub(super) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
     config.created_at = Some(context.clock().now());
     config.created_by = Some(context.user());
     let known = put_new(&instance, &mut config).await?;
+    if let Some(warning) = wiring::clear_text_store(&config) {
+        context.ui.warn(&warning);
+    }
     if context.ui.is_json() {
         context.ui.json(&config)?;
         return Ok(Exit::Done);
