@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use devicevault_core::{Error, ErrorKind, Retry};
-use devicevault_ssh::{SftpError, SshError};
+use devicevault_ssh::{HostKeyFault, SftpError, SshError};
 
 /// The house's error for one of SFTP.
 pub(super) fn of_sftp(operation: &'static str, e: SftpError) -> Error {
@@ -52,7 +52,7 @@ pub(super) fn of_ssh(operation: &'static str, e: &SshError) -> Error {
         SshError::Closed { .. } => ErrorKind::Unavailable,
         _ => ErrorKind::Config,
     };
-    let mut error = Error::new(kind, operation, e.to_string());
+    let mut error = Error::new(kind, operation, e.to_string().replace("the device ", "the server "));
     if let SshError::Unreachable { source, .. } = innermost(e) {
         error = error.because(source.to_string());
     }
@@ -61,7 +61,10 @@ pub(super) fn of_ssh(operation: &'static str, e: &SshError) -> Error {
             error.hint(format!("set the option ssh_profile={profile} of this destination"))
         }
         SshError::Refused { what: "SFTP" } => error.hint("switch on the SFTP subsystem of the server's SSH service"),
-        _ => match e.hint_for("this destination") {
+        SshError::HostKeyRejected { fault: HostKeyFault::Unknown, .. } => error.hint(
+            "compare the fingerprint with the server's own, then give it by the option host_key of this destination",
+        ),
+        _ => match e.hint_for("this destination's server") {
             Some(hint) => error.hint(hint.replace("the device", "the server")),
             None => error,
         },

@@ -194,7 +194,10 @@ impl Server for SftpServer {
                 async move { live.sftp.stat(&at).await }
             };
             match self.0.ask("create destination folder", Repeat::Again, look).await {
-                Ok(attributes) => Ok(matches!(attributes.file_type(), FileType::Folder | FileType::Unknown)),
+                Ok(found) if matches!(found.file_type(), FileType::Folder | FileType::Unknown) => Ok(true),
+                Ok(_) => {
+                    Err(crate::fault::of_io("create destination folder", at, std::io::ErrorKind::NotADirectory.into()))
+                }
                 Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
                 Err(e) => Err(e),
             }
@@ -203,8 +206,11 @@ impl Server for SftpServer {
             return Ok(());
         }
         for folder in folders {
-            if there(folder.to_owned()).await.unwrap_or(false) {
-                continue;
+            match there(folder.to_owned()).await {
+                Ok(true) => continue,
+                // One that may not be looked at is there.
+                Err(e) if e.kind() == ErrorKind::PermissionDenied => continue,
+                other => other.map(drop)?,
             }
             let make = |live: Arc<Live>| async move { live.sftp.make_folder(folder, FOLDER_MODE).await };
             if let Err(e) = self.0.ask("create destination folder", Repeat::Once, make).await

@@ -136,7 +136,7 @@ async fn what_refuses_the_login_is_tried_once_and_told() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let e = reach(server.options(at, nobody)).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Unreachable, "{e:?}");
-    assert!(format!("{e:?}").contains("this destination"), "{e:?}");
+    assert!(format!("{e:?}").contains("this destination's server"), "{e:?}");
 }
 
 /// A file system of its own, unmounted at the end.
