@@ -288,3 +288,58 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
     }
     all
 }
+
+/// Not a test of its own: the child's side of the one below. Stores and pushes until it is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_when_another_test_asks() {
+    let Ok(task) = std::env::var("DEVICEVAULT_TEST_GIT_PUSH") else { return };
+    let [repo, other, log] = task.split('|').collect::<Vec<_>>()[..] else { panic!("{task}") };
+    let backend = with_remote(Path::new(repo), to(other)).await;
+    let mut log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+    for i in 0.. {
+        let at = store(&backend, "sw1", format!("{i} of {}\n", std::process::id())).await;
+        std::io::Write::write_all(&mut log, format!("{at}\n").as_bytes()).unwrap();
+        let _ = backend.push().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs git"]
+async fn killed_while_it_pushes_nothing_is_lost_and_the_next_push_catches_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (repo, other, log) = (dir.path().join("r.git"), dir.path().join("o.git"), dir.path().join("log"));
+    bare(&other);
+    let backend = with_remote(&repo, to(other.to_str().unwrap())).await;
+    store(&backend, "first", "x\n").await;
+    backend.push().await.unwrap();
+    drop(backend);
+    for round in 0..12_u64 {
+        let task = format!("{}|{}|{}", repo.display(), other.display(), log.display());
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "git::remote::pushes_when_another_test_asks", "--nocapture"])
+            .env("DEVICEVAULT_TEST_GIT_PUSH", task)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(150 + round * 37)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // The `git` that it started may go on for a moment: others are faster then, and that is no error.
+        let backend = with_remote(&repo, to(other.to_str().unwrap())).await;
+        store(&backend, "after", format!("{round}\n")).await;
+        backend.push().await.unwrap();
+    }
+    let backend = with_remote(&repo, to(other.to_str().unwrap())).await;
+    commit(&other, "README.md", "x\n");
+    store(&backend, "last", "x\n").await;
+    assert!(backend.push().await.unwrap().merged);
+    assert_eq!(tip(&repo), tip(&other));
+    let acknowledged = super::crash::acknowledged(&log);
+    for at in &acknowledged {
+        assert!(backend.verify(at, None, VerifyDepth::Content).await.unwrap().is_good(), "{at}");
+    }
+    eprintln!("{} references were acknowledged", acknowledged.len());
+    assert_sound(&repo);
+    assert_sound(&other);
+}
