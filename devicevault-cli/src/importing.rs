@@ -312,6 +312,7 @@ impl Import {
                 }
             }
         }
+        let mut outcomes = Vec::new();
         for (_, version) in batch {
             let m = version.manifest;
             let Some(copies) = copies.remove(&m.backup) else { continue };
@@ -321,9 +322,14 @@ impl Import {
             backup.size = m.size;
             backup.metadata = m.metadata;
             backup.copies = copies;
-            instance.catalog.record(m.run, vec![Outcome::Backup(backup)]).await?;
-            self.done.imported += 1;
+            outcomes.push(Outcome::Backup(backup));
         }
+        // One transaction for all of them: each tells its own run.
+        let count = outcomes.len();
+        if let Some(Outcome::Backup(first)) = outcomes.first() {
+            instance.catalog.record(first.run, outcomes).await?;
+        }
+        self.done.imported += count;
         Ok(())
     }
 }

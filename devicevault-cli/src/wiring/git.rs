@@ -127,7 +127,8 @@ fn remote_of(settings: &BackendSettings) -> Result<Option<Remote>> {
         Some(other) => return Err(wrong("host_key", other, "it is first-use or strict")),
     };
     let push = match text("push") {
-        None | Some("round" | "manual") => PushWhen::Asked,
+        None | Some("round") => PushWhen::Asked,
+        Some("manual") => PushWhen::Manual,
         Some("batch") => PushWhen::Batch,
         Some(other) => return Err(wrong("push", other, "it is round, batch or manual")),
     };

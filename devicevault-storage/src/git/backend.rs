@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::lock::FileLock;
 use super::options::GitOptions;
 use super::path::Version;
+use super::remote::PushWhen;
 use super::store::Store;
 use super::write::{self, Checked};
 use super::{fault, health, listing, objects, verify};
@@ -242,7 +243,7 @@ impl StorageBackend for GitBackend {
 
     async fn maintain(&self, budget: Budget) -> Result<Report> {
         let mut report = self.blocking(move |store| store.maintain(&budget)).await?;
-        if self.store.options.remote.is_some() {
+        if self.store.options.remote.as_ref().is_some_and(|r| r.push != PushWhen::Manual) {
             match self.push().await {
                 Ok(done) if done.pushed => report.done.push("pushed to the remote".to_owned()),
                 Ok(_) => {}

@@ -29,11 +29,13 @@ pub(super) use state::{load, save};
 /// When a branch is pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PushWhen {
-    /// When [`push`](super::GitBackend::push) is called: at the end of a round.
+    /// When [`push`](super::GitBackend::push) is called, at the end of a round; and by maintenance.
     #[default]
     Asked,
     /// Also after each batch, beside what is stored next.
     Batch,
+    /// When `push` is called, and not by maintenance.
+    Manual,
 }
 
 /// What opens a remote. Its Debug shows no secret.
