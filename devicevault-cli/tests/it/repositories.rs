@@ -82,6 +82,7 @@ fn a_history_is_imported_once_however_often_it_is_cut_off() {
     let shown = person.run(&["show", "node3", "--at", "2020-09-13T12:37:00Z", "--view", "original"]).good().out;
     assert_eq!(shown, "hostname node3\nmtu 1001\n");
     let device = person.run(&["device", "show", "node1", "--json"]).good().json();
+    let device = &device["device"];
     assert_eq!((&device["group"], &device["enabled"]), (&"access".into(), &false.into()), "{device}");
     let log = git(&person.path("home/git"), &["log", "-1", "--format=%at %B", "main"]);
     assert!(log.contains("Ann <ann@example.net>") && log.starts_with("1600004320 "), "{log}");
