@@ -73,7 +73,7 @@ async fn faults(context: &Context, name: &str, backend: &Arc<dyn StorageBackend>
 
 /// Probes that say how safe a store is, not whether it works: what fails there is told, and no reason to go without a
 /// backup.
-const ADVICE: [&str; 4] = ["durability", "free space", "remote", "reach remote"];
+const ADVICE: [&str; 6] = ["durability", "free space", "remote", "reach remote", "put-if-absent", "clock"];
 
 /// The probes that failed: those that keep a destination from being used, and those that are advice.
 pub(crate) fn sorted(health: &Health) -> (Vec<&Probe>, Vec<&Probe>) {

@@ -1,5 +1,7 @@
 //! What errors of file systems and object stores mean to a person.
 
+mod answer;
+
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
@@ -7,6 +9,8 @@ use std::io;
 use std::time::Duration;
 
 use devicevault_core::{Error, ErrorKind, Retry};
+
+use answer::Answer;
 
 /// A symbolic link stood where a folder or a file should be; it was not followed.
 #[derive(Debug)]
@@ -67,6 +71,16 @@ pub(crate) fn of_store(operation: &'static str, path: impl fmt::Display, e: obje
     if let Some(own) = own_cause(&e) {
         return own;
     }
+    // Over a network, what an object that is not there means depends on where it was looked for.
+    if !matches!(e, E::AlreadyExists { .. } | E::Precondition { .. } | E::NotModified { .. })
+        && let Some(answer) = Answer::of(&e)
+    {
+        return answer.told(operation).with("path", path);
+    }
+    #[cfg(feature = "cloud")]
+    if let Some(kind) = network_cause(&e) {
+        return of_network(operation, kind).with("path", path).because(e);
+    }
     if let Some(io) = io_cause(&e) {
         return of_io(operation, path, io);
     }
@@ -81,6 +95,38 @@ pub(crate) fn of_store(operation: &'static str, path: impl fmt::Display, e: obje
         _ => (ErrorKind::Unavailable, "the store answered with an error"),
     };
     Error::new(kind, operation, message).with("path", path).because(e)
+}
+
+/// Whether two writers met and neither has won yet.
+pub(crate) fn is_undecided(e: &object_store::Error) -> bool {
+    Answer::of(e).is_some_and(|answer| answer.is_undecided())
+}
+
+/// How a request failed that had no answer.
+#[cfg(feature = "cloud")]
+fn network_cause(e: &object_store::Error) -> Option<object_store::client::HttpErrorKind> {
+    let mut cause = e.source();
+    while let Some(c) = cause {
+        if let Some(http) = c.downcast_ref::<object_store::client::HttpError>() {
+            return Some(http.kind());
+        }
+        cause = c.source();
+    }
+    None
+}
+
+#[cfg(feature = "cloud")]
+fn of_network(operation: &'static str, kind: object_store::client::HttpErrorKind) -> Error {
+    use object_store::client::HttpErrorKind as H;
+    match kind {
+        H::Connect => Error::new(ErrorKind::Unreachable, operation, "no connection to the store could be made")
+            .hint("check URL and endpoint; for a certificate of an authority of your own, set ca_file"),
+        H::Timeout => Error::new(ErrorKind::Timeout, operation, "the store was silent for too long")
+            .hint("a slow line may need more time: the option timeout"),
+        H::Request | H::Interrupted | H::Decode | H::Unknown | _ => {
+            Error::new(ErrorKind::Unavailable, operation, "the connection to the store broke off")
+        }
+    }
 }
 
 /// An error of ours that came through the trait of stores: it says all.

@@ -1,8 +1,12 @@
 //! The programs that tests talk to: where they are found, and which Debian package brings them.
 
+mod elsewhere;
+
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use self::elsewhere::{Published, Registry};
 
 /// Something that an ignored test may say that it needs.
 struct Peer {
@@ -21,8 +25,17 @@ enum What {
     PythonModule(&'static str),
     /// The folder that this variable names.
     Folder(&'static str),
+    /// A program that Debian does not have is.
+    Elsewhere(Published),
 }
-use What::{Folder, Programs, PythonModule};
+use What::{Elsewhere, Folder, Programs, PythonModule};
+
+const MOTO: Published =
+    Published { program: "moto_server", registry: Registry::Python, package: "moto[server,s3]", version: "5.2.5" };
+const AZURITE: Published =
+    Published { program: "azurite-blob", registry: Registry::Node, package: "azurite", version: "3.35.0" };
+const S3S_FS: Published =
+    Published { program: "s3s-fs", registry: Registry::Rust, package: "s3s-fs --features binary", version: "0.14.1" };
 
 /// A new one is a new line.
 const PEERS: &[Peer] = &[
@@ -45,6 +58,9 @@ const PEERS: &[Peer] = &[
     Peer { word: "yaml", what: PythonModule("yaml"), package: "python3-yaml" },
     // Not Debian's: `pip install fakenos`.
     Peer { word: "fakenos", what: PythonModule("fakenos"), package: "" },
+    Peer { word: "moto", what: Elsewhere(MOTO), package: "" },
+    Peer { word: "azurite", what: Elsewhere(AZURITE), package: "" },
+    Peer { word: "s3s-fs", what: Elsewhere(S3S_FS), package: "" },
     Peer { word: "recordings", what: Folder(RECORDINGS), package: "" },
     Peer { word: "zstandard", what: PythonModule("zstandard"), package: "python3-zstandard" },
 ];
@@ -89,6 +105,32 @@ pub(crate) fn unknown(reason: &str) -> Vec<&str> {
 
 /// Installs the packages that tests with these reasons lack, where that can be done. Returns what a person should know.
 pub(crate) fn install(reasons: &[String]) -> Vec<String> {
+    let mut told = install_packages(reasons);
+    let wanted = |p: &Published| reasons.iter().flat_map(|r| needs(r)).any(|w| peer(w).is_some_and(|o| is(o, p)));
+    for p in elsewhere().filter(|p| find(p.program).is_none() && wanted(p)) {
+        told.push(format!("{}: {}", if p.install() { "installed" } else { "could not be installed" }, p.by()));
+    }
+    told
+}
+
+fn elsewhere() -> impl Iterator<Item = Published> {
+    PEERS.iter().filter_map(|peer| match peer.what {
+        Elsewhere(published) => Some(published),
+        Programs(_) | PythonModule(_) | Folder(_) => None,
+    })
+}
+
+fn is(peer: &Peer, published: &Published) -> bool {
+    matches!(peer.what, Elsewhere(p) if p.program == published.program)
+}
+
+/// Where the tests find programs: `PATH`, and what was installed for them.
+pub(crate) fn path() -> std::ffi::OsString {
+    elsewhere::path(elsewhere())
+}
+
+/// Installs packages of Debian's.
+fn install_packages(reasons: &[String]) -> Vec<String> {
     let lacking = |word: &&str| *word != ROOT && lack(word).is_some();
     let mut packages: Vec<&str> =
         reasons.iter().flat_map(|r| needs(r)).filter(lacking).filter_map(|w| Some(peer(w)?.package)).collect();
@@ -131,6 +173,9 @@ fn lack(word: &str) -> Option<String> {
     let absent = match peer.what {
         Programs(programs) => *programs.iter().find(|p| find(p).is_none())?,
         PythonModule(module) => (!imports(module)).then_some(word)?,
+        Elsewhere(p) => {
+            return find(p.program).is_none().then(|| format!("{}, which is not installed ({})", p.program, p.by()));
+        }
         Folder(variable) if std::env::var_os(variable).is_some_and(|f| Path::new(&f).is_dir()) => return None,
         Folder(variable) => {
             return Some(format!("a folder of {word}, which {variable} names (cargo xtask {word} DIR)"));
@@ -145,7 +190,7 @@ fn peer(word: &str) -> Option<&'static Peer> {
 }
 
 fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = path();
     let folders = std::env::split_paths(&path).chain(FOLDERS.iter().map(PathBuf::from));
     folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }

@@ -79,10 +79,11 @@ pub(crate) fn real_servers(summary: &mut Summary, found: &[Found], remarks: Vec<
             Check::of_tests(name, true, Counts::default())
         } else if nextest {
             let mut command = command::cargo(&["nextest", "run", "--run-ignored=only"]);
-            command.args(EVERYTHING).args(QUIET).args(["-E", &expression(&run)]);
+            command.args(EVERYTHING).args(QUIET).args(["-E", &expression(&run)]).env("PATH", peers::path());
             of_nextest(name, command::run_and_keep(command))
         } else {
             let mut command = command::cargo(&["test", "--no-fail-fast", "--quiet"]);
+            command.env("PATH", peers::path());
             command.args(EVERYTHING).args(TARGETS).args(["--", "--ignored", "--exact"]);
             command.args(run.iter().map(|t| &t.name));
             of_libtest(name, command::run_and_keep(command))

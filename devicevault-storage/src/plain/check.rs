@@ -16,6 +16,9 @@ const FOLDER: &str = "devicevault-check";
 /// A probe that is older was left by a test that was killed.
 const LEFT_AFTER_SECONDS: i64 = 10 * 60;
 
+/// Clocks that differ by more seconds are told as a fault.
+const CLOCKS_DIFFER: u64 = 5 * 60;
+
 /// Less free space than this is told as a fault.
 const LITTLE_SPACE: u64 = 64 * 1024 * 1024;
 
@@ -33,7 +36,10 @@ impl Plain {
         let can_write = written.is_ok();
         probe(&mut health, "write", written.map(|_| "an object can be written".to_owned()), &at);
         if can_write {
-            self.probe_object(&mut health, &at).await;
+            let mut of_parts = Health::default();
+            // Over a network most of a probe is waiting.
+            futures::join!(self.probe_object(&mut health, &at), self.probe_parts(&mut of_parts));
+            health.probes.append(&mut of_parts.probes);
         }
         self.probe_folder(&mut health).await;
         if let Some(keep) = &self.keep {
@@ -66,17 +72,19 @@ impl Plain {
 
     async fn probe_object(&self, health: &mut Health, at: &Path) {
         let store = &self.store;
-        let second = match store.put_opts(at, "another".into(), PutMode::Create.into()).await {
-            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(true),
-            Err(StoreError::NotImplemented { .. } | StoreError::NotSupported { .. }) | Ok(_) => Ok(false),
-            Err(e) => Err(e),
-        };
-        match second {
-            Ok(true) => health.push("put-if-absent", true, "what is there is not replaced"),
-            // Entries have names of their own, so that this matters to two writers of the same entry alone.
-            Ok(false) => {
+        // Entries have names of their own, so that this matters to two writers of the same entry alone.
+        match store.put_opts(at, "another".into(), PutMode::Create.into()).await {
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                health.push("put-if-absent", true, "what is there is not replaced");
+            }
+            Err(StoreError::NotImplemented { .. } | StoreError::NotSupported { .. }) => {
                 health.push("put-if-absent", true, "the store cannot; one program at a time should write there");
             }
+            Ok(_) => health.push(
+                "put-if-absent",
+                false,
+                "the store says that it does, and replaces what is there all the same: let one program at a time write there",
+            ),
             Err(e) => health.push("put-if-absent", false, told(at, e)),
         }
         let back = store.get(at).await;
@@ -90,6 +98,7 @@ impl Plain {
         let listed =
             store.list(Some(&Path::from(FOLDER))).try_any(|found| std::future::ready(found.location == *at)).await;
         probe_bool(health, "list", listed, "a new object is listed at once", "a new object is not listed", at);
+        self.probe_clock(health, at).await;
         let deleted = match store.delete(at).await {
             Ok(()) => match store.head(at).await {
                 Err(StoreError::NotFound { .. }) => Ok(true),
@@ -99,6 +108,61 @@ impl Plain {
             Err(e) => Err(e),
         };
         probe_bool(health, "delete", deleted, "an object can be deleted", "a deleted object is still there", at);
+    }
+
+    /// How far the store's clock, by which its objects have their times, is from ours.
+    async fn probe_clock(&self, health: &mut Health, at: &Path) {
+        if self.in_folder() {
+            return;
+        }
+        let written = match self.store.head(at).await {
+            Ok(meta) => meta.last_modified.timestamp(),
+            Err(e) => return health.push("clock", false, told(at, e)),
+        };
+        let ahead = written - self.options.clock.now().as_second();
+        let (by, which) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });
+        if by <= CLOCKS_DIFFER {
+            return health.push("clock", true, format!("the store's is within {CLOCKS_DIFFER} s of ours"));
+        }
+        let why =
+            "let both be set by NTP: the age of leavings is told by them, and clouds refuse requests from another time";
+        health.push("clock", false, format!("the store's is {by} s {which} ours; {why}"));
+    }
+
+    /// Whether large objects can be put in parts, and given up without anything being left.
+    async fn probe_parts(&self, health: &mut Health) {
+        if self.in_folder() {
+            return;
+        }
+        let at = Path::from(format!("{FOLDER}/{}.parts.txt", Uuid::now_v7().simple()));
+        let whole = async {
+            let mut upload = self.store.put_multipart(&at).await?;
+            let sent = async {
+                upload.put_part(CONTENT.into()).await?;
+                upload.complete().await
+            };
+            if let Err(e) = sent.await {
+                let _ = upload.abort().await;
+                return Err(e);
+            }
+            let there = self.store.get(&at).await?.bytes().await? == CONTENT;
+            self.store.delete(&at).await?;
+            // Given up: nothing of it may be seen.
+            let mut upload = self.store.put_multipart(&at).await?;
+            let sent = upload.put_part(CONTENT.into()).await;
+            upload.abort().await?;
+            sent?;
+            let left = match self.store.head(&at).await {
+                Err(StoreError::NotFound { .. }) => false,
+                other => other.map(|_| true)?,
+            };
+            Ok(there && !left)
+        };
+        let (good, bad) = (
+            "large backups can be put in parts, and given up",
+            "what was put in parts does not read back, or is there after it was given up: large backups may be lost",
+        );
+        probe_bool(health, "multipart", whole.await, good, bad, &at);
     }
 
     #[cfg(unix)]

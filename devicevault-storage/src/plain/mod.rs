@@ -48,6 +48,7 @@ mod reseal;
 mod sealing;
 mod store;
 mod template;
+mod upload;
 mod verify;
 mod walk;
 
@@ -97,6 +98,8 @@ struct Plain {
     published: Mutex<BTreeSet<(EpochId, u64)>>,
     /// What makes opaque names.
     names: OnceCell<Key>,
+    /// Memory for what is on its way into a store.
+    room: upload::Room,
 }
 
 impl PlainBackend {
@@ -241,6 +244,7 @@ impl Plain {
             options,
             published: Mutex::default(),
             names: OnceCell::new(),
+            room: upload::Room::default(),
         }
     }
 

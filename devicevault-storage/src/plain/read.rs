@@ -1,5 +1,6 @@
 //! Reading backups and their manifests; deleting them.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,10 +17,15 @@ use super::{Plain, chain, layout};
 use crate::codec::pieces;
 use crate::fault;
 
-/// How many manifests are read at once.
-pub(super) const READS_AT_ONCE: usize = 8;
+/// How many manifests are read at once: on a disk, and a network away.
+const READS_AT_ONCE: (usize, usize) = (8, 32);
 
 impl Plain {
+    /// How many manifests are read at once.
+    pub(super) fn reads_at_once(&self) -> usize {
+        if self.in_folder() { READS_AT_ONCE.0 } else { READS_AT_ONCE.1 }
+    }
+
     /// A backup: where its content is, and its record. Of one that was sealed anew, the reference names content of before.
     pub(super) async fn located(&self, at: &StorageRef) -> Result<(Path, Record)> {
         let found = self.file_of(&layout::content_path(at)?).await?;
@@ -138,7 +144,7 @@ impl Plain {
                     None => Ok(None),
                 }
             })
-            .buffered(READS_AT_ONCE)
+            .buffered(self.reads_at_once())
             .collect()
             .await;
         // The manifest first: without it there is no backup, whatever else is left.
@@ -177,24 +183,34 @@ impl Plain {
 
     /// Removes objects; a verdict each, in order. What is missing, or not named, is removed.
     pub(super) async fn remove_each(&self, objects: Vec<Option<Path>>) -> Vec<Result<()>> {
-        let named: Vec<_> = objects.iter().flatten().cloned().map(Ok).collect();
-        let mut done = self.store.delete_stream(futures::stream::iter(named).boxed());
-        let mut verdicts = Vec::with_capacity(objects.len());
-        for object in objects {
-            let Some(path) = object else {
-                verdicts.push(Ok(()));
-                continue;
-            };
-            verdicts.push(match done.next().await {
-                Some(Ok(_) | Err(StoreError::NotFound { .. })) => Ok(()),
-                Some(Err(e)) => Err(fault::of_store("delete backup", path, e)),
-                None => {
-                    let why = "the store gave no answer";
-                    Err(Error::new(ErrorKind::Unavailable, "delete backup", why).with("path", path))
+        let named: Vec<Path> = objects.iter().flatten().cloned().collect();
+        let deleting = self.store.delete_stream(futures::stream::iter(named.clone().into_iter().map(Ok)).boxed());
+        let done: Vec<_> = deleting.collect().await;
+        let of_named: Vec<Result<()>> = if done.len() == named.len() {
+            named.iter().zip(done).map(|(path, done)| gone(path, done)).collect()
+        } else {
+            // A store that deletes many in one request gives one answer when that fails.
+            let (mut confirmed, mut failure) = (HashSet::new(), None);
+            for done in done {
+                match done {
+                    Ok(path) => drop(confirmed.insert(path)),
+                    Err(e) => failure = failure.or(Some(e)),
                 }
-            });
-        }
-        verdicts
+            }
+            let silent = || Error::new(ErrorKind::Unavailable, "delete backup", "the store gave no answer");
+            let failure = failure.map_or_else(silent, |e| fault::of_store("delete backup", &self.store, e));
+            let verdict = |path: &Path| if confirmed.contains(path) { Ok(()) } else { Err(failure.clone()) };
+            named.iter().map(verdict).collect()
+        };
+        let mut of_named = of_named.into_iter();
+        objects.into_iter().map(|object| object.and_then(|_| of_named.next()).unwrap_or(Ok(()))).collect()
+    }
+}
+
+fn gone(path: &Path, done: std::result::Result<Path, StoreError>) -> Result<()> {
+    match done {
+        Ok(_) | Err(StoreError::NotFound { .. }) => Ok(()),
+        Err(e) => Err(fault::of_store("delete backup", path, e)),
     }
 }
 

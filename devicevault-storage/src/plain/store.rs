@@ -2,26 +2,29 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use devicevault_core::storage::EntryId;
 use devicevault_core::{Body, Digest, Entry, Error, ErrorKind, Result, StorageRef, Transform};
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
-use object_store::{Error as StoreError, MultipartUpload, ObjectStore as _, ObjectStoreExt as _, PutMode};
+use object_store::{Error as StoreError, ObjectStore as _, ObjectStoreExt as _, PutMode, PutPayload};
 use sha2::{Digest as _, Sha256};
 
 use super::chain::{Encoded, Form};
 use super::layout::{self, Place};
 use super::record::{Record, Stored};
+use super::upload::{self, Parts, Upload};
 use super::{Plain, chain};
 use crate::fault;
 
-/// Content of at most this many bytes is put into a store in one request; longer content in parts of this size.
-const PART: usize = 8 * 1024 * 1024;
+/// How many entries are put into a store at once: a network away, most of the time of each is waiting.
+const PUTS_AT_ONCE: usize = 32;
 
-/// How many entries are put into a store at once.
-const PUTS_AT_ONCE: usize = 4;
+/// How long a writer waits for the decision between itself and another one, each time it is told that there is none yet.
+const CONFLICTS: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1)];
 
 /// How often a writer that meets another one looks again.
 const MAX_MEETINGS: u32 = 8;
@@ -242,56 +245,73 @@ impl Plain {
             return self.put_content_in_folder(folder, job, replace).await;
         }
         let at = &job.place.content;
+        let len = job.entry.manifest.size;
+        let (part_size, mut room) = (upload::part_size(len), self.room.take(len).await);
         let Encoded { mut stream, transforms, header } = encoded(job).await?;
-        let mut hash = Sha256::new();
-        let mut part = BytesMut::new();
+        let (mut hash, mut size) = (Sha256::new(), 0_u64);
+        let mut parts = Parts::default();
         let mut upload: Option<Upload> = None;
-        let mut size = 0_u64;
-        while let Some(chunk) = stream.try_next().await? {
-            hash.update(&chunk);
-            size += chunk.len() as u64;
-            part.extend_from_slice(&chunk);
-            while part.len() > PART {
-                let full = part.split_to(PART).freeze();
-                if upload.is_none() {
-                    if !replace && self.exists(at).await? {
-                        return Ok(None);
-                    }
-                    let begun = self.store.put_multipart(at).await.map_err(|e| write_error(at, e))?;
-                    upload = Some(Upload(Some(begun)));
-                }
-                if let Some(upload) = &mut upload {
-                    upload.part(full).await.map_err(|e| write_error(at, e))?;
+        let sent = async {
+            while let Some(chunk) = stream.try_next().await? {
+                hash.update(&chunk);
+                size += chunk.len() as u64;
+                parts.push(chunk);
+                while let Some(full) = parts.full(part_size) {
+                    let upload = match &mut upload {
+                        Some(upload) => upload,
+                        None if !replace && self.exists(at).await? => return Ok(None),
+                        None => {
+                            let begun = Upload::begin(&*self.store, at).await;
+                            upload.insert(begun.map_err(|e| write_error(at, e))?)
+                        }
+                    };
+                    upload.send(full, room).map_err(|e| write_error(at, e))?;
+                    room = self.room.take(len).await;
                 }
             }
+            let stored = stored_as(job, size, Digest(hash.finalize().into()), header);
+            let written = Written { stored, transforms };
+            let last = parts.rest();
+            let Some(upload) = &mut upload else {
+                return match self.put_payload(at, last, replace).await {
+                    Ok(()) => Ok(Some(written)),
+                    Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(None),
+                    Err(e) => Err(write_error(at, e)),
+                };
+            };
+            upload.send(last, room).map_err(|e| write_error(at, e))?;
+            upload.complete().await.map_err(|e| write_error(at, e))?;
+            Ok(Some(written))
+        };
+        let done = sent.await;
+        if let (Err(_), Some(upload)) = (&done, upload) {
+            upload.abandon().await;
         }
-        let stored = stored_as(job, size, Digest(hash.finalize().into()), header);
-        let written = Written { stored, transforms };
-        let last = part.freeze();
-        match upload {
-            Some(mut upload) => {
-                upload.part(last).await.map_err(|e| write_error(at, e))?;
-                upload.complete().await.map_err(|e| write_error(at, e))?;
-                Ok(Some(written))
-            }
-            None => match self.put(at, last, replace).await {
-                Ok(()) => Ok(Some(written)),
-                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(None),
-                Err(e) => Err(write_error(at, e)),
-            },
-        }
+        done
     }
 
     pub(super) async fn put(&self, at: &Path, bytes: Bytes, replace: bool) -> std::result::Result<(), StoreError> {
+        self.put_payload(at, bytes.into(), replace).await
+    }
+
+    async fn put_payload(&self, at: &Path, bytes: PutPayload, replace: bool) -> std::result::Result<(), StoreError> {
         if !replace {
-            match self.store.put_opts(at, bytes.clone().into(), PutMode::Create.into()).await {
-                // The store has no conditions: entries have names of their own, so that only a second attempt at the
-                // same one could meet it.
-                Err(StoreError::NotImplemented { .. } | StoreError::NotSupported { .. }) => {}
-                other => return other.map(drop),
+            let mut waits = CONFLICTS.into_iter();
+            loop {
+                match self.store.put_opts(at, bytes.clone(), PutMode::Create.into()).await {
+                    // The store has no conditions: entries have names of their own, so that only a second attempt at the
+                    // same one could meet it.
+                    Err(StoreError::NotImplemented { .. } | StoreError::NotSupported { .. }) => break,
+                    // Another writer is at it this moment, and it is not decided whose object stays.
+                    Err(e) if fault::is_undecided(&e) => match waits.next() {
+                        Some(wait) => self.options.clock.sleep(wait).await,
+                        None => return Err(e),
+                    },
+                    other => return other.map(drop),
+                }
             }
         }
-        self.store.put(at, bytes.into()).await.map(drop)
+        self.store.put(at, bytes).await.map(drop)
     }
 
     async fn exists(&self, at: &Path) -> Result<bool> {
@@ -345,31 +365,4 @@ pub(super) fn write_error(at: &Path, e: StoreError) -> Error {
             .because(error);
     }
     error
-}
-
-/// Parts on their way, one being sent while the next is made. Dropping it tells the store as well as a drop can.
-struct Upload(Option<Box<dyn MultipartUpload>>);
-
-impl Upload {
-    async fn part(&mut self, bytes: Bytes) -> std::result::Result<(), StoreError> {
-        let Some(upload) = &mut self.0 else { return Ok(()) };
-        match upload.put_part(bytes.into()).await {
-            Ok(()) => Ok(()),
-            Err(e) => {
-                let _ = upload.abort().await;
-                Err(e)
-            }
-        }
-    }
-
-    async fn complete(&mut self) -> std::result::Result<(), StoreError> {
-        let Some(mut upload) = self.0.take() else { return Ok(()) };
-        match upload.complete().await {
-            Ok(_) => Ok(()),
-            Err(e) => {
-                let _ = upload.abort().await;
-                Err(e)
-            }
-        }
-    }
 }

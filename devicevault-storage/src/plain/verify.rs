@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 use sha2::{Digest as _, Sha256};
 
-use super::read::{ManifestOf, READS_AT_ONCE};
+use super::read::ManifestOf;
 use super::record::{Record, Stored};
 use super::{Plain, chain, layout};
 use crate::fault;
@@ -20,12 +20,12 @@ impl Plain {
         self: Arc<Self>,
         depth: VerifyDepth,
     ) -> BoxStream<'static, Result<(StorageRef, Verdict)>> {
-        let (plain, depth) = (self.clone(), depth.min(VerifyDepth::Stored));
+        let (plain, depth, at_once) = (self.clone(), depth.min(VerifyDepth::Stored), self.reads_at_once());
         let of_folder = move |objects: Vec<ObjectMeta>| {
             let plain = plain.clone();
             futures::stream::iter(objects.into_iter().filter(|o| layout::is_manifest(o.location.as_ref())))
                 .map(move |manifest| plain.clone().unopened(manifest.location, depth))
-                .buffered(READS_AT_ONCE)
+                .buffered(at_once)
                 .try_filter_map(|found| std::future::ready(Ok(found)))
         };
         self.folders().map_ok(of_folder).try_flatten().boxed()

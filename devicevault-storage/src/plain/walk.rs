@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use devicevault_core::storage::ListFilter;
 use devicevault_core::{ErrorKind, Result, StorageRef};
-use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
+use futures::stream::{BoxStream, FuturesUnordered, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt as _};
+use object_store::{ListResult, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
 
-use super::read::READS_AT_ONCE;
 use super::record::Record;
 use super::{Plain, layout};
 use crate::fault;
+
+/// How many folders of a store that is a network away are listed at once.
+const LISTS_AT_ONCE: usize = 16;
 
 /// A backup that was found.
 #[derive(Debug)]
@@ -23,34 +25,48 @@ pub(super) struct Found {
 }
 
 impl Plain {
-    /// The objects of each folder that are ours. One folder is in memory at a time.
+    /// The objects of each folder that are ours. A disk is read folder by folder, so that one is in memory at a time; a
+    /// network away several are asked for at once.
     pub(super) fn folders(self: Arc<Self>) -> BoxStream<'static, Result<Vec<ObjectMeta>>> {
-        futures::stream::try_unfold(vec![Path::default()], move |mut waiting| {
-            let plain = self.clone();
-            async move {
-                let Some(folder) = waiting.pop() else { return Ok(None) };
-                let fail = |e| fault::of_store("list backups", &folder, e);
-                let mut found = plain.store.list_with_delimiter(Some(&folder)).await.map_err(fail)?;
-                found.common_prefixes.sort_unstable_by(|a, b| b.cmp(a));
-                waiting.append(&mut found.common_prefixes);
-                found.objects.retain(|o| layout::has_stamp(o.location.as_ref()));
-                Ok(Some((found.objects, waiting)))
-            }
-        })
+        let at_once = if self.in_folder() { 1 } else { LISTS_AT_ONCE };
+        futures::stream::try_unfold(
+            (vec![Path::default()], FuturesUnordered::new()),
+            move |(mut waiting, mut asked)| {
+                let plain = self.clone();
+                async move {
+                    while asked.len() < at_once
+                        && let Some(folder) = waiting.pop()
+                    {
+                        asked.push(plain.clone().folder(folder));
+                    }
+                    let Some(found) = asked.next().await else { return Ok(None) };
+                    let mut found: ListResult = found?;
+                    found.common_prefixes.sort_unstable_by(|a, b| b.cmp(a));
+                    waiting.append(&mut found.common_prefixes);
+                    found.objects.retain(|o| layout::has_stamp(o.location.as_ref()));
+                    Ok(Some((found.objects, (waiting, asked))))
+                }
+            },
+        )
         .boxed()
+    }
+
+    async fn folder(self: Arc<Self>, folder: Path) -> Result<ListResult> {
+        let found = self.store.list_with_delimiter(Some(&folder)).await;
+        found.map_err(|e| fault::of_store("list backups", &folder, e))
     }
 
     /// Every backup that passes the filter, with its record. A manifest whose content is not there is no backup; one
     /// that is damaged is an error, after which the rest follows.
     pub(super) fn records(self: Arc<Self>, filter: ListFilter) -> BoxStream<'static, Result<Found>> {
-        let plain = self.clone();
+        let (plain, at_once) = (self.clone(), self.reads_at_once());
         self.folders()
             .map_ok(move |objects| {
                 let sizes: HashMap<String, u64> = objects.iter().map(|o| (o.location.to_string(), o.size)).collect();
                 let (plain, sizes, filter) = (plain.clone(), Arc::new(sizes), filter.clone());
                 futures::stream::iter(objects.into_iter().filter(|o| layout::is_manifest(o.location.as_ref())))
                     .map(move |manifest| plain.clone().found(manifest.location, sizes.clone()))
-                    .buffered(READS_AT_ONCE)
+                    .buffered(at_once)
                     .try_filter_map(move |found| {
                         std::future::ready(Ok(found.filter(|f| filter.matches(&f.record.manifest))))
                     })

@@ -11,6 +11,8 @@ mod catalog;
 mod git;
 #[cfg(all(feature = "plain", unix))]
 mod local;
+#[cfg(all(feature = "cloud", unix))]
+mod objects;
 #[cfg(all(feature = "plain", unix))]
 mod plain;
 #[cfg(all(any(feature = "sftp", feature = "ftp"), unix))]

@@ -1,11 +1,11 @@
 //! Backups as browsable files.
 
 mod conformance;
-mod crash;
+pub(crate) mod crash;
 mod damage;
 mod faults;
 mod files;
-mod measure;
+pub(crate) mod measure;
 mod resealed;
 mod sealed;
 mod vectors;
@@ -39,7 +39,7 @@ pub(crate) const ZSTD: Way = Way::Clear(Compression::Zstd);
 const GZIP: Way = Way::Clear(Compression::Gzip);
 pub(crate) const SEALED: Way = Way::Sealed { compression: Compression::Zstd, opaque: false };
 const SEALED_AS_IT_IS: Way = Way::Sealed { compression: Compression::None, opaque: false };
-const OPAQUE: Way = Way::Sealed { compression: Compression::Zstd, opaque: true };
+pub(crate) const OPAQUE: Way = Way::Sealed { compression: Compression::Zstd, opaque: true };
 
 const ALL: [Way; 6] = [AS_IT_IS, ZSTD, GZIP, SEALED, SEALED_AS_IT_IS, OPAQUE];
 

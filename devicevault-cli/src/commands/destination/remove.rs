@@ -75,7 +75,7 @@ pub(super) async fn run(context: &Context, args: RemoveArgs) -> Result<Exit> {
         context.ui.note(&format!("gave up {} that waited", human::copies(discarded)));
     }
     for l in &left {
-        let at = l.path.as_ref().map_or_else(String::new, |p| format!(" at {p}"));
+        let at = l.path.as_ref().map_or_else(String::new, |p| format!(" in {p}"));
         context.ui.note(&format!("removed {}; what it holds was not deleted, and stays{at}", l.destination));
     }
     Ok(Exit::Done)

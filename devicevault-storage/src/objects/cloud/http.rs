@@ -19,8 +19,8 @@ pub struct HttpOptions {
     /// Whether a server may be spoken to without TLS: `allow_http`.
     pub allow_http: bool,
     /// For how long a server may be silent, `timeout`, by default two minutes: all the while one part of an upload is
-    /// sent, and between two pieces of an answer. A part has 8 MiB: four of them at a time in two minutes are 280 KB/s,
-    /// which slower lines have to be given more time for. A connection whose packets nobody confirms ends after 30
+    /// sent, and between two pieces of an answer. A part has 5 MiB: six of them at a time in two minutes are 260 KB/s, and
+    /// slower lines have to be given more time. A connection whose packets nobody confirms ends after 30
     /// seconds whatever is set here.
     pub timeout: Duration,
     /// How long connecting may take, `connect_timeout`, by default ten seconds.

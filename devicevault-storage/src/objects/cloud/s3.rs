@@ -45,6 +45,11 @@ pub struct S3Options {
     pub addressing: Option<Addressing>,
     /// `encryption`: `AES256`, or `aws:kms` with `kms_key`; as the bucket is set by default.
     pub encryption: Option<Encryption>,
+    /// `put_if_absent`: whether the store is asked not to replace what is there, yes by default; some servers refuse the
+    /// question. Then one program at a time should write there.
+    pub put_if_absent: Option<bool>,
+    /// `bulk_delete`: whether many objects are deleted by one request, yes by default; some servers cannot.
+    pub bulk_delete: Option<bool>,
     /// Connections.
     pub http: HttpOptions,
 }
@@ -58,6 +63,8 @@ impl S3Options {
         "addressing",
         "encryption",
         "kms_key",
+        "put_if_absent",
+        "bulk_delete",
         "allow_http",
         "timeout",
         "connect_timeout",
@@ -85,6 +92,8 @@ impl S3Options {
             region: options.text("region")?.map(str::to_owned),
             addressing: options.one_of("addressing", &addressing)?,
             encryption,
+            put_if_absent: options.one_of("put_if_absent", &[("yes", true), ("no", false)])?,
+            bulk_delete: options.one_of("bulk_delete", &[("yes", true), ("no", false)])?,
             http: HttpOptions::read(settings)?,
         })
     }
@@ -100,7 +109,11 @@ impl S3Options {
             .with_bucket_name(bucket)
             .with_client_options(self.http.client().await?)
             .with_retry(http::retries())
-            .with_conditional_put(S3ConditionalPut::ETagMatch)
+            .with_conditional_put(match self.put_if_absent {
+                Some(false) => S3ConditionalPut::Disabled,
+                _ => S3ConditionalPut::ETagMatch,
+            })
+            .with_disable_bulk_delete(self.bulk_delete == Some(false))
             .with_virtual_hosted_style_request(style == Addressing::Virtual);
         if let Some(region) = &self.region {
             builder = builder.with_region(region);

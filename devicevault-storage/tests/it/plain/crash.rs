@@ -18,7 +18,7 @@ const ROLE: &str = "DEVICEVAULT_TEST_CHILD";
 const FOLDER: &str = "DEVICEVAULT_TEST_FOLDER";
 
 /// This very program, as a process of its own that plays a part.
-pub(super) fn child(program: &Path, role: &str, folder: &Path, way: Way, args: &[&str]) -> Command {
+pub(crate) fn child(program: &Path, role: &str, folder: &Path, way: Way, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(["--exact", "plain::crash::as_a_child", "--nocapture", "--test-threads=1"]);
     let way = if way == SEALED { "sealed" } else { "clear" };
@@ -44,6 +44,11 @@ fn as_a_child() {
         "for-ever" => runtime.block_on(store_for_ever(folder, way, words.next().unwrap().parse().unwrap())),
         "same" => runtime.block_on(store_same(folder, way)),
         "large" => runtime.block_on(super::measure::store_large(folder, way)),
+        #[cfg(feature = "cloud")]
+        "large-at" => {
+            let (scheme, endpoint) = (words.next().unwrap(), words.next().unwrap());
+            runtime.block_on(crate::objects::large::store_large(scheme, endpoint, way));
+        }
         other => panic!("no such part: {other}"),
     }
 }

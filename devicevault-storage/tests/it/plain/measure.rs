@@ -11,6 +11,7 @@ use bytes::Bytes;
 use devicevault_core::{
     Body, ByteStream, Clock as _, Digest, StorageBackend as _, StorageBackendExt as _, SystemClock,
 };
+use devicevault_storage::plain::PlainBackend;
 use devicevault_testkit::samples;
 use futures::StreamExt as _;
 use sha2::Digest as _;
@@ -61,7 +62,7 @@ async fn a_durable_batch_beside_a_probe_of_the_disk() {
 #[derive(Debug)]
 struct Made;
 
-const LARGE: u64 = 250 * 1000 * 1000;
+pub(crate) const LARGE: u64 = 250 * 1000 * 1000;
 const BLOCK: u64 = 100_000;
 
 fn block(i: u64) -> Bytes {
@@ -80,12 +81,17 @@ impl Body for Made {
 
 /// The part that the child plays: so that its peak of memory is its own.
 pub(super) async fn store_large(folder: &Path, way: Way) {
+    let backend = at(folder, options(way)).await;
+    round_trip(&backend, "250 MB", way).await;
+}
+
+/// Stores 250 MB and reads them back, in at most 64 MiB of memory.
+pub(crate) async fn round_trip(backend: &PlainBackend, what: &str, way: Way) {
     let mut hash = sha2::Sha256::new();
     (0..LARGE / BLOCK).for_each(|i| hash.update(block(i)));
     let (mut entry, _) = config("large", Bytes::new());
     entry.manifest.size = LARGE;
     entry.manifest.sha256 = Digest(hash.finalize().into());
-    let backend = at(folder, options(way)).await;
     let start = SystemClock.monotonic();
     let at = backend.store_one(entry, std::sync::Arc::new(Made)).await.unwrap();
     let stored = SystemClock.monotonic();
@@ -97,7 +103,7 @@ pub(super) async fn store_large(folder: &Path, way: Way) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap().trim().to_owned();
     eprintln!(
-        "250 MB, {way:?}: stored in {:.1} s, read and checked in {:.1} s, peak memory {peak}",
+        "{what}, {way:?}: stored in {:.1} s, read and checked in {:.1} s, peak memory {peak}",
         (stored - start).as_secs_f64(),
         (read - stored).as_secs_f64()
     );

@@ -1,0 +1,272 @@
+//! Stores that answer late, wrongly, twice, or not at all, and what is done to objects behind our back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devicevault_core::storage::{Budget, ListFilter, Verdict, VerifyDepth};
+use devicevault_core::{
+    Body, Entry, Error, ErrorKind, Result, Retry, StorageBackend as _, StorageBackendExt as _, StorageRef,
+};
+use devicevault_storage::objects::StoreSettings;
+use devicevault_storage::plain::PlainBackend;
+use devicevault_testkit::samples;
+use futures::TryStreamExt as _;
+
+use super::double::{Double, Fault};
+use super::{plain, servers};
+use crate::plain::{SEALED, Way, ZSTD, config, listed, options};
+
+/// Two parts and some.
+const LARGE: usize = 12 << 20;
+const MAX: u64 = 1 << 30;
+
+fn settings(double: &Double) -> StoreSettings {
+    servers::settings("s3", &double.endpoint(), "dv")
+}
+
+async fn at(double: &Double, way: Way) -> PlainBackend {
+    let backend = plain(&settings(double), options(way)).await.unwrap();
+    backend.publish_keys().await.unwrap();
+    backend
+}
+
+type Given = (Entry, Arc<dyn Body>);
+
+/// Stores an entry: the same one, each time that it is given.
+async fn store(backend: &PlainBackend, (entry, body): &Given) -> Result<StorageRef> {
+    backend.store_one(entry.clone(), body.clone()).await
+}
+
+fn given(content: &[u8]) -> Given {
+    config("sw1", content.to_vec())
+}
+
+/// One backup, whole, and nothing that was begun beside it.
+async fn holds_one(double: &Double, backend: &PlainBackend, at: &StorageRef, content: &[u8]) {
+    assert_eq!(listed(backend).await.len(), 1);
+    assert_eq!(backend.read_all(at, MAX).await.unwrap(), content);
+    assert_eq!(backend.verify(at, None, VerifyDepth::Content).await.unwrap(), Verdict::Good(VerifyDepth::Content));
+    assert!(nothing_is_left(double), "parts of an upload were left");
+}
+
+/// Of an upload whose beginning was never answered nobody knows the name: it has no parts.
+fn nothing_is_left(double: &Double) -> bool {
+    double.held().uploads.values().all(BTreeMap::is_empty)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_at_any_request_leaves_nothing_half_and_the_next_attempt_works() {
+    for (content, fault) in [
+        (samples::text(1, 3000), Fault::Answer(403, "AccessDenied")),
+        (samples::text(1, 3000), Fault::LoseReply),
+        (samples::text(1, 3000), Fault::DoneAndAnswer(500, "InternalError")),
+        (samples::noise(1, LARGE), Fault::Answer(403, "AccessDenied")),
+        (samples::noise(1, LARGE), Fault::LoseReply),
+    ] {
+        for way in [ZSTD, SEALED] {
+            let (mut k, mut failed, entry) = (0, 0, given(&content));
+            loop {
+                k += 1;
+                let double = Double::start().await;
+                let backend = at(&double, way).await;
+                let before = double.log().len();
+                let mut count = 0;
+                double.plan(move |_| {
+                    count += 1;
+                    (count == k).then_some(fault)
+                });
+                let first = store(&backend, &entry).await;
+                let asked = double.log().len() - before;
+                double.plan(|_| None);
+                assert!(nothing_is_left(&double), "{fault:?} at request {k}: parts were left");
+                failed += u32::from(first.is_err());
+                let again = store(&backend, &entry).await.unwrap();
+                assert!(first.is_err() || first.as_ref().ok() == Some(&again), "{first:?}");
+                holds_one(&double, &backend, &again, &content).await;
+                if asked < k {
+                    break;
+                }
+            }
+            eprintln!(
+                "{} bytes, {way:?}, {fault:?}: at each of {} requests, {failed} attempts failed",
+                content.len(),
+                k - 1
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_answers_is_told_with_when_to_come_back() {
+    let double = Double::start().await;
+    let backend = at(&double, ZSTD).await;
+    for (status, code, kind, later) in [
+        (503, "SlowDown", ErrorKind::RateLimited, Some(5)),
+        (500, "InternalError", ErrorKind::Unavailable, None),
+        (503, "ServiceUnavailable", ErrorKind::Unavailable, None),
+        (507, "XMinioStorageFull", ErrorKind::QuotaExceeded, Some(60)),
+        (403, "SignatureDoesNotMatch", ErrorKind::AuthRejected, None),
+        (403, "AccessDenied", ErrorKind::PermissionDenied, None),
+        (404, "NoSuchBucket", ErrorKind::Unavailable, None),
+    ] {
+        double.plan(move |r| (r.verb() == "put").then_some(Fault::Answer(status, code)));
+        let e: Error = store(&backend, &given(b"abc")).await.unwrap_err();
+        assert_eq!(e.kind(), kind, "{e:?}");
+        assert!(e.message().contains(code), "{e:?}");
+        match (later, e.retry()) {
+            (Some(seconds), Retry::After(wait)) => assert!(wait >= Duration::from_secs(seconds), "{e:?}"),
+            (Some(_), Retry::Never) => panic!("{e:?}"),
+            (None, retry) => {
+                let never = matches!(kind, ErrorKind::AuthRejected | ErrorKind::PermissionDenied);
+                assert_eq!(retry == Retry::Never, never, "{e:?}");
+            }
+        }
+    }
+    // A single one of them is no reason to fail.
+    double.fault_at("put", 1, Fault::Answer(503, "SlowDown"));
+    store(&backend, &given(b"abc")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_silent_is_given_up() {
+    let double = Double::start().await;
+    let backend = plain(&settings(&double).with_option("timeout", "1"), options(ZSTD)).await.unwrap();
+    double.plan(|r| (r.verb() == "put").then_some(Fault::Stall(Duration::from_secs(600))));
+    assert_eq!(store(&backend, &given(b"abc")).await.unwrap_err().kind(), ErrorKind::Timeout);
+    let gone = {
+        let other = Double::start().await;
+        settings(&other)
+    };
+    let e = plain(&gone, options(ZSTD)).await.unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::Unreachable | ErrorKind::Unavailable), "{e:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_that_lags_behind_loses_nothing() {
+    let double = Double::start().await;
+    let backend = at(&double, SEALED).await;
+    double.plan(|r| (r.verb() == "list").then_some(Fault::Stale));
+    let entry = given(b"abc");
+    let first = store(&backend, &entry).await.unwrap();
+    assert_eq!(store(&backend, &entry).await.unwrap(), first);
+    assert_eq!(backend.read_all(&first, MAX).await.unwrap(), b"abc");
+    // The manifest is what came last: without it the content may look like a leaving, and is not taken for one.
+    backend.maintain(Budget::default()).await.unwrap();
+    double.plan(|_| None);
+    holds_one(&double, &backend, &first, b"abc").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_or_has_another_etag_is_never_taken_for_whole() {
+    for (content, fault) in
+        [(samples::noise(2, 300_000), Fault::Truncate), (samples::noise(2, 300_000), Fault::WrongEtag)]
+    {
+        for way in [ZSTD, SEALED] {
+            let double = Double::start().await;
+            let backend = at(&double, way).await;
+            let at = store(&backend, &given(&content)).await.unwrap();
+            for k in 1..6 {
+                double.fault_at("get", k, fault);
+                if let Ok(read) = backend.read_all(&at, MAX).await {
+                    assert_eq!(read, content);
+                }
+            }
+            // From now on every answer is so.
+            double.plan(move |r| (r.verb() == "get").then_some(fault));
+            match backend.read_all(&at, MAX).await {
+                Ok(read) => assert_eq!(read, content),
+                Err(e) => assert!(
+                    matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Corrupt | ErrorKind::Timeout),
+                    "{e:?}"
+                ),
+            }
+            double.plan(|_| None);
+            holds_one(&double, &backend, &at, &content).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_behind_our_back_is_reported() {
+    for way in [ZSTD, SEALED] {
+        let double = Double::start().await;
+        let backend = at(&double, way).await;
+        let mut stored = Vec::new();
+        for (i, text) in
+            [samples::text(1, 2000), samples::text(2, 2000), samples::text(3, 2000), samples::text(4, 2000)]
+                .into_iter()
+                .enumerate()
+        {
+            let (entry, body) = config(&format!("sw{i}"), text);
+            stored.push(backend.store_one(entry, body).await.unwrap());
+        }
+        {
+            let mut held = double.held();
+            let key = |at: &StorageRef| format!("dv/{at}");
+            let mut manifest: Vec<_> = held.objects.keys().filter(|k| k.ends_with(".manifest.json")).cloned().collect();
+            manifest.sort();
+            // The content deleted; cut off; another, older one in its place.
+            held.objects.remove(&key(&stored[0]));
+            let cut = held.objects[&key(&stored[1])].slice(..100);
+            held.objects.insert(key(&stored[1]), cut);
+            let older = held.objects[&key(&stored[3])].clone();
+            held.objects.insert(key(&stored[2]), older);
+        }
+        for depth in [VerifyDepth::Stored, VerifyDepth::Content] {
+            let verdict = async |at: &StorageRef| backend.verify(at, None, depth).await.unwrap();
+            assert_eq!(verdict(&stored[0]).await, Verdict::Missing);
+            assert!(matches!(verdict(&stored[1]).await, Verdict::Damaged(_)));
+            assert!(matches!(verdict(&stored[2]).await, Verdict::Damaged(_)), "{way:?} {depth:?}");
+            assert_eq!(verdict(&stored[3]).await, Verdict::Good(depth));
+        }
+        let found: Vec<_> = backend.list(ListFilter::default()).try_collect().await.unwrap();
+        assert_eq!(found.len(), 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_entry_of_many_writers_is_one_backup() {
+    let double = Double::start().await;
+    let backend = at(&double, SEALED).await;
+    let content = samples::text(7, 5000);
+    let entry = given(&content);
+    let all = futures::future::join_all((0..16).map(|_| store(&backend, &entry))).await;
+    let first = all[0].clone().unwrap();
+    assert!(all.iter().all(|one| one.as_ref().ok() == Some(&first)), "{all:?}");
+    holds_one(&double, &backend, &first, &content).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_are_deleted_though_one_request_for_many_fails() {
+    let double = Double::start().await;
+    let backend = at(&double, ZSTD).await;
+    let batch: Vec<_> = (0..40).map(|i| config(&format!("sw{i}"), samples::text(i, 300))).collect();
+    let stored: Vec<_> = backend.store(batch).await.into_iter().map(Result::unwrap).collect();
+    double.plan(|r| (r.verb() == "bulk delete").then_some(Fault::Answer(403, "AccessDenied")));
+    let refused = backend.delete(&stored).await;
+    assert!(refused.iter().all(|r| r.as_ref().is_err_and(|e| e.kind() == ErrorKind::PermissionDenied)), "{refused:?}");
+    double.plan(|_| None);
+    assert_eq!(listed(&backend).await.len(), 40);
+    assert!(backend.delete(&stored).await.iter().all(Result::is_ok));
+    assert!(listed(&backend).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_dropped_is_told_to_the_store() {
+    let double = Double::start().await;
+    let backend = at(&double, ZSTD).await;
+    // The first part does not get through; the upload has begun.
+    double.plan(|r| (r.verb() == "part").then_some(Fault::Stall(Duration::from_secs(600))));
+    let entry = given(&samples::noise(1, LARGE));
+    let storing = tokio::time::timeout(Duration::from_secs(600), store(&backend, &entry));
+    let begun = async {
+        while !double.log().contains(&"part") {
+            tokio::task::yield_now().await;
+        }
+    };
+    futures::future::select(Box::pin(storing), Box::pin(begun)).await;
+    while !double.log().contains(&"abort") {
+        tokio::task::yield_now().await;
+    }
+}
