@@ -118,10 +118,11 @@ impl Disguise {
         found
     }
 
+    /// Whether what looks like a secret is a made-up one, with what stands beside it or without.
     fn is_made_up(&self, value: &[u8]) -> bool {
-        self.made_up
-            .iter()
-            .any(|m| m == value || memchr::memmem::find(m, value).is_some() || memchr::memmem::find(value, m).is_some())
+        const TELLING: usize = 6;
+        let holds = |of: &[u8], part: &[u8]| part.len() >= TELLING && memchr::memmem::find(of, part).is_some();
+        self.made_up.iter().any(|m| m == value || holds(m, value) || holds(value, m))
     }
 
     fn text(&mut self, raw: &[u8], platform: Option<&Platform>) -> Vec<u8> {
@@ -154,7 +155,7 @@ impl Disguise {
         secrets.dedup();
         let mut done: Vec<Vec<u8>> = Vec::new();
         for secret in secrets {
-            if self.is_made_up(&secret) || PLACEHOLDERS.iter().any(|p| p.as_bytes() == secret) {
+            if PLACEHOLDERS.iter().any(|p| p.as_bytes() == secret) {
                 continue;
             }
             let places: Vec<usize> = memchr::memmem::find_iter(&line, &secret).collect();

@@ -1,7 +1,7 @@
 //! Finding secrets line by line, by a platform's rules.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
-use devicevault_core::text::{BlockRule, SecretRule, TextRules};
+use devicevault_core::text::{BlockRule, SecretRule, TextRules, secrets_of_line};
 
 /// What of a line is secret.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,22 +60,37 @@ impl<'a> SecretFinder<'a> {
     }
 }
 
+/// What may be shown of one line that stands alone: what is secret in it is `<secret>`.
+pub(crate) fn without_secrets(line: &[u8], rules: Option<&TextRules>) -> Vec<u8> {
+    const MASK: &[u8] = b"<secret>";
+    let mut values = match rules.map(|r| SecretFinder::new(r).line(line)) {
+        Some(SecretPart::Line) => return MASK.to_vec(),
+        Some(SecretPart::Values(values)) => values,
+        _ => Vec::new(),
+    };
+    values.extend(secrets_of_line(line, false).into_iter().filter_map(|r| line.get(r)).map(<[u8]>::to_vec));
+    values.sort_by_key(|v| std::cmp::Reverse(v.len()));
+    let mut out = line.to_vec();
+    for value in values.iter().filter(|v| !v.is_empty() && !MASK.windows(v.len()).any(|w| w == v.as_slice())) {
+        let (mut masked, mut at) = (Vec::new(), 0);
+        for place in memchr::memmem::find_iter(&out, value) {
+            masked.extend_from_slice(out.get(at..place).unwrap_or_default());
+            masked.extend_from_slice(MASK);
+            at = place + value.len();
+        }
+        masked.extend_from_slice(out.get(at..).unwrap_or_default());
+        out = masked;
+    }
+    out
+}
+
 fn values(mut all: Vec<Vec<u8>>) -> SecretPart {
     all.retain(|v| !v.is_empty());
     if all.is_empty() { SecretPart::Nothing } else { SecretPart::Values(all) }
 }
 
-/// The groups named `secret…`; without one, the first group; without any, the whole match.
 fn found(rule: &SecretRule, line: &[u8]) -> Vec<Vec<u8>> {
-    let named: Vec<&str> = rule.line.capture_names().flatten().filter(|n| n.starts_with("secret")).collect();
-    let of_one = |c: regex::bytes::Captures<'_>| -> Vec<Vec<u8>> {
-        if named.is_empty() {
-            let whole = if rule.line.captures_len() > 1 { c.get(1) } else { c.get(0) };
-            return whole.map(|m| m.as_bytes().to_vec()).into_iter().collect();
-        }
-        named.iter().filter_map(|n| c.name(n)).map(|m| m.as_bytes().to_vec()).collect()
-    };
-    rule.line.captures_iter(line).flat_map(of_one).collect()
+    rule.find(line).into_iter().filter_map(|r| line.get(r)).map(<[u8]>::to_vec).collect()
 }
 
 #[cfg(test)]
@@ -83,6 +98,17 @@ fn found(rule: &SecretRule, line: &[u8]) -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
     use regex::bytes::Regex;
+
+    #[test]
+    fn a_line_alone_is_shown_without_its_secrets() {
+        let mut rules = TextRules::default();
+        rules.secrets.push(SecretRule::new(Regex::new("^word (?<secret>.*)$").unwrap()));
+        let shown = |line: &str| String::from_utf8(without_secrets(line.as_bytes(), Some(&rules))).unwrap();
+        assert_eq!(shown("word hunter2 and more"), "word <secret>");
+        assert_eq!(shown("set url https://u:hunter2@192.0.2.1/"), "set url https://u:<secret>@192.0.2.1/");
+        assert_eq!(shown("password 7 0822455D0A16"), "password 7 <secret>");
+        assert_eq!(shown("hostname sw1"), "hostname sw1");
+    }
 
     #[test]
     fn lines_blocks_and_headers_are_minded() {

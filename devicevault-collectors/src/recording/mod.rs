@@ -44,6 +44,7 @@ use std::time::Duration;
 use devicevault_core::{Device, Login, SecretString, StepLimits, Target};
 
 pub use disguise::{Disguise, Suspicion};
+pub(crate) use finder::without_secrets;
 pub(crate) use taken::{Parts, last_line};
 
 /// A recorded session, as `devicevault platform record` writes one and `platform check` reads it.

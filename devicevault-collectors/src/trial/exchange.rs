@@ -8,7 +8,7 @@ use devicevault_core::Login;
 
 use crate::escape::shown;
 use crate::platform::{Confirm, Platform};
-use crate::recording::Parts;
+use crate::recording::{Parts, without_secrets};
 use crate::session::shown_text;
 use crate::transport::{Moment, Tape, Wire};
 
@@ -157,8 +157,9 @@ impl Open {
             }
         }
         let mut some = lines.iter().filter(|l| !l.is_empty());
-        exchange.first_line = some.next().map(|l| shown(l, LONGEST)).unwrap_or_default();
-        exchange.last_line = some.next_back().map(|l| shown(l, LONGEST)).unwrap_or_default();
+        let without = |l: &&[u8]| shown(&without_secrets(l, platform.text_rules()), LONGEST);
+        exchange.first_line = some.next().map(without).unwrap_or_default();
+        exchange.last_line = some.next_back().map(without).unwrap_or_default();
         let quiet = platform.shell.as_ref().is_some_and(|s| s.confirm == Confirm::Quiet);
         exchange.ended = match () {
             () if closed => EndedBy::Closed,

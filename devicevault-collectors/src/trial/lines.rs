@@ -6,6 +6,7 @@ use devicevault_core::ArtifactInfo;
 use devicevault_core::text::{InstanceKey, ViewMaker};
 
 use crate::escape::shown;
+use crate::recording::without_secrets;
 
 /// What becomes of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub(super) fn changed(info: &ArtifactInfo, text: &[u8]) -> (Vec<ChangedLine>, Ve
     let (mut from, mut to) = (0, 0);
     for (line, number) in text.split_inclusive(|b| *b == b'\n').zip(1..) {
         to += line.len();
+        let within = maker.hides();
         if maker.push(line, &mut clean, &mut redacted).is_err() {
             break;
         }
@@ -57,8 +59,12 @@ pub(super) fn changed(info: &ArtifactInfo, text: &[u8]) -> (Vec<ChangedLine>, Ve
         if !line.ends_with(b"\n") || all.len() >= MOST {
             continue;
         }
-        let change = if clean.is_empty() {
-            Some((Change::LeftOut, line))
+        let alone;
+        let change = if within && clean.is_empty() {
+            Some((Change::Masked, &b""[..]))
+        } else if clean.is_empty() {
+            alone = without_secrets(line, Some(&info.rules));
+            Some((Change::LeftOut, alone.as_slice()))
         } else if redacted != clean {
             Some((Change::Masked, redacted.as_ref()))
         } else if clean != line {

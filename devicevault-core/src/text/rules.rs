@@ -2,7 +2,11 @@
 //!
 //! All expressions are matched against one line without its line end, as bytes: a text need not be UTF-8.
 
+use std::ops::Range;
+
 use regex::bytes::{Regex, RegexSet};
+
+use super::general;
 
 /// How the views of a text are made, and when it is suspect. The default has no rules of its own.
 #[derive(Debug, Clone, Default)]
@@ -156,6 +160,23 @@ impl SecretRule {
     pub fn resalted(mut self, yes: bool) -> Self {
         self.resalted = yes;
         self
+    }
+
+    /// Where it finds secrets in a line. An expression that takes the word before a secret for it (`cipher`, a type digit,
+    /// an address) hides the next word too.
+    #[must_use]
+    pub fn find(&self, line: &[u8]) -> Vec<Range<usize>> {
+        let named = self.line.capture_names().enumerate().filter(|(_, n)| n.is_some_and(|n| n.starts_with("secret")));
+        let mut groups: Vec<usize> = named.map(|(i, _)| i).collect();
+        if groups.is_empty() {
+            groups.push(usize::from(self.line.captures_len() > 1));
+        }
+        let mut found = Vec::new();
+        for captures in self.line.captures_iter(line) {
+            let matches = groups.iter().filter_map(|i| captures.get(*i)).filter(|m| !m.is_empty());
+            found.extend(matches.map(|m| general::with_value(line, m.range())));
+        }
+        found
     }
 }
 

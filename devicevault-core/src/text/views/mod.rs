@@ -120,6 +120,12 @@ impl ViewMaker {
         self.line.ends_with(b"\n")
     }
 
+    /// Whether the next line stands within a block that is secret.
+    #[must_use]
+    pub fn hides(&self) -> bool {
+        self.secret_block.is_some()
+    }
+
     fn goes_on(&mut self) -> bool {
         let Some(continued) = &self.rules.continued else { return false };
         let last = self.line.get(self.begun..).unwrap_or_default();

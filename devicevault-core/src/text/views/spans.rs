@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use regex::bytes::{Captures, Regex};
+use regex::bytes::Regex;
 
 use super::Headers;
-use crate::text::{SecretRule, TextRules, general};
+use crate::text::{TextRules, general};
 
 /// A part of a line that is masked; the flag is set where the device shows it differently each time.
 pub(super) type Span = (usize, usize, bool);
@@ -20,9 +20,7 @@ pub(super) fn of_line(line: &[u8], rules: &TextRules, headers: &Headers, by_rule
         if rule.within.as_ref().is_some_and(|w| !headers.within(w)) {
             continue;
         }
-        for found in rule.line.captures_iter(text) {
-            spans.extend(of_rule(text, rule, &found));
-        }
+        spans.extend(rule.find(text).into_iter().map(|r| (r.start, r.end, rule.resalted)));
     }
     let by_name = !rules.plain.iter().any(|p| p.is_match(text));
     spans
@@ -32,28 +30,6 @@ pub(super) fn of_line(line: &[u8], rules: &TextRules, headers: &Headers, by_rule
     }
     spans.sort_unstable_by_key(|(from, to, _)| (*from, std::cmp::Reverse(*to)));
     spans
-}
-
-/// A rule that takes the word before the secret for it (`cipher`, a type digit, an address) covers the next one too.
-fn of_rule(line: &[u8], rule: &SecretRule, found: &Captures<'_>) -> Vec<Span> {
-    let named: Vec<_> = rule
-        .line
-        .capture_names()
-        .enumerate()
-        .filter(|(_, name)| name.is_some_and(|n| n.starts_with("secret")))
-        .map(|(i, _)| i)
-        .collect();
-    let groups = match (named.is_empty(), found.len()) {
-        (false, _) => named,
-        (true, 1) => vec![0],
-        (true, _) => vec![1],
-    };
-    groups
-        .into_iter()
-        .filter_map(|i| found.get(i))
-        .filter(|m| !m.is_empty())
-        .map(|m| (m.start(), general::with_value(line, m.range()).end, rule.resalted))
-        .collect()
 }
 
 /// Replaces the spans, sorted by their beginning; of overlapping ones the first and longest stands for all it covers.
