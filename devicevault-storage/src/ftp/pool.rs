@@ -22,6 +22,9 @@ const DOUBTFUL: Duration = Duration::from_secs(20);
 /// One that nobody used for so long is not kept: servers close it, and firewalls forget it.
 const OLD: Duration = Duration::from_secs(240);
 
+/// How long is waited for a connection that others use: large objects take their time.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) options: FtpOptions,
@@ -68,7 +71,7 @@ impl Pool {
     pub(super) async fn take(self: &Arc<Self>, fresh: bool) -> Result<Held> {
         let limit = self.options.timeout;
         loop {
-            let Ok(Ok(place)) = timeout(limit, self.places.clone().acquire_owned()).await else {
+            let Ok(Ok(place)) = timeout(PATIENCE, self.places.clone().acquire_owned()).await else {
                 let why = "all connections to the server are in use";
                 return Err(Error::new(ErrorKind::Unavailable, "connect to destination", why)
                     .hint("raise the option connections, if the server allows more"));

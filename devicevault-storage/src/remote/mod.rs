@@ -70,6 +70,8 @@ struct Inner<S> {
     features: OnceLock<Features>,
     /// Folders that are known to be flushed into those above them.
     anchored: Mutex<HashSet<String>>,
+    /// One copy is made at a time: it may take two connections of few, and must not wait for another copy's second.
+    copying: tokio::sync::Mutex<()>,
     /// When the marker was last seen, by the monotonic clock.
     seen: Mutex<Option<Duration>>,
 }
@@ -136,6 +138,7 @@ impl<S: Server> RemoteStore<S> {
             clock,
             features: OnceLock::from(features),
             anchored: Mutex::default(),
+            copying: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
         };
         Ok(Self(Arc::new(inner)))

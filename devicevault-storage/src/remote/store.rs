@@ -75,6 +75,7 @@ impl<S: Server> ObjectStore for RemoteStore<S> {
         refuse_reserved::<S>(to)?;
         let replace = options.mode == CopyMode::Overwrite;
         // The protocols have no step for it: the bytes come here and go back.
+        let _alone = self.0.copying.lock().await;
         let (meta, mut bytes) = get::open(self, from).await?;
         self.may_write(to.as_ref(), replace).await?;
         let fail = |e| store_error(S::KIND, from.as_ref(), e);

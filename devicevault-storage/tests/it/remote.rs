@@ -5,6 +5,9 @@ mod faults;
 mod folder;
 #[cfg(feature = "ftp")]
 mod ftp;
+#[cfg(feature = "sftp")]
+mod kills;
+mod measure;
 mod plain;
 #[cfg(feature = "sftp")]
 mod sftp;

@@ -1,8 +1,14 @@
 //! Against vsftpd, in clear text and over TLS.
 
-use devicevault_storage::ftp::FtpSecurity;
+use std::sync::Arc;
+
+use devicevault_core::{ErrorKind, SystemClock};
+use devicevault_storage::ftp::{FtpOptions, FtpSecurity, FtpServer, FtpStore};
+use object_store::path::Path;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
 
 use super::vsftpd::Vsftpd;
+use super::{Peer as _, main};
 
 fn clear() -> Vsftpd {
     Vsftpd::start(FtpSecurity::ClearText, "")
@@ -64,6 +70,11 @@ mod over_tls {
         the_suite_passes_sealed,
         the_connection_test_passes,
     );
+    against!(
+        measure: explicit(),
+        "needs vsftpd, openssl and root",
+        a_large_body_goes_there_and_back,
+    );
 }
 
 mod over_implicit_tls {
@@ -76,4 +87,85 @@ mod over_implicit_tls {
         ranges_of_a_large_object,
         what_is_the_stores_own_is_out_of_reach,
     );
+}
+
+/// What a login, a certificate and a name are refused for, and what that means.
+#[tokio::test]
+#[ignore = "needs vsftpd, openssl and root"]
+async fn what_refuses_the_connection_is_told() {
+    let (server, folder) = (explicit(), tempfile::tempdir().unwrap());
+    let at = folder.path().to_str().unwrap();
+    let reach = async |options: FtpOptions| {
+        let server = FtpServer::new(options).unwrap();
+        FtpStore::open(server, &main(), Arc::new(SystemClock)).await.map(drop).unwrap_err()
+    };
+    let e = reach(server.options(at).with_password("hunter2-no")).await;
+    assert_eq!(e.kind(), ErrorKind::AuthRejected, "{e:?}");
+    assert!(!format!("{e:?}").contains("hunter2") && e.hint_text().is_some(), "{e:?}");
+
+    let mut strangers = server.options(at);
+    strangers.authorities = None;
+    let e = reach(strangers).await;
+    assert_eq!(e.kind(), ErrorKind::HostKeyRejected, "{e:?}");
+    assert!(e.hint_text().unwrap().contains("ca_file"), "{e:?}");
+
+    let e = reach(clear().options(at).with_security(FtpSecurity::Explicit)).await;
+    assert_eq!(e.kind(), ErrorKind::Unsupported, "{e:?}");
+    assert!(e.message().contains("TLS"), "{e:?}");
+
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let e = reach(server.options(at).with_port(nobody.port())).await;
+    assert_eq!(e.kind(), ErrorKind::Unreachable, "{e:?}");
+
+    let e = FtpServer::new(server.options("a\r\nDELE b")).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Config);
+}
+
+/// More writers than connections, and a server that allows fewer than we would like.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs vsftpd, openssl and root"]
+async fn few_connections_serve_many() {
+    let (server, folder) = (Vsftpd::start(FtpSecurity::ClearText, "max_per_ip=2"), tempfile::tempdir().unwrap());
+    server.own(folder.path());
+    let store = server.init(folder.path()).await;
+    let puts = (0..12).map(|i| {
+        let store = store.clone();
+        async move {
+            let at = Path::from(format!("a/{i}"));
+            store.put(&at, vec![i as u8; 500_000].into()).await?;
+            store.get(&at).await?.bytes().await
+        }
+    });
+    for (i, got) in futures::future::join_all(puts).await.into_iter().enumerate() {
+        assert!(got.unwrap() == vec![i as u8; 500_000]);
+    }
+    let copies = (0..6).map(|i| {
+        let store = store.clone();
+        async move { store.copy(&Path::from(format!("a/{i}")), &Path::from(format!("b/{i}"))).await }
+    });
+    assert!(futures::future::join_all(copies).await.into_iter().all(|c| c.is_ok()));
+}
+
+/// Commands cannot be smuggled in by names.
+#[tokio::test]
+#[ignore = "needs vsftpd, openssl and root"]
+async fn names_are_only_names() {
+    let (server, folder) = (clear(), tempfile::tempdir().unwrap());
+    server.own(folder.path());
+    let store = server.init(folder.path()).await;
+    store.put(&Path::from("kept"), "x".into()).await.unwrap();
+    for name in ["-la", "*", "a b", "~", "é", "%0a", "[x]", "\"q\"", "'"] {
+        let at = Path::from(format!("f/{name}"));
+        store.put(&at, "x".into()).await.unwrap();
+        assert_eq!(store.get(&at).await.unwrap().bytes().await.unwrap(), "x", "{name}");
+        let found = store.list_with_delimiter(Some(&Path::from("f"))).await.unwrap();
+        assert_eq!(found.objects.iter().map(|o| &o.location).collect::<Vec<_>>(), [&at]);
+        store.delete(&at).await.unwrap();
+    }
+    for name in ["x\r\nDELE kept", "x\ny", "x\0y", "x\ry"] {
+        let Ok(at) = Path::parse(format!("f/{name}")) else { continue };
+        assert!(store.put(&at, "x".into()).await.is_err(), "{name:?}");
+        assert!(store.get(&at).await.is_err() && store.delete(&at).await.is_err(), "{name:?}");
+    }
+    assert_eq!(store.get(&Path::from("kept")).await.unwrap().bytes().await.unwrap(), "x");
 }

@@ -35,6 +35,17 @@ mod backups {
     );
 }
 
+mod large {
+    use super::super::folder::against;
+    use super::super::sshd::Sshd;
+
+    against!(
+        measure: Sshd::start(),
+        "needs sshd and ssh-keygen",
+        a_large_body_goes_there_and_back,
+    );
+}
+
 /// A server that flushes nothing, links nothing and replaces nothing, as those of appliances.
 mod a_server_that_offers_little {
     use devicevault_core::StorageBackend as _;

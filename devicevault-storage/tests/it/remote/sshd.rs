@@ -1,7 +1,7 @@
 //! OpenSSH's server on a port of 127.0.0.1, for the user that runs the tests.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,12 +72,22 @@ impl Sshd {
 
     /// How a folder is reached, over this address.
     pub(super) fn options(&self, folder: &str, at: SocketAddr) -> SftpOptions {
-        let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
-        let key = std::fs::read_to_string(self.folder.path().join("user")).unwrap();
-        let endpoint = Endpoint::new(at.ip().to_string(), at.port());
-        SftpOptions::new(endpoint, folder, &user, Arc::new(HostKeysInMemory::default()))
-            .with_credentials(Credentials::new(user).with_private_key(key, None))
+        options(folder, at, &self.key())
     }
+
+    /// The file of the key that logs in.
+    pub(super) fn key(&self) -> PathBuf {
+        self.folder.path().join("user")
+    }
+}
+
+/// How a folder of the server at an address is reached, by this key.
+pub(super) fn options(folder: &str, at: SocketAddr, key: &Path) -> SftpOptions {
+    let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
+    let endpoint = Endpoint::new(at.ip().to_string(), at.port());
+    let key = std::fs::read_to_string(key).unwrap();
+    SftpOptions::new(endpoint, folder, &user, Arc::new(HostKeysInMemory::default()))
+        .with_credentials(Credentials::new(user).with_private_key(key, None))
 }
 
 impl Peer for Sshd {
