@@ -7,8 +7,8 @@ use devicevault_core::Result;
 
 use crate::Exit;
 use crate::commands::{
-    accept, apply, backup, credential, demo, destination, device, diff, download, export, git, history, import, init,
-    key, platform, policy, restore, retention, run, show, system, verify,
+    accept, apply, backup, catalog, credential, demo, destination, device, diff, download, export, git, history,
+    import, init, key, platform, policy, restore, retention, run, show, stats, system, verify,
 };
 use crate::context::Context;
 use crate::logs::LogArgs;
@@ -119,8 +119,13 @@ pub(crate) enum Command {
     Download(download::DownloadArgs),
     /// Write a device's artefacts to files, to be put back
     Restore(restore::RestoreArgs),
+    /// Add up what is stored, and what that saved
+    Stats(stats::StatsArgs),
     /// Check that what was stored is still what was stored
     Verify(verify::VerifyArgs),
+    /// Compare the catalog with destinations, or make it anew
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
     /// Say how long versions are kept, and let the others go
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
@@ -160,7 +165,9 @@ impl Command {
             Self::Diff(args) => diff::run(context, args).await,
             Self::Download(args) => download::run(context, args).await,
             Self::Restore(args) => Box::pin(restore::run(context, args)).await,
-            Self::Verify(args) => verify::run(context, args).await,
+            Self::Stats(args) => Box::pin(stats::run(context, args)).await,
+            Self::Verify(args) => Box::pin(verify::run(context, args)).await,
+            Self::Catalog(command) => Box::pin(catalog::run(context, command)).await,
             Self::Retention(command) => Box::pin(retention::run(context, command)).await,
             Self::Accept(args) => accept::run(context, args).await,
             Self::Import(command) => Box::pin(import::run(context, command)).await,

@@ -5,20 +5,20 @@
 //! copied, no run of it stores, so that they arrive in the order of their taking.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use devicevault_core::body::StoredBody;
 use devicevault_core::catalog::{Lease, Query};
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::run::{Backup, Copy, CopyStatus, Outcome};
 use devicevault_core::storage::StorageBackendExt as _;
 use devicevault_core::{
-    BackupId, Body, ByteStream, DeviceId, Digest, Entry, Error, ErrorKind, ErrorRecord, Kind, Manifest, Result,
-    StorageBackend, StorageRef, Transform, View,
+    BackupId, Body, DeviceId, Digest, Entry, Error, ErrorKind, ErrorRecord, Kind, Manifest, Result, StorageBackend,
+    Transform, View,
 };
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -263,7 +263,7 @@ impl Plan {
         manifest.metadata.clone_from(&backup.metadata);
         let to = if backup.kind == Kind::Binary { View::Original } else { self.to.0.view };
         let body: Arc<dyn Body> = if copy.view == to {
-            Arc::new(There { backend: source.clone(), at: at.clone(), length: manifest.size })
+            Arc::new(StoredBody::new(source.clone(), at.clone(), manifest.size))
         } else {
             let original = source.read_all(at, MAX_TEXT).await?;
             if Digest::of(&original) != manifest.sha256 {
@@ -317,23 +317,4 @@ pub(crate) async fn wait_for(instance: &Instance, device: &DeviceId) -> Result<L
     tokio::time::timeout(PATIENCE, waited).await.unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::Conflict, "copy backups", "a run holds the device").with("device", device))
     })
-}
-
-/// A copy that is read where it is.
-#[derive(Debug)]
-struct There {
-    backend: Arc<dyn StorageBackend>,
-    at: StorageRef,
-    length: u64,
-}
-
-impl Body for There {
-    fn len(&self) -> u64 {
-        self.length
-    }
-
-    fn read(&self, range: Option<Range<u64>>) -> ByteStream<'static> {
-        let (backend, at) = (self.backend.clone(), self.at.clone());
-        stream::once(async move { backend.read(&at, range).await }).try_flatten().boxed()
-    }
 }

@@ -46,7 +46,12 @@ async fn test(context: &Context, open: OpenDestination) -> Ready {
     ready(open.config, backend.map_err(|e| e.with("destination", name)), context.clock())
 }
 
-fn ready(config: DestinationConfig, backend: Result<Arc<dyn StorageBackend>>, clock: &Arc<dyn Clock>) -> Ready {
+/// What was opened, untested.
+pub(crate) fn ready(
+    config: DestinationConfig,
+    backend: Result<Arc<dyn StorageBackend>>,
+    clock: &Arc<dyn Clock>,
+) -> Ready {
     let mut retry = RetryPolicy::default();
     retry.patience = PATIENCE;
     let (backend, retry, error): (Arc<dyn StorageBackend>, _, _) = match backend {
@@ -73,7 +78,8 @@ async fn faults(context: &Context, name: &str, backend: &Arc<dyn StorageBackend>
 
 /// Probes that say how safe a store is, not whether it works: what fails there is told, and no reason to go without a
 /// backup.
-const ADVICE: [&str; 6] = ["durability", "free space", "remote", "reach remote", "put-if-absent", "clock"];
+const ADVICE: [&str; 8] =
+    ["durability", "free space", "remote", "reach remote", "put-if-absent", "clock", "quota", "space to be kept"];
 
 /// The probes that failed: those that keep a destination from being used, and those that are advice.
 pub(crate) fn sorted(health: &Health) -> (Vec<&Probe>, Vec<&Probe>) {

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use devicevault_core::catalog::{Page, Query};
 use devicevault_core::inventory::{DestinationConfig, Policy, Selector};
+use devicevault_core::quota::{Quota, QuotaLimits};
 use devicevault_core::run::Backup;
 use devicevault_core::text::InstanceKey;
+use devicevault_core::verification::{self, ReadBack};
 use devicevault_core::{
     Catalog, Device, DeviceId, Error, ErrorKind, Inventory, Result, Spool, StorageBackend, Timestamp,
 };
@@ -123,6 +125,11 @@ impl Instance {
         self
     }
 
+    /// Whether it lasts: what an ad hoc backup keeps beside its files does without what is for later.
+    pub(crate) fn is_home(&self) -> bool {
+        self.parks
+    }
+
     /// Where bytes wait between devices and destinations.
     ///
     /// # Errors
@@ -151,6 +158,7 @@ impl Instance {
         let mut open = Vec::new();
         for config in self.inventory.destinations().await?.into_iter().filter(|d| wanted(d)) {
             let backend = open_destination(&self.parts, self.backend_settings(&config, false)).await;
+            let backend = backend.and_then(|b| self.bounded(&config, b));
             open.push(OpenDestination { backend: backend.map_err(|e| e.with("destination", &config.name)), config });
         }
         Ok(open)
@@ -166,7 +174,16 @@ impl Instance {
         set_up: bool,
     ) -> Result<Arc<dyn StorageBackend>> {
         let backend = open_destination(&self.parts, self.backend_settings(config, set_up)).await;
-        backend.map_err(|e| e.with("destination", &config.name))
+        backend.and_then(|b| self.bounded(config, b)).map_err(|e| e.with("destination", &config.name))
+    }
+
+    /// What is to be stored there goes through the destination's quotas.
+    fn bounded(&self, config: &DestinationConfig, backend: Arc<dyn StorageBackend>) -> Result<Arc<dyn StorageBackend>> {
+        let limits = QuotaLimits::from_options(&config.options)?;
+        if !limits.is_set() {
+            return Ok(backend);
+        }
+        Ok(Quota::new(backend, limits, config.id.clone(), self.catalog.clone(), self.parts.clock.clone()))
     }
 
     /// What a destination of this instance is opened by.
@@ -295,7 +312,13 @@ impl Instance {
 
 async fn open_destination(parts: &Parts, settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> {
     let open = opener(parts, &settings.config)?.clone();
-    open(settings).await
+    let read_back = verification::on_write(&settings.config.options)?;
+    let space = wiring::space::of(&settings)?;
+    let backend = space.around(open(settings).await?);
+    Ok(match read_back {
+        Some(depth) => ReadBack::new(backend, depth),
+        None => backend,
+    })
 }
 
 fn opener<'a>(parts: &'a Parts, config: &DestinationConfig) -> Result<&'a Open> {

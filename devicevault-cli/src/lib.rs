@@ -66,6 +66,7 @@ mod secrets;
 mod selection;
 mod settings;
 mod shared_logins;
+mod sightings;
 mod ui;
 mod unready;
 mod versions;

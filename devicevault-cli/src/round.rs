@@ -21,6 +21,7 @@ use crate::interrupt::cancellable;
 use crate::pace::allow_connections;
 use crate::routing::{Deciding, Route};
 use crate::secrets::Secrets;
+use crate::sightings;
 use crate::ui::progress::Progress;
 use crate::unready::UnreadyCollector;
 
@@ -127,6 +128,11 @@ pub(crate) async fn back_up(
             }
         }
     };
+    if instance.is_home() && !interrupted {
+        let told = destinations.iter().filter(|d| d.error.is_none());
+        let told = told.map(|d| (d.destination.id(), &**d.destination.backend()));
+        sightings::note(context, instance, told).await;
+    }
     if interrupted {
         for (name, run) in record_cancelled(instance, &progress, context.clock().as_ref()).await {
             ended.insert(name, Ok(run));

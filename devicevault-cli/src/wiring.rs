@@ -1,12 +1,14 @@
 //! The one place where concrete collectors, stores and catalogs are named.
 
 mod credentials;
+pub(crate) mod found;
 mod git;
 mod host_keys;
 pub(crate) mod keys;
 mod places;
 mod reach;
 mod servers;
+pub(crate) mod space;
 pub(crate) mod visits;
 
 use std::collections::BTreeMap;

@@ -2,11 +2,12 @@
 
 use std::fmt::Debug;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, StorageBackend, StorageRef};
 
 /// Chunks of bytes in order; the first error ends it.
 pub type ByteStream<'a> = BoxStream<'a, Result<Bytes>>;
@@ -40,6 +41,33 @@ impl Body for Bytes {
         // Both ends are at most the length of a buffer in memory, so they fit a usize.
         let part = self.slice(from as usize..to as usize);
         futures::stream::iter((!part.is_empty()).then_some(Ok(part))).boxed()
+    }
+}
+
+/// A copy at a destination as a body: read where it is, each time anew.
+#[derive(Debug, Clone)]
+pub struct StoredBody {
+    backend: Arc<dyn StorageBackend>,
+    at: StorageRef,
+    length: u64,
+}
+
+impl StoredBody {
+    /// The copy that the backend reads by this reference, of this many bytes.
+    #[must_use]
+    pub fn new(backend: Arc<dyn StorageBackend>, at: StorageRef, length: u64) -> Self {
+        Self { backend, at, length }
+    }
+}
+
+impl Body for StoredBody {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn read(&self, range: Option<Range<u64>>) -> ByteStream<'static> {
+        let (backend, at) = (self.backend.clone(), self.at.clone());
+        stream::once(async move { backend.read(&at, range).await }).try_flatten().boxed()
     }
 }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::run::{Backup, NewRun, Outcome, Run, RunState};
+use crate::statistics::{self, Statistics, StatisticsQuery};
 use crate::{BackupId, DestinationId, DeviceId, Result, RunId, StorageRef};
 
 /// The right to talk to a device, held by one run at a time.
@@ -70,6 +71,8 @@ pub struct Query {
     pub since: Option<Timestamp>,
     /// First seen before this time.
     pub until: Option<Timestamp>,
+    /// Last seen at this time or later. A catalog that does not know it finds more than that.
+    pub seen_since: Option<Timestamp>,
 }
 
 /// Which runs to find. Empty fields do not narrow.
@@ -188,6 +191,10 @@ pub trait Catalog: Debug + Send + Sync {
     /// what later ones are compared with. `false`: there is no such backup.
     async fn accept(&self, _backup: BackupId) -> Result<bool> {
         Err(crate::Error::new(crate::ErrorKind::Unsupported, "accept backup", "this catalog keeps what is suspect"))
+    }
+    /// Adds up what is stored, and what runs collected. Unless a catalog knows a shorter way, all is looked at.
+    async fn statistics(&self, wanted: &StatisticsQuery) -> Result<Statistics> {
+        statistics::by_looking_at_all(self, wanted).await
     }
     /// What a restart picks up: copies that wait. Runs whose process died are closed by the way.
     async fn pending(&self) -> Result<Vec<PendingCopy>>;

@@ -23,13 +23,18 @@ pub mod inventory;
 pub mod key;
 pub mod likeness;
 mod manifest;
+pub mod quota;
+pub mod rebuild;
 pub mod retention;
 pub mod run;
 mod scrub;
+pub mod sightings;
 pub mod spool;
+pub mod statistics;
 pub mod storage;
 pub mod text;
 mod turn;
+pub mod verification;
 
 pub use artefact::{ArtifactInfo, Kind, View};
 pub use body::{Body, ByteStream};

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::{Body, ByteStream, read_to_vec};
 use crate::clock::Timestamp;
+use crate::sightings::Sightings;
 use crate::{DeviceId, Error, ErrorKind, Manifest, Result, RunId, View};
 
 /// Opaque text that a destination returns from `store` and later reads by.
@@ -284,8 +285,25 @@ pub trait StorageBackend: Debug + Send + Sync {
     async fn maintain(&self, _budget: Budget) -> Result<Report> {
         Ok(Report::default())
     }
+    /// What [`maintain`](StorageBackend::maintain) would do now, without doing it. `None`: it cannot tell.
+    async fn foretell(&self, _budget: Budget) -> Result<Option<Report>> {
+        Ok(None)
+    }
     /// The connection test: probes what the store really does.
     async fn check(&self) -> Result<Health>;
+    /// Keeps a small record of how long versions were valid, in the place of the one of the same month: what a manifest
+    /// cannot say and a rebuilt catalog wants to know. `false`: this store keeps none.
+    async fn note_sightings(&self, _record: &Sightings) -> Result<bool> {
+        Ok(false)
+    }
+    /// The record of a month.
+    async fn sightings(&self, _period: &str) -> Result<Option<Sightings>> {
+        Ok(None)
+    }
+    /// The months of which there are records, oldest first.
+    async fn sighting_periods(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }
 
 /// Conveniences for callers of a [`StorageBackend`].

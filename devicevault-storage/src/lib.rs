@@ -33,5 +33,7 @@ pub mod remote;
 pub mod seal;
 #[cfg(feature = "sftp")]
 pub mod sftp;
+#[cfg(all(feature = "plain", unix))]
+pub mod space;
 #[cfg(feature = "spool")]
 pub mod spool;

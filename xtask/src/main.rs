@@ -24,6 +24,7 @@ cargo xtask test [--no-install]   everything that CI does:
 cargo xtask ci                    the same
 cargo xtask rules                 only the rules: dependencies, sources, licences
 cargo xtask docs                  writes the pages that are made from the tree
+cargo xtask fixtures              writes the frozen files of this release's formats where they are missing
 cargo xtask recordings DIR        plays every recorded session of a folder and prints what came of it
 cargo xtask help                  this text";
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         ["test" | "ci", "--no-install"] => (false, false),
         ["rules"] => (false, true),
         ["docs"] => return docs(),
+        ["fixtures"] => return fixtures(),
         ["recordings", folder] => return recordings(folder),
         ["help" | "--help" | "-h"] => {
             println!("{HELP}");
@@ -64,6 +66,18 @@ fn recordings(folder: &str) -> ExitCode {
         command::run(command)
     });
     match run {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            println!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes what later releases have to read: a home with all that this one writes into it.
+fn fixtures() -> ExitCode {
+    let test = ["test", "-q", "-p", "devicevault-cli", "--test", "it", "writes_what_is_frozen", "--", "--ignored"];
+    match command::run(command::cargo(&test)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             println!("error: {why}");

@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod apply;
 pub(crate) mod backup;
+pub(crate) mod catalog;
 pub(crate) mod credential;
 pub(crate) mod demo;
 pub(crate) mod destination;
@@ -21,5 +22,6 @@ pub(crate) mod restore;
 pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod show;
+pub(crate) mod stats;
 pub(crate) mod system;
 pub(crate) mod verify;

@@ -4,12 +4,14 @@
 
 mod arguments;
 mod at_once;
+mod catalogs;
 mod credentials;
 mod damage;
 mod definitions;
 mod demos;
 mod destinations;
 mod fleets;
+mod frozen;
 mod full_disks;
 mod homes;
 mod hostile;
@@ -29,5 +31,6 @@ mod retention;
 mod rounds;
 mod secrets;
 mod sight;
+mod stats;
 mod verifications;
 mod waiting;

@@ -107,3 +107,85 @@ async fn a_misspelt_artefact_is_told_before_anything_is_begun() {
     assert!(told.err.contains("running-confg") && told.err.contains("running-config"), "{}", told.err);
     assert_eq!(fleet.stats().connections, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_or_gone_is_repaired_from_where_it_is_good() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    person
+        .asks(&["destination", "add", "offsite", "--kind", "plain", "--path", "home/offsite", "--seal", "no"])
+        .await
+        .good();
+    for n in 0..2 {
+        fleet.devices()[0].change_line("description ", &format!("description uplink {n}"));
+        person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+    }
+    let contents = |folder: &str| {
+        let all = [stored(&person, folder, "running-config"), stored(&person, folder, "inventory")].concat();
+        all.into_iter().map(|f| std::fs::read(f).unwrap()).collect::<Vec<_>>()
+    };
+    let clear = contents("home/offsite");
+    // One bit, one cut, one file, and one manifest of another file.
+    let sealed = stored(&person, "home/store", "running-config");
+    let mut bytes = std::fs::read(&sealed[0]).unwrap();
+    bytes[200] ^= 4;
+    std::fs::write(&sealed[0], bytes).unwrap();
+    std::fs::write(&sealed[1], "cut").unwrap();
+    let one = stored(&person, "home/offsite", "inventory").remove(0);
+    std::fs::remove_file(one).unwrap();
+    let found = person.asks(&["verify", "--destination", "store", "--json"]).await.ended(3).json();
+    assert_eq!(found["bad"].as_array().unwrap().len(), 2, "{found}");
+    assert!(found["bad"].as_array().unwrap().iter().all(|b| b["destination"] == "store" && b["repair"].is_null()));
+
+    let found = person.asks(&["verify", "--repair", "--json"]).await.good().json();
+    let bad = found["bad"].as_array().unwrap();
+    assert_eq!(bad.len(), 3, "{found}");
+    for b in bad {
+        let other = if b["destination"] == "store" { "offsite" } else { "store" };
+        assert_eq!((&b["repair"]["status"], &b["repair"]["from"]), (&"repaired".into(), &other.into()), "{found}");
+    }
+    let found = person.asks(&["verify", "--json"]).await.good().json();
+    assert!(found["bad"].as_array().unwrap().is_empty(), "{found}");
+    assert_eq!(contents("home/offsite"), clear);
+    let shown = person.asks(&["history", "core-sw1"]).await.good();
+    assert!(!shown.out.contains("damaged"), "{}", shown.out);
+
+    // Both are damaged: it is said of each, and nothing is touched.
+    for folder in ["home/store", "home/offsite"] {
+        std::fs::write(stored(&person, folder, "running-config").pop().unwrap(), "nothing good").unwrap();
+    }
+    let told = person.asks(&["verify", "--repair", "--device", "core-sw1"]).await.ended(3);
+    assert!(told.out.contains("not repaired: no other destination holds a good copy"), "{}", told.out);
+    assert!(told.err.contains("0 repaired, 2 not"), "{}", told.err);
+    for folder in ["home/store", "home/offsite"] {
+        assert_eq!(std::fs::read(stored(&person, folder, "running-config").pop().unwrap()).unwrap(), b"nothing good");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_is_narrowed_and_sampled() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    person.asks(&["device", "edit", "core-sw1", "--site", "zurich"]).await.good();
+    person.asks(&["destination", "edit", "store", "--option", "verify.on_write=content"]).await.good();
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+    person.asks(&["policy", "add", "configs", "--artefact", "running-config", "--to", "store"]).await.good();
+    let checked = async |args: &[&str]| {
+        let all = [&["verify", "--json"], args].concat();
+        person.asks(&all).await.good().json()["checked"].as_u64().unwrap()
+    };
+    let all = checked(&[]).await;
+    assert!(all >= 4 && all % 2 == 0, "{all}");
+    assert_eq!(checked(&["--site", "zurich"]).await, all);
+    assert_eq!(checked(&["--site", "bern"]).await, 0);
+    assert_eq!(checked(&["--device", "core-sw1", "--site", "bern"]).await, 0);
+    assert_eq!(checked(&["--destination", "store"]).await, all / 2);
+    assert_eq!(checked(&["--policy", "configs"]).await, 1);
+    assert_eq!(checked(&["--sample", "1%"]).await, 2, "one of each destination");
+    assert_eq!(checked(&["--sample", "1", "--destination", "store"]).await, 1);
+    person.asks(&["verify", "--sample", "0%"]).await.ended(2);
+    person.asks(&["verify", "--site", "zurich", "--from", "home/store"]).await.ended(2);
+    person.asks(&["verify", "--policy", "nonesuch"]).await.ended(1);
+    let wrong = person.asks(&["destination", "edit", "store", "--option", "verify.on_write=deep"]).await.ended(2);
+    assert!(wrong.err.contains("size, stored, content or no"), "{}", wrong.err);
+}

@@ -14,6 +14,7 @@ mod limits;
 mod parking;
 mod pipeline;
 mod places;
+mod repair;
 mod retry;
 mod seat;
 
@@ -27,6 +28,7 @@ pub use destination::{Destination, DestinationOptions};
 pub use job::{Job, Selection};
 pub use limits::Limits;
 pub use parking::Delivery;
+pub use repair::{MakeView, Repair};
 pub use retry::RetryPolicy;
 
 pub(crate) use seat::Seat;

@@ -35,7 +35,7 @@ pub struct Delivery {
 pub(super) struct Lines(Mutex<HashMap<ParkedLine, Arc<tokio::sync::Mutex<()>>>>);
 
 impl Lines {
-    async fn enter(&self, line: &ParkedLine) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(super) async fn enter(&self, line: &ParkedLine) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // Lines that nobody stands in are forgotten, so that the map stays as small as what goes on.

@@ -28,5 +28,6 @@ mod runs;
 mod select;
 mod sqlite;
 mod statements;
+mod sums;
 
 pub use sqlite::{SqliteCatalog, SqliteOptions};

@@ -104,6 +104,11 @@ fn push_page(sql: &mut QueryBuilder<Db>, query: &Query, after: Option<Cursor>, l
     if let Some(until) = query.until {
         seen_at(&mut conditions, " < ", micros(until));
     }
+    if let Some(since) = query.seen_since {
+        // The few that were seen lately are asked for first.
+        let lately = "b.id IN (SELECT s.id FROM backups s WHERE s.last_seen >= ";
+        conditions.and(lately).push_bind(micros(since)).push(")");
+    }
     if let Some(cursor) = after {
         conditions.and("(").push(format_args!("{seen}, {id}) < ("));
         conditions.sql.push_bind(cursor.micros).push(", ").push_bind(cursor.id).push(")");

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use devicevault_core::sightings::Sightings;
 use devicevault_core::storage::{
     Budget, Capability, Health, ListFilter, Report, Usage, UsageFilter, Verdict, VerifyDepth,
 };
@@ -23,7 +24,7 @@ use super::path::Version;
 use super::remote::PushWhen;
 use super::store::Store;
 use super::write::{self, Checked};
-use super::{fault, health, listing, objects, verify};
+use super::{fault, health, listing, objects, sightings, verify};
 
 /// Bytes of bodies that are held at once; a batch of more is stored in several steps.
 const STEP: u64 = 64 << 20;
@@ -253,6 +254,10 @@ impl StorageBackend for GitBackend {
         Ok(report)
     }
 
+    async fn foretell(&self, _budget: Budget) -> Result<Option<Report>> {
+        self.blocking(Store::foretell).await.map(Some)
+    }
+
     async fn check(&self) -> Result<Health> {
         let free = self.writer.clone().try_lock_owned().is_ok();
         let wait = if free { Duration::ZERO } else { self.store.options.lock_timeout };
@@ -269,5 +274,19 @@ impl StorageBackend for GitBackend {
             }
         }
         Ok(health)
+    }
+
+    async fn note_sightings(&self, record: &Sightings) -> Result<bool> {
+        let record = record.clone();
+        self.blocking(move |store| sightings::note(&store.layout, &record)).await.map(|()| true)
+    }
+
+    async fn sightings(&self, period: &str) -> Result<Option<Sightings>> {
+        let period = period.to_owned();
+        self.blocking(move |store| sightings::read(&store.layout, &period)).await
+    }
+
+    async fn sighting_periods(&self) -> Result<Vec<String>> {
+        self.blocking(|store| sightings::periods(&store.layout)).await
     }
 }

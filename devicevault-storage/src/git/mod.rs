@@ -72,6 +72,7 @@ mod purge;
 mod push;
 mod remote;
 mod repack;
+mod sightings;
 mod store;
 mod tree;
 mod unpack;

@@ -111,6 +111,15 @@ impl Selection {
         self.packs.len() < 2 && self.loose.is_empty()
     }
 
+    /// What merging it would do; nothing where there is nothing to merge.
+    pub(super) fn foretold(&self) -> Option<String> {
+        let what = || {
+            let (packs, loose) = (self.packs.len(), self.loose.len());
+            format!("would merge {packs} packs and {loose} loose objects, {} bytes, into one pack", self.size())
+        };
+        (!self.is_empty()).then(what)
+    }
+
     /// The objects, and those among them that were written lately.
     fn objects(&self, now: SystemTime) -> Result<(HashSet<Oid>, HashSet<Oid>)> {
         let old = |t: Option<SystemTime>| {

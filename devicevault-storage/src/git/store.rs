@@ -313,6 +313,13 @@ impl Store {
         Ok(kept.is_empty())
     }
 
+    /// What [`maintain`](Self::maintain) would do.
+    pub(super) fn foretell(&self) -> Result<Report> {
+        let mut report = Report::default();
+        report.done.extend(Selection::everything(&self.layout)?.foretold());
+        Ok(report)
+    }
+
     pub(super) fn usage(&self, filter: &UsageFilter) -> Result<Usage> {
         let count = |records: &mut dyn Iterator<Item = Record>| {
             records.filter(Record::is_backup).fold((0, 0), |(n, bytes), r| (n + 1, bytes + r.size))

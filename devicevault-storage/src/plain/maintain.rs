@@ -14,20 +14,23 @@ use crate::fault;
 
 impl Plain {
     /// Removes content without a manifest once it is older than the grace. A manifest without content stays, and is
-    /// told: it may be all that is left of a backup that somebody removed by hand.
-    pub(super) async fn maintain(self: &Arc<Self>, budget: &Budget) -> Result<Report> {
+    /// told: it may be all that is left of a backup that somebody removed by hand. Not to `act` is to say only what
+    /// would be removed.
+    pub(super) async fn maintain(self: &Arc<Self>, budget: &Budget, act: bool) -> Result<Report> {
         let clock = &self.options.clock;
         let until = clock.monotonic().saturating_add(budget.duration);
         let mut report = Report::default();
-        self.sweep(&mut report).await?;
-        if let Some(keep) = &self.keep {
+        if act {
+            self.sweep(&mut report).await?;
+        }
+        if let Some(keep) = self.keep.as_ref().filter(|_| act) {
             let freed = keep.sweep(self.options.grace).await?;
             if freed > 0 {
                 report.done.push(format!("removed {freed} bytes that broken uploads left behind"));
                 report.bytes_freed += freed;
             }
         }
-        let freed = self.remove_old_probes().await?;
+        let freed = if act { self.remove_old_probes().await? } else { 0 };
         if freed > 0 {
             report.done.push("removed what connection tests left behind".to_owned());
             report.bytes_freed += freed;
@@ -42,28 +45,28 @@ impl Plain {
             let is_named = |content: &Path| layout::manifest_paths(content).any(|m| names.contains(m.as_ref()));
             let bare = objects.iter().filter(|o| !layout::is_manifest(o.location.as_ref()) && !is_named(&o.location));
             for object in bare {
-                self.remove_bare(object, &mut report).await?;
+                self.remove_bare(object, act, &mut report).await?;
             }
             for object in superseded(&objects) {
-                self.remove_superseded(object, &mut report).await?;
+                self.remove_superseded(object, act, &mut report).await?;
             }
         }
         Ok(report)
     }
 
     /// Content of a backup that was sealed anew: removed where the manifest names the other.
-    async fn remove_superseded(&self, object: &ObjectMeta, report: &mut Report) -> Result<()> {
+    async fn remove_superseded(&self, object: &ObjectMeta, act: bool, report: &mut Report) -> Result<()> {
         if !self.is_old(object) {
             return Ok(());
         }
         match self.file_of(&object.location).await {
-            Ok(found) if found.content != object.location => self.remove(object, report).await,
+            Ok(found) if found.content != object.location => self.remove(object, act, report).await,
             // What cannot be said of it is left alone.
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
-    async fn remove_bare(&self, object: &ObjectMeta, report: &mut Report) -> Result<()> {
+    async fn remove_bare(&self, object: &ObjectMeta, act: bool, report: &mut Report) -> Result<()> {
         if !self.is_old(object) {
             return Ok(());
         }
@@ -75,7 +78,7 @@ impl Plain {
                 Err(e) => return Err(fault::of_store("look for manifest", &manifest, e)),
             }
         }
-        self.remove(object, report).await
+        self.remove(object, act, report).await
     }
 
     fn is_old(&self, object: &ObjectMeta) -> bool {
@@ -83,7 +86,12 @@ impl Plain {
         age > i64::try_from(self.options.grace.as_secs()).unwrap_or(i64::MAX)
     }
 
-    async fn remove(&self, object: &ObjectMeta, report: &mut Report) -> Result<()> {
+    async fn remove(&self, object: &ObjectMeta, act: bool, report: &mut Report) -> Result<()> {
+        if !act {
+            report.done.push(format!("would remove {}, which no manifest names", object.location));
+            report.bytes_freed += object.size;
+            return Ok(());
+        }
         let removed = self.remove_each(vec![Some(object.location.clone())]).await;
         removed.into_iter().collect::<Result<Vec<()>>>()?;
         report.done.push(format!("removed {}, which no manifest names", object.location));

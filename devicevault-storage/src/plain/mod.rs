@@ -46,6 +46,7 @@ mod read;
 mod record;
 mod reseal;
 mod sealing;
+mod sightings;
 mod store;
 mod template;
 mod upload;
@@ -58,6 +59,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use devicevault_core::sightings::Sightings;
 use devicevault_core::storage::{
     Budget, Capability, Health, ListFilter, Report, Usage, UsageFilter, Verdict, VerifyDepth,
 };
@@ -225,11 +227,27 @@ impl StorageBackend for PlainBackend {
     }
 
     async fn maintain(&self, budget: Budget) -> Result<Report> {
-        self.0.maintain(&budget).await
+        self.0.maintain(&budget, true).await
+    }
+
+    async fn foretell(&self, budget: Budget) -> Result<Option<Report>> {
+        self.0.maintain(&budget, false).await.map(Some)
     }
 
     async fn check(&self) -> Result<Health> {
         self.0.check().await
+    }
+
+    async fn note_sightings(&self, record: &Sightings) -> Result<bool> {
+        self.0.note_sightings(record).await
+    }
+
+    async fn sightings(&self, period: &str) -> Result<Option<Sightings>> {
+        self.0.sightings(period).await
+    }
+
+    async fn sighting_periods(&self) -> Result<Vec<String>> {
+        self.0.sighting_periods().await
     }
 }
 

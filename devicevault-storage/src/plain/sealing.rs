@@ -103,7 +103,7 @@ impl Plain {
     /// Makes sure that an epoch key is open: with what the instance keeps, or with what lies at the destination.
     ///
     /// Its errors are all `KeyUnavailable` or the store's: a damaged key does not mean that a backup is damaged.
-    async fn have(&self, ring: &Keyring, epoch: EpochId) -> Result<()> {
+    pub(super) async fn have(&self, ring: &Keyring, epoch: EpochId) -> Result<()> {
         let Err(first) = ring.epoch(epoch).await else { return Ok(()) };
         let of_key = |e: Error| {
             if e.kind() != ErrorKind::Corrupt {
@@ -124,7 +124,7 @@ impl Plain {
         }
     }
 
-    fn ring(&self, epoch: EpochId) -> Result<&Keyring> {
+    pub(super) fn ring(&self, epoch: EpochId) -> Result<&Keyring> {
         self.options.keyring.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::KeyUnavailable, "read backup", "it is sealed, and no key is at hand")
                 .with("epoch", epoch)
@@ -191,7 +191,7 @@ pub(super) fn sealed_under(transforms: &[Transform]) -> Option<&str> {
     })
 }
 
-fn epoch_of(container: &[u8]) -> Result<EpochId> {
+pub(super) fn epoch_of(container: &[u8]) -> Result<EpochId> {
     let head = container.get(..HEADER_LEN).unwrap_or(container);
     Ok(Header::parse(head)?.epoch())
 }

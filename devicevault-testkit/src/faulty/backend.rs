@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use devicevault_core::body::ByteStream;
+use devicevault_core::sightings::Sightings;
 use devicevault_core::storage::{
     Budget, Capability, Health, ListFilter, Report, Usage, UsageFilter, Verdict, VerifyDepth,
 };
@@ -100,11 +101,39 @@ impl<T: StorageBackend + ?Sized> StorageBackend for Faulty<T> {
         met.after().await.map(|()| report)
     }
 
+    async fn foretell(&self, budget: Budget) -> Result<Option<Report>> {
+        let met = self.plan.call(Operation::Maintain);
+        met.before().await?;
+        let report = self.inner.foretell(budget).await?;
+        met.after().await.map(|()| report)
+    }
+
     async fn check(&self) -> Result<Health> {
         let met = self.plan.call(Operation::Check);
         met.before().await?;
         let health = self.inner.check().await?;
         met.after().await.map(|()| health)
+    }
+
+    async fn note_sightings(&self, record: &Sightings) -> Result<bool> {
+        let met = self.plan.call(Operation::NoteSightings);
+        met.before().await?;
+        let done = self.inner.note_sightings(record).await?;
+        met.after().await.map(|()| done)
+    }
+
+    async fn sightings(&self, period: &str) -> Result<Option<Sightings>> {
+        let met = self.plan.call(Operation::Sightings);
+        met.before().await?;
+        let done = self.inner.sightings(period).await?;
+        met.after().await.map(|()| done)
+    }
+
+    async fn sighting_periods(&self) -> Result<Vec<String>> {
+        let met = self.plan.call(Operation::Sightings);
+        met.before().await?;
+        let done = self.inner.sighting_periods().await?;
+        met.after().await.map(|()| done)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use devicevault_core::catalog::{CopyKey, Latest, Lease, Page, Paged, PendingCopy, Query, RunQuery};
 use devicevault_core::run::{Backup, NewRun, Outcome, Run, RunState};
+use devicevault_core::statistics::{Statistics, StatisticsQuery};
 use devicevault_core::{BackupId, Catalog, DestinationId, DeviceId, ErrorRecord, Result, RunId, StorageRef, Timestamp};
 
 use super::{Faulty, Operation};
@@ -108,6 +109,13 @@ impl<T: Catalog + ?Sized> Catalog for Faulty<T> {
         met.before().await?;
         let known = self.inner.accept(backup).await?;
         met.after().await.map(|()| known)
+    }
+
+    async fn statistics(&self, wanted: &StatisticsQuery) -> Result<Statistics> {
+        let met = self.plan.call(Operation::Statistics);
+        met.before().await?;
+        let statistics = self.inner.statistics(wanted).await?;
+        met.after().await.map(|()| statistics)
     }
 
     async fn pending(&self) -> Result<Vec<PendingCopy>> {

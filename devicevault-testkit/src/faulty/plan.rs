@@ -20,6 +20,8 @@ pub enum Operation {
     Usage,
     Maintain,
     Check,
+    NoteSightings,
+    Sightings,
     Begin,
     Lease,
     Renew,
@@ -35,6 +37,7 @@ pub enum Operation {
     Pin,
     Accept,
     Pending,
+    Statistics,
 }
 
 /// One thing that goes wrong.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use devicevault_core::body::ByteStream;
+use devicevault_core::sightings::Sightings;
 use devicevault_core::storage::{Capability, EntryId, Health, ListFilter, Usage, UsageFilter, Verdict, VerifyDepth};
 use devicevault_core::{Body, Digest, Entry, Error, ErrorKind, Manifest, Result, StorageBackend, StorageRef};
 use futures::stream::{BoxStream, StreamExt as _};
@@ -37,6 +38,7 @@ pub struct MemoryBackend {
 struct Shelf {
     kept: BTreeMap<StorageRef, Kept>,
     by_id: BTreeMap<EntryId, StorageRef>,
+    sightings: BTreeMap<String, Sightings>,
 }
 
 #[derive(Debug, Clone)]
@@ -265,5 +267,18 @@ impl StorageBackend for MemoryBackend {
         let mut health = Health::default();
         health.push("memory", true, "what is stored here ends with the process");
         Ok(health)
+    }
+
+    async fn note_sightings(&self, record: &Sightings) -> Result<bool> {
+        self.shelf().sightings.insert(record.period.clone(), record.clone());
+        Ok(true)
+    }
+
+    async fn sightings(&self, period: &str) -> Result<Option<Sightings>> {
+        Ok(self.shelf().sightings.get(period).cloned())
+    }
+
+    async fn sighting_periods(&self) -> Result<Vec<String>> {
+        Ok(self.shelf().sightings.keys().cloned().collect())
     }
 }

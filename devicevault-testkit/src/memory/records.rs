@@ -100,6 +100,7 @@ impl Records {
             && q.destination.as_ref().is_none_or(|d| b.copies.iter().any(|c| c.destination == *d))
             && q.since.is_none_or(|t| b.first_seen >= t)
             && q.until.is_none_or(|t| b.first_seen < t)
+            && q.seen_since.is_none_or(|t| b.last_seen >= t)
             && q.at.is_none_or(|t| b.first_seen <= t && !self.replaced(b, t))
     }
 

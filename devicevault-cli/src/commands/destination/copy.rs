@@ -1,12 +1,13 @@
 //! `devicevault destination copy`
 
 use clap::Args;
-use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_core::{Error, ErrorKind, Result, sightings};
 use serde::Serialize;
 
 use crate::Exit;
 use crate::context::Context;
 use crate::copying::{self, Copied};
+use crate::instance::Instance;
 use crate::interrupt::cancellable;
 use crate::pushing;
 use crate::ui::human;
@@ -59,6 +60,7 @@ pub(super) async fn run(context: &Context, args: CopyArgs) -> Result<Exit> {
     let plan = copying::plan(&instance, from, to, &devices).await?;
     let done = if args.dry_run { plan.foretold() } else { cancellable(plan.carry_out(&instance, &context.ui)).await? };
     if !args.dry_run && done.copied > 0 {
+        note_sightings(context, &instance, &args.to).await;
         pushing::after_round(context, &instance).await;
     }
     if context.ui.is_json() {
@@ -67,6 +69,18 @@ pub(super) async fn run(context: &Context, args: CopyArgs) -> Result<Exit> {
         tell(context, &args, &done);
     }
     Ok(Exit::of_parts(done.copied + done.there, done.failed.len()))
+}
+
+/// Versions came there that were last seen long ago.
+async fn note_sightings(context: &Context, instance: &Instance, to: &str) {
+    let noted = async {
+        let config = instance.destination(to).await?;
+        let backend = instance.open_backend(&config, false).await?;
+        sightings::note_all(&*instance.catalog, &config.id, &*backend, context.clock().now()).await
+    };
+    if let Err(e) = noted.await {
+        tracing::warn!(event = "sightings_not_noted", storage_backend = to, error = %e.to_record().message);
+    }
 }
 
 fn tell(context: &Context, args: &CopyArgs, done: &Copied) {

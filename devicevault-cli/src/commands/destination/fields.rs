@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use devicevault_core::quota::{self, QuotaLimits};
 use devicevault_core::retention::Retention;
-use devicevault_core::{Error, ErrorKind, Result, View};
+use devicevault_core::{Error, ErrorKind, Result, View, verification};
 
 use crate::commands::device::fields::key_value;
 use crate::wiring;
@@ -87,7 +88,11 @@ impl OptionArgs {
     }
 }
 
-fn beneath(home: &Path, path: &Path) -> Result<String> {
+/// A path as it is kept: relative to the home where it is inside.
+///
+/// # Errors
+/// `Config` for a path that is none.
+pub(crate) fn beneath(home: &Path, path: &Path) -> Result<String> {
     let wrong =
         |why: &str| Error::new(ErrorKind::Config, "read destination", why.to_owned()).with("path", path.display());
     let absolute = |p: &Path| std::path::absolute(p).map_err(|e| wrong("the path cannot be made absolute").because(e));
@@ -140,9 +145,31 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
 /// `Config` that names the setting.
 pub(crate) fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
     Retention::from_options(options)?;
-    match options.keys().find(|name| name.contains('.') && !name.starts_with("retention.")) {
+    verification::on_write(options)?;
+    QuotaLimits::from_options(options)?;
+    wiring::space::check(options)?;
+    let known = |name: &str| {
+        name.starts_with("retention.")
+            || [verification::ON_WRITE, wiring::space::KEEP].contains(&name)
+            || quota::OPTIONS.contains(&name)
+    };
+    match options.keys().find(|name| name.contains('.') && !known(name)) {
         None => Ok(()),
         Some(name) => Err(Error::new(ErrorKind::Config, "check options", "nothing has such an option")
+            .with("option", name.escape_debug())
+            .hint("there are verify.on_write, space.keep, quota.bytes, quota.count, quota.device_bytes, quota.device_count and those of retention")),
+    }
+}
+
+/// Checks the settings that features have of a policy: those of retention.
+///
+/// # Errors
+/// `Config` that names the setting.
+pub(crate) fn check_policy_options(options: &BTreeMap<String, String>) -> Result<()> {
+    Retention::from_options(options)?;
+    match options.keys().find(|name| name.contains('.') && !name.starts_with("retention.")) {
+        None => Ok(()),
+        Some(name) => Err(Error::new(ErrorKind::Config, "check options", "a policy has no such option")
             .with("option", name.escape_debug())
             .hint("`devicevault retention show --help` names those of retention")),
     }

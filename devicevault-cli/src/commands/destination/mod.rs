@@ -6,6 +6,7 @@ mod edit;
 mod fields;
 mod guard;
 mod list;
+mod maintain;
 mod remove;
 mod show;
 mod state;
@@ -14,7 +15,7 @@ mod test;
 
 pub(crate) use add::put_new;
 pub(crate) use edit::change;
-pub(crate) use fields::{check_name, check_options};
+pub(crate) use fields::{beneath, check_name, check_options, check_policy_options};
 pub(crate) use guard::refuse_without;
 
 use clap::Subcommand;
@@ -48,6 +49,8 @@ pub(crate) enum DestinationCommand {
     Disable(switch::DisableArgs),
     /// Remove destinations from the home; what they hold stays where it is
     Remove(remove::RemoveArgs),
+    /// Tidy up: remove what is left over, merge packs, note how long versions were valid
+    Maintain(maintain::MaintainArgs),
     /// Copy all backups of a destination to another
     Copy(copy::CopyArgs),
 }
@@ -62,6 +65,7 @@ pub(crate) async fn run(context: &Context, command: DestinationCommand) -> Resul
         DestinationCommand::Enable(args) => switch::enable(context, args).await,
         DestinationCommand::Disable(args) => switch::disable(context, args).await,
         DestinationCommand::Remove(args) => remove::run(context, args).await,
+        DestinationCommand::Maintain(args) => maintain::run(context, args).await,
         DestinationCommand::Copy(args) => Box::pin(copy::run(context, args)).await,
     }
 }

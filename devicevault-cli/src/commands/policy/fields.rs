@@ -4,7 +4,7 @@ use clap::Args;
 use devicevault_core::inventory::{Credential, DestinationConfig, Policy, Selector};
 use devicevault_core::{Error, ErrorKind, Result, View, check_artefact_name};
 
-use crate::commands::destination::{check_name, check_options};
+use crate::commands::destination::{check_name, check_policy_options};
 use crate::commands::device::fields::key_value;
 use crate::instance::{Instance, no_such};
 use crate::selection::SelectorArgs;
@@ -84,7 +84,7 @@ pub(crate) fn check(p: &Policy, known: &Known<'_>) -> Result<()> {
 fn checked(p: &Policy, known: &Known<'_>) -> Result<()> {
     check_name("policy", &p.name)?;
     p.artefacts.iter().try_for_each(|a| check_artefact_name(a))?;
-    check_options(&p.options)?;
+    check_policy_options(&p.options)?;
     check_destinations(p, known.destinations)?;
     let missing = |what: &str, name: &str, all: Vec<&str>| Err(no_such(what, name, all.into_iter()));
     if let Some(name) = &p.credential

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::Exit;
 use crate::archive::Archive;
 use crate::context::Context;
+use crate::sightings;
 use crate::versions::{self, Wanted};
 
 /// Which version.
@@ -44,6 +45,9 @@ pub(crate) async fn run(context: &Context, args: PinArgs, pinned: bool) -> Resul
     };
     if !known {
         return Err(gone());
+    }
+    if let Some(instance) = archive.instance() {
+        sightings::note_of(context, instance, backup).await;
     }
     let done = Pinned {
         device: backup.device_name.clone(),

@@ -28,6 +28,7 @@ pub(super) struct Migration {
 pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { schema: 1, readable_by: 1, sql: include_str!("../migrations/sqlite/0001_catalog.sql") },
     Migration { schema: 2, readable_by: 1, sql: include_str!("../migrations/sqlite/0002_credentials.sql") },
+    Migration { schema: 3, readable_by: 1, sql: include_str!("../migrations/sqlite/0003_seen.sql") },
 ];
 
 /// What a catalog says of itself.
@@ -168,15 +169,15 @@ mod tests {
     use std::fs;
 
     /// The schema before the next migration.
-    const NOW: Schema = Schema { schema: 2, readable_by: 1 };
+    const NOW: Schema = Schema { schema: 3, readable_by: 1 };
     const NEXT: Migration = Migration {
-        schema: 3,
+        schema: 4,
         readable_by: 1,
         sql: "ALTER TABLE leases ADD COLUMN note TEXT; CREATE INDEX notes ON leases (note);",
     };
     const BROKEN: Migration = Migration {
-        schema: 4,
-        readable_by: 4,
+        schema: 5,
+        readable_by: 5,
         sql: "CREATE TABLE half (x INTEGER) STRICT; ALTER TABLE nowhere ADD COLUMN x TEXT;",
     };
 
@@ -202,9 +203,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (place, mut db) = made(folder.path()).await;
         let copy = migrate(&mut db, &place, &with(&[NEXT]), &SystemClock).await.unwrap().unwrap();
-        assert_eq!(current(&mut db).await.unwrap(), Schema { schema: 3, readable_by: 1 });
+        assert_eq!(current(&mut db).await.unwrap(), Schema { schema: NOW.schema + 1, readable_by: 1 });
         let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut db).await.unwrap();
-        assert_eq!(version, 3);
+        assert_eq!(version, NOW.schema + 1);
         sqlx::raw_sql("SELECT note FROM leases").fetch_one(&mut db).await.unwrap();
         #[cfg(unix)]
         assert!(super::super::file::is_private(&copy).unwrap());

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use devicevault_core::catalog::{CopyKey, Latest, Lease, Page, Paged, PendingCopy, Query, RunQuery};
 use devicevault_core::inventory::{Credential, DestinationConfig, Policy, Selector};
 use devicevault_core::run::{Backup, NewRun, Outcome, Run, RunState};
+use devicevault_core::statistics::{Statistics, StatisticsQuery};
 use devicevault_core::{
     BackupId, Catalog, DestinationId, Device, DeviceId, ErrorRecord, Inventory, Result, RunId, StorageRef, Timestamp,
 };
@@ -20,6 +21,7 @@ use crate::catalog::named::{PutCredential, PutPolicy, RemoveCredential, RemovePo
 use crate::catalog::read;
 use crate::catalog::record::Record;
 use crate::catalog::runs::{AdvanceRun, BeginRun, CloseInterrupted};
+use crate::catalog::sums;
 
 #[async_trait]
 impl Catalog for SqliteCatalog {
@@ -77,6 +79,10 @@ impl Catalog for SqliteCatalog {
 
     async fn accept(&self, backup: BackupId) -> Result<bool> {
         self.make(Accept(backup)).await
+    }
+
+    async fn statistics(&self, wanted: &StatisticsQuery) -> Result<Statistics> {
+        self.read("add up what is stored", async |db: &mut Db| sums::statistics(db, wanted).await).await
     }
 
     async fn pending(&self) -> Result<Vec<PendingCopy>> {

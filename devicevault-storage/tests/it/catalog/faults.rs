@@ -200,7 +200,7 @@ async fn a_catalog_for_newer_programs_is_refused_and_one_that_is_readable_is_not
     let catalog = open(&path).await;
     put(&catalog, "a", 1).await.unwrap();
     // The next release migrates it while this one has it open.
-    meddle(&path, "INSERT INTO schema_history VALUES (8, 3, 'devicevault 3.0.0', 0)").await;
+    meddle(&path, "INSERT INTO schema_history VALUES (8, 9, 'devicevault 3.0.0', 0)").await;
     let e = put(&catalog, "a", 1).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Unsupported);
     drop(catalog);
@@ -211,7 +211,7 @@ async fn a_catalog_for_newer_programs_is_refused_and_one_that_is_readable_is_not
     assert_eq!(e.hint_text(), Some("upgrade this program"));
     let context: Vec<_> = e.context().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
     let has = |name: &str, value: &str| context.contains(&(name.to_owned(), value.to_owned()));
-    assert!(has("schema", "8") && has("readable by", "3") && has("this release", "2"), "{context:?}");
+    assert!(has("schema", "8") && has("readable by", "9") && has("this release", "3"), "{context:?}");
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use devicevault_core::catalog::{Page, Query};
 use devicevault_core::run::{Outcome, RunState};
+use devicevault_core::statistics::StatisticsQuery;
 use devicevault_core::{Catalog as _, Clock as _, SystemClock};
 use devicevault_testkit::samples;
 use futures::StreamExt as _;
@@ -131,4 +132,24 @@ async fn history_of_a_million_backups() {
     let outcomes = vec![Outcome::Backup(backup), Outcome::End(ended(run, start, RunState::Succeeded))];
     catalog.record(run, outcomes).await.unwrap();
     eprintln!("begin and record: {:?}", SystemClock.monotonic() - begin);
+
+    let mut month = Query::default();
+    (month.destination, month.seen_since) = (Some("git".into()), Some(second(999_000)));
+    let begin = SystemClock.monotonic();
+    let seen = catalog.find(&month, Page::first(10_000)).await.unwrap().items.len();
+    eprintln!("seen lately at a destination: {seen} in {:?}", SystemClock.monotonic() - begin);
+    assert!(seen >= 1000);
+
+    let mut wanted = StatisticsQuery::default();
+    (wanted.days_since, wanted.runs) = (Some(second(0)), true);
+    for (what, device, destination) in
+        [("all", None, None), ("a device", Some("sw0042"), None), ("one", None, Some("git"))]
+    {
+        (wanted.device, wanted.destination) = (device.map(Into::into), destination.map(Into::into));
+        let begin = SystemClock.monotonic();
+        let total = catalog.statistics(&wanted).await.unwrap().total();
+        let took = SystemClock.monotonic() - begin;
+        eprintln!("statistics of {what}: {} copies in {took:?}", total.copies);
+        assert!(took < Duration::from_secs(15) && total.copies > 0, "{what}");
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use devicevault_core::catalog::{CopyKey, Page, Query, RunQuery};
 use devicevault_core::inventory::{DestinationConfig, Selector};
 use devicevault_core::run::{ArtefactResult, CopyStatus, Outcome, RunState};
+use devicevault_core::statistics::{StatisticsQuery, by_looking_at_all};
 use devicevault_core::{
     Catalog as _, DestinationId, Device, DeviceId, ErrorKind, ErrorRecord, Inventory as _, Kind, RunId, StorageRef,
     View,
@@ -387,4 +388,62 @@ async fn destinations_are_kept_by_id_with_names_of_their_own() {
     assert!(catalog.remove_destination(&"main".into()).await.unwrap());
     assert!(!catalog.remove_destination(&"main".into()).await.unwrap());
     assert_eq!(catalog.destinations().await.unwrap(), [git]);
+}
+
+#[tokio::test]
+async fn the_database_adds_up_what_looking_at_all_does() {
+    let (_folder, path) = place();
+    let catalog = open(&path).await;
+    for n in 0..40_i64 {
+        let device = format!("sw{}", n % 3);
+        let start = new_run(&device, n * 40_000);
+        let run = catalog.begin(&start).await.unwrap();
+        let mut backup = samples::backup(&device, "running-config", run, second(n * 40_000), &["git", "main"]);
+        backup.size = 1000 + n as u64;
+        backup.copies[0].size = 700 + n as u64;
+        backup.copies[1].status = [CopyStatus::Stored, CopyStatus::Failed, CopyStatus::Damaged][n as usize % 3];
+        let mut end = ended(run, start, RunState::Succeeded);
+        end.size_before = 5000;
+        catalog.record(run, vec![Outcome::Backup(backup), Outcome::End(end)]).await.unwrap();
+    }
+    for device in [None, Some("sw1"), Some("nobody")] {
+        for destination in [None, Some("git"), Some("main")] {
+            for (days_since, runs) in [(None, false), (Some(second(400_000)), true)] {
+                let mut wanted = StatisticsQuery::default();
+                (wanted.device, wanted.destination) = (device.map(Into::into), destination.map(Into::into));
+                (wanted.days_since, wanted.runs) = (days_since, runs);
+                let mut slow = by_looking_at_all(&catalog, &wanted).await.unwrap();
+                if let Some(collected) = slow.collected.as_mut().filter(|_| destination.is_some()) {
+                    // What runs collected knows no destination.
+                    let mut query = Query::default();
+                    query.device = device.map(Into::into);
+                    let all = catalog.find(&query, Page::first(1000)).await;
+                    collected.new_bytes = all.unwrap().items.iter().map(|b| b.size).sum();
+                }
+                assert_eq!(catalog.statistics(&wanted).await.unwrap(), slow, "{wanted:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_seen_since_is_found() {
+    let (_folder, path) = place();
+    let catalog = open(&path).await;
+    for n in 0..10_i64 {
+        let run = RunId::generate();
+        let backup = samples::backup("sw1", "running-config", run, second(n * 100), &["git"]);
+        let id = backup.id;
+        catalog.record(run, vec![Outcome::Backup(backup)]).await.unwrap();
+        if n == 2 {
+            let seen = Outcome::Extended { backup: id, destinations: vec!["git".into()], seen: second(5000) };
+            catalog.record(run, vec![seen]).await.unwrap();
+        }
+    }
+    let mut query = Query::default();
+    (query.destination, query.seen_since) = (Some("git".into()), Some(second(800)));
+    let found = catalog.find(&query, Page::first(2)).await.unwrap();
+    assert_eq!(found.items.len(), 2);
+    let rest = catalog.find(&query, Page::after(2, found.next.unwrap())).await.unwrap();
+    assert_eq!((rest.items.len(), rest.items[0].last_seen, rest.next), (1, second(5000), None));
 }

@@ -1,17 +1,24 @@
 //! `devicevault verify`
 
-use std::collections::BTreeMap;
+mod repairs;
+mod scope;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, ValueEnum};
-use devicevault_core::catalog::{CopyKey, Query};
-use devicevault_core::run::{Backup, Copy, CopyStatus};
+use devicevault_core::catalog::{CopyKey, Page, Query};
+use devicevault_core::run::{Backup, Copy};
 use devicevault_core::storage::{Verdict, VerifyDepth};
-use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_core::verification::{Sample, choose, may_be_looked_at, verify_copy};
+use devicevault_core::{BackupId, DestinationId, Error, ErrorKind, Result};
 use futures::{StreamExt as _, stream};
 use serde::Serialize;
 
+use self::repairs::Repaired;
+use self::scope::{Scope, ScopeArgs, only_in_a_home};
 use crate::archive::Archive;
 use crate::context::Context;
+use crate::instance::Instance;
 use crate::interrupt::cancellable;
 use crate::place::{FromArgs, Place};
 use crate::ui::progress::counter;
@@ -20,28 +27,37 @@ use crate::wiring::keys::Keys;
 use crate::{Exit, folder, wiring};
 
 /// Check that what was stored is still what was stored. The catalog keeps what was found; a damaged copy is stored
-/// anew by the next backup.
+/// anew by the next backup, and by --repair at once, out of another destination that holds a good one.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   devicevault verify
   devicevault verify --device core-rtr1 --depth content
   devicevault verify --depth size --json                the quickest look at everything
+  devicevault verify --sample 5%                        those that were verified longest ago; daily, all in 20 days
+  devicevault verify --destination offsite --site zurich --policy core
+  devicevault verify --repair                           and mend what can be mended
   devicevault verify --from ./backups                   a folder of ad hoc backups
   devicevault verify --from ./store --depth stored      a sealed store, without its key
 
-Exit codes: 0 all is good, 3 something is damaged or missing, 1 everything is.")]
+A repair takes the bytes from another destination that keeps the same view, or makes them of an original. It never
+touches a damaged copy before the good one was read through.
+
+Exit codes: 0 all is good or repaired, 3 something is damaged or missing, 1 everything is.")]
 pub(crate) struct VerifyArgs {
-    /// Only of this device; may be given several times
-    #[arg(long = "device", value_name = "NAME")]
-    devices: Vec<String>,
-    /// Of all devices; this is what happens without --device
-    #[arg(long, conflicts_with = "devices")]
-    all: bool,
+    #[command(flatten)]
+    scope: ScopeArgs,
     /// How deep to look: size (the objects are there), stored (their bytes hash to what was recorded), content (opened,
     /// the content hashes to what its manifest says)
     #[arg(long, value_name = "DEPTH", default_value = "content")]
     depth: Depth,
+    /// Look at this part (5%) or number (1000) of the copies, those verified longest ago, and at all that is known to be
+    /// damaged
+    #[arg(long, value_name = "PART", conflicts_with = "from")]
+    sample: Option<Sample>,
+    /// Store what is damaged or missing anew, out of another destination that holds a good copy
+    #[arg(long, conflicts_with = "from")]
+    repair: bool,
     #[command(flatten)]
     from: FromArgs,
 }
@@ -65,8 +81,10 @@ impl From<Depth> for VerifyDepth {
 
 /// Copies that are looked at at a time.
 const AT_ONCE: usize = 8;
-/// Versions of a device, or of all.
+/// Versions of a folder.
 const MOST: usize = 10_000_000;
+/// Versions that the catalog is asked for at a time.
+const PAGE: u32 = 1000;
 
 /// What was found of one copy that is not good.
 #[derive(Debug, Serialize)]
@@ -80,6 +98,12 @@ struct Bad {
     /// `damaged`, `missing` or `unreadable`.
     verdict: &'static str,
     what: Vec<String>,
+    /// What became of it, where it was to be repaired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<Repaired>,
+    /// Which copy it is, where that can be repaired: what could not be read may be good.
+    #[serde(skip)]
+    key: Option<CopyKey>,
 }
 
 /// What a verification found, as `verify --json` tells it.
@@ -103,36 +127,69 @@ impl Default for Found {
 impl Found {
     /// How the program ends: what was asked for and not looked at counts as not done.
     fn exit(&self) -> Exit {
-        Exit::of_parts(self.good, self.bad.len() + usize::from(self.not_opened.is_some()))
+        let bad = self.bad.len() - self.repaired();
+        Exit::of_parts(self.good + self.repaired(), bad + usize::from(self.not_opened.is_some()))
+    }
+
+    /// How many copies were repaired.
+    fn repaired(&self) -> usize {
+        self.bad.iter().filter(|b| b.repair.as_ref().is_some_and(Repaired::is_good)).count()
     }
 }
 
 pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
+    match args.from.place() {
+        Some(_) if args.scope.needs_catalog() => Err(only_in_a_home()),
+        Some(place) => in_place(context, &args, &place).await,
+        None => in_home(context, &args).await,
+    }
+}
+
+/// What the home's catalog knows.
+async fn in_home(context: &Context, args: &VerifyArgs) -> Result<Exit> {
+    let archive = Archive::of_instance(context.instance().await?).await?;
+    let Some(instance) = archive.instance() else { return Ok(Exit::Done) };
+    let scope = args.scope.scope(instance).await?;
+    let look = async {
+        let mut found = walk(context, &archive, instance, &scope, args).await?;
+        if args.repair {
+            repairs::repair(context, instance, &mut found).await?;
+        }
+        Ok(found)
+    };
+    let found = cancellable(look).await?;
+    tell(context, &found)
+}
+
+/// A folder or a store, by its manifests and, where it has one, its index.
+async fn in_place(context: &Context, args: &VerifyArgs, place: &Place) -> Result<Exit> {
+    let (devices, depth) = (&args.scope.devices, args.depth.into());
     let mut unreadable = Vec::new();
-    let archive = match folder::archive_with_index(context, args.from.place().as_ref(), |e| unreadable.push(e)).await {
+    let archive = match folder::archive_with_index(context, Some(place), |e| unreadable.push(e)).await {
         // Who named a key wants to know that it is not the one.
-        Err(e) if e.kind() == ErrorKind::KeyUnavailable && context.given_keys.is_empty() && args.devices.is_empty() => {
-            let Some(place) = args.from.place() else { return Err(e) };
-            return unopened(context, &place, args.depth.into(), &e).await;
+        Err(e)
+            if e.kind() == ErrorKind::KeyUnavailable && context.given_keys.is_empty() && args.scope.is_everything() =>
+        {
+            return unopened(context, place, depth, &e).await;
         }
         other => other?,
     };
     let mut versions = Vec::new();
-    if args.devices.is_empty() {
+    if devices.is_empty() {
         versions = archive.versions(&Query::default(), MOST).await?;
     }
-    for name in &args.devices {
+    for name in devices {
         let mut query = Query::default();
         query.device = Some(archive.device_id(name).await?);
         versions.extend(archive.versions(&query, MOST).await?);
     }
-    let mut found = cancellable(check(context, &archive, versions, args.depth.into())).await?;
+    let mut found = cancellable(check(context, &archive, versions, depth)).await?;
     for e in unreadable {
         found.checked += 1;
         found.bad.push(of_manifest(&e));
     }
-    if let (Some(place), None, true) = (args.from.place(), archive.instance(), args.devices.is_empty()) {
-        cancellable(add_missing(context, &place, &mut found)).await?;
+    if archive.instance().is_none() && devices.is_empty() {
+        cancellable(add_missing(context, place, &mut found)).await?;
     }
     tell(context, &found)
 }
@@ -177,6 +234,48 @@ async fn unopened(context: &Context, place: &Place, depth: VerifyDepth, why: &Er
     tell(context, &found)
 }
 
+/// Looks at what the scope means, a page of the catalog at a time.
+async fn walk(
+    context: &Context,
+    archive: &Archive,
+    instance: &Instance,
+    scope: &Scope,
+    args: &VerifyArgs,
+) -> Result<Found> {
+    let mut found = Found { depth: args.depth.into(), ..Found::default() };
+    let means = |b: &Backup, c: &Copy| scope.means(b, c);
+    if let Some(sample) = args.sample {
+        let mut chosen: BTreeMap<BackupId, BTreeSet<DestinationId>> = BTreeMap::new();
+        for key in choose(&*instance.catalog, &scope.queries(), &means, sample).await? {
+            chosen.entry(key.backup).or_default().insert(key.destination);
+        }
+        let mut ids = chosen.keys().copied().peekable();
+        while ids.peek().is_some() {
+            let mut versions = Vec::new();
+            for id in ids.by_ref().take(PAGE as usize) {
+                let mut query = Query::default();
+                query.id = Some(id);
+                versions.extend(instance.catalog.find(&query, Page::first(1)).await?.items);
+            }
+            let is_chosen = |b: &Backup, c: &Copy| chosen.get(&b.id).is_some_and(|at| at.contains(&c.destination));
+            look(context, archive, &versions, &is_chosen, &mut found).await?;
+        }
+        return Ok(found);
+    }
+    for query in scope.queries() {
+        let mut page = Page::first(PAGE);
+        loop {
+            let versions = instance.catalog.find(&query, page).await?;
+            look(context, archive, &versions.items, &means, &mut found).await?;
+            match versions.next {
+                Some(next) => page = Page::after(PAGE, next),
+                None => break,
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Verifies every stored copy of these versions, and has the catalog remember what was found.
 ///
 /// # Errors
@@ -187,13 +286,26 @@ pub(crate) async fn check(
     versions: Vec<Backup>,
     depth: VerifyDepth,
 ) -> Result<Found> {
+    let mut found = Found { depth, ..Found::default() };
+    look(context, archive, &versions, &|_, _| true, &mut found).await?;
+    Ok(found)
+}
+
+async fn look(
+    context: &Context,
+    archive: &Archive,
+    versions: &[Backup],
+    means: &(dyn Fn(&Backup, &Copy) -> bool + Sync),
+    found: &mut Found,
+) -> Result<()> {
+    let depth = found.depth;
     let copies: Vec<(&Backup, &Copy)> = versions
         .iter()
         .flat_map(|b| b.copies.iter().map(move |c| (b, c)))
-        .filter(|(_, c)| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended | CopyStatus::Damaged))
+        .filter(|(b, c)| may_be_looked_at(c) && means(b, c))
         .collect();
     let counter = counter(&context.ui, copies.len(), "copies");
-    let mut found = Found { depth, checked: copies.len(), ..Found::default() };
+    found.checked += copies.len();
     let verdicts = stream::iter(copies).map(|(b, c)| async move { (b, c, verdict(archive, b, c, depth).await) });
     let mut verdicts = Box::pin(verdicts.buffered(AT_ONCE));
     while let Some((backup, copy, verdict)) = verdicts.next().await {
@@ -206,6 +318,7 @@ pub(crate) async fn check(
             Err(e) => Some(("unreadable", vec![e.to_record().message])),
         };
         remember(context, archive, backup, copy, bad.as_ref()).await?;
+        let key = || CopyKey { backup: backup.id, destination: copy.destination.clone() };
         match bad {
             None => found.good += 1,
             Some((verdict, what)) => found.bad.push(Bad {
@@ -217,43 +330,17 @@ pub(crate) async fn check(
                 first_seen: Some(backup.first_seen.to_string()),
                 verdict,
                 what,
+                repair: None,
+                key: (verdict != "unreadable").then(key),
             }),
         }
     }
     counter.finish_and_clear();
-    Ok(found)
+    Ok(())
 }
 
-/// Asks the backend, and compares its manifest with the record.
 async fn verdict(archive: &Archive, backup: &Backup, copy: &Copy, depth: VerifyDepth) -> Result<Verdict> {
-    let missing = || Error::new(ErrorKind::Corrupt, "verify backup", "its record does not say where it is");
-    let at = copy.storage_ref.as_ref().ok_or_else(missing)?;
-    let backend = archive.backend(&copy.destination)?;
-    let verdict = match backend.verify(at, None, depth).await {
-        Ok(verdict) => verdict,
-        Err(e) if e.kind() == ErrorKind::NotFound => Verdict::Missing,
-        Err(e) => return Err(e),
-    };
-    if !verdict.is_good() || archive.instance().is_none() {
-        return Ok(verdict);
-    }
-    let manifest = match backend.stat(at).await {
-        Ok(manifest) => manifest,
-        // What is stored can be looked at without its key.
-        Err(e) if e.kind() == ErrorKind::KeyUnavailable && depth < VerifyDepth::Content => return Ok(verdict),
-        Err(e) => return Err(e),
-    };
-    let mut what = Vec::new();
-    for (name, same) in [
-        ("identifier", manifest.backup == backup.id),
-        ("size", manifest.size == copy.size),
-        ("SHA-256", manifest.sha256 == copy.sha256),
-    ] {
-        if !same {
-            what.push(format!("its {name} is not the one that was recorded"));
-        }
-    }
-    Ok(if what.is_empty() { verdict } else { Verdict::Damaged(what) })
+    verify_copy(&**archive.backend(&copy.destination)?, backup, copy, depth).await
 }
 
 /// What could not be read says nothing of the copy: a share may not be mounted.
@@ -295,6 +382,8 @@ impl Bad {
             first_seen: None,
             verdict,
             what,
+            repair: None,
+            key: None,
         }
     }
 }
@@ -318,8 +407,15 @@ pub(crate) fn tell(context: &Context, found: &Found) -> Result<Exit> {
             Cell::new(&b.artefact),
             Cell::opt(b.backup.as_ref()),
             Cell::new(place),
-            Cell::new(b.verdict).tone(Tone::Bad),
-            Cell::new(b.what.join("; ")),
+            match &b.repair {
+                Some(Repaired::Repaired { .. }) => Cell::new("repaired").tone(Tone::Good),
+                _ => Cell::new(b.verdict).tone(Tone::Bad),
+            },
+            Cell::new(match &b.repair {
+                None => b.what.join("; "),
+                Some(Repaired::Repaired { from, .. }) => format!("{}; stored anew from {from}", b.what.join("; ")),
+                Some(Repaired::NotRepaired { why, .. }) => format!("{}; not repaired: {why}", b.what.join("; ")),
+            }),
         ]);
     }
     if !table.is_empty() {
@@ -334,9 +430,14 @@ pub(crate) fn tell(context: &Context, found: &Found) -> Result<Exit> {
     let line = match (found.good, found.bad.len()) {
         (0, 0) => "there is nothing to verify".to_owned(),
         (_, 0) => format!("{good} good: {}", deep[&found.depth]),
-        (_, bad) => {
-            format!("{good} good, {bad} not; the next backup stores the present version anew where it is damaged")
+        (_, bad) if found.bad.iter().any(|b| b.repair.is_some()) => {
+            let left = bad - found.repaired();
+            format!("{good} good, {} repaired, {left} not", found.repaired())
         }
+        (_, bad) => format!(
+            "{good} good, {bad} not; --repair stores them anew from another destination, and the next backup what the \
+             device holds now"
+        ),
     };
     ui.note(&line);
     if let Some(why) = &found.not_opened {

@@ -1,0 +1,187 @@
+//! `devicevault catalog check`
+
+use clap::Args;
+use devicevault_core::rebuild::{Checked, check};
+use devicevault_core::{ErrorRecord, Result};
+use serde::Serialize;
+
+use super::told::{self, RefusedRow};
+use crate::Exit;
+use crate::context::Context;
+use crate::instance::{Instance, OpenDestination};
+use crate::interrupt::cancellable;
+use crate::ui::human;
+use crate::ui::progress::counter;
+use crate::ui::table::{Cell, Table, Tone};
+
+/// Compare the catalog with what destinations hold: what no record names, and what records name and no destination has.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  devicevault catalog check
+  devicevault catalog check store --json
+  devicevault catalog check --adopt              record what no record names
+
+What is missing is stored anew by `devicevault verify --repair`. Exit codes: 0 all agrees, 3 something does not, 1 no
+destination could be compared.")]
+pub(crate) struct CheckArgs {
+    /// Only these destinations; all where none is named
+    destinations: Vec<String>,
+    /// Take what no record names into the catalog
+    #[arg(long)]
+    adopt: bool,
+}
+
+/// What was found at a destination, as `catalog check --json` tells it. The names are stable.
+#[derive(Debug, Serialize)]
+struct Row {
+    destination: String,
+    agreed: usize,
+    /// What no record names.
+    strays: Vec<Item>,
+    /// What records name and it does not hold.
+    missing: Vec<Item>,
+    /// Left over from before a copy was stored anew.
+    surplus: Vec<String>,
+    refused: Vec<RefusedRow>,
+    /// Strays that were taken into the catalog.
+    adopted: usize,
+    /// Why it could not be compared.
+    error: Option<ErrorRecord>,
+}
+
+#[derive(Debug, Serialize)]
+struct Item {
+    device: String,
+    artefact: String,
+    backup: String,
+    storage_ref: Option<String>,
+    taken_at: String,
+}
+
+impl Row {
+    fn is_good(&self) -> bool {
+        self.error.is_none()
+            && self.missing.is_empty()
+            && self.refused.is_empty()
+            && (self.strays.is_empty() || self.adopted > 0)
+    }
+}
+
+pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result<Exit> {
+    let instance = context.instance().await?;
+    for name in &args.destinations {
+        instance.destination(name).await?;
+    }
+    // Closes runs of processes that died: what they left is nobody's.
+    instance.catalog.pending().await?;
+    let wanted = |name: &String| args.destinations.is_empty() || args.destinations.contains(name);
+    let open = instance.destinations_where(|d| wanted(&d.name)).await?;
+    let mut rows = Vec::new();
+    for destination in &open {
+        rows.push(cancellable(one(context, &instance, destination, args.adopt)).await?);
+    }
+    tell(context, &rows)?;
+    let good = rows.iter().filter(|r| r.is_good()).count();
+    // One that was compared and does not agree has been looked at.
+    let compared = rows.iter().filter(|r| r.error.is_none()).count();
+    Ok(Exit::of_parts(compared, rows.len() - good))
+}
+
+async fn one(context: &Context, instance: &Instance, destination: &OpenDestination, adopt: bool) -> Result<Row> {
+    let name = destination.config.name.clone();
+    let bar = counter(&context.ui, 0, "copies");
+    let tell = |n: usize| bar.set_position(n as u64);
+    let compared = match &destination.backend {
+        Ok(backend) => {
+            let now = context.clock().now();
+            check(&*instance.catalog, &destination.config.id, &**backend, now, &tell).await
+        }
+        Err(e) => Err(e.clone()),
+    };
+    bar.finish_and_clear();
+    let checked = match compared {
+        Ok(checked) => checked,
+        Err(e) => {
+            let error = Some(e.to_record());
+            return Ok(Row { error, ..row(name, &Checked::default()) });
+        }
+    };
+    let mut row = row(name, &checked);
+    if adopt && !checked.strays.is_empty() {
+        row.adopted = checked.adoptable.write(&*instance.catalog, &*instance.inventory).await?.copies;
+    }
+    Ok(row)
+}
+
+fn row(destination: String, checked: &Checked) -> Row {
+    let strays = checked.strays.iter().map(|s| Item {
+        device: s.device_name.clone(),
+        artefact: s.artefact.clone(),
+        backup: s.backup.to_string(),
+        storage_ref: Some(s.at.to_string()),
+        taken_at: s.taken_at.to_string(),
+    });
+    let missing = checked.missing.iter().map(|(b, c)| Item {
+        device: b.device_name.clone(),
+        artefact: b.artefact.clone(),
+        backup: b.id.to_string(),
+        storage_ref: c.storage_ref.as_ref().map(ToString::to_string),
+        taken_at: b.first_seen.to_string(),
+    });
+    Row {
+        destination,
+        agreed: checked.agreed,
+        strays: strays.collect(),
+        missing: missing.collect(),
+        surplus: checked.surplus.iter().map(ToString::to_string).collect(),
+        refused: checked.refused.iter().map(RefusedRow::from).collect(),
+        adopted: 0,
+        error: None,
+    }
+}
+
+fn tell(context: &Context, rows: &[Row]) -> Result<()> {
+    let ui = &context.ui;
+    if ui.is_json() {
+        return ui.json(&rows);
+    }
+    let mut table = Table::new(["destination", "device", "artefact", "version", "what", "where"]);
+    for r in rows {
+        let stray = if r.adopted > 0 { ("adopted", Tone::Good) } else { ("no record names it", Tone::Warning) };
+        let all = r.strays.iter().map(|i| (i, stray)).chain(r.missing.iter().map(|i| (i, ("missing", Tone::Bad))));
+        for (item, (what, tone)) in all {
+            table.row([
+                Cell::new(&r.destination),
+                Cell::new(&item.device),
+                Cell::new(&item.artefact),
+                Cell::new(&item.backup),
+                Cell::new(what).tone(tone),
+                Cell::opt(item.storage_ref.as_ref()),
+            ]);
+        }
+    }
+    if !table.is_empty() {
+        ui.table(table, "")?;
+    }
+    for r in rows.iter().filter(|r| !r.refused.is_empty()) {
+        ui.table(told::table(&r.refused), "")?;
+    }
+    for r in rows {
+        if let Some(e) = &r.error {
+            ui.failure(&format!("{}: {}", r.destination, e.message));
+            continue;
+        }
+        ui.note(&format!(
+            "{}: {} agree, {} that no record names ({} adopted), {} missing, {} left over, {} refused",
+            r.destination,
+            human::copies(r.agreed),
+            r.strays.len(),
+            r.adopted,
+            r.missing.len(),
+            r.surplus.len(),
+            r.refused.len()
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! `devicevault catalog rebuild`
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use devicevault_core::catalog::{Page, Query};
+use devicevault_core::inventory::{DestinationConfig, Inventory, Selector};
+use devicevault_core::rebuild::{Gathered, Rebuilt, Written};
+use devicevault_core::{Error, ErrorKind, Result, StorageBackend, View};
+use serde::Serialize;
+
+use super::told::{self, RefusedRow};
+use crate::Exit;
+use crate::commands::destination::beneath;
+use crate::context::Context;
+use crate::instance::{CATALOG, Instance};
+use crate::interrupt::cancellable;
+use crate::ui::human;
+use crate::ui::progress::counter;
+use crate::wiring::found;
+
+/// Make the catalog anew out of what destinations hold: backups, copies, how long they were valid, what was pinned and
+/// accepted, and devices as far as manifests tell. Logins, credentials, policies and runs are in no manifest.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  devicevault catalog rebuild --from store --from git           destinations that the catalog knows
+  devicevault catalog rebuild --from /srv/store --from ./git    folders, in a home whose catalog is gone
+  devicevault --home /new --kek-file kit.txt catalog rebuild --from /mnt/store
+  devicevault catalog rebuild --from offsite --into             add what the catalog lacks
+  devicevault catalog rebuild --from store --replace            begin anew; the catalog of now is kept beside it
+
+A catalog that has backups is left alone unless you say --into or --replace. What is not believed, such as a manifest
+that was forged or cut, is named and keeps nothing else from coming back.
+
+Exit codes: 0 done, 3 something was refused, 1 nothing could be read.")]
+pub(crate) struct RebuildArgs {
+    /// A destination by its name, or the folder of one; may be given several times
+    #[arg(long, value_name = "DESTINATION", required = true)]
+    from: Vec<String>,
+    /// Add to the catalog that is there what it lacks
+    #[arg(long, conflicts_with = "replace")]
+    into: bool,
+    /// Begin a new catalog; the one of now is kept beside it, and its devices, destinations, policies and credentials are
+    /// taken over
+    #[arg(long)]
+    replace: bool,
+    /// Only tell what would come back
+    #[arg(long, conflicts_with = "replace")]
+    dry_run: bool,
+}
+
+/// What came back, as `catalog rebuild --json` tells it.
+#[derive(Debug, Serialize)]
+struct Told {
+    from: Vec<String>,
+    dry_run: bool,
+    backups: usize,
+    copies: usize,
+    known: usize,
+    devices: usize,
+    /// Devices that have no login any more.
+    without_login: Vec<String>,
+    surplus: usize,
+    refused: Vec<RefusedRow>,
+    /// Where the catalog of before is.
+    kept_as: Option<String>,
+}
+
+/// A destination that is read.
+struct Source {
+    config: DestinationConfig,
+    backend: Arc<dyn StorageBackend>,
+    /// The catalog does not know it.
+    new: bool,
+}
+
+pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
+    let home = context.home()?;
+    let kept_as = if args.replace { Some(replace(context, home).await?) } else { None };
+    let instance = open(context, home).await?;
+    let empty = instance.catalog.find(&Query::default(), Page::first(1)).await?.items.is_empty();
+    if !empty && !args.into && !args.dry_run {
+        return Err(Error::new(ErrorKind::Conflict, "rebuild catalog", "it has backups")
+            .with("home", home.display())
+            .hint("--into adds what it lacks, --replace begins anew and keeps this one, --dry-run only looks"));
+    }
+    let mut sources = Vec::new();
+    for from in &args.from {
+        sources.push(source(context, &instance, from).await?);
+    }
+    let work = async {
+        let gathered = gather(context, &mut sources).await?;
+        let rebuilt = gathered.assemble();
+        let written = if args.dry_run {
+            foretold(&rebuilt)
+        } else {
+            for source in sources.iter().filter(|s| s.new) {
+                instance.inventory.put_destination(&source.config).await?;
+            }
+            rebuilt.write(&*instance.catalog, &*instance.inventory).await?
+        };
+        Ok((rebuilt, written))
+    };
+    let (rebuilt, written) = cancellable(work).await?;
+    let told = Told {
+        from: sources.iter().map(|s| s.config.name.clone()).collect(),
+        dry_run: args.dry_run,
+        backups: written.backups,
+        copies: written.copies,
+        known: written.known,
+        devices: written.devices,
+        without_login: without_login(&*instance.inventory, &rebuilt).await?,
+        surplus: rebuilt.surplus.len(),
+        refused: rebuilt.refused.iter().map(RefusedRow::from).collect(),
+        kept_as: kept_as.map(|p| p.display().to_string()),
+    };
+    tell(context, &told)?;
+    Ok(Exit::of_parts(rebuilt.backups.len(), told.refused.len()))
+}
+
+/// Opens the home's catalog; an empty one is made where it is gone.
+async fn open(context: &Context, home: &Path) -> Result<Instance> {
+    if !Instance::exists(home) {
+        drop(Instance::create(context, home, &[]).await?);
+    }
+    Instance::open(context, home).await
+}
+
+/// Sets the catalog aside and makes a new one with its inventory.
+async fn replace(context: &Context, home: &Path) -> Result<PathBuf> {
+    let path = home.join(CATALOG);
+    let stamp = context.clock().now().strftime("%Y-%m-%dT%H-%M-%SZ");
+    let aside = home.join(format!("{CATALOG}.replaced-{stamp}"));
+    if !Instance::exists(home) {
+        return Err(Error::new(ErrorKind::NotFound, "rebuild catalog", "there is none to replace")
+            .with("path", path.display())
+            .hint("leave --replace away"));
+    }
+    let before = found::set_aside(&path, &aside, context.clock().clone()).await?;
+    let instance = Instance::create(context, home, &[]).await?;
+    match before {
+        Some(before) => copy_inventory(&*before.inventory, &*instance.inventory).await?,
+        None => context.ui.warn("the catalog of before cannot be read: devices, destinations, policies and credentials in it are not taken over"),
+    }
+    Ok(aside)
+}
+
+async fn copy_inventory(from: &dyn Inventory, to: &dyn Inventory) -> Result<()> {
+    let mut all = Selector::default();
+    all.disabled = true;
+    to.put_devices(&from.devices(&all).await?).await?;
+    for destination in from.destinations().await? {
+        to.put_destination(&destination).await?;
+    }
+    for credential in from.credentials().await? {
+        to.put_credential(&credential).await?;
+    }
+    for policy in from.policies().await? {
+        to.put_policy(&policy).await?;
+    }
+    Ok(())
+}
+
+/// A destination by its name, or by the folder that it is.
+async fn source(context: &Context, instance: &Instance, from: &str) -> Result<Source> {
+    let known = instance.inventory.destinations().await?;
+    if let Some(config) = known.iter().find(|d| d.name == from) {
+        let backend = instance.open_backend(config, false).await?;
+        return Ok(Source { config: config.clone(), backend, new: false });
+    }
+    let folder = Path::new(from);
+    let mut config = found::destination_at(folder).await?;
+    let path = beneath(&instance.home, folder)?;
+    // The folder of one that the catalog knows.
+    if let Some(config) = known.iter().find(|d| d.options.get("path") == Some(&path)) {
+        let backend = instance.open_backend(config, false).await?;
+        return Ok(Source { config: config.clone(), backend, new: false });
+    }
+    if known.iter().any(|d| d.id == config.id || d.name == config.name) {
+        return Err(Error::new(ErrorKind::AlreadyExists, "rebuild catalog", "another destination has its name")
+            .with("name", &config.name)
+            .with("path", &path));
+    }
+    config.options.insert("path".to_owned(), path);
+    config.created_at = Some(context.clock().now());
+    config.created_by = Some(context.user());
+    let backend = found::open_found(&config, folder, &instance.keys, context.clock().clone()).await?;
+    Ok(Source { config, backend, new: true })
+}
+
+async fn gather(context: &Context, sources: &mut [Source]) -> Result<Gathered> {
+    let mut gathered = Gathered::new();
+    let now = context.clock().now();
+    for source in sources {
+        let bar = counter(&context.ui, 0, "manifests");
+        let tell = |n: usize| bar.set_position(n as u64);
+        let listed = gathered.gather(&source.config.id, &*source.backend, now, &tell).await;
+        bar.finish_and_clear();
+        listed.map_err(|e| e.with("destination", &source.config.name))?;
+        let views = gathered.views(&source.config.id);
+        if source.new && !views.is_empty() {
+            source.config.view = if views.contains(&View::Original) { View::Original } else { views[0] };
+        }
+    }
+    Ok(gathered)
+}
+
+fn foretold(rebuilt: &Rebuilt) -> Written {
+    let mut written = Written::default();
+    written.backups = rebuilt.backups.len();
+    written.copies = rebuilt.backups.iter().map(|b| b.copies.len()).sum();
+    written.devices = rebuilt.devices.len();
+    written
+}
+
+async fn without_login(inventory: &dyn Inventory, rebuilt: &Rebuilt) -> Result<Vec<String>> {
+    let mut all = Selector::default();
+    all.disabled = true;
+    let known = inventory.devices(&all).await?;
+    let bare = rebuilt.devices.iter().filter(|d| {
+        let login = known.iter().find(|k| k.id == d.id).map(|k| &k.login);
+        login.is_none_or(|l| *l == devicevault_core::LoginRef::default())
+    });
+    Ok(bare.map(|d| d.name.clone()).collect())
+}
+
+fn tell(context: &Context, told: &Told) -> Result<()> {
+    let ui = &context.ui;
+    if ui.is_json() {
+        return ui.json(told);
+    }
+    if !told.refused.is_empty() {
+        ui.table(told::table(&told.refused), "")?;
+    }
+    if let Some(path) = &told.kept_as {
+        ui.note(&format!("the catalog of before is {path}"));
+    }
+    let word = if told.dry_run { "would come back" } else { "came back" };
+    ui.note(&format!(
+        "{} with {} and {} {word}, {} known already, {} refused",
+        human::count(told.backups, "version"),
+        human::copies(told.copies),
+        human::count(told.devices, "device"),
+        told.known,
+        told.refused.len()
+    ));
+    if told.surplus > 0 {
+        ui.note(&format!("{} are left over from before they were stored anew", human::copies(told.surplus)));
+    }
+    if !told.without_login.is_empty() {
+        ui.note(&format!(
+            "{} without a login: no manifest holds any. Set them by `devicevault device edit`, `credential add` or `apply`; \
+             ports and options too",
+            human::count(told.without_login.len(), "device")
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,257 @@
+//! A catalog that is lost comes back out of what destinations hold; where the two do not agree is told.
+
+use std::path::Path;
+
+use devicevault_testkit::sim::{Fleet, SimDevice};
+use serde_json::{Value, json};
+
+use crate::person::{PASSWORD, Person, files_below};
+use crate::sight::{devices, switch};
+
+/// Versions as a rebuilt catalog can know them, of all destinations or of one.
+fn versions(all: &Value, of: Option<&str>) -> Vec<Value> {
+    let mut kept = Vec::new();
+    for mut version in all.as_array().unwrap().clone() {
+        let copies = version["copies"].as_array_mut().unwrap();
+        copies.retain(|c| of.is_none_or(|d| c["destination"] == d));
+        for copy in copies.iter_mut() {
+            let fields = copy.as_object_mut().unwrap();
+            // When it was stored, tried and verified is told by no manifest.
+            ["stored_at", "attempts", "verified_at", "error"].iter().for_each(|f| drop(fields.remove(*f)));
+            if fields["status"] == "extended" {
+                fields.insert("status".to_owned(), json!("stored"));
+            }
+        }
+        let redacted_only = copies.iter().all(|c| c["view"] != "original");
+        if copies.is_empty() {
+            continue;
+        }
+        if redacted_only {
+            // The size of the original is told by no redacted text.
+            version.as_object_mut().unwrap().remove("size");
+        }
+        kept.push(version);
+    }
+    kept
+}
+
+fn lose_the_catalog(person: &Person) {
+    for file in ["catalog.db", "catalog.db-wal", "catalog.db-shm"] {
+        let _ = std::fs::remove_file(person.path("home").join(file));
+    }
+    std::fs::remove_dir_all(person.path("home/catalog.db.d")).unwrap();
+}
+
+async fn history(person: &Person) -> Value {
+    person.asks(&["history", "--json", "--limit", "1000"]).await.good().json()
+}
+
+/// A, B and A again, one that is suspect, one that was accepted, one that is pinned, all seen again; at a sealed store, a
+/// clear one and a Git repository of redacted texts.
+async fn with_a_history() -> (Fleet, Person) {
+    let (fleet, person) = devices([SimDevice::cisco_ios("core-sw1").size(32 << 10)]).await;
+    person.moves_in(&fleet).await;
+    let clear = ["destination", "add", "clear", "--kind", "plain", "--path", "home/clear", "--seal", "no"];
+    person.asks(&clear).await.good();
+    let backs_up = async || drop(person.asks(&["backup", "core-sw1", "--quiet"]).await);
+    let device = &fleet.devices()[0];
+    let shrink = |lines: usize| {
+        device.change(move |config| {
+            let all: Vec<&[u8]> = config.split_inclusive(|b| *b == b'\n').collect();
+            *config = [all[..lines].concat(), all[all.len() - 2..].concat()].concat();
+        });
+    };
+    let first = device.config().to_vec();
+    for n in [0, 1] {
+        device.change_line("description ", &format!("description uplink {n}"));
+        backs_up().await;
+    }
+    device.change(move |config| *config = first);
+    backs_up().await;
+    person.asks(&["retention", "pin", "core-sw1", "--backup", "latest~1"]).await.good();
+    shrink(60);
+    backs_up().await;
+    person.asks(&["accept", "core-sw1"]).await.good();
+    shrink(5);
+    backs_up().await;
+    backs_up().await;
+    (fleet, person)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_catalog_comes_back_from_each_destination_with_its_validity() {
+    let (fleet, person) = with_a_history().await;
+    let before = history(&person).await;
+    let all = before.as_array().unwrap();
+    assert!(all.iter().any(|v| v["pinned"] == true), "{before}");
+    assert!(all.iter().any(|v| !v["suspect"].as_array().unwrap().is_empty()), "{before}");
+    assert!(all.iter().any(|v| v["first_seen"] != v["last_seen"]), "{before}");
+
+    let sources: [&[&str]; 4] = [&["store"], &["clear"], &["git"], &["git", "clear", "store"]];
+    for from in sources {
+        lose_the_catalog(&person);
+        let folders: Vec<String> = from.iter().map(|d| format!("home/{d}")).collect();
+        let mut args = vec!["catalog", "rebuild", "--json"];
+        folders.iter().for_each(|f| args.extend(["--from", f]));
+        let told = person.asks(&args).await.good().json();
+        assert_eq!((&told["devices"], &told["without_login"]), (&1.into(), &json!(["core-sw1"])), "{told}");
+        assert!(told["refused"].as_array().unwrap().is_empty() && told["from"] == json!(from), "{told}");
+        let after = history(&person).await;
+        let of = if from.len() == 1 { Some(from[0]) } else { None };
+        let (want, got) = (versions(&before, of), versions(&after, of));
+        assert!(want.len() >= 5 && want.len() == got.len(), "{from:?}: {} {}", want.len(), got.len());
+        for (want, got) in want.iter().zip(&got) {
+            assert_eq!(want, got, "{from:?}");
+        }
+        let destinations = person.asks(&["destination", "list", "--json"]).await.good().json();
+        assert_eq!(destinations.as_array().unwrap().len(), from.len(), "{destinations}");
+        person.asks(&["verify", "--quiet"]).await.good();
+        person.asks(&["catalog", "check", "--quiet"]).await.good();
+    }
+
+    // What came back is gone on with.
+    let device = &fleet.devices()[0];
+    let port = device.addr().port().to_string();
+    let login = ["--user", device.username(), "--password-env", PASSWORD, "--port", &port];
+    person.asks(&[&["device", "edit", "core-sw1"], &login[..]].concat()).await.good();
+    let versions = history(&person).await.as_array().unwrap().len();
+    person.asks(&["backup", "core-sw1", "--quiet"]).await;
+    let after = history(&person).await;
+    let configs = |all: &Value| all.as_array().unwrap().iter().filter(|v| v["artefact"] == "running-config").count();
+    assert_eq!(configs(&after), configs(&before), "{versions}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_with_backups_is_replaced_or_added_to_only_when_told() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+    let before = history(&person).await;
+    let refused = person.asks(&["catalog", "rebuild", "--from", "store"]).await.ended(1);
+    assert!(refused.err.contains("it has backups") && refused.err.contains("--into"), "{}", refused.err);
+    assert_eq!(history(&person).await, before);
+    let would = person.asks(&["catalog", "rebuild", "--from", "store", "--dry-run", "--json"]).await.good().json();
+    assert!(would["backups"].as_u64().unwrap() > 0);
+
+    let told = person.asks(&["catalog", "rebuild", "--from", "store", "--into", "--json"]).await.good().json();
+    assert_eq!((&told["backups"], &told["copies"]), (&0.into(), &0.into()), "{told}");
+    assert_eq!(history(&person).await, before);
+
+    let told = person.asks(&["catalog", "rebuild", "--from", "store", "--from", "git", "--replace", "--json"]).await;
+    let told = told.good().json();
+    assert!(Path::new(told["kept_as"].as_str().unwrap()).is_file(), "{told}");
+    assert!(told["without_login"].as_array().unwrap().is_empty(), "devices were taken over: {told}");
+    assert_eq!(versions(&history(&person).await, None), versions(&before, None));
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+
+    // Not a database at all.
+    std::fs::write(person.path("home/catalog.db"), "nonsense").unwrap();
+    let _ = std::fs::remove_file(person.path("home/catalog.db-wal"));
+    person.asks(&["history"]).await.ended(1);
+    let told = person.asks(&["catalog", "rebuild", "--from", "home/store", "--replace"]).await.good();
+    assert!(told.err.contains("cannot be read"), "{}", told.err);
+    assert!(!history(&person).await.as_array().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_record_names_and_what_no_destination_holds_is_told() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+    let before = history(&person).await;
+    person.asks(&["catalog", "check"]).await.good();
+    // A catalog of before the next change: what came then is not in it.
+    for file in ["catalog.db", "catalog.db-wal"] {
+        let _ = std::fs::copy(person.path("home").join(file), person.path(file));
+    }
+    fleet.devices()[0].change_line("description ", "description elsewhere");
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+    let newer = history(&person).await;
+    for file in ["catalog.db", "catalog.db-wal", "catalog.db-shm"] {
+        let _ = std::fs::remove_file(person.path("home").join(file));
+        let _ = std::fs::copy(person.path(file), person.path("home").join(file));
+    }
+    assert_eq!(history(&person).await, before);
+    // And one that is gone from the store.
+    let old = before.as_array().unwrap().iter().find(|v| v["artefact"] == "running-config").unwrap().clone();
+    let copies = old["copies"].as_array().unwrap();
+    let at = copies.iter().find(|c| c["destination"] == "store").unwrap()["storage_ref"].as_str().unwrap();
+    let file = person.path("home/store").join(at);
+    let gone = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+
+    let found = person.asks(&["catalog", "check", "--json"]).await.ended(3).json();
+    let of = |name: &str| found.as_array().unwrap().iter().find(|r| r["destination"] == name).unwrap().clone();
+    assert_eq!(of("store")["missing"][0]["backup"], old["id"], "{found}");
+    assert!(!of("store")["strays"].as_array().unwrap().is_empty() && of("git")["missing"] == json!([]), "{found}");
+    let adopted = person.asks(&["catalog", "check", "--adopt", "--json"]).await.ended(3).json();
+    assert!(adopted.as_array().unwrap().iter().all(|r| r["adopted"].as_u64() > Some(0)), "{adopted}");
+    std::fs::write(&file, gone).unwrap();
+    person.asks(&["catalog", "check"]).await.good();
+    person.asks(&["verify", "--quiet"]).await.good();
+    assert_eq!(versions(&history(&person).await, None).len(), versions(&newer, None).len());
+    person.asks(&["catalog", "check", "nonesuch"]).await.ended(1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_that_nobody_wrote_are_refused_and_named() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    let clear = ["destination", "add", "clear", "--kind", "plain", "--path", "home/clear", "--seal", "no"];
+    person.asks(&clear).await.good();
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+    let before = history(&person).await;
+    let manifest = |folder: &str| {
+        let all = files_below(&person.path(folder)).into_iter().map(|(f, _)| f);
+        all.filter(|f| f.to_string_lossy().contains("/running-config/"))
+            .find(|f| f.to_string_lossy().ends_with(".json"))
+    };
+    let good = manifest("home/clear").unwrap();
+    let (folder, text) = (good.parent().unwrap(), std::fs::read_to_string(&good).unwrap());
+    let put = |name: &str, text: &[u8]| {
+        std::fs::write(folder.join(format!("2026-01-01T00-00-00Z-{name}.cfg.manifest.json")), text).unwrap();
+        std::fs::write(folder.join(format!("2026-01-01T00-00-00Z-{name}.cfg.zst")), "content").unwrap();
+    };
+    put("00000000", b"");
+    put("11111111", &vec![b'{'; 3 << 20]);
+    put("22222222", text.replace("\"core-sw1\"", "\"core-sw2\"").as_bytes());
+    // A manifest and its content, whole, in the place of another device's.
+    let other = person.path("home/clear/core-sw2/running-config");
+    std::fs::create_dir_all(&other).unwrap();
+    for file in [&good, &person.path("home/clear").join(content_of(&before))] {
+        std::fs::copy(file, other.join(file.file_name().unwrap())).unwrap();
+    }
+    // What is not sealed has no place in a sealed store.
+    let sealed = person.path("home/store/core-sw3/running-config");
+    std::fs::create_dir_all(&sealed).unwrap();
+    for file in [&good, &person.path("home/clear").join(content_of(&before))] {
+        std::fs::copy(file, sealed.join(file.file_name().unwrap())).unwrap();
+    }
+    lose_the_catalog(&person);
+    let told = person.asks(&["catalog", "rebuild", "--from", "home/clear", "--from", "home/store", "--json"]).await;
+    let told = told.ended(3).json();
+    let refused = told["refused"].as_array().unwrap();
+    for name in ["00000000", "11111111", "22222222", "core-sw3"] {
+        let named = |r: &&Value| r["at"].as_str().is_some_and(|at| at.contains(name));
+        assert!(refused.iter().any(|r| named(&r)), "{name}: {told}");
+    }
+    assert_eq!((refused.len(), &told["surplus"]), (4, &1.into()), "{told}");
+    let after = history(&person).await;
+    let without_git = |all: &Value| {
+        let mut all = versions(all, None);
+        for v in &mut all {
+            v["copies"].as_array_mut().unwrap().retain(|c| c["destination"] != "git");
+        }
+        all
+    };
+    assert_eq!(without_git(&after), without_git(&before));
+    let devices = person.asks(&["device", "list", "--json"]).await.good().json();
+    assert_eq!(devices.as_array().unwrap().len(), 1, "{devices}");
+}
+
+/// Where the clear copy of the running configuration is.
+fn content_of(history: &Value) -> String {
+    let config = history.as_array().unwrap().iter().find(|v| v["artefact"] == "running-config").unwrap();
+    let copies = config["copies"].as_array().unwrap();
+    copies.iter().find(|c| c["destination"] == "clear").unwrap()["storage_ref"].as_str().unwrap().to_owned()
+}

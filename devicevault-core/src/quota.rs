@@ -1,0 +1,337 @@
+//! Quotas: what a destination may hold, in all and of each device.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use crate::body::{Body, ByteStream};
+use crate::sightings::Sightings;
+use crate::statistics::{Amount, StatisticsQuery};
+use crate::storage::{
+    Budget, Capability, Entry, Health, ListFilter, Report, StorageBackend, StorageRef, Usage, UsageFilter, Verdict,
+    VerifyDepth,
+};
+use crate::{Catalog, Clock, DestinationId, DeviceId, Error, ErrorKind, Manifest, Result, Retry};
+
+/// What was added up counts for so long: other processes store there too.
+const COUNTS_FOR: Duration = Duration::from_secs(60);
+/// From this part of a quota on, in percent, it is told.
+const WARN_AT: u128 = 80;
+
+/// What a destination may hold. Bytes are those of content, before compression and encryption; nothing set, nothing is
+/// bounded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QuotaLimits {
+    /// `quota.bytes`: in all.
+    pub bytes: Option<u64>,
+    /// `quota.count`: copies in all.
+    pub count: Option<u64>,
+    /// `quota.device_bytes`: of each device.
+    pub device_bytes: Option<u64>,
+    /// `quota.device_count`: copies of each device.
+    pub device_count: Option<u64>,
+}
+
+/// The options of a destination that set quotas.
+pub const OPTIONS: [&str; 4] = ["quota.bytes", "quota.count", "quota.device_bytes", "quota.device_count"];
+
+impl QuotaLimits {
+    /// What a destination's options say.
+    ///
+    /// # Errors
+    /// `Config` for what is no number, with the option's name.
+    pub fn from_options(options: &BTreeMap<String, String>) -> Result<Self> {
+        let read = |name: &'static str, bytes: bool| match options.get(name) {
+            None => Ok(None),
+            Some(text) => {
+                let found = if bytes { bytes_of(text) } else { text.trim().parse().ok() };
+                found.filter(|n| *n > 0).map(Some).ok_or_else(|| {
+                    Error::new(ErrorKind::Config, "read option", "it is no quota")
+                        .with("option", name)
+                        .with("value", text.escape_debug())
+                        .hint(if bytes { "write 500000, 200 MB or 10 GiB" } else { "write a number of copies" })
+                })
+            }
+        };
+        let [bytes, count, device_bytes, device_count] = OPTIONS;
+        Ok(Self {
+            bytes: read(bytes, true)?,
+            count: read(count, false)?,
+            device_bytes: read(device_bytes, true)?,
+            device_count: read(device_count, false)?,
+        })
+    }
+
+    /// Whether anything is bounded.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+/// Bytes as people write them: a number, and perhaps k, M, G, T with or without `iB` or `B`. Thousands are 1000, those
+/// with an `i` 1024.
+#[must_use]
+pub fn bytes_of(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().ok()?;
+    let unit = unit.trim().to_ascii_lowercase();
+    let (prefix, base) = match unit.strip_suffix("ib") {
+        Some(prefix) => (prefix, 1024_u64),
+        None => (unit.strip_suffix('b').unwrap_or(&unit), 1000),
+    };
+    let power = match prefix {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        _ => return None,
+    };
+    number.checked_mul(base.checked_pow(power)?)
+}
+
+/// A backend that refuses, as [`QuotaExceeded`](ErrorKind::QuotaExceeded), what would go over a quota; what is in the same
+/// batch and fits is stored. Deleting, reading and verifying are as they were.
+#[derive(Debug)]
+pub struct Quota {
+    inner: Arc<dyn StorageBackend>,
+    limits: QuotaLimits,
+    destination: DestinationId,
+    catalog: Arc<dyn Catalog>,
+    clock: Arc<dyn Clock>,
+    used: Mutex<HashMap<Option<DeviceId>, (Duration, Amount)>>,
+}
+
+impl Quota {
+    /// Bounds a backend. What is there is what the catalog knows of the destination.
+    #[must_use]
+    pub fn new(
+        inner: Arc<dyn StorageBackend>,
+        limits: QuotaLimits,
+        destination: DestinationId,
+        catalog: Arc<dyn Catalog>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self { inner, limits, destination, catalog, clock, used: Mutex::default() })
+    }
+
+    /// What is there, of a device or in all.
+    async fn used(&self, device: Option<&DeviceId>) -> Result<Amount> {
+        let now = self.clock.monotonic();
+        let known = self.used.lock().unwrap_or_else(PoisonError::into_inner).get(&device.cloned()).copied();
+        if let Some((at, amount)) = known.filter(|(at, _)| now.saturating_sub(*at) < COUNTS_FOR) {
+            let _ = at;
+            return Ok(amount);
+        }
+        let query = StatisticsQuery {
+            device: device.cloned(),
+            destination: Some(self.destination.clone()),
+            ..StatisticsQuery::default()
+        };
+        let amount = self.catalog.statistics(&query).await?.total();
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of devices that nothing comes from any more are forgotten.
+        used.retain(|_, (at, _)| now.saturating_sub(*at) < COUNTS_FOR);
+        used.insert(device.cloned(), (now, amount));
+        Ok(amount)
+    }
+
+    fn grown(&self, device: &DeviceId, by: Amount) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in [None, Some(device.clone())] {
+            if let Some((_, amount)) = used.get_mut(&key) {
+                amount.add(by);
+            }
+        }
+    }
+
+    /// Refuses what would go over; `pending` came before in the same batch.
+    async fn admit(&self, manifest: &Manifest, pending: &HashMap<Option<DeviceId>, Amount>) -> Result<()> {
+        let device = &manifest.source.device;
+        let scopes = [
+            (None, "the destination", self.limits.bytes, self.limits.count),
+            (Some(device), "the device", self.limits.device_bytes, self.limits.device_count),
+        ];
+        for (of, whose, bytes, count) in scopes {
+            if bytes.is_none() && count.is_none() {
+                continue;
+            }
+            let mut used = self.used(of).await?;
+            used.add(pending.get(&of.cloned()).copied().unwrap_or_default());
+            let over = |what: &str, used: u64, limit: u64| {
+                Err(Error::new(ErrorKind::QuotaExceeded, "store backup", format!("the quota of {whose} is used up"))
+                    .with("destination", &self.destination)
+                    .with("device", &manifest.source.device_name)
+                    .with("quota", format!("{limit} {what}"))
+                    .with("used", format!("{used} {what}"))
+                    .hint("raise the quota, or apply retention")
+                    .retry_advice(Retry::Never))
+            };
+            match (bytes, count) {
+                (Some(limit), _) if used.content_bytes.saturating_add(manifest.size) > limit => {
+                    return over("bytes", used.content_bytes, limit);
+                }
+                (_, Some(limit)) if used.copies + 1 > limit => return over("copies", used.copies, limit),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether this much of a limit is told.
+fn is_near(used: u64, limit: Option<u64>) -> Option<u128> {
+    let part = u128::from(used) * 100 / u128::from(limit?.max(1));
+    (part >= WARN_AT).then_some(part)
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl StorageBackend for Quota {
+    fn capability(&self) -> Capability {
+        self.inner.capability()
+    }
+
+    async fn store(&self, batch: Vec<(Entry, Arc<dyn Body>)>) -> Vec<Result<StorageRef>> {
+        let mut pending: HashMap<Option<DeviceId>, Amount> = HashMap::new();
+        let mut admitted = Vec::new();
+        let mut sizes = Vec::new();
+        let mut verdicts = Vec::with_capacity(batch.len());
+        for (entry, body) in batch {
+            match self.admit(&entry.manifest, &pending).await {
+                Ok(()) => {
+                    let device = entry.manifest.source.device.clone();
+                    let amount = Amount { copies: 1, content_bytes: entry.manifest.size };
+                    pending.entry(None).or_default().add(amount);
+                    pending.entry(Some(device.clone())).or_default().add(amount);
+                    sizes.push((device, amount));
+                    admitted.push((entry, body));
+                    verdicts.push(None);
+                }
+                Err(e) => verdicts.push(Some(Err(e))),
+            }
+        }
+        let stored = if admitted.is_empty() { Vec::new() } else { self.inner.store(admitted).await };
+        for (verdict, (device, amount)) in stored.iter().zip(&sizes) {
+            if verdict.is_ok() {
+                self.grown(device, *amount);
+            }
+        }
+        let mut stored = stored.into_iter();
+        let silent = || Err(Error::new(ErrorKind::Internal, "store backup", "the backend gave no verdict"));
+        verdicts.into_iter().map(|v| v.unwrap_or_else(|| stored.next().unwrap_or_else(silent))).collect()
+    }
+
+    async fn read(&self, at: &StorageRef, range: Option<Range<u64>>) -> Result<ByteStream<'static>> {
+        self.inner.read(at, range).await
+    }
+
+    async fn stat(&self, at: &StorageRef) -> Result<Manifest> {
+        self.inner.stat(at).await
+    }
+
+    fn list(&self, filter: ListFilter) -> BoxStream<'static, Result<(StorageRef, Manifest)>> {
+        self.inner.list(filter)
+    }
+
+    async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
+        let deleted = self.inner.delete(refs).await;
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        deleted
+    }
+
+    async fn verify(&self, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict> {
+        self.inner.verify(at, expect, depth).await
+    }
+
+    async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
+        self.inner.usage(filter).await
+    }
+
+    async fn maintain(&self, budget: Budget) -> Result<Report> {
+        self.inner.maintain(budget).await
+    }
+
+    async fn foretell(&self, budget: Budget) -> Result<Option<Report>> {
+        self.inner.foretell(budget).await
+    }
+
+    /// With a probe that fails where four fifths of a quota are used.
+    async fn check(&self) -> Result<Health> {
+        let mut health = self.inner.check().await?;
+        let query = StatisticsQuery { destination: Some(self.destination.clone()), ..StatisticsQuery::default() };
+        let statistics = self.catalog.statistics(&query).await?;
+        let total = statistics.total();
+        let mut near = Vec::new();
+        let mut tell = |whose: &str, amount: Amount, bytes, count| {
+            let parts = [(is_near(amount.content_bytes, bytes), "bytes"), (is_near(amount.copies, count), "copies")];
+            for (part, what) in parts {
+                near.extend(part.map(|p| format!("{whose}: {p} % of the quota of {what} are used")));
+            }
+        };
+        tell("in all", total, self.limits.bytes, self.limits.count);
+        for tally in &statistics.tallies {
+            tell(&tally.device_name, tally.amount, self.limits.device_bytes, self.limits.device_count);
+        }
+        let more = near.len().saturating_sub(3);
+        near.truncate(3);
+        if more > 0 {
+            near.push(format!("and {more} more"));
+        }
+        let good = near.is_empty();
+        let detail = if good { "less than four fifths are used".to_owned() } else { near.join("; ") };
+        health.push("quota", good, detail);
+        Ok(health)
+    }
+
+    async fn note_sightings(&self, record: &Sightings) -> Result<bool> {
+        self.inner.note_sightings(record).await
+    }
+
+    async fn sightings(&self, period: &str) -> Result<Option<Sightings>> {
+        self.inner.sightings(period).await
+    }
+
+    async fn sighting_periods(&self) -> Result<Vec<String>> {
+        self.inner.sighting_periods().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn quotas_are_read() {
+        assert_eq!(bytes_of("500"), Some(500));
+        assert_eq!(bytes_of("10 GiB"), Some(10 << 30));
+        assert_eq!(bytes_of("200MB"), Some(200_000_000));
+        assert_eq!(bytes_of("1k"), Some(1000));
+        for bad in ["", "x", "-1", "1.5 GB", "10 XB", "99999999999 TiB", "1 iib"] {
+            assert_eq!(bytes_of(bad), None, "{bad}");
+        }
+        let options = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        assert_eq!(QuotaLimits::from_options(&options("quota.count", "5")).unwrap().count, Some(5));
+        for (name, value) in [("quota.count", "5 MB"), ("quota.bytes", "0"), ("quota.device_bytes", "much")] {
+            assert_eq!(QuotaLimits::from_options(&options(name, value)).unwrap_err().kind(), ErrorKind::Config);
+        }
+        assert_eq!((is_near(79, Some(100)), is_near(80, Some(100)), is_near(80, None)), (None, Some(80), None));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_quota_or_none(text in ".{0,20}") {
+            let _ = bytes_of(&text);
+        }
+    }
+}

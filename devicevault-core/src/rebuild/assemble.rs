@@ -1,0 +1,190 @@
+//! Backups out of the copies that were found, and into a catalog.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::gather::{Found, Gathered, Place, Refused};
+use crate::catalog::{Page, Query};
+use crate::inventory::{Inventory, Selector};
+use crate::run::{Backup, Copy, CopyStatus, Outcome};
+use crate::sightings::Sighting;
+use crate::{BackupId, Catalog, DestinationId, Device, Error, ErrorKind, Result, StorageRef, View};
+
+/// Backups that are recorded in one step.
+const BATCH: usize = 256;
+
+/// What a catalog is rebuilt of.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Rebuilt {
+    /// Every backup with its copies, oldest first.
+    pub backups: Vec<Backup>,
+    /// The devices, without logins.
+    pub devices: Vec<Device>,
+    /// What was not believed.
+    pub refused: Vec<Refused>,
+    /// Copies of a backup of which the destination has another, better one.
+    pub surplus: Vec<(DestinationId, StorageRef)>,
+}
+
+/// What was written to a catalog.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// Backups that it did not know.
+    pub backups: usize,
+    /// Copies that it did not know.
+    pub copies: usize,
+    /// Copies that it knew.
+    pub known: usize,
+    /// Devices that it did not know.
+    pub devices: usize,
+}
+
+impl Gathered {
+    /// Puts together what belongs together.
+    #[must_use]
+    pub fn assemble(mut self) -> Rebuilt {
+        // Who needs a key to write is believed before who does not.
+        self.places.sort_by_key(|p| !p.sealed);
+        let mut versions: BTreeMap<BackupId, Vec<(usize, Found)>> = BTreeMap::new();
+        for (i, place) in self.places.iter_mut().enumerate() {
+            for found in std::mem::take(&mut place.found) {
+                versions.entry(found.backup).or_default().push((i, found));
+            }
+        }
+        let mut rebuilt = Rebuilt { refused: self.refused, surplus: self.surplus, ..Rebuilt::default() };
+        for (id, found) in versions {
+            let sightings: Vec<Option<&Sighting>> =
+                self.places.iter().map(|p| p.seen.get(&id).map(|(_, s)| s)).collect();
+            rebuilt.backups.extend(backup(&self.places, found, &sightings, &mut rebuilt.refused));
+        }
+        rebuilt.backups.sort_by_key(|b| (b.first_seen, b.id));
+        let with_backups: BTreeSet<_> = rebuilt.backups.iter().map(|b| &b.device).collect();
+        let mut newest: Vec<_> = self.devices.into_iter().filter(|(id, _)| with_backups.contains(id)).collect();
+        newest.sort_by_key(|(_, (taken_at, _))| std::cmp::Reverse(*taken_at));
+        // Of two that had the name one after the other, the later one has it.
+        let mut names = BTreeSet::new();
+        newest.retain(|(_, (_, source))| names.insert(source.device_name.clone()));
+        let device = |(id, (_, source)): (crate::DeviceId, (crate::Timestamp, crate::Source))| {
+            let mut device = Device::new(id, source.device_name, source.host, source.platform);
+            (device.site, device.group, device.collector) = (source.site, source.group, source.collector);
+            device
+        };
+        rebuilt.devices = newest.into_iter().map(device).collect();
+        rebuilt.devices.sort_by(|a, b| a.name.cmp(&b.name));
+        rebuilt
+    }
+}
+
+/// A backup of its copies. Those that claim to be another one's are refused.
+fn backup(
+    places: &[Place],
+    found: Vec<(usize, Found)>,
+    sightings: &[Option<&Sighting>],
+    refused: &mut Vec<Refused>,
+) -> Option<Backup> {
+    let (_, first) = found.iter().min_by_key(|(place, f)| (*place, f.taken_at))?;
+    let identity = |f: &Found| (f.device.clone(), f.artefact.clone(), f.kind, f.content);
+    let whose = identity(first);
+    let mut backup = Backup::new(
+        first.backup,
+        first.run,
+        first.device.to_string().into(),
+        first.artefact.as_ref(),
+        first.content,
+        first.taken_at,
+    );
+    backup.kind = first.kind;
+    let mut original = None;
+    for (i, f) in found {
+        let Some(place) = places.get(i) else { continue };
+        if identity(&f) != whose {
+            let e = Error::new(ErrorKind::Conflict, "read manifest", "another backup has its identifier")
+                .with("backup", f.backup);
+            refused.push(Refused { destination: place.id.clone(), at: Some(f.at.to_string()), error: e });
+            continue;
+        }
+        if backup.copies.is_empty() || f.taken_at < backup.first_seen {
+            (backup.first_seen, backup.run) = (f.taken_at, f.run);
+            backup.device_name = f.device_name.to_string();
+            backup.extension = f.extension.to_string();
+            (backup.suspect, backup.metadata) = (f.suspect, f.metadata);
+        }
+        if f.view == View::Original {
+            original = Some(f.size);
+        }
+        backup.size = original.unwrap_or(backup.size.max(f.size));
+        let sighting = sightings.get(i).copied().flatten();
+        let mut copy = Copy::new(place.id.clone(), f.view, f.size, f.sha256, f.taken_at);
+        copy.status = CopyStatus::Stored;
+        copy.storage_ref = Some(f.at);
+        copy.attempts = 1;
+        copy.last_seen = sighting.map_or(f.taken_at, |s| s.here.unwrap_or(s.last_seen)).max(f.taken_at);
+        backup.copies.push(copy);
+    }
+    let of_copies = sightings.iter().flatten();
+    // A copy may be stored a moment after its content was seen: where a record tells, it counts.
+    let seen = of_copies.clone().map(|s| s.last_seen).max();
+    backup.last_seen = seen.or(backup.copies.iter().map(|c| c.last_seen).max())?.max(backup.first_seen);
+    backup.pinned = of_copies.clone().any(|s| s.pinned);
+    // The destination that was told last knows whether a person took it for good.
+    let accepted = of_copies.clone().any(|s| !s.suspect);
+    if accepted {
+        backup.suspect.clear();
+    }
+    backup.copies.sort_by(|a, b| a.destination.cmp(&b.destination));
+    Some(backup)
+}
+
+impl Rebuilt {
+    /// Writes all of it to a catalog and its inventory. What the catalog knows already stays as it is: copies that it
+    /// lacks are added, a validity that is longer counts.
+    ///
+    /// # Errors
+    /// What they answer; what was written stays, and the same call goes on from there.
+    pub async fn write(&self, catalog: &dyn Catalog, inventory: &dyn Inventory) -> Result<Written> {
+        let mut written = Written::default();
+        let fresh = catalog.find(&Query::default(), Page::first(1)).await?.items.is_empty();
+        for batch in self.backups.chunks(BATCH) {
+            let mut outcomes = Vec::with_capacity(batch.len());
+            for backup in batch {
+                let mut backup = backup.clone();
+                if fresh {
+                    written.backups += 1;
+                } else {
+                    let query = Query { id: Some(backup.id), ..Query::default() };
+                    match catalog.find(&query, Page::first(1)).await?.items.pop() {
+                        None => written.backups += 1,
+                        Some(known) => {
+                            let before = backup.copies.len();
+                            backup.copies.retain(|c| !has(&known, c));
+                            written.known += before - backup.copies.len();
+                        }
+                    }
+                }
+                written.copies += backup.copies.len();
+                outcomes.push(Outcome::Backup(backup));
+            }
+            if let Some(first) = batch.first() {
+                catalog.record(first.run, outcomes).await?;
+            }
+        }
+        let all = Selector { disabled: true, ..Selector::default() };
+        let known = inventory.devices(&all).await?;
+        let new = self.devices.iter().filter(|d| !known.iter().any(|k| k.id == d.id || k.name == d.name));
+        let new: Vec<Device> = new.cloned().collect();
+        written.devices = new.len();
+        inventory.put_devices(&new).await?;
+        Ok(written)
+    }
+}
+
+/// Whether a copy there is known, and not as one that is not good.
+fn has(known: &Backup, copy: &Copy) -> bool {
+    let same = |c: &Copy| {
+        c.destination == copy.destination
+            && c.view == copy.view
+            && matches!(c.status, CopyStatus::Stored | CopyStatus::Extended | CopyStatus::Marked)
+    };
+    known.copies.iter().any(same)
+}

@@ -1,0 +1,156 @@
+//! Where a catalog and a destination do not agree.
+
+use std::collections::HashMap;
+
+use super::assemble::Rebuilt;
+use super::gather::{Gathered, Refused};
+use crate::catalog::{Page, Query, RunQuery};
+use crate::clock::Timestamp;
+use crate::run::{Backup, Copy, CopyStatus};
+use crate::storage::{Verdict, VerifyDepth};
+use crate::verification::may_be_looked_at;
+use crate::{BackupId, Catalog, DestinationId, Result, StorageBackend, StorageRef};
+
+/// Backups asked for at a time.
+const PAGE: u32 = 1000;
+
+/// A copy that no record names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stray {
+    /// Whose.
+    pub device_name: String,
+    /// What.
+    pub artefact: String,
+    /// The backup that its manifest names.
+    pub backup: BackupId,
+    /// Where it is.
+    pub at: StorageRef,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+}
+
+/// What a comparison of a catalog with a destination found.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Checked {
+    /// Copies that the destination holds and the catalog names.
+    pub agreed: usize,
+    /// What the destination holds and no record names.
+    pub strays: Vec<Stray>,
+    /// What the destination holds of backups of which the catalog names another copy there: left over from before that
+    /// one was stored.
+    pub surplus: Vec<StorageRef>,
+    /// What records name and the destination does not hold.
+    pub missing: Vec<(Backup, Copy)>,
+    /// What lies there and is not believed.
+    pub refused: Vec<Refused>,
+    /// What would make the strays known: [`Rebuilt::write`] adopts them.
+    pub adoptable: Rebuilt,
+}
+
+/// Compares what a destination holds with what the catalog names there. Runs that go on meanwhile are allowed for.
+///
+/// # Errors
+/// What the catalog and the destination answer.
+pub async fn check(
+    catalog: &dyn Catalog,
+    destination: &DestinationId,
+    backend: &dyn StorageBackend,
+    now: Timestamp,
+    tell: &(dyn Fn(usize) + Sync),
+) -> Result<Checked> {
+    let mut named: HashMap<BackupId, StorageRef> = HashMap::new();
+    let query = Query { destination: Some(destination.clone()), ..Query::default() };
+    let mut page = Page::first(PAGE);
+    loop {
+        let found = catalog.find(&query, page).await?;
+        for backup in &found.items {
+            let here = backup.copies.iter().find(|c| c.destination == *destination);
+            let at = here.filter(|c| may_be_looked_at(c) || c.status == CopyStatus::Marked);
+            named.extend(at.and_then(|c| Some((backup.id, c.storage_ref.clone()?))));
+        }
+        match found.next {
+            Some(next) => page = Page::after(PAGE, next),
+            None => break,
+        }
+    }
+    let mut gathered = Gathered::new();
+    gathered.gather(destination, backend, now, tell).await?;
+    let mut checked = Checked::default();
+    for place in &mut gathered.places {
+        let mut strays = Vec::new();
+        for found in std::mem::take(&mut place.found) {
+            match named.remove(&found.backup) {
+                Some(at) if at == found.at => checked.agreed += 1,
+                Some(at) => {
+                    checked.surplus.push(found.at.clone());
+                    // Its own one is the lesser of two, or was not listed.
+                    match gathered.surplus.iter().position(|(_, other)| *other == at) {
+                        Some(lesser) => {
+                            gathered.surplus.swap_remove(lesser);
+                            checked.agreed += 1;
+                        }
+                        None => drop(named.insert(found.backup, at)),
+                    }
+                }
+                None if is_known_by_now(catalog, destination, found.backup, found.run).await? => checked.agreed += 1,
+                None => {
+                    checked.strays.push(Stray {
+                        device_name: found.device_name.to_string(),
+                        artefact: found.artefact.to_string(),
+                        backup: found.backup,
+                        at: found.at.clone(),
+                        taken_at: found.taken_at,
+                    });
+                    strays.push(found);
+                }
+            }
+        }
+        place.found = strays;
+    }
+    checked.surplus.extend(gathered.surplus.iter().map(|(_, at)| at.clone()));
+    for id in named.into_keys() {
+        if let Some((backup, copy)) = gone(catalog, destination, backend, id).await? {
+            checked.missing.push((backup, copy));
+        }
+    }
+    checked.missing.sort_by_key(|(b, _)| (b.first_seen, b.id));
+    checked.adoptable = gathered.assemble();
+    checked.refused = std::mem::take(&mut checked.adoptable.refused);
+    Ok(checked)
+}
+
+/// Whether the catalog names it after all, or is about to.
+async fn is_known_by_now(
+    catalog: &dyn Catalog,
+    destination: &DestinationId,
+    backup: BackupId,
+    run: crate::RunId,
+) -> Result<bool> {
+    let query = Query { id: Some(backup), ..Query::default() };
+    let found = catalog.find(&query, Page::first(1)).await?.items;
+    if found.iter().flat_map(|b| &b.copies).any(|c| c.destination == *destination && may_be_looked_at(c)) {
+        return Ok(true);
+    }
+    let query = RunQuery { id: Some(run), ..RunQuery::default() };
+    Ok(catalog.runs(&query, Page::first(1)).await?.items.iter().any(|r| !r.state.is_final()))
+}
+
+/// A copy that was not listed, as it is now: it may have been deleted, or be there after all.
+async fn gone(
+    catalog: &dyn Catalog,
+    destination: &DestinationId,
+    backend: &dyn StorageBackend,
+    id: BackupId,
+) -> Result<Option<(Backup, Copy)>> {
+    let query = Query { id: Some(id), ..Query::default() };
+    let Some(backup) = catalog.find(&query, Page::first(1)).await?.items.pop() else { return Ok(None) };
+    let copy = backup.copies.iter().find(|c| c.destination == *destination && may_be_looked_at(c)).cloned();
+    let Some((copy, at)) = copy.and_then(|c| c.storage_ref.clone().map(|at| (c, at))) else { return Ok(None) };
+    match backend.verify(&at, None, VerifyDepth::Size).await {
+        Ok(Verdict::Missing) => Ok(Some((backup, copy))),
+        // What is there and cannot be read was refused above.
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,259 @@
+//! What one destination after another holds.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+
+use super::plausible;
+use crate::clock::Timestamp;
+use crate::sightings::Sighting;
+use crate::storage::{ListFilter, StorageBackend, VerifyDepth};
+use crate::{
+    BackupId, DestinationId, DeviceId, Digest, Error, ErrorKind, Kind, Manifest, Result, RunId, Source, StorageRef,
+    View,
+};
+
+/// A clock may be ahead of the one that wrote a record by so much.
+const SLACK: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// What was not believed.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Where.
+    pub destination: DestinationId,
+    /// What it lies under, where that is known.
+    pub at: Option<String>,
+    /// Why.
+    pub error: Error,
+}
+
+/// A copy that is listed.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) backup: BackupId,
+    pub(super) run: RunId,
+    pub(super) device: Arc<str>,
+    pub(super) device_name: Arc<str>,
+    pub(super) artefact: Arc<str>,
+    pub(super) extension: Arc<str>,
+    pub(super) kind: Kind,
+    pub(super) view: View,
+    pub(super) size: u64,
+    pub(super) sha256: Digest,
+    pub(super) content: Digest,
+    pub(super) taken_at: Timestamp,
+    pub(super) suspect: Vec<String>,
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) at: StorageRef,
+}
+
+/// What a destination told.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) id: DestinationId,
+    /// Nobody without a key can have written there.
+    pub(super) sealed: bool,
+    pub(super) found: Vec<Found>,
+    pub(super) seen: HashMap<BackupId, (Timestamp, Sighting)>,
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    pub(super) places: Vec<Place>,
+    /// The newest manifest's word on each device.
+    pub(super) devices: BTreeMap<DeviceId, (Timestamp, Source)>,
+    pub(super) refused: Vec<Refused>,
+    /// Copies of a backup of which the destination has another, better one.
+    pub(super) surplus: Vec<(DestinationId, StorageRef)>,
+    texts: HashSet<Arc<str>>,
+}
+
+impl Gathered {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many copies were found.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.iter().map(|p| p.found.len()).sum()
+    }
+
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What was not believed.
+    #[must_use]
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    /// Every view that a destination holds.
+    #[must_use]
+    pub fn views(&self, destination: &DestinationId) -> Vec<View> {
+        let of_place = self.places.iter().filter(|p| p.id == *destination).flat_map(|p| &p.found);
+        let mut views: Vec<_> = of_place.filter(|f| f.kind == Kind::Text).map(|f| f.view).collect();
+        views.sort_unstable();
+        views.dedup();
+        views
+    }
+
+    /// Lists a destination. `tell` is told how many copies were found so far.
+    ///
+    /// # Errors
+    /// The destination cannot be listed. What is wrong with a single manifest or record is among the
+    /// [refused](Gathered::refused).
+    pub async fn gather(
+        &mut self,
+        destination: &DestinationId,
+        backend: &dyn StorageBackend,
+        now: Timestamp,
+        tell: &(dyn Fn(usize) + Sync),
+    ) -> Result<()> {
+        let sealed = backend.capability().private_content;
+        let mut place = Place { id: destination.clone(), sealed, found: Vec::new(), seen: HashMap::new() };
+        let mut list = backend.list(ListFilter::default());
+        while let Some(item) = list.next().await {
+            match item {
+                Ok((at, manifest)) => match plausible::check(&manifest) {
+                    Ok(()) => place.found.push(self.found(at, manifest)),
+                    Err(error) => self.refuse(destination, Some(at.to_string()), error),
+                },
+                Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
+                    let at = e.context().find(|(n, _)| ["path", "object", "manifest", "commit"].contains(n));
+                    let at = at.map(|(_, v)| v.to_owned());
+                    self.refuse(destination, at, e);
+                }
+                Err(e) => return Err(e),
+            }
+            if place.found.len().is_multiple_of(256) {
+                tell(self.len() + place.found.len());
+            }
+        }
+        drop(list);
+        self.drop_surplus(&mut place, backend).await?;
+        self.sightings(&mut place, backend, now).await?;
+        self.places.push(place);
+        tell(self.len());
+        Ok(())
+    }
+
+    fn refuse(&mut self, destination: &DestinationId, at: Option<String>, error: Error) {
+        self.refused.push(Refused { destination: destination.clone(), at, error });
+    }
+
+    /// Texts that many manifests share are kept once.
+    fn text(&mut self, text: String) -> Arc<str> {
+        if let Some(known) = self.texts.get(text.as_str()) {
+            return known.clone();
+        }
+        let text: Arc<str> = text.into();
+        self.texts.insert(text.clone());
+        text
+    }
+
+    fn found(&mut self, at: StorageRef, m: Manifest) -> Found {
+        let newest = self.devices.get(&m.source.device).is_none_or(|(t, _)| *t < m.taken_at);
+        if newest {
+            self.devices.insert(m.source.device.clone(), (m.taken_at, m.source.clone()));
+        }
+        Found {
+            backup: m.backup,
+            run: m.run,
+            device: self.text(m.source.device.0),
+            device_name: self.text(m.source.device_name),
+            artefact: self.text(m.artefact),
+            extension: self.text(m.extension),
+            kind: m.kind,
+            view: m.view,
+            size: m.size,
+            sha256: m.sha256,
+            content: m.content,
+            taken_at: m.taken_at,
+            suspect: m.suspect,
+            metadata: m.metadata,
+            at,
+        }
+    }
+
+    /// Of several copies of one backup, stored anew after one was damaged, the last one that is good counts. What the
+    /// first said of when it was taken is kept.
+    async fn drop_surplus(&mut self, place: &mut Place, backend: &dyn StorageBackend) -> Result<()> {
+        // Of one that somebody copied elsewhere, the one that lies under its device's name comes last, and counts.
+        let named = |f: &Found| f.at.as_str().split(['/', ':']).any(|part| part == f.device_name.as_ref());
+        place
+            .found
+            .sort_by(|a, b| (a.backup, a.taken_at, named(a), &b.at).cmp(&(b.backup, b.taken_at, named(b), &a.at)));
+        let mut kept: Vec<Found> = Vec::with_capacity(place.found.len());
+        let mut all = std::mem::take(&mut place.found).into_iter().peekable();
+        while let Some(first) = all.next() {
+            let mut versions = vec![first];
+            while let Some(same) = all.next_if(|f| versions.first().is_some_and(|v| v.backup == f.backup)) {
+                versions.push(same);
+            }
+            let earliest = versions.first().map(|f| (f.taken_at, f.run));
+            let mut best = versions.len() - 1;
+            if versions.len() > 1 {
+                for (i, version) in versions.iter().enumerate().rev() {
+                    if backend.verify(&version.at, None, VerifyDepth::Content).await.is_ok_and(|v| v.is_good()) {
+                        best = i;
+                        break;
+                    }
+                }
+            }
+            for (i, mut version) in versions.into_iter().enumerate() {
+                if i != best {
+                    self.surplus.push((place.id.clone(), version.at));
+                    continue;
+                }
+                if let Some((taken_at, run)) = earliest {
+                    (version.taken_at, version.run) = (taken_at, run);
+                }
+                kept.push(version);
+            }
+        }
+        place.found = kept;
+        Ok(())
+    }
+
+    async fn sightings(&mut self, place: &mut Place, backend: &dyn StorageBackend, now: Timestamp) -> Result<()> {
+        let latest = now.checked_add(SLACK).unwrap_or(Timestamp::MAX);
+        for period in backend.sighting_periods().await? {
+            let record = match backend.sightings(&period).await {
+                Ok(Some(record)) => record,
+                Ok(None) => continue,
+                Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
+                    self.refuse(&place.id, Some(format!("sightings of {period}")), e);
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
+            let mut ahead = 0_usize;
+            for sighting in record.seen {
+                if sighting.last_seen > latest || sighting.here.is_some_and(|t| t > latest) {
+                    ahead += 1;
+                    continue;
+                }
+                let newer = place
+                    .seen
+                    .get(&sighting.backup)
+                    .is_none_or(|(made_at, known)| (known.last_seen, *made_at) < (sighting.last_seen, record.made_at));
+                if newer {
+                    place.seen.insert(sighting.backup, (record.made_at, sighting));
+                }
+            }
+            if ahead > 0 {
+                let e = Error::new(ErrorKind::Corrupt, "read sightings", format!("{ahead} of them lie in the future"));
+                self.refuse(&place.id, Some(format!("sightings of {period}")), e);
+            }
+        }
+        Ok(())
+    }
+}
