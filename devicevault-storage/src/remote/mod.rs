@@ -42,7 +42,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use devicevault_core::storage::Health;
 use devicevault_core::{Clock, DestinationId, Error, ErrorKind, Result};
 use object_store::path::Path;
@@ -78,9 +77,6 @@ struct Inner<S> {
 
 /// Less free space than this is told as a fault.
 const LITTLE_SPACE: u64 = 64 * 1024 * 1024;
-
-/// Clocks that are further apart than this are told as a fault.
-const CLOCKS_APART: i64 = 5 * 60;
 
 impl<S: Server> RemoteStore<S> {
     /// Makes the folder the home of a destination: creates it where it is missing, and the marker in it. Does nothing
@@ -171,13 +167,6 @@ impl<S: Server> RemoteStore<S> {
     fn anchored(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.0.anchored.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// How far the server's clock is ahead of ours, in seconds, by a file that is made for that.
-    async fn clock_ahead(&self) -> Result<Option<i64>> {
-        let ours = self.0.clock.now().as_second();
-        let theirs = staging::server_time(self).await?;
-        Ok(theirs.map(|t: DateTime<Utc>| t.timestamp() - ours))
-    }
 }
 
 #[async_trait]
@@ -222,16 +211,6 @@ impl<S: Server> Keep for RemoteStore<S> {
             }
             Ok(None) => health.push("free space", true, "the server does not tell"),
             Err(e) => health.push("free space", false, e.to_record().message),
-        }
-        match self.clock_ahead().await {
-            Ok(Some(ahead)) if ahead.abs() > CLOCKS_APART => {
-                let how = if ahead > 0 { "ahead" } else { "behind" };
-                let detail = format!("the server's clock is {} s {how}: set both by the same time server", ahead.abs());
-                health.push("clock", false, detail);
-            }
-            Ok(Some(_)) => health.push("clock", true, "the server's clock agrees with ours"),
-            Ok(None) => health.push("clock", true, "the server does not tell the time of its files"),
-            Err(e) => health.push("clock", false, e.to_record().message),
         }
     }
 }
