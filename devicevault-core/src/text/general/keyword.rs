@@ -43,7 +43,12 @@ pub(super) fn values(line: &[u8], stems: &[Range<usize>], context: Context) -> V
             continue;
         }
         if let Some(value) = value(line, &name, class, context) {
-            done = value.end;
+            // What stands for a value may be the next name: `pw api-key: X`.
+            let text = part(line, &value);
+            let name = text.split(|b| matches!(b, b'"' | b'\'' | b':' | b'=')).next().unwrap_or_default();
+            if super::words::class(name).is_none() {
+                done = value.end;
+            }
             found.push(value);
         }
     }

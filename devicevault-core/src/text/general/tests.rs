@@ -82,7 +82,7 @@ proptest! {
         between in prop_oneof![Just(" "), Just("="), Just(": "), Just(" 7 "), Just(" cipher "), Just(" 0 "), Just("  "), Just(" encrypted "),
             Just(" simple "), Just(" = "), Just(" \""), Just("=\""), Just(" hash sha512 "), Just("\": \"")],
         value in "[A-Za-z0-9!$%&*+./?^_~-]{1,4}Zq[A-Za-z0-9!$%&*+./?@^_~-]{5,30}",
-        before in "[a-z ]{0,10} ", after in prop_oneof![Just(""), Just(" x"), Just("\""), Just(";"), Just(" level 3")]) {
+        before in prop_oneof![Just(""), Just(" "), Just("set system "), Just("pw ")], after in prop_oneof![Just(""), Just(" x"), Just("\""), Just(";"), Just(" level 3")]) {
         let line = format!("{before}{name}{between}{value}{after}");
         prop_assert!(!shown(&line).contains("Zq"), "{} became {}", line, shown(&line));
     }
