@@ -158,3 +158,24 @@ async fn a_copy_takes_every_version_along_once() {
     let done = person.asks(&["destination", "copy", "store", "third", "--json"]).await.ended(3).json();
     assert_eq!((&done["copied"], done["failed"].as_array().unwrap().len()), (&(all - 1).into(), 1), "{done}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_has_a_folder_of_its_own() {
+    let (_fleet, person) = home().await;
+    for (path, why) in [
+        ("home/store/sub", "shares its folder"),
+        ("home/git/objects", "shares its folder"),
+        ("home", "the home lies in its folder"),
+        (".", "the home lies in its folder"),
+        ("home/spool/x", "keeps its own files"),
+        ("home/store/../keys", "keeps its own files"),
+    ] {
+        let path = person.path(path).display().to_string();
+        let refused = person.asks(&["destination", "add", "second", "--kind", "plain", "--path", &path]).await;
+        assert!(refused.ended(1).err.contains(why), "{path}");
+    }
+    let (outer, inner) = (person.path("outer").display().to_string(), person.path("outer/inner").display().to_string());
+    person.asks(&["destination", "add", "inner", "--kind", "plain", "--path", &inner]).await.good();
+    person.asks(&["destination", "add", "outer", "--kind", "plain", "--path", &outer]).await.ended(1);
+    assert!(!person.path("outer/.devicevault-destination").exists());
+}

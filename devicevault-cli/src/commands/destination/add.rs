@@ -6,7 +6,7 @@ use devicevault_core::storage::StorageBackend;
 use devicevault_core::{DestinationId, Error, ErrorKind, Result, View};
 
 use super::fields::{OptionArgs, ViewArg, check_name, check_options};
-use super::state;
+use super::{place, state};
 use crate::Exit;
 use crate::context::Context;
 use crate::destinations;
@@ -93,6 +93,7 @@ fn sealing(config: &DestinationConfig) -> &'static str {
 /// # Errors
 /// It cannot be set up or used.
 pub(crate) async fn put_new(instance: &Instance, config: &mut DestinationConfig) -> Result<usize> {
+    place::refuse_shared(instance, config).await?;
     let before = state::last_backups(instance, config, 1000).await?;
     let backend = instance.open_backend(config, true).await?;
     let health = backend.check().await.map_err(|e| e.with("destination", &config.name))?;

@@ -6,7 +6,7 @@ use devicevault_core::{Error, ErrorKind, Result, View};
 
 use super::fields::{OptionArgs, ViewArg, check_options};
 use super::guard::refuse_without_original;
-use super::state;
+use super::{place, state};
 use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
@@ -74,6 +74,7 @@ pub(super) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
 /// It is not there by the new settings, or they cannot be.
 pub(crate) async fn change(instance: &Instance, before: &DestinationConfig, after: &DestinationConfig) -> Result<()> {
     if after.options != before.options || after.kind != before.kind {
+        place::refuse_shared(instance, after).await?;
         // Opened as it is first: nothing is set up in a place that is not its own.
         let backend = instance.open_backend(after, false).await?;
         for backup in state::last_backups(instance, after, 1).await? {

@@ -116,11 +116,14 @@ pub(crate) struct Found {
     /// Why nothing was opened, where the contents were to be looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     not_opened: Option<String>,
+    /// It was a folder or a store by itself, which no backup of this home mends.
+    #[serde(skip)]
+    in_place: bool,
 }
 
 impl Default for Found {
     fn default() -> Self {
-        Self { depth: VerifyDepth::Content, checked: 0, good: 0, bad: Vec::new(), not_opened: None }
+        Self { depth: VerifyDepth::Content, checked: 0, good: 0, bad: Vec::new(), not_opened: None, in_place: false }
     }
 }
 
@@ -188,6 +191,7 @@ async fn in_place(context: &Context, args: &VerifyArgs, place: &Place) -> Result
         found.checked += 1;
         found.bad.push(of_manifest(&e));
     }
+    found.in_place = true;
     if archive.instance().is_none() && devices.is_empty() {
         cancellable(add_missing(context, place, &mut found)).await?;
     }
@@ -212,6 +216,7 @@ async fn add_missing(context: &Context, place: &Place, found: &mut Found) -> Res
 async fn unopened(context: &Context, place: &Place, depth: VerifyDepth, why: &Error) -> Result<Exit> {
     let backend = wiring::open_place(context, place, &Keys::default()).await?;
     let mut found = Found { depth: depth.min(VerifyDepth::Stored), ..Found::default() };
+    found.in_place = true;
     found.not_opened = (depth > found.depth).then(|| why.to_record().message);
     let check = async {
         let mut verdicts = backend.verify_unopened(depth);
@@ -310,6 +315,19 @@ async fn look(
     let mut verdicts = Box::pin(verdicts.buffered(AT_ONCE));
     while let Some((backup, copy, verdict)) = verdicts.next().await {
         counter.inc(1);
+        let verdict = match (verdict, archive.instance()) {
+            (Ok(Verdict::Good(good)), _) => Ok(Verdict::Good(good)),
+            // Retention, or a rotation of keys, may have been at it since its record was read.
+            (told, Some(instance)) => match as_recorded_now(instance, backup, copy).await? {
+                None => {
+                    found.checked -= 1;
+                    continue;
+                }
+                Some(now) if now.storage_ref != copy.storage_ref => self::verdict(archive, backup, &now, depth).await,
+                Some(_) => told,
+            },
+            (told, None) => told,
+        };
         let bad = match &verdict {
             Ok(Verdict::Good(_)) => None,
             Ok(Verdict::Missing) => Some(("missing", vec!["it is not there".to_owned()])),
@@ -343,6 +361,15 @@ async fn verdict(archive: &Archive, backup: &Backup, copy: &Copy, depth: VerifyD
     verify_copy(&**archive.backend(&copy.destination)?, backup, copy, depth).await
 }
 
+/// The copy as the catalog knows it by now; nothing where it is not to be there any more.
+async fn as_recorded_now(instance: &Instance, backup: &Backup, copy: &Copy) -> Result<Option<Copy>> {
+    let mut query = Query::default();
+    query.id = Some(backup.id);
+    let found = instance.catalog.find(&query, Page::first(1)).await?.items.into_iter().next();
+    let copies = found.map(|b| b.copies).unwrap_or_default();
+    Ok(copies.into_iter().find(|c| c.destination == copy.destination && may_be_looked_at(c)))
+}
+
 /// What could not be read says nothing of the copy: a share may not be mounted.
 async fn remember(
     context: &Context,
@@ -361,7 +388,11 @@ async fn remember(
         }
     };
     let key = CopyKey { backup: backup.id, destination: copy.destination.clone() };
-    instance.catalog.verified(&key, found).await
+    match instance.catalog.verified(&key, found).await {
+        // The record went meanwhile, and the copy with it.
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        told => told,
+    }
 }
 
 /// A manifest that cannot be read stands for a backup of which nothing else is known.
@@ -430,6 +461,7 @@ pub(crate) fn tell(context: &Context, found: &Found) -> Result<Exit> {
     let line = match (found.good, found.bad.len()) {
         (0, 0) => "there is nothing to verify".to_owned(),
         (_, 0) => format!("{good} good: {}", deep[&found.depth]),
+        (_, bad) if found.in_place => format!("{good} good, {bad} not"),
         (_, bad) if found.bad.iter().any(|b| b.repair.is_some()) => {
             let left = bad - found.repaired();
             format!("{good} good, {} repaired, {left} not", found.repaired())

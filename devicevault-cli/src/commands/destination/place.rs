@@ -1,0 +1,71 @@
+//! Where a destination may lie: apart from others, and from what the home keeps for itself.
+
+use std::path::{Path, PathBuf};
+
+use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::{Error, ErrorKind, Result};
+
+use crate::instance::{CATALOG, Instance, KEY, KNOWN_HOSTS, PLATFORMS, SPOOL};
+use crate::keys::sources::SOURCES;
+use crate::settings;
+use crate::wiring::keys::{KEK_FILE, KEYS};
+
+/// Refuses a folder that is within another destination's or around it, and one that holds the home or is the home's own:
+/// two copies in one tree are lost together, and each takes the other's files for strays.
+///
+/// # Errors
+/// `Conflict`; what the inventory answers.
+pub(super) async fn refuse_shared(instance: &Instance, config: &DestinationConfig) -> Result<()> {
+    let Some(here) = folder(&instance.home, config) else { return Ok(()) };
+    let refuse = |why: &str| {
+        Error::new(ErrorKind::Conflict, "set up destination", why)
+            .with("destination", &config.name)
+            .with("path", here.display())
+            .hint("give it a folder of its own")
+    };
+    let home = settled(&instance.home);
+    if home.starts_with(&here) {
+        return Err(refuse("the home lies in its folder"));
+    }
+    let own = [KEY, KNOWN_HOSTS, PLATFORMS, SPOOL, SOURCES, KEK_FILE, KEYS, CATALOG, settings::FILE];
+    let first = here.strip_prefix(&home).ok().and_then(|rest| rest.iter().next());
+    if first.is_some_and(|name| own.iter().any(|own| name == *own)) {
+        return Err(refuse("the home keeps its own files there"));
+    }
+    for other in instance.inventory.destinations().await?.iter().filter(|d| d.name != config.name) {
+        let Some(there) = folder(&instance.home, other) else { continue };
+        if here != there && (here.starts_with(&there) || there.starts_with(&here)) {
+            return Err(refuse("it shares its folder with another destination").with("other", &other.name));
+        }
+    }
+    Ok(())
+}
+
+/// The folder of a destination that has one on this machine.
+fn folder(home: &Path, config: &DestinationConfig) -> Option<PathBuf> {
+    Some(settled(&home.join(config.options.get("path")?)))
+}
+
+/// The path without links and detours, as far as it is there.
+fn settled(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find_map(|a| Some((a.canonicalize().ok()?, path.strip_prefix(a).ok()?)));
+    // Joining nothing would add a slash.
+    there.map_or_else(|| path.clone(), |(real, rest)| rest.iter().fold(real, |at, part| at.join(part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_leads_where_it_leads() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(real.join("store")).unwrap();
+        std::os::unix::fs::symlink(real.join("store"), real.join("link")).unwrap();
+        assert_eq!(settled(&real.join("link/sub/x")), real.join("store/sub/x"));
+        assert_eq!(settled(&real.join("store/.")), real.join("store"));
+    }
+}
