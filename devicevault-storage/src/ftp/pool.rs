@@ -23,7 +23,7 @@ const DOUBTFUL: Duration = Duration::from_secs(20);
 const OLD: Duration = Duration::from_secs(240);
 
 /// How long is waited for a connection that others use: large objects take their time.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Debug)]
 pub(super) struct Pool {

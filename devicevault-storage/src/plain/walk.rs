@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use devicevault_core::storage::ListFilter;
-use devicevault_core::{ErrorKind, Result, StorageRef};
+use devicevault_core::{Error, ErrorKind, Result, StorageRef};
 use futures::stream::{BoxStream, FuturesUnordered, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ListResult, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
@@ -15,6 +15,13 @@ use crate::fault;
 
 /// How many folders of a store that is a network away are listed at once.
 const LISTS_AT_ONCE: usize = 16;
+
+/// Works on a task of its own. What is asked ahead must end whether or not somebody waits for it: it may hold one of the
+/// few connections to the store that whoever reads the backups found so far is waiting for.
+async fn apart<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    let lost = |e| Error::new(ErrorKind::Internal, "list backups", "the task that asked the store was lost").because(e);
+    tokio::spawn(work).await.map_err(lost)?
+}
 
 /// A backup that was found.
 #[derive(Debug)]
@@ -37,7 +44,7 @@ impl Plain {
                     while asked.len() < at_once
                         && let Some(folder) = waiting.pop()
                     {
-                        asked.push(plain.clone().folder(folder));
+                        asked.push(apart(plain.clone().folder(folder)));
                     }
                     let Some(found) = asked.next().await else { return Ok(None) };
                     let mut found: ListResult = found?;
@@ -65,7 +72,7 @@ impl Plain {
                 let sizes: HashMap<String, u64> = objects.iter().map(|o| (o.location.to_string(), o.size)).collect();
                 let (plain, sizes, filter) = (plain.clone(), Arc::new(sizes), filter.clone());
                 futures::stream::iter(objects.into_iter().filter(|o| layout::is_manifest(o.location.as_ref())))
-                    .map(move |manifest| plain.clone().found(manifest.location, sizes.clone()))
+                    .map(move |manifest| apart(plain.clone().found(manifest.location, sizes.clone())))
                     .buffered(at_once)
                     .try_filter_map(move |found| {
                         std::future::ready(Ok(found.filter(|f| filter.matches(&f.record.manifest))))

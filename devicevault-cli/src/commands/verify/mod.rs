@@ -311,22 +311,13 @@ async fn look(
         .collect();
     let counter = counter(&context.ui, copies.len(), "copies");
     found.checked += copies.len();
-    let verdicts = stream::iter(copies).map(|(b, c)| async move { (b, c, verdict(archive, b, c, depth).await) });
+    let verdicts = stream::iter(copies).map(|(b, c)| async move { (b, c, verdict_by_now(archive, b, c, depth).await) });
     let mut verdicts = Box::pin(verdicts.buffered(AT_ONCE));
     while let Some((backup, copy, verdict)) = verdicts.next().await {
         counter.inc(1);
-        let verdict = match (verdict, archive.instance()) {
-            (Ok(Verdict::Good(good)), _) => Ok(Verdict::Good(good)),
-            // Retention, or a rotation of keys, may have been at it since its record was read.
-            (told, Some(instance)) => match as_recorded_now(instance, backup, copy).await? {
-                None => {
-                    found.checked -= 1;
-                    continue;
-                }
-                Some(now) if now.storage_ref != copy.storage_ref => self::verdict(archive, backup, &now, depth).await,
-                Some(_) => told,
-            },
-            (told, None) => told,
+        let Some(verdict) = verdict? else {
+            found.checked -= 1;
+            continue;
         };
         let bad = match &verdict {
             Ok(Verdict::Good(_)) => None,
@@ -355,6 +346,25 @@ async fn look(
     }
     counter.finish_and_clear();
     Ok(())
+}
+
+/// The verdict on a copy; nothing where it is not to be there any more: retention, or a rotation of keys, may have been at
+/// it since its record was read.
+async fn verdict_by_now(
+    archive: &Archive,
+    backup: &Backup,
+    copy: &Copy,
+    depth: VerifyDepth,
+) -> Result<Option<Result<Verdict>>> {
+    let told = verdict(archive, backup, copy, depth).await;
+    let Some(instance) = archive.instance().filter(|_| !told.as_ref().is_ok_and(Verdict::is_good)) else {
+        return Ok(Some(told));
+    };
+    Ok(match as_recorded_now(instance, backup, copy).await? {
+        None => None,
+        Some(now) if now.storage_ref != copy.storage_ref => Some(verdict(archive, backup, &now, depth).await),
+        Some(_) => Some(told),
+    })
 }
 
 async fn verdict(archive: &Archive, backup: &Backup, copy: &Copy, depth: VerifyDepth) -> Result<Verdict> {
