@@ -49,7 +49,7 @@ fn a_collector_and_a_backend_of_ones_own_take_part() {
     assert_eq!(run(&["verify"]), Exit::Done);
 
     // The shipped program does not know them, and says so.
-    let answer = person.run(&["backup", "odd1"]).ended(1);
+    let answer = person.run(&["backup", "odd1"]).ended(2);
     assert!(answer.err.contains("there is no such collector"), "{answer:?}");
     assert!(answer.err.contains("mem"), "{answer:?}");
     // A binary is no text, wherever it is to be read.

@@ -180,7 +180,7 @@ fn a_person_may_be_asked_nothing() {
     let person = Person::new();
     // Without a terminal and without a password the device is not asked, and the run says why.
     let args = ["backup", "--host", "127.0.0.1", "--port", "1", "--platform", "linux", "--to", "backups", "--json"];
-    let all = person.run(&args).ended(1).json();
+    let all = person.run(&args).ended(2).json();
     assert_eq!(all[0]["error_kind"], "config");
     assert!(all[0]["hint"].as_str().unwrap().contains("--password-env"), "{all}");
 }

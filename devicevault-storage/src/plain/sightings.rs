@@ -11,6 +11,7 @@ use object_store::{Error as StoreError, ObjectStoreExt as _};
 
 use super::Plain;
 use super::chain::Form;
+use super::sealing::Sealing;
 use crate::fault;
 use crate::seal::{open_record, seal_record};
 
@@ -78,6 +79,29 @@ impl Plain {
         periods.sort_unstable();
         periods.dedup();
         Ok(periods)
+    }
+
+    /// Seals anew what is sealed under another epoch key: a key that is put away must not be wanted for a month of long ago.
+    pub(super) async fn reseal_sightings(self: &Arc<Self>, sealing: &Sealing) -> Result<()> {
+        for period in self.sighting_periods().await? {
+            let at = place(&period, true);
+            let container = match self.store.get(&at).await {
+                Err(StoreError::NotFound { .. }) => continue,
+                got => got.map_err(|e| fault::of_store("read sightings", &at, e))?,
+            };
+            if container.meta.size > MAX_RECORD {
+                continue;
+            }
+            let bytes = container.bytes().await.map_err(|e| fault::of_store("read sightings", &at, e))?;
+            if super::sealing::epoch_of(&bytes)? == sealing.epoch {
+                continue;
+            }
+            let Some(record) = self.sightings(&period).await? else { continue };
+            let sealed = seal_record(&record.to_json(), sealing.epoch, &sealing.key)?;
+            let put = self.store.put(&at, Bytes::from(sealed).into()).await;
+            put.map_err(|e| fault::of_store("write sightings", &at, e))?;
+        }
+        Ok(())
     }
 
     async fn open_small(&self, container: &[u8], max: u64) -> Result<Vec<u8>> {

@@ -46,7 +46,9 @@ pub(super) fn values(line: &[u8], stems: &[Range<usize>], context: Context) -> V
             // What stands for a value may be the next name: `pw api-key: X`.
             let text = part(line, &value);
             let name = text.split(|b| matches!(b, b'"' | b'\'' | b':' | b'=')).next().unwrap_or_default();
-            if super::words::class(name).is_none() {
+            // No name has capitals and digits: that is a secret with such a word in it.
+            let random = name.iter().any(u8::is_ascii_uppercase) && name.iter().any(u8::is_ascii_digit);
+            if random || super::words::class(name).is_none() {
                 done = value.end;
             }
             found.push(value);
