@@ -122,7 +122,7 @@ pub(super) fn secrets(line: &[u8], by_name: bool, below_snmp: impl Fn() -> bool)
 }
 
 /// The secrets of a line that are found without knowing its platform. `below_snmp`: the line stands below one that
-/// speaks of SNMP. The ranges may overlap.
+/// speaks of SNMP. In the order of the line; ranges may overlap.
 ///
 /// ```
 /// use devicevault_core::text::secrets_of_line;
@@ -132,7 +132,11 @@ pub(super) fn secrets(line: &[u8], by_name: bool, below_snmp: impl Fn() -> bool)
 /// ```
 #[must_use]
 pub fn secrets_of_line(line: &[u8], below_snmp: bool) -> Vec<Range<usize>> {
-    if concerns(line) { secrets(line, true, || below_snmp) } else { Vec::new() }
+    let mut found = if concerns(line) { secrets(line, true, || below_snmp) } else { Vec::new() };
+    // By its shape, and by the name before it.
+    found.sort_unstable_by_key(|r| (r.start, r.end));
+    found.dedup();
+    found
 }
 
 /// A range that is taken for a secret, and what it announces where it is no more than the word before one.
