@@ -175,7 +175,7 @@ fn the_agents_key_logs_in() {
         .until("its socket", || socket.exists());
     run(Command::new(program("ssh-add")).arg("-q").arg(&key).env("SSH_AUTH_SOCK", &socket));
     let answer = person.back_up(sshd.port, "linux", &user.name, "", &["--agent"]);
-    assert!(answer.code == 1 && answer.shows("SSH_AUTH_SOCK is not set"), "{answer:?}");
+    assert!(answer.code == 2 && answer.shows("SSH_AUTH_SOCK is not set"), "{answer:?}");
     let person = person.with_agent(&socket);
     for transport in ["ssh", "openssh"] {
         person.back_up(sshd.port, "linux", &user.name, "", &["--agent", "--transport", transport]).good();
