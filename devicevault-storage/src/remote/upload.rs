@@ -19,24 +19,30 @@ use super::{RemoteStore, Server};
 pub(super) struct Upload<S: Server> {
     store: RemoteStore<S>,
     location: Path,
-    /// Parts that are being written hold it too. `None` within: a part failed.
-    writer: Option<Arc<Mutex<Option<StagedWriter<S>>>>>,
+    /// Parts that are being written hold it too.
+    writer: Option<Arc<Place<S>>>,
     /// Is told when the last part has been written.
     last: Option<oneshot::Receiver<()>>,
 }
+
+/// The file, or why there is none any more: every part that comes later is told the same.
+type Place<S> = Mutex<std::result::Result<StagedWriter<S>, Error>>;
 
 impl<S: Server> Upload<S> {
     pub(super) async fn begin(store: RemoteStore<S>, location: Path) -> Result<Self> {
         store.may_write(location.as_ref(), true).await?;
         let writer = StagedWriter::begin(&store, false).await;
         let writer = writer.map_err(|e| store_error(S::KIND, location.as_ref(), e))?;
-        Ok(Self { store, location, writer: Some(Arc::new(Mutex::new(Some(writer)))), last: None })
+        Ok(Self { store, location, writer: Some(Arc::new(Mutex::new(Ok(writer)))), last: None })
     }
 }
 
 fn over<S: Server>(location: &Path) -> object_store::Error {
-    let why = "the upload is over, or a part of it failed";
-    store_error(S::KIND, location.as_ref(), Error::new(ErrorKind::Conflict, "upload object", why))
+    store_error(S::KIND, location.as_ref(), ended())
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Conflict, "upload object", "the upload is over")
 }
 
 #[async_trait]
@@ -55,14 +61,22 @@ impl<S: Server> MultipartUpload for Upload<S> {
                 let _ = before.await;
             }
             let mut place = writer.lock().await;
-            let Some(mut file) = place.take() else { return Err(over::<S>(&location)) };
+            let failed = |e| Err(store_error(S::KIND, location.as_ref(), e));
+            let mut file = match std::mem::replace(&mut *place, Err(ended())) {
+                Ok(file) => file,
+                Err(e) => {
+                    *place = Err(e.clone());
+                    return failed(e);
+                }
+            };
             for chunk in data {
                 if let Err(e) = file.write(chunk).await {
+                    *place = Err(e.clone());
                     file.discard().await;
-                    return Err(store_error(S::KIND, location.as_ref(), e));
+                    return failed(e);
                 }
             }
-            *place = Some(file);
+            *place = Ok(file);
             drop(place);
             let _ = tell.send(());
             Ok(())
@@ -76,8 +90,9 @@ impl<S: Server> MultipartUpload for Upload<S> {
         if let Some(last) = self.last.take() {
             let _ = last.await;
         }
-        let file = writer.lock().await.take().ok_or_else(|| over::<S>(&self.location))?;
         let path = self.location.as_ref();
+        let file = std::mem::replace(&mut *writer.lock().await, Err(ended()));
+        let file = file.map_err(|e| store_error(S::KIND, path, e))?;
         let staged = file.finish().await.map_err(|e| store_error(S::KIND, path, e))?;
         self.store.name_over(staged, path).await.map(|found| put_result(&found))
     }
@@ -87,7 +102,8 @@ impl<S: Server> MultipartUpload for Upload<S> {
         if let Some(last) = self.last.take() {
             let _ = last.await;
         }
-        if let Some(file) = writer.lock().await.take() {
+        let file = std::mem::replace(&mut *writer.lock().await, Err(ended()));
+        if let Ok(file) = file {
             file.discard().await;
         }
         Ok(())
