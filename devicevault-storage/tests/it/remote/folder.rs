@@ -297,7 +297,7 @@ pub(super) async fn old_leavings_are_swept<P: Peer>(peer: &P, folder: &FolderPat
 
 /// Runs each of these against a peer, in a folder of its own.
 macro_rules! against {
-    ($what:ident: $peer:expr, #[$needs:meta], $($test:ident),* $(,)?) => {
+    ($what:ident: $peer:expr, #[$needs:meta] $($test:ident),* $(,)?) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         #[$needs]
         async fn $test() {

@@ -28,7 +28,7 @@ mod in_clear_text {
 
     against!(
         folder: clear(),
-        #[ignore = "needs vsftpd, openssl and root"],
+        #[ignore = "needs vsftpd, openssl and root"]
         the_suite_of_object_store_passes,
         files_and_folders_are_for_the_owner_alone,
         a_folder_belongs_to_one_destination,
@@ -43,7 +43,7 @@ mod in_clear_text {
     );
     against!(
         plain: clear(),
-        #[ignore = "needs vsftpd, openssl and root"],
+        #[ignore = "needs vsftpd, openssl and root"]
         the_suite_passes_in_the_clear,
         a_body_that_fails_leaves_nothing_however_far_it_came,
         writers_of_the_same_entries_meet,
@@ -57,7 +57,7 @@ mod over_tls {
 
     against!(
         folder: explicit(),
-        #[ignore = "needs vsftpd, openssl and root"],
+        #[ignore = "needs vsftpd, openssl and root"]
         the_suite_of_object_store_passes,
         files_and_folders_are_for_the_owner_alone,
         one_of_many_creates,
@@ -66,13 +66,13 @@ mod over_tls {
     );
     against!(
         plain: explicit(),
-        #[ignore = "needs vsftpd, openssl and root"],
+        #[ignore = "needs vsftpd, openssl and root"]
         the_suite_passes_sealed,
         the_connection_test_passes,
     );
     against!(
         measure: explicit(),
-        #[ignore = "needs vsftpd, openssl and root"],
+        #[ignore = "needs vsftpd, openssl and root"]
         a_large_body_goes_there_and_back,
     );
 }
@@ -83,7 +83,7 @@ mod over_implicit_tls {
 
     against!(
         folder: implicit(),
-        #[ignore = "needs vsftpd, openssl and root"],
+        #[ignore = "needs vsftpd, openssl and root"]
         ranges_of_a_large_object,
         what_is_the_stores_own_is_out_of_reach,
     );

@@ -5,7 +5,7 @@ use super::sshd::Sshd;
 
 against!(
     folder: Sshd::start(),
-    #[ignore = "needs sshd and ssh-keygen"],
+    #[ignore = "needs sshd and ssh-keygen"]
     the_suite_of_object_store_passes,
     files_and_folders_are_for_the_owner_alone,
     a_folder_belongs_to_one_destination,
@@ -26,7 +26,7 @@ mod backups {
 
     against!(
         plain: Sshd::start(),
-        #[ignore = "needs sshd and ssh-keygen"],
+        #[ignore = "needs sshd and ssh-keygen"]
         the_suite_passes_in_the_clear,
         the_suite_passes_sealed,
         a_body_that_fails_leaves_nothing_however_far_it_came,
@@ -41,7 +41,7 @@ mod large {
 
     against!(
         measure: Sshd::start(),
-        #[ignore = "needs sshd and ssh-keygen"],
+        #[ignore = "needs sshd and ssh-keygen"]
         a_large_body_goes_there_and_back,
     );
 }
@@ -61,7 +61,7 @@ mod a_server_that_offers_little {
 
     against!(
         folder: plain_server(),
-        #[ignore = "needs sshd and ssh-keygen"],
+        #[ignore = "needs sshd and ssh-keygen"]
         the_suite_of_object_store_passes,
         one_of_many_creates,
         folders_that_empty_meanwhile_are_made_again,
@@ -75,7 +75,7 @@ mod a_server_that_offers_little {
 
         against!(
             plain: plain_server(),
-            #[ignore = "needs sshd and ssh-keygen"],
+            #[ignore = "needs sshd and ssh-keygen"]
             the_suite_passes_sealed,
             writers_of_the_same_entries_meet,
             the_connection_test_passes,
