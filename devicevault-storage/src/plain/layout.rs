@@ -16,8 +16,8 @@ const MANIFEST: &str = ".manifest.json";
 /// The form of a stamp: `0` is a decimal digit, `f` one of hexadecimal, the rest is itself.
 const STAMP: &[u8] = b"0000-00-00T00-00-00Z-ffffffff";
 
-/// The form of the mark of content that was sealed anew.
-const REWRITTEN: &str = "ffffffff";
+/// The form of the mark of one of several contents of a backup: each is sealed under a key of its own.
+const MARK: &str = "ffffffff";
 
 /// Time, and identity of the entry: `2026-11-21T01-24-44Z-3f2a9c1d`.
 pub(super) fn stamp(m: &Manifest) -> String {
@@ -92,8 +92,8 @@ pub(super) fn content_path(at: &StorageRef) -> Result<Path> {
     })
 }
 
-/// Where the manifest of this content may be: the suffix of a compression or a container does not count, nor the mark of
-/// one that was sealed anew, unless it was the content's own.
+/// Where the manifest of this content may be: the suffix of a compression or a container does not count, nor its
+/// mark, unless it was the content's own.
 pub(super) fn manifest_paths(content: &Path) -> impl Iterator<Item = Path> {
     let name = content.as_ref();
     let suffixes = [Compression::Zstd.suffix(), Compression::Gzip.suffix(), SEALED_SUFFIX];
@@ -108,12 +108,15 @@ pub(super) fn manifest_paths(content: &Path) -> impl Iterator<Item = Path> {
 pub(super) fn resealed(content: &Path, epoch: EpochId) -> Result<Path> {
     let id = epoch.to_string();
     // The end of an identifier is its random part.
-    let mark = id.get(id.len() - REWRITTEN.len()..).unwrap_or_default();
+    marked(content, id.get(id.len() - MARK.len()..).unwrap_or_default())
+}
+
+/// The name of one of the sealed contents of a backup that there may be.
+pub(super) fn marked(content: &Path, mark: &str) -> Result<Path> {
     path(&format!("{}.r{mark}{SEALED_SUFFIX}", family(content.as_ref()).unwrap_or(content.as_ref())))
 }
 
-/// What all sealed contents of one backup have in common: the name without its suffix, and without the mark of one that
-/// was sealed anew. `None` for what is not the name of sealed content.
+/// What all sealed contents of one backup have in common: the name without its suffix, and without its mark. `None` for what is not the name of sealed content.
 pub(super) fn family(name: &str) -> Option<&str> {
     let stem = name.strip_suffix(SEALED_SUFFIX)?;
     Some(unmarked(stem).unwrap_or(stem))
@@ -121,7 +124,7 @@ pub(super) fn family(name: &str) -> Option<&str> {
 
 fn unmarked(stem: &str) -> Option<&str> {
     let (rest, mark) = stem.rsplit_once(".r")?;
-    let is_mark = mark.len() == REWRITTEN.len() && mark.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_mark = mark.len() == MARK.len() && mark.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     is_mark.then_some(rest)
 }
 

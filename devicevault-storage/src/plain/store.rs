@@ -18,6 +18,7 @@ use super::record::{Record, Stored};
 use super::upload::{self, Parts, Upload};
 use super::{Plain, chain};
 use crate::fault;
+use crate::seal::random;
 
 /// How many entries are put into a store at once: a network away, most of the time of each is waiting.
 const PUTS_AT_ONCE: usize = 32;
@@ -37,7 +38,16 @@ pub(super) struct Job {
     pub(super) form: Form,
 }
 
+impl Job {
+    /// The same entry, with its content in another place.
+    fn at(&self, content: Path) -> Self {
+        let place = Place { content, manifest: self.place.manifest.clone() };
+        Self { entry: self.entry.clone(), body: self.body.clone(), place, form: self.form.clone() }
+    }
+}
+
 /// Content that is in the store, and what was done to it on the way.
+#[derive(Clone)]
 pub(super) struct Written {
     pub(super) stored: Stored,
     pub(super) transforms: Vec<Transform>,
@@ -49,8 +59,8 @@ enum Present {
     Nothing,
     /// This entry, whole.
     Same(StorageRef),
-    /// This entry, and not whole: it may be replaced.
-    Damaged,
+    /// This entry, and not whole: it may be replaced. Where its content is, or was, if that can be said.
+    Damaged(Option<Path>),
 }
 
 impl Plain {
@@ -104,6 +114,9 @@ impl Plain {
 
     /// Stores one entry, whoever else stores it at the same time.
     pub(super) async fn store_alone(self: &Arc<Self>, job: &Job) -> Result<StorageRef> {
+        if !self.in_folder() && matches!(job.form, Form::Sealed(_)) {
+            return self.store_apart(job).await;
+        }
         let mut meetings = 0;
         loop {
             let replace = match self.present(job).await? {
@@ -112,7 +125,7 @@ impl Plain {
                     return Ok(at);
                 }
                 Present::Nothing => false,
-                Present::Damaged => true,
+                Present::Damaged(_) => true,
             };
             let written = match self.put_content(job, replace).await? {
                 Some(written) => Some(written),
@@ -133,6 +146,55 @@ impl Plain {
         }
     }
 
+    /// Stores one sealed entry a network away. Every writer seals under a key of its own, a store completes uploads in
+    /// parts without a condition, and there are servers whose put-if-absent lets two writers through at once: so content
+    /// has a name that is nobody else's, and is never replaced. Whose it is, the manifest decides, which is one object.
+    async fn store_apart(self: &Arc<Self>, job: &Job) -> Result<StorageRef> {
+        let mut mine: Option<(Path, Written)> = None;
+        for _ in 0..=MAX_MEETINGS {
+            let damaged = match self.present(job).await? {
+                Present::Same(at) => {
+                    // Ours may be the one: its manifest was written, and the answer lost.
+                    let other = mine.map(|(path, _)| path).filter(|path| path.as_ref() != at.as_str());
+                    self.tidy(other).await;
+                    self.settle(&job.place.manifest).await?;
+                    return Ok(at);
+                }
+                Present::Nothing => None,
+                Present::Damaged(content) => Some(content),
+            };
+            let (content, written) = match mine.take() {
+                Some((content, written)) if damaged.as_ref() != Some(&Some(content.clone())) => (content, written),
+                _ => {
+                    let content = layout::marked(&job.place.content, &hex::encode(random::<4>()?))?;
+                    let apart = job.at(content.clone());
+                    let Some(written) = self.put_content(&apart, false).await? else { continue };
+                    (content, written)
+                }
+            };
+            let json = manifest_file(job, written.clone())?;
+            match self.put(&job.place.manifest, json, damaged.is_some()).await {
+                Ok(()) => {
+                    self.tidy(damaged.flatten()).await;
+                    return Ok(StorageRef(content.to_string()));
+                }
+                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                    mine = Some((content, written));
+                }
+                Err(e) => return Err(write_error(&job.place.manifest, e)),
+            }
+        }
+        Err(Error::new(ErrorKind::Conflict, "store backup", "other writers of the same backup were in the way")
+            .with("path", &job.place.manifest))
+    }
+
+    /// Removes content that no manifest names. Whether it goes is of no weight: maintenance finds it.
+    async fn tidy(&self, content: Option<Path>) {
+        if content.is_some() {
+            drop(self.remove_each(vec![content]).await);
+        }
+    }
+
     /// What is there of this entry.
     async fn present(&self, job: &Job) -> Result<Present> {
         let ours = &job.entry.manifest;
@@ -140,7 +202,7 @@ impl Plain {
         let record = match loaded.await {
             Ok(record) => record,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Present::Nothing),
-            Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(Present::Damaged),
+            Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(Present::Damaged(None)),
             Err(e) => return Err(e),
         };
         let theirs = &record.manifest;
@@ -152,11 +214,11 @@ impl Plain {
         }
         // The first attempt may have been compressed in another way.
         let Some(content) = layout::sibling(&job.place.manifest, &record.stored.object) else {
-            return Ok(Present::Damaged);
+            return Ok(Present::Damaged(None));
         };
         match self.store.head(&content).await {
             Ok(meta) if meta.size == record.stored.size => Ok(Present::Same(StorageRef(content.to_string()))),
-            Ok(_) | Err(StoreError::NotFound { .. }) => Ok(Present::Damaged),
+            Ok(_) | Err(StoreError::NotFound { .. }) => Ok(Present::Damaged(Some(content))),
             Err(e) => Err(fault::of_store("store backup", &content, e)),
         }
     }

@@ -108,7 +108,7 @@ impl Cipher {
 }
 
 /// Random bytes from the operating system.
-pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut out = [0; N];
     let refused = |e| Error::new(ErrorKind::Internal, "draw random bytes", "the operating system gave none").because(e);
     rand::fill(&mut out).map_err(refused)?;

@@ -26,6 +26,7 @@ pub(crate) use segments::Sealer;
 
 pub use container::{SealOptions, Sealed, open_record, seal, seal_record, sealed_length};
 pub use crypto::Key;
+pub(crate) use crypto::random;
 pub use header::{HEADER_LEN, Header};
 pub use keys::{EpochId, EpochObject, Keyring};
 pub use secrets::SealedSecrets;
