@@ -33,8 +33,8 @@ pub(crate) struct Archive {
 #[derive(Debug)]
 enum Index {
     Catalog(Box<Instance>),
-    /// All there is, newest first.
-    Manifests(Vec<Backup>),
+    /// All there is, newest first, and how many more are damaged.
+    Manifests(Vec<Backup>, usize),
 }
 
 #[derive(Debug)]
@@ -73,13 +73,17 @@ impl Archive {
     ) -> Result<Self> {
         let id = DestinationId::from("folder");
         let mut found: BTreeMap<(DeviceId, String), Vec<(StorageRef, Manifest)>> = BTreeMap::new();
+        let mut unknown = 0;
         let mut list = backend.list(ListFilter::default());
         while let Some(item) = list.next().await {
             match item {
                 Ok((at, m)) => {
                     found.entry((m.source.device.clone(), m.artefact.clone())).or_default().push((at, m));
                 }
-                Err(e) if e.kind() == ErrorKind::Corrupt || e.kind() == ErrorKind::Unsupported => damaged(e),
+                Err(e) if e.kind() == ErrorKind::Corrupt || e.kind() == ErrorKind::Unsupported => {
+                    unknown += 1;
+                    damaged(e);
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -87,7 +91,7 @@ impl Archive {
         let mut all: Vec<Backup> = found.into_values().flat_map(|versions| history_of(&id, versions)).collect();
         all.sort_by_key(|b| std::cmp::Reverse((b.first_seen, b.id)));
         let place = Place { name: id.to_string(), backend: Ok(backend) };
-        Ok(Self { collectors, key, places: BTreeMap::from([(id, place)]), index: Index::Manifests(all) })
+        Ok(Self { collectors, key, places: BTreeMap::from([(id, place)]), index: Index::Manifests(all, unknown) })
     }
 
     /// The versions that a query finds, newest first.
@@ -97,7 +101,7 @@ impl Archive {
     pub(crate) async fn versions(&self, query: &Query, limit: usize) -> Result<Vec<Backup>> {
         let all = match &self.index {
             Index::Catalog(instance) => return instance.find_all(query, limit).await,
-            Index::Manifests(all) => all,
+            Index::Manifests(all, _) => all,
         };
         let passes = |b: &&Backup| {
             query.id.is_none_or(|id| id == b.id)
@@ -109,6 +113,16 @@ impl Archive {
         Ok(all.iter().filter(passes).take(limit).cloned().collect())
     }
 
+    /// That a version is not there, with what is known of those that cannot be read: it may be one of them.
+    pub(crate) fn not_found(&self, e: Error) -> Error {
+        match &self.index {
+            Index::Manifests(_, unknown @ 1..) if e.kind() == ErrorKind::NotFound => e
+                .with("damaged", unknown)
+                .hint("it may be among those that are damaged: `devicevault verify --from` names them"),
+            _ => e,
+        }
+    }
+
     /// The identity of the device of this name.
     ///
     /// # Errors
@@ -116,7 +130,7 @@ impl Archive {
     pub(crate) async fn device_id(&self, name: &str) -> Result<DeviceId> {
         let all = match &self.index {
             Index::Catalog(instance) => return instance.device_id(name).await,
-            Index::Manifests(all) => all,
+            Index::Manifests(all, _) => all,
         };
         let found = all.iter().find(|b| b.device_name == name || b.device.as_str() == name);
         found
@@ -144,7 +158,7 @@ impl Archive {
     pub(crate) fn instance(&self) -> Option<&Instance> {
         match &self.index {
             Index::Catalog(instance) => Some(instance.as_ref()),
-            Index::Manifests(_) => None,
+            Index::Manifests(..) => None,
         }
     }
 

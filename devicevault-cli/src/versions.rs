@@ -46,7 +46,7 @@ impl Wanted {
 /// `NotFound` where there is none, `Config` where it is not clear which device is meant.
 pub(crate) async fn of(archive: &Archive, wanted: &Wanted) -> Result<(DeviceId, Vec<Backup>)> {
     let device = match &wanted.device {
-        Some(name) => archive.device_id(name).await?,
+        Some(name) => archive.device_id(name).await.map_err(|e| archive.not_found(e))?,
         None => only_device(archive).await?,
     };
     let mut query = Query::default();
@@ -76,7 +76,7 @@ pub(crate) async fn of(archive: &Archive, wanted: &Wanted) -> Result<(DeviceId, 
             Some(artefact) => e.with("artefact", artefact.escape_debug()),
             None => e,
         };
-        return Err(e.hint("`devicevault history` shows what there is"));
+        return Err(archive.not_found(e.hint("`devicevault history` shows what there is")));
     }
     Ok((device, found))
 }
@@ -85,8 +85,8 @@ pub(crate) async fn of(archive: &Archive, wanted: &Wanted) -> Result<(DeviceId, 
 ///
 /// # Errors
 /// See [`reference::resolve`].
-pub(crate) fn pick<'a>(versions: &'a [Backup], reference: &str) -> Result<&'a Backup> {
-    reference::resolve(reference, versions, &TimeZone::system())
+pub(crate) fn pick<'a>(archive: &Archive, versions: &'a [Backup], reference: &str) -> Result<&'a Backup> {
+    reference::resolve(reference, versions, &TimeZone::system()).map_err(|e| archive.not_found(e))
 }
 
 async fn only_device(archive: &Archive) -> Result<DeviceId> {
@@ -95,7 +95,7 @@ async fn only_device(archive: &Archive) -> Result<DeviceId> {
     let ids: BTreeSet<&DeviceId> = devices.iter().map(|(_, id)| *id).collect();
     match (ids.first(), ids.len()) {
         (Some(only), 1) => Ok((*only).clone()),
-        (None, _) => Err(Error::new(ErrorKind::NotFound, "find version", "there are no backups")),
+        (None, _) => Err(archive.not_found(Error::new(ErrorKind::NotFound, "find version", "there are no backups"))),
         _ => {
             let names: Vec<_> = devices.iter().map(|(name, _)| *name).take(10).collect();
             Err(Error::new(ErrorKind::Config, "find version", "there are several devices")

@@ -21,6 +21,7 @@ pub mod event;
 mod id;
 pub mod inventory;
 pub mod key;
+pub mod layer;
 pub mod likeness;
 mod manifest;
 pub mod quota;

@@ -1,20 +1,15 @@
 //! Quotas: what a destination may hold, in all and of each device.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 
-use crate::body::{Body, ByteStream};
-use crate::sightings::Sightings;
+use crate::body::Body;
+use crate::layer::Layer;
 use crate::statistics::{Amount, StatisticsQuery};
-use crate::storage::{
-    Budget, Capability, Entry, Health, ListFilter, Report, StorageBackend, StorageRef, Usage, UsageFilter, Verdict,
-    VerifyDepth,
-};
+use crate::storage::{Entry, Health, StorageBackend, StorageRef};
 use crate::{Catalog, Clock, DestinationId, DeviceId, Error, ErrorKind, Manifest, Result, Retry};
 
 /// What was added up counts for so long: other processes store there too.
@@ -194,10 +189,9 @@ fn is_near(used: u64, limit: Option<u64>) -> Option<u128> {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl StorageBackend for Quota {
-    fn capability(&self) -> Capability {
-        self.inner.capability()
+impl Layer for Quota {
+    fn inner(&self) -> &dyn StorageBackend {
+        &*self.inner
     }
 
     async fn store(&self, batch: Vec<(Entry, Arc<dyn Body>)>) -> Vec<Result<StorageRef>> {
@@ -230,38 +224,10 @@ impl StorageBackend for Quota {
         verdicts.into_iter().map(|v| v.unwrap_or_else(|| stored.next().unwrap_or_else(silent))).collect()
     }
 
-    async fn read(&self, at: &StorageRef, range: Option<Range<u64>>) -> Result<ByteStream<'static>> {
-        self.inner.read(at, range).await
-    }
-
-    async fn stat(&self, at: &StorageRef) -> Result<Manifest> {
-        self.inner.stat(at).await
-    }
-
-    fn list(&self, filter: ListFilter) -> BoxStream<'static, Result<(StorageRef, Manifest)>> {
-        self.inner.list(filter)
-    }
-
     async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
         let deleted = self.inner.delete(refs).await;
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clear();
         deleted
-    }
-
-    async fn verify(&self, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict> {
-        self.inner.verify(at, expect, depth).await
-    }
-
-    async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
-        self.inner.usage(filter).await
-    }
-
-    async fn maintain(&self, budget: Budget) -> Result<Report> {
-        self.inner.maintain(budget).await
-    }
-
-    async fn foretell(&self, budget: Budget) -> Result<Option<Report>> {
-        self.inner.foretell(budget).await
     }
 
     /// With a probe that fails where four fifths of a quota are used.
@@ -290,18 +256,6 @@ impl StorageBackend for Quota {
         let detail = if good { "less than four fifths are used".to_owned() } else { near.join("; ") };
         health.push("quota", good, detail);
         Ok(health)
-    }
-
-    async fn note_sightings(&self, record: &Sightings) -> Result<bool> {
-        self.inner.note_sightings(record).await
-    }
-
-    async fn sightings(&self, period: &str) -> Result<Option<Sightings>> {
-        self.inner.sightings(period).await
-    }
-
-    async fn sighting_periods(&self) -> Result<Vec<String>> {
-        self.inner.sighting_periods().await
     }
 }
 

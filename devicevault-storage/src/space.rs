@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use devicevault_core::sightings::Sightings;
-use devicevault_core::storage::{
-    Budget, Capability, Health, ListFilter, Report, Usage, UsageFilter, Verdict, VerifyDepth,
-};
-use devicevault_core::{Body, ByteStream, Entry, Error, ErrorKind, Manifest, Result, StorageBackend, StorageRef};
-use futures::stream::{BoxStream, StreamExt as _};
+use devicevault_core::layer::Layer;
+use devicevault_core::storage::Health;
+use devicevault_core::{Body, ByteStream, Entry, Error, ErrorKind, Result, StorageBackend, StorageRef};
+use futures::stream::StreamExt as _;
 
 /// A body that is longer is looked after while it is stored: the file system is asked again after so many bytes.
 const STEP: u64 = 16 << 20;
@@ -131,10 +129,9 @@ impl Body for Guarded {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl StorageBackend for FreeSpace {
-    fn capability(&self) -> Capability {
-        self.inner.capability()
+impl Layer for FreeSpace {
+    fn inner(&self) -> &dyn StorageBackend {
+        &*self.inner
     }
 
     async fn store(&self, batch: Vec<(Entry, Arc<dyn Body>)>) -> Vec<Result<StorageRef>> {
@@ -160,38 +157,6 @@ impl StorageBackend for FreeSpace {
         verdicts.into_iter().map(|v| v.unwrap_or_else(|| stored.next().unwrap_or_else(silent))).collect()
     }
 
-    async fn read(&self, at: &StorageRef, range: Option<Range<u64>>) -> Result<ByteStream<'static>> {
-        self.inner.read(at, range).await
-    }
-
-    async fn stat(&self, at: &StorageRef) -> Result<Manifest> {
-        self.inner.stat(at).await
-    }
-
-    fn list(&self, filter: ListFilter) -> BoxStream<'static, Result<(StorageRef, Manifest)>> {
-        self.inner.list(filter)
-    }
-
-    async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
-        self.inner.delete(refs).await
-    }
-
-    async fn verify(&self, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict> {
-        self.inner.verify(at, expect, depth).await
-    }
-
-    async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
-        self.inner.usage(filter).await
-    }
-
-    async fn maintain(&self, budget: Budget) -> Result<Report> {
-        self.inner.maintain(budget).await
-    }
-
-    async fn foretell(&self, budget: Budget) -> Result<Option<Report>> {
-        self.inner.foretell(budget).await
-    }
-
     /// With a probe of the space that is to be kept.
     async fn check(&self) -> Result<Health> {
         let mut health = self.inner.check().await?;
@@ -200,18 +165,6 @@ impl StorageBackend for FreeSpace {
             Err(e) => health.push("space to be kept", false, e.to_record().message),
         }
         Ok(health)
-    }
-
-    async fn note_sightings(&self, record: &Sightings) -> Result<bool> {
-        self.inner.note_sightings(record).await
-    }
-
-    async fn sightings(&self, period: &str) -> Result<Option<Sightings>> {
-        self.inner.sightings(period).await
-    }
-
-    async fn sighting_periods(&self) -> Result<Vec<String>> {
-        self.inner.sighting_periods().await
     }
 }
 
@@ -240,7 +193,7 @@ mod tests {
         let all = FreeSpace::new(store.clone(), folder.path(), Keep::Bytes(u64::MAX));
         let e = all.store_one(entry.clone(), body.clone()).await.unwrap_err();
         assert_eq!((e.kind(), store.len()), (ErrorKind::QuotaExceeded, 0));
-        let health = all.check().await.unwrap();
+        let health = StorageBackend::check(&*all).await.unwrap();
         assert!(health.probes.iter().any(|p| p.name == "space to be kept" && !p.good));
         let little = FreeSpace::new(store.clone(), folder.path(), Keep::Bytes(1));
         little.store_one(entry, body).await.unwrap();

@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, args: AcceptArgs) -> Result<Exit> {
     let archive = Archive::of_instance(context.instance().await?).await?;
     let (_, found) = versions::of(&archive, &Wanted::parse(Some(&args.what), None)).await?;
     let backup = match &args.backup {
-        Some(reference) => versions::pick(&found, reference)?,
+        Some(reference) => versions::pick(&archive, &found, reference)?,
         // `latest` passes over what is suspect; here that is what is meant.
         None => found.first().ok_or_else(|| not_suspect(&args.what))?,
     };

@@ -89,7 +89,7 @@ pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
         let wanted = Wanted::parse(Some(what), None);
         let one = async {
             let (_, found) = versions::of(&archive, &wanted).await?;
-            let backup = versions::pick(&found, &reference)?;
+            let backup = versions::pick(&archive, &found, &reference)?;
             let file = if into_folder { args.to.join(file_name(backup)) } else { args.to.clone() };
             write(&archive, backup, &args, &file).await
         };

@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, args: ShowArgs) -> Result<Exit> {
     let wanted = Wanted::parse(args.what.as_deref(), None);
     let (_, found) = versions::of(&archive, &wanted).await?;
     let reference = args.at.or(args.backup).unwrap_or_else(|| "latest".to_owned());
-    let backup = versions::pick(&found, &reference)?;
+    let backup = versions::pick(&archive, &found, &reference)?;
     let ui = &context.ui;
     if ui.is_json() {
         ui.json(backup)?;

@@ -74,10 +74,12 @@ async fn files_that_were_exchanged_or_doubled_are_found() {
     std::fs::remove_file(damaged).unwrap();
     let verified = copied.0.run(&["verify", "--from", "copy", "--kek-file", "kit.txt"]).ended(3);
     assert!(verified.out.contains("its content is not"), "{verified:?}");
-    copied
-        .0
-        .run(&["download", "core-sw1:running-config", "--from", "copy", "--kek-file", "kit.txt", "--to", "x"])
-        .ended(1);
+    // What is damaged is not taken for what never was.
+    for what in [&["download", "core-sw1:running-config", "--to", "x"][..], &["show", "core-sw1", "--at", "2099-01-01"]]
+    {
+        let answer = copied.0.run(&[what, &["--from", "copy", "--kek-file", "kit.txt"]].concat()).ended(1);
+        assert!(answer.err.contains("may be among those that are damaged"), "{answer:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

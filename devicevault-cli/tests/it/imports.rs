@@ -40,6 +40,21 @@ fn all_lines_are_imported_or_none() {
 }
 
 #[test]
+fn a_shared_credential_is_a_column() {
+    let person = home();
+    person.run(&["credential", "add", "branch", "--user", "backup", "--password-env", "PW"]).good();
+    let file =
+        |credential: &str| format!("name,host,platform,credential\nr1,192.0.2.1,frr,{credential}\nr2,192.0.2.2,frr,\n");
+    person.write("wrong.csv", &file("brnch"));
+    let answer = person.run(&["device", "import", "wrong.csv"]).ended(2);
+    assert!(answer.err.contains("line 2") && answer.err.contains("brnch"), "{answer:?}");
+    person.write("good.csv", &file("branch"));
+    person.run(&["device", "import", "good.csv"]).good();
+    let shown = person.run(&["device", "show", "r1", "--json"]).good().json();
+    assert_eq!(shown["login"]["credential"], "branch", "{shown}");
+}
+
+#[test]
 fn a_file_that_is_none_is_refused() {
     let person = home();
     for (name, text) in [("empty.csv", ""), ("password.csv", "name,host,platform,password\nr1,h,frr,hunter2\n")] {

@@ -1,18 +1,13 @@
 //! Verification on write: what was stored is read back before it counts as stored.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 
-use crate::body::{Body, ByteStream};
-use crate::sightings::Sightings;
-use crate::storage::{
-    Budget, Capability, Entry, Health, ListFilter, Report, StorageBackend, StorageRef, Usage, UsageFilter, Verdict,
-    VerifyDepth,
-};
+use crate::body::Body;
+use crate::layer::Layer;
+use crate::storage::{Entry, StorageBackend, StorageRef, Verdict, VerifyDepth};
 use crate::{Error, ErrorKind, Manifest, Result, Retry};
 
 /// The option of a destination that says how deep what was stored is looked at before it counts as stored: `size`,
@@ -82,10 +77,9 @@ impl ReadBack {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl StorageBackend for ReadBack {
-    fn capability(&self) -> Capability {
-        self.inner.capability()
+impl Layer for ReadBack {
+    fn inner(&self) -> &dyn StorageBackend {
+        &*self.inner
     }
 
     async fn store(&self, batch: Vec<(Entry, Arc<dyn Body>)>) -> Vec<Result<StorageRef>> {
@@ -100,53 +94,5 @@ impl StorageBackend for ReadBack {
             });
         }
         verdicts
-    }
-
-    async fn read(&self, at: &StorageRef, range: Option<Range<u64>>) -> Result<ByteStream<'static>> {
-        self.inner.read(at, range).await
-    }
-
-    async fn stat(&self, at: &StorageRef) -> Result<Manifest> {
-        self.inner.stat(at).await
-    }
-
-    fn list(&self, filter: ListFilter) -> BoxStream<'static, Result<(StorageRef, Manifest)>> {
-        self.inner.list(filter)
-    }
-
-    async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
-        self.inner.delete(refs).await
-    }
-
-    async fn verify(&self, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict> {
-        self.inner.verify(at, expect, depth).await
-    }
-
-    async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
-        self.inner.usage(filter).await
-    }
-
-    async fn maintain(&self, budget: Budget) -> Result<Report> {
-        self.inner.maintain(budget).await
-    }
-
-    async fn foretell(&self, budget: Budget) -> Result<Option<Report>> {
-        self.inner.foretell(budget).await
-    }
-
-    async fn check(&self) -> Result<Health> {
-        self.inner.check().await
-    }
-
-    async fn note_sightings(&self, record: &Sightings) -> Result<bool> {
-        self.inner.note_sightings(record).await
-    }
-
-    async fn sightings(&self, period: &str) -> Result<Option<Sightings>> {
-        self.inner.sightings(period).await
-    }
-
-    async fn sighting_periods(&self) -> Result<Vec<String>> {
-        self.inner.sighting_periods().await
     }
 }

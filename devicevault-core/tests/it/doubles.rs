@@ -1,7 +1,6 @@
 //! A collector that plays steps, a backend that can be down, and an engine over both.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,14 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use devicevault_core::engine::{Destination, DestinationOptions, Job, RetryPolicy};
-use devicevault_core::storage::{Capability, Health, ListFilter, Usage, UsageFilter, Verdict, VerifyDepth};
+use devicevault_core::layer::Layer;
 use devicevault_core::text::{InstanceKey, SecretRule, SuspectRules, TextRules};
 use devicevault_core::{
-    ArtifactInfo, Body, ByteStream, Clock, Collector, CollectorInfo, Device, Engine, Entry, Error, ErrorKind, Login,
-    Manifest, Note, Result, Retry, Sink, StorageBackend, StorageRef, SystemClock, Target, View,
+    ArtifactInfo, Body, Clock, Collector, CollectorInfo, Device, Engine, Entry, Error, ErrorKind, Login, Manifest,
+    Note, Result, Retry, Sink, StorageBackend, StorageRef, SystemClock, Target, View,
 };
 use devicevault_testkit::memory::{MemoryBackend, MemoryCatalog};
-use futures::stream::BoxStream;
 use regex::bytes::Regex;
 
 /// One thing that a scripted conversation does.
@@ -167,10 +165,11 @@ impl Down {
 }
 
 #[async_trait]
-impl StorageBackend for Down {
-    fn capability(&self) -> Capability {
-        self.inner.capability()
+impl Layer for Down {
+    fn inner(&self) -> &dyn StorageBackend {
+        &self.inner
     }
+
     async fn store(&self, batch: Vec<(Entry, Arc<dyn Body>)>) -> Vec<Result<StorageRef>> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(self.pause).await;
@@ -180,27 +179,6 @@ impl StorageBackend for Down {
             return batch.iter().map(|_| Err(e.clone())).collect();
         }
         self.inner.store(batch).await
-    }
-    async fn read(&self, at: &StorageRef, range: Option<Range<u64>>) -> Result<ByteStream<'static>> {
-        self.inner.read(at, range).await
-    }
-    async fn stat(&self, at: &StorageRef) -> Result<Manifest> {
-        self.inner.stat(at).await
-    }
-    fn list(&self, filter: ListFilter) -> BoxStream<'static, Result<(StorageRef, Manifest)>> {
-        self.inner.list(filter)
-    }
-    async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
-        self.inner.delete(refs).await
-    }
-    async fn verify(&self, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict> {
-        self.inner.verify(at, expect, depth).await
-    }
-    async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
-        self.inner.usage(filter).await
-    }
-    async fn check(&self) -> Result<Health> {
-        self.inner.check().await
     }
 }
 

@@ -1,23 +1,21 @@
 //! Copies that are damaged or gone, and where their bytes come back from.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use devicevault_core::catalog::{CopyKey, Page, Query};
 use devicevault_core::engine::{Destination, Repair};
+use devicevault_core::layer::Layer;
 use devicevault_core::run::{Backup, CopyStatus};
-use devicevault_core::storage::{Capability, Health, ListFilter, Usage, UsageFilter, Verdict, VerifyDepth};
+use devicevault_core::storage::VerifyDepth;
 use devicevault_core::verification::{ReadBack, Sample, choose, verify_copy};
 use devicevault_core::{
-    Body, ByteStream, Catalog, DestinationId, Entry, Error, ErrorKind, Manifest, Result, StorageBackend, StorageRef,
-    View,
+    Body, Catalog, DestinationId, Entry, Error, ErrorKind, Result, StorageBackend, StorageRef, View,
 };
 use devicevault_testkit::conformance::Damage;
 use devicevault_testkit::faulty::{Fault, Faulty};
 use devicevault_testkit::memory::MemoryBackend;
-use futures::stream::BoxStream;
 
 use crate::doubles::*;
 
@@ -152,37 +150,17 @@ struct Lying {
 }
 
 #[async_trait]
-impl StorageBackend for Lying {
-    fn capability(&self) -> Capability {
-        self.inner.capability()
+impl Layer for Lying {
+    fn inner(&self) -> &dyn StorageBackend {
+        &self.inner
     }
+
     async fn store(&self, batch: Vec<(Entry, Arc<dyn Body>)>) -> Vec<Result<StorageRef>> {
         let stored = self.inner.store(batch).await;
         if self.lies.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
             stored.iter().flatten().for_each(|at| assert!(self.inner.damage(at, Damage::FlipBit)));
         }
         stored
-    }
-    async fn read(&self, at: &StorageRef, range: Option<Range<u64>>) -> Result<ByteStream<'static>> {
-        self.inner.read(at, range).await
-    }
-    async fn stat(&self, at: &StorageRef) -> Result<Manifest> {
-        self.inner.stat(at).await
-    }
-    fn list(&self, filter: ListFilter) -> BoxStream<'static, Result<(StorageRef, Manifest)>> {
-        self.inner.list(filter)
-    }
-    async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
-        self.inner.delete(refs).await
-    }
-    async fn verify(&self, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict> {
-        self.inner.verify(at, expect, depth).await
-    }
-    async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
-        self.inner.usage(filter).await
-    }
-    async fn check(&self) -> Result<Health> {
-        self.inner.check().await
     }
 }
 

@@ -16,7 +16,8 @@ use crate::wiring;
 pub(super) const COLUMNS: &str = "\
 Columns, in any order, named in the first line:
   name, host, platform                      must be there
-  port, user, site, group, collector        as the options of `device add`
+  port, user, site, group, collector,
+  credential                                as the options of `device add`
   tags                                      several parted by ; or blanks
   enabled                                   yes or no
   password_env, password_file, password_command, key_file,
@@ -31,12 +32,13 @@ Columns, in any order, named in the first line:
   option.NAME                               a setting of the collector
 An empty field says nothing.";
 
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 31] = [
     "name",
     "host",
     "platform",
     "port",
     "user",
+    "credential",
     "site",
     "group",
     "collector",
@@ -220,6 +222,7 @@ fn device(columns: &HashMap<String, usize>, record: &StringRecord) -> Result<Dev
         secret_ref(env, file.map(Path::new), command).map_err(told)
     };
     device.login.username = owned("user");
+    device.login.credential = owned("credential");
     device.login.password = secret("password")?;
     device.login.private_key = secret("key")?;
     device.login.passphrase = secret("key_passphrase")?;
@@ -263,10 +266,10 @@ mod tests {
 
     #[test]
     fn a_way_is_read() {
-        let csv = "name,host,platform,transport,jump,agent_key,enable_user\n\
-                   a,h,frr,telnet,\"u@b1:2222,key-file=/k; b2,ssh-profile=legacy\",SHA256:x;me,boss\n\
-                   b,h,frr,carrier-pigeon,,,\n\
-                   c,h,frr,,u@:99,,\n";
+        let csv = "name,host,platform,transport,jump,agent_key,enable_user,credential\n\
+                   a,h,frr,telnet,\"u@b1:2222,key-file=/k; b2,ssh-profile=legacy\",SHA256:x;me,boss,branch\n\
+                   b,h,frr,carrier-pigeon,,,,\n\
+                   c,h,frr,,u@:99,,,\n";
         let (lines, faults) = read_str(csv).unwrap();
         let d = &lines[0].device;
         assert_eq!(d.options.get("cli.transport").map(String::as_str), Some("telnet"));
@@ -274,6 +277,7 @@ mod tests {
         assert_eq!(hops, [("b1", Some(2222), Some("u")), ("b2", None, None)]);
         assert!(d.login.agent && d.login.agent_keys.len() == 2);
         assert_eq!(d.login.enable_username.as_deref(), Some("boss"));
+        assert_eq!(d.login.credential.as_deref(), Some("branch"));
         assert_eq!(faults.iter().map(|f| f.line).collect::<Vec<_>>(), [3, 4]);
     }
 

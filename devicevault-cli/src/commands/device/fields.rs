@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use clap::Args;
-use devicevault_core::inventory::Selector;
+
+use devicevault_core::inventory::{Credential, Selector};
 use devicevault_core::{Device, DeviceId, Error, ErrorKind, Login, Result, Target};
 
 use super::jump;
@@ -188,15 +189,23 @@ pub(crate) fn warn(context: &Context, device: &Device) {
 /// # Errors
 /// `Config`, or what the inventory answers.
 pub(crate) async fn check_credentials(instance: &Instance, device: &Device) -> Result<()> {
-    let logins = std::iter::once(&device.login).chain(device.jump.iter().map(|h| &h.login));
-    let named: Vec<_> = logins.filter_map(|l| l.credential.as_deref()).collect();
-    if !named.is_empty() {
-        let known = instance.inventory.credentials().await?;
-        for name in named {
-            devicevault_core::credential::named(&known, name).map_err(|e| e.with("device", &device.name))?;
-        }
+    if named_credentials(device).next().is_none() {
+        return Ok(());
+    }
+    check_named(&instance.inventory.credentials().await?, device)
+}
+
+/// The same, where the credentials are known.
+pub(super) fn check_named(known: &[Credential], device: &Device) -> Result<()> {
+    for name in named_credentials(device) {
+        devicevault_core::credential::named(known, name).map_err(|e| e.with("device", &device.name))?;
     }
     Ok(())
+}
+
+fn named_credentials(device: &Device) -> impl Iterator<Item = &str> {
+    let logins = std::iter::once(&device.login).chain(device.jump.iter().map(|h| &h.login));
+    logins.filter_map(|l| l.credential.as_deref())
 }
 
 /// Refuses a name that another device has.

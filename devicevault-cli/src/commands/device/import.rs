@@ -85,6 +85,7 @@ async fn plan(
     all.disabled = true;
     let known: HashMap<String, Device> =
         instance.inventory.devices(&all).await?.into_iter().map(|d| (d.name.clone(), d)).collect();
+    let credentials = instance.inventory.credentials().await?;
     let mut platforms: HashMap<(String, String), std::result::Result<(), String>> = HashMap::new();
     let mut first_lines: HashMap<String, u64> = HashMap::new();
     let (mut devices, mut imported) = (Vec::new(), Imported { added: 0, updated: 0, unchanged: 0 });
@@ -101,7 +102,8 @@ async fn plan(
         } else {
             check(instance, &device)
         };
-        if let Err(why) = checked {
+        let named = || fields::check_named(&credentials, &device).map_err(|e| e.to_string());
+        if let Err(why) = checked.and_then(|()| named()) {
             fault(why);
             continue;
         }

@@ -103,7 +103,7 @@ pub(crate) async fn run(context: &Context, args: DiffArgs) -> Result<Exit> {
     let archive = folder::archive(context, args.from.place().as_ref()).await?;
     let wanted = Wanted::parse(args.what.as_deref(), args.artefact.as_deref());
     let (_, found) = versions::of(&archive, &wanted).await?;
-    let (old, new) = sides(&found, args.old.as_deref(), args.new.as_deref())?;
+    let (old, new) = sides(&archive, &found, args.old.as_deref(), args.new.as_deref())?;
     if new.kind == Kind::Binary || old.kind == Kind::Binary {
         return binary::diff(context, &archive, old, new).await;
     }
@@ -118,7 +118,7 @@ pub(crate) async fn run(context: &Context, args: DiffArgs) -> Result<Exit> {
 pub(crate) async fn last_two(context: &Context, archive: &Archive, device: &str) -> Result<Exit> {
     let wanted = Wanted { device: Some(device.to_owned()), artefact: None };
     let (_, found) = versions::of(archive, &wanted).await?;
-    let (old, new) = sides(&found, None, None)?;
+    let (old, new) = sides(archive, &found, None, None)?;
     let (a, b) = (archive.read(old, View::Redacted).await?, archive.read(new, View::Redacted).await?);
     let args = DiffArgs {
         what: None,
@@ -134,10 +134,15 @@ pub(crate) async fn last_two(context: &Context, archive: &Archive, device: &str)
 }
 
 /// The two versions that are meant.
-fn sides<'a>(found: &'a [Backup], old: Option<&str>, new: Option<&str>) -> Result<(&'a Backup, &'a Backup)> {
-    let new = versions::pick(found, new.unwrap_or("latest"))?;
+fn sides<'a>(
+    archive: &Archive,
+    found: &'a [Backup],
+    old: Option<&str>,
+    new: Option<&str>,
+) -> Result<(&'a Backup, &'a Backup)> {
+    let new = versions::pick(archive, found, new.unwrap_or("latest"))?;
     if let Some(old) = old {
-        return Ok((versions::pick(found, old)?, new));
+        return Ok((versions::pick(archive, found, old)?, new));
     }
     let good = reference::good(found);
     let before = good.into_iter().find(|b| (b.first_seen, b.id) < (new.first_seen, new.id));

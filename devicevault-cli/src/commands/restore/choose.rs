@@ -30,7 +30,7 @@ pub(super) async fn choose(archive: &Archive, args: &RestoreArgs) -> Result<Chos
     if let Some(artefact) = &args.artefact {
         let wanted = Wanted { device: Some(args.device.clone()), artefact: Some(artefact.clone()) };
         let (_, found) = versions::of(archive, &wanted).await?;
-        return Ok(Chosen { backups: vec![versions::pick(&found, reference)?.clone()], missing: Vec::new() });
+        return Ok(Chosen { backups: vec![versions::pick(archive, &found, reference)?.clone()], missing: Vec::new() });
     }
     let mut query = Query::default();
     query.device = Some(archive.device_id(&args.device).await?);
@@ -40,7 +40,7 @@ pub(super) async fn choose(archive: &Archive, args: &RestoreArgs) -> Result<Chos
     let mut first_error = None;
     for artefact in artefacts {
         let of_one: Vec<Backup> = all.iter().filter(|b| b.artefact == artefact).cloned().collect();
-        match versions::pick(&of_one, reference) {
+        match versions::pick(archive, &of_one, reference) {
             Ok(backup) => backups.push(backup.clone()),
             // It was not there yet at that time.
             Err(e) if e.kind() == ErrorKind::NotFound => drop(first_error.get_or_insert(e)),

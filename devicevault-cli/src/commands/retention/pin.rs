@@ -37,7 +37,7 @@ struct Pinned {
 pub(crate) async fn run(context: &Context, args: PinArgs, pinned: bool) -> Result<Exit> {
     let archive = Archive::of_instance(context.instance().await?).await?;
     let (_, found) = versions::of(&archive, &Wanted::parse(Some(&args.what), None)).await?;
-    let backup = versions::pick(&found, &args.backup)?;
+    let backup = versions::pick(&archive, &found, &args.backup)?;
     let gone = || Error::new(ErrorKind::NotFound, "pin version", "it was removed meanwhile").with("version", backup.id);
     let known = match archive.instance() {
         Some(instance) => instance.catalog.pin(backup.id, pinned).await?,
