@@ -171,7 +171,7 @@ impl Visit<'_> {
         written: &mut Written,
         out: &mut dyn Sink,
     ) -> Result<Outcome> {
-        let mut gate = Gate::new(&self.platform.failure);
+        let mut gate = Gate::new(&self.platform.failure, &artefact.info.rules.suspect);
         let mut heading = heading.map(|h| format!("{} {h}\n", self.platform.comment));
         let refusal = |line: String| {
             Error::new(ErrorKind::Refused, "run command", format!("the device refused it: {line}"))

@@ -2,6 +2,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 use bytes::{Bytes, BytesMut};
+use devicevault_core::text::{FailureWatch, SuspectRules};
 use regex::bytes::Regex;
 
 use crate::escape::shown;
@@ -10,6 +11,7 @@ use crate::escape::shown;
 #[derive(Debug)]
 pub(crate) struct Gate<'a> {
     failure: &'a [Regex],
+    text: &'a SuspectRules,
     held: Option<BytesMut>,
 }
 
@@ -50,8 +52,9 @@ fn says_no(line: &[u8]) -> bool {
 }
 
 impl<'a> Gate<'a> {
-    pub(crate) fn new(failure: &'a [Regex]) -> Self {
-        Self { failure, held: Some(BytesMut::new()) }
+    /// By the lines that refuse a command on this platform, and what is known of the text that is asked for.
+    pub(crate) fn new(failure: &'a [Regex], text: &'a SuspectRules) -> Self {
+        Self { failure, text, held: Some(BytesMut::new()) }
     }
 
     /// A piece of the answer; gives what may be handed on.
@@ -69,21 +72,36 @@ impl<'a> Gate<'a> {
     }
 
     /// The end of the answer: what is left of it, or the line by which the device refused.
-    pub(crate) fn finish(self) -> Result<Option<Bytes>, String> {
-        let Some(held) = self.held else { return Ok(None) };
-        for line in held.as_ref().split(|b: &u8| *b == b'\n') {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if self.failure.iter().any(|f| f.is_match(line)) {
-                return Err(shown(line, 200));
-            }
+    pub(crate) fn finish(mut self) -> Result<Option<Bytes>, String> {
+        let Some(held) = self.held.take() else { return Ok(None) };
+        let lines = || held.as_ref().split(|b: &u8| *b == b'\n').map(|l| l.strip_suffix(b"\r").unwrap_or(l));
+        let filled = || lines().map(<[u8]>::trim_ascii).filter(|l| !l.is_empty());
+        let few = filled().count() <= FEW_LINES;
+        // A text that has its beginning and its end is no refusal, whatever stands in it: it is kept, and suspect.
+        if !few && self.is_framed(&lines()) {
+            return Ok(Some(held.freeze()));
         }
-        let lines = || held.as_ref().split(|b: &u8| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty());
-        if lines().count() <= FEW_LINES
-            && let Some(no) = lines().find(|line| says_no(line))
-        {
-            return Err(shown(no, 200));
+        // What refuses a command is no text that people wrote; a banner may quote one.
+        let mut refusals = SuspectRules::default();
+        refusals.failure = self.failure.to_vec();
+        refusals.prose.clone_from(&self.text.prose);
+        let mut watch = FailureWatch::default();
+        for line in lines() {
+            watch.line(line, &refusals);
+        }
+        let refusal = watch.finish().and_then(|f| lines().nth(usize::try_from(f.line).ok()?.checked_sub(1)?));
+        let refusal = refusal.or_else(|| filled().find(|line| few && says_no(line)));
+        if let Some(line) = refusal {
+            return Err(shown(line, 200));
         }
         Ok((!held.is_empty()).then(|| held.freeze()))
+    }
+
+    fn is_framed<'t>(&self, lines: &(impl Iterator<Item = &'t [u8]> + Clone)) -> bool {
+        let (Some(end), [_, ..]) = (&self.text.end_marker, self.text.required.as_slice()) else { return false };
+        let last = lines.clone().filter(|l| !l.trim_ascii().is_empty()).last();
+        let begun = |r: &Regex| lines.clone().any(|l| r.is_match(l));
+        last.is_some_and(|l| end.is_match(l)) && self.text.required.iter().all(begun)
     }
 }
 
@@ -91,10 +109,15 @@ impl<'a> Gate<'a> {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 mod tests {
     use super::*;
+    use devicevault_core::text::ProseRule;
 
     fn run(pieces: &[&str]) -> (String, Result<Option<Bytes>, String>) {
         let failure = [Regex::new("^% Invalid").unwrap()];
-        let mut gate = Gate::new(&failure);
+        let mut text = SuspectRules::default();
+        text.end_marker = Some(Regex::new("^end$").unwrap());
+        text.required = vec![Regex::new("^version ").unwrap()];
+        text.prose = vec![ProseRule::until_its_mark(Regex::new(r"^banner (?<until>\^C)").unwrap())];
+        let mut gate = Gate::new(&failure, &text);
         let mut through = String::new();
         for piece in pieces {
             if let Some(bytes) = gate.push(Bytes::copy_from_slice(piece.as_bytes())) {
@@ -117,6 +140,16 @@ mod tests {
         let yes = "hostname a\nbanner motd Unknown command\n";
         assert!(run(&[yes]).1.is_ok());
         assert!(run(&["a\nb\nc\nunknown command\n"]).1.is_ok(), "a text is no refusal");
+    }
+
+    #[test]
+    fn a_banner_may_quote_a_refusal_and_a_whole_text_is_none() {
+        let banner = "hostname a\nbanner ^C\n% Invalid\n^C\n";
+        assert_eq!(run(&[banner]).1.unwrap().unwrap(), banner);
+        assert!(run(&["hostname a\nbanner ^C\n% Invalid\n"]).1.is_err());
+        let whole = "version 1\nhostname a\n% Invalid\nend\n";
+        assert_eq!(run(&[whole]).1.unwrap().unwrap(), whole, "what is wrong in it is told where it is kept");
+        assert!(run(&["hostname a\nhostname b\n% Invalid\nend\n"]).1.is_err());
     }
 
     #[test]

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use devicevault_core::text::{BlockRule, LineRule, SecretRule, SuspectRules, TextRules};
+use devicevault_core::text::{BlockRule, LineRule, ProseRule, SecretRule, TextRules};
 use devicevault_core::{ArtifactInfo, Error, ErrorKind, Result, check_artefact_name};
 use regex::bytes::{Regex, RegexBuilder, RegexSetBuilder};
 
 use super::file::{
     ArtefactSection, BlockSection, CommandSection, Confirm, DetectSection, EnableSection, Expression, LineSection,
-    PlatformFile, QuestionSection, SecretSection, SetupSection, SignSection, TextOr,
+    PlatformFile, ProseSection, QuestionSection, SecretSection, SetupSection, SignSection, TextOr,
 };
 use super::place::{Fault, OPERATION, located, wrong};
 use super::{
@@ -19,6 +19,12 @@ use super::{
 
 /// Pagers of many vendors. It is looked for at the end of a line that stands at the very end of what has come.
 const PAGER: &str = r"(?i)(?:-{2,4} ?\(?more\)?[^-]{0,60}-{2,4}(?: ?or \(q\)uit|, next page: .*)?|<-+ ?more ?-+>|\bmore: ?<space>.*|^ ?lines \d+-\d+.*|(?:press|hit) (?:any key|<?space(?:bar)?>?|<?enter>?|<?return>?)(?: key)? to continue.*)\s*$";
+
+/// How platforms that follow Cisco say within a text that something of it is missing: `%Error opening nvram:`,
+/// `% Error: NVRAM read failed`, `%% Unable to read`.
+const TROUBLE: &str = r"^%{1,2} ?(?i:error|warning|cannot|can't|could not|unable|fail(?:ed|ure)|insufficient|low on memory|out of memory|timed? ?out)\b";
+/// How they show a banner: between two marks.
+const BANNER: &str = r"^\s*banner \S+ (?<until>\^C)";
 
 pub(super) fn platform(text: &str, source: &PlatformSource) -> Result<Platform> {
     let file: PlatformFile = toml::from_str(text).map_err(|e| located(OPERATION, &e, text, source))?;
@@ -77,7 +83,10 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     rules.secret_blocks = file.secret_blocks.into_iter().map(block).collect();
     rules.plain = file.plain.into_iter().map(|e| e.0).collect();
     rules.continued = file.continued.map(|e| e.0);
-    rules.suspect.failure.clone_from(&failure);
+    rules.suspect.failure = failure.iter().cloned().chain(file.trouble.into_iter().map(|e| e.0)).collect();
+    rules.suspect.failure.push(built_in(TROUBLE)?);
+    rules.suspect.prose = prose(file.prose)?;
+    rules.suspect.prose.push(ProseRule::until_its_mark(built_in(BANNER)?));
     if file.artefacts.is_empty() {
         return Err(wrong("artefacts", "a platform has at least one artefact"));
     }
@@ -212,13 +221,21 @@ fn artefact(at: &str, section: ArtefactSection, shared: &TextRules) -> Result<Ar
     let mut rules = shared.clone();
     rules.volatile.extend(lines(&format!("{at}.volatile"), section.volatile)?);
     rules.volatile_blocks.extend(section.volatile_blocks.into_iter().map(block));
-    let mut suspect = SuspectRules::default();
-    suspect.failure.clone_from(&shared.suspect.failure);
     if !section.commands.iter().any(|c| c.0.run.contains("log")) {
-        suspect.failure.extend(log_lines()?);
+        rules.suspect.intrusions = log_lines()?;
     }
-    suspect.end_marker = section.end_marker.as_ref().map(|e| e.0.clone());
-    rules.suspect = suspect;
+    rules.suspect.end_marker = section.end_marker.as_ref().map(|e| e.0.clone());
+    rules.suspect.end_marker_after = section.end_marker_after.map(|e| e.0);
+    if rules.suspect.end_marker_after.is_some() && rules.suspect.end_marker.is_none() {
+        let message = "there is no `end_marker` that could be due";
+        return Err(wrong(&format!("{at}.end_marker_after"), message).with("artefact", &section.name));
+    }
+    rules.suspect.required = section.requires.into_iter().map(|e| e.0).collect();
+    rules.suspect.stated_length = section.stated_length.map(|e| e.0);
+    if rules.suspect.stated_length.as_ref().is_some_and(|r| r.capture_names().flatten().all(|n| n != "bytes")) {
+        let message = "the number of bytes is told by a group `bytes`";
+        return Err(wrong(&format!("{at}.stated_length"), message).with("artefact", &section.name));
+    }
     let mut info = ArtifactInfo::text(&section.name)
         .with_extension(section.extension)
         .with_min_size(section.min_size)
@@ -230,6 +247,18 @@ fn artefact(at: &str, section: ArtefactSection, shared: &TextRules) -> Result<Ar
     let own = own.map(|(i, c)| command(&format!("{at}.commands.{i}"), c.0)).collect::<Result<_, Fault>>();
     let commands = own.map_err(|e| e.with("artefact", &section.name))?;
     Ok(ArtefactRules { info, commands, end_marker: section.end_marker.map(|e| e.0) })
+}
+
+fn prose(list: Vec<TextOr<ProseSection>>) -> Result<Vec<ProseRule>, Fault> {
+    let one = |(i, TextOr(section)): (usize, TextOr<ProseSection>)| {
+        let Expression(start) = section.start;
+        match (section.end, start.capture_names().flatten().any(|n| n == "until")) {
+            (Some(end), false) => Ok(ProseRule::new(start, end.0)),
+            (None, true) => Ok(ProseRule::until_its_mark(start)),
+            _ => Err(wrong(&format!("prose.{i}"), "what ends it is told by a group `until` or by `end`")),
+        }
+    };
+    list.into_iter().enumerate().map(one).collect()
 }
 
 /// Lines that a device's log writes onto the terminal, in the middle of whatever stands there: with a time, and the

@@ -37,6 +37,13 @@ pub(crate) struct PlatformFile {
     /// Lines by which the device refuses a command: an answer that holds one is a refusal, not output.
     #[serde(default)]
     pub(crate) failure: Vec<Expression>,
+    /// Lines by which the device says, within a text, that something of it could not be read. They refuse nothing; a text
+    /// that holds one is kept as suspect.
+    #[serde(default)]
+    pub(crate) trouble: Vec<Expression>,
+    /// What people wrote over several lines, such as a banner: lines of `failure` and `trouble` may stand in it.
+    #[serde(default)]
+    pub(crate) prose: Vec<TextOr<ProseSection>>,
     #[serde(default)]
     pub(crate) ssh: SshSection,
     #[serde(default)]
@@ -323,6 +330,18 @@ pub(crate) struct ArtefactSection {
     /// prompt after it needs no confirmation.
     #[serde(default)]
     pub(crate) end_marker: Option<Expression>,
+    /// The end marker is due only where a line before it matches this: for devices whose texts may be parts, without an end
+    /// of their own.
+    #[serde(default)]
+    pub(crate) end_marker_after: Option<Expression>,
+    /// Lines that every whole text has: for each of these, one has to match, or the text is suspect. What somebody without
+    /// privileges is shown often lacks them.
+    #[serde(default)]
+    pub(crate) requires: Vec<Expression>,
+    /// The line among the first ten by which the device says how many bytes follow: the number is its group `bytes`. A text
+    /// that is a tenth shorter is told in the run, and suspect where it is that much shorter than the last good one, too.
+    #[serde(default)]
+    pub(crate) stated_length: Option<Expression>,
     /// Lines that change by themselves in this artefact, beside the platform's.
     #[serde(default)]
     pub(crate) volatile: Vec<TextOr<LineSection>>,
@@ -400,6 +419,23 @@ pub(crate) struct SecretSection {
 impl FromText for SecretSection {
     fn from_text(text: &str) -> Result<Self, String> {
         Ok(Self { line: Expression::compile(text)?, within: None, resalted: false })
+    }
+}
+
+/// What people wrote over several lines.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProseSection {
+    /// Its first line. A group `until` matches the mark that ends it: its last line is the next that holds the same.
+    pub(crate) start: Expression,
+    /// Its last line, where there is no such mark.
+    #[serde(default)]
+    pub(crate) end: Option<Expression>,
+}
+
+impl FromText for ProseSection {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(Self { start: Expression::compile(text)?, end: None })
     }
 }
 

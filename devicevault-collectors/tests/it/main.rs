@@ -17,3 +17,4 @@ mod simulated;
 mod telnet;
 mod texts;
 mod tools;
+mod whole;

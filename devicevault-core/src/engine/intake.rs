@@ -12,7 +12,7 @@ use super::bodies::{ViewBody, ViewWriter};
 use super::job::Selection;
 use crate::collector::{Note, NoteLevel, Sink};
 use crate::scrub::Scrubber;
-use crate::text::{LineEnds, ViewMaker};
+use crate::text::{LineEnds, StatedLength, ViewMaker};
 use crate::{ArtifactInfo, DeviceId, Digest, Error, ErrorKind, Event, Kind, Result, RunId, View};
 
 /// Notes beyond so many are counted and dropped: a device must not fill the log.
@@ -34,6 +34,8 @@ pub(super) struct Collected {
     /// Ties the views together; what comparison looks at.
     pub(super) content: Digest,
     pub(super) suspect: Vec<String>,
+    /// What the device says of its length, where that is much more than what came.
+    pub(super) short: Option<StatedLength>,
 }
 
 impl Collected {
@@ -211,6 +213,12 @@ impl Sink for Intake<'_> {
         self.current("end artefact")?;
         let Some(current) = self.current.take() else { return Ok(()) };
         let collected = current.finish(self.engine, &self.share).await?;
+        if let Some(length) = collected.short {
+            let name = &collected.info.name;
+            let told =
+                format!("the device says that its {name} has {} bytes, and {} came", length.stated, length.arrived);
+            self.note(Note::warning(told));
+        }
         self.collected.push(collected);
         Ok(())
     }
@@ -259,6 +267,7 @@ impl Current {
     async fn finish(mut self, engine: &Inner, share: &Share) -> Result<Collected> {
         let (memory, spool) = (&engine.memory, engine.spool.as_ref());
         let mut suspect = self.suspect;
+        let mut short = None;
         let (clean, redacted) = match self.text {
             None => (None, None),
             Some(mut text) => {
@@ -266,6 +275,7 @@ impl Current {
                 text.ends.finish(plain);
                 text.maker.push(plain, clean, redacted)?;
                 self.original.write(plain.split().freeze(), memory, spool, share).await?;
+                short = text.maker.stated_length().filter(StatedLength::is_short);
                 suspect.extend(text.maker.finish(clean, redacted));
                 text.clean.write(clean.split().freeze(), memory, spool, share).await?;
                 text.redacted.write(redacted.split().freeze(), memory, spool, share).await?;
@@ -281,7 +291,7 @@ impl Current {
         }
         let original = self.original.finish().await?;
         let content = engine.key.content(clean.as_ref().map_or(&original.sha256, |c| &c.sha256));
-        Ok(Collected { info: self.info, original, clean, redacted, content, suspect })
+        Ok(Collected { info: self.info, original, clean, redacted, content, suspect, short })
     }
 }
 

@@ -380,13 +380,21 @@ impl Plan<'_> {
     }
 }
 
-/// Why an artefact is suspect: what the text itself shows, and a size that collapsed.
+/// Why an artefact is suspect: what the text itself shows, a size that collapsed, and one that shrank although the device
+/// says that the text is longer. (Without a backup to compare with, that alone is told and not believed: releases differ in
+/// what they count.)
 fn reasons(it: &Collected, latest: &Latest) -> Vec<String> {
     let mut why = it.suspect.clone();
-    if let Some(last) = &latest.reference
-        && it.original.size < last.size / 2
+    let Some(last) = &latest.reference else { return why };
+    let size = it.original.size;
+    if size < last.size / 2 {
+        why.push(format!("it has {size} bytes, under half of the {} of the last backup", last.size));
+    }
+    if let Some(length) = it.short
+        && size < last.size - last.size / 10
     {
-        why.push(format!("it has {} bytes, under half of the {} of the last backup", it.original.size, last.size));
+        let came = format!("{} came, and the last backup has {}", length.arrived, last.size);
+        why.push(format!("the device says that it has {} bytes; {came}", length.stated));
     }
     why
 }

@@ -1,13 +1,15 @@
 //! Texts of devices: line ends, volatile lines, secrets, and when a text is suspect.
 
+mod failure;
 mod general;
 mod mask;
 mod rules;
 mod suspect;
 mod views;
 
+pub use failure::{FailureWatch, FoundFailure};
 pub use general::secrets_of_line;
 pub use mask::InstanceKey;
-pub use rules::{BlockRule, LineRule, SecretRule, SuspectRules, TextRules};
-pub use suspect::SuspectCheck;
+pub use rules::{BlockRule, LineRule, ProseRule, SecretRule, SuspectRules, TextRules};
+pub use suspect::{StatedLength, SuspectCheck};
 pub use views::{LineEnds, ViewMaker};

@@ -32,8 +32,8 @@ pub struct TextRules {
 }
 
 impl TextRules {
-    /// Sets one automaton that matches every line on which any rule's expression (of a block, its `start`; the failure
-    /// texts too) matches. Most lines pass no rule at all, and it tells so in one pass instead of one per rule.
+    /// Sets one automaton that matches every line on which any rule's expression (of a block, its `start`; those of
+    /// `suspect` too) matches. Most lines pass no rule at all, and it tells so in one pass instead of one per rule.
     ///
     /// It has to be compiled from the same expressions with the same flags: on a line that it does not match, no rule is
     /// asked, so a secret in it would not be masked. Without it, every rule is asked on every line.
@@ -48,7 +48,7 @@ impl TextRules {
         let lines = self.volatile.iter().map(|r| &r.line);
         let blocks = self.volatile_blocks.iter().chain(&self.secret_blocks).map(|b| &b.start);
         let secrets = self.secrets.iter().map(|s| &s.line);
-        lines.chain(blocks).chain(secrets).chain(&self.suspect.failure)
+        lines.chain(blocks).chain(secrets).chain(self.suspect.expressions())
     }
 
     /// Whether any rule has something to say of a line that stands outside of every block.
@@ -186,6 +186,48 @@ impl SecretRule {
 pub struct SuspectRules {
     /// The last line that is not blank has to match; `None`: the platform has no end marker.
     pub end_marker: Option<Regex>,
-    /// Lines that no good text holds: error messages of the device.
+    /// The end marker is due only where a line matched this: some texts are parts, and have no end of their own.
+    pub end_marker_after: Option<Regex>,
+    /// Each has to match a line: what every whole text has.
+    pub required: Vec<Regex>,
+    /// The line in which the device says how long the text after it is: its group `bytes`.
+    pub stated_length: Option<Regex>,
+    /// Lines that no good text holds: error messages of the device. Not looked for in `prose`.
     pub failure: Vec<Regex>,
+    /// Lines that come in between, such as those of a log: no good text holds them anywhere.
+    pub intrusions: Vec<Regex>,
+    /// What people wrote, and where every line may say anything.
+    pub prose: Vec<ProseRule>,
+}
+
+impl SuspectRules {
+    fn expressions(&self) -> impl Iterator<Item = &Regex> {
+        let lines = self.failure.iter().chain(&self.intrusions).chain(&self.required);
+        let prose = self.prose.iter().map(|p| &p.start);
+        lines.chain(prose).chain(&self.stated_length).chain(&self.end_marker_after)
+    }
+}
+
+/// What people wrote, over several lines: a banner.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ProseRule {
+    /// Its first line. What its group `until` matches stands also in the last one.
+    pub start: Regex,
+    /// Its last line, where no group tells.
+    pub end: Option<Regex>,
+}
+
+impl ProseRule {
+    /// From a line to a line.
+    #[must_use]
+    pub fn new(start: Regex, end: Regex) -> Self {
+        Self { start, end: Some(end) }
+    }
+
+    /// From a line to the next that holds what the group `until` of this one matched.
+    #[must_use]
+    pub fn until_its_mark(start: Regex) -> Self {
+        Self { start, end: None }
+    }
 }

@@ -2,29 +2,61 @@
 //!
 //! Reasons go where texts do not: into the catalog, manifests, commit messages and logs. So they quote nothing of a text
 //! but what the platform's own expressions match; a line that was cut off may be the one with the secret.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
-use crate::text::SuspectRules;
+use crate::text::{FailureWatch, SuspectRules};
 
 /// Watches the lines of a text as they pass.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SuspectCheck {
-    failure: Option<String>,
+    watch: FailureWatch,
     last: Vec<u8>,
-    lines: u64,
+    /// Which of the required lines were seen.
+    seen: Vec<bool>,
+    /// A line was seen after which the end marker is due.
+    due: bool,
+    stated: Option<StatedLength>,
+}
+
+/// How long a device says that its text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StatedLength {
+    /// What it says, in bytes.
+    pub stated: u64,
+    /// What came after the line that says so, in bytes.
+    pub arrived: u64,
+}
+
+impl StatedLength {
+    /// Whether more than a tenth is missing. Devices count neither exactly nor all alike.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.arrived < self.stated - self.stated / 10
+    }
 }
 
 const SHOWN: usize = 120;
+/// A length is stated among the first so many lines, or in the text of somebody's.
+const HEAD: u64 = 10;
 
 impl SuspectCheck {
     /// Before the first line.
     #[must_use]
     pub fn new() -> Self {
-        Self { failure: None, last: Vec::new(), lines: 0 }
+        Self::default()
     }
 
     /// A line that no rule matches.
     pub(crate) fn plain(&mut self, line: &[u8]) {
-        self.lines += 1;
+        self.watch.plain(line);
+        self.pass(line);
+    }
+
+    fn pass(&mut self, line: &[u8]) {
+        if let Some(length) = &mut self.stated {
+            length.arrived += line.len() as u64 + 1;
+        }
         if !line.trim_ascii().is_empty() {
             self.last.clear();
             self.last.extend_from_slice(line);
@@ -33,33 +65,55 @@ impl SuspectCheck {
 
     /// A line, without its line end.
     pub fn line(&mut self, line: &[u8], rules: &SuspectRules) {
-        self.plain(line);
-        if self.failure.is_none()
-            && let Some(found) = rules.failure.iter().find_map(|r| r.find(line))
-        {
-            self.failure = Some(format!("'{}' in line {}", shown(found.as_bytes()), self.lines));
+        self.pass(line);
+        if self.watch.line(line, rules) {
+            return;
         }
+        self.due |= rules.end_marker_after.as_ref().is_some_and(|r| r.is_match(line));
+        self.seen.resize(rules.required.len(), false);
+        for (seen, required) in self.seen.iter_mut().zip(&rules.required) {
+            *seen |= required.is_match(line);
+        }
+        if self.stated.is_none() && self.watch.lines() <= HEAD {
+            self.stated = rules.stated_length.as_ref().and_then(|r| {
+                let bytes = r.captures(line)?.name("bytes")?;
+                let stated = std::str::from_utf8(bytes.as_bytes()).ok()?.parse().ok()?;
+                Some(StatedLength { stated, arrived: 0 })
+            });
+        }
+    }
+
+    /// How long the device says that the text is, where it says so.
+    #[must_use]
+    pub fn stated_length(&self) -> Option<StatedLength> {
+        self.stated
     }
 
     /// Why the text is suspect; nothing where it is not.
     #[must_use]
     pub fn finish(self, rules: &SuspectRules) -> Vec<String> {
         let mut why = Vec::new();
+        let due = self.due || rules.end_marker_after.is_none();
         if let Some(marker) = &rules.end_marker
+            && due
             && !marker.is_match(&self.last)
         {
-            why.push(format!("the end marker is missing; the text ends at line {}", self.lines));
+            why.push(format!("the end marker is missing; the text ends at line {}", self.watch.lines()));
         }
-        if let Some(found) = self.failure {
-            why.push(format!("it holds a message of the device that is no part of it: {found}"));
+        let mut seen = self.seen.into_iter();
+        for required in &rules.required {
+            if !seen.next().unwrap_or(false) {
+                why.push(format!(
+                    "it lacks a line that every whole text has: '{}'",
+                    shown(required.as_str().as_bytes())
+                ));
+            }
+        }
+        if let Some(found) = self.watch.finish() {
+            let quoted = format!("'{}' in line {}", shown(&found.matched), found.line);
+            why.push(format!("it holds a message of the device that is no part of it: {quoted}"));
         }
         why
-    }
-}
-
-impl Default for SuspectCheck {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -69,18 +123,26 @@ fn shown(line: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 mod tests {
     use super::*;
     use regex::bytes::Regex;
 
-    fn check(text: &str) -> Vec<String> {
-        let rules = SuspectRules {
-            end_marker: Some(Regex::new("^end$").unwrap()),
-            failure: vec![Regex::new("^% Invalid input").unwrap()],
-        };
+    fn of(text: &str) -> Regex {
+        Regex::new(text).unwrap()
+    }
+
+    fn judged(text: &str, rules: &SuspectRules) -> (Vec<String>, Option<StatedLength>) {
         let mut check = SuspectCheck::new();
-        text.lines().for_each(|l| check.line(l.as_bytes(), &rules));
-        check.finish(&rules)
+        text.lines().for_each(|l| check.line(l.as_bytes(), rules));
+        let length = check.stated_length();
+        (check.finish(rules), length)
+    }
+
+    fn check(text: &str) -> Vec<String> {
+        let (end_marker, failure) = (Some(of("^end$")), vec![of("^% Invalid input")]);
+        let rules = SuspectRules { end_marker, failure, ..SuspectRules::default() };
+        judged(text, &rules).0
     }
 
     #[test]
@@ -97,5 +159,41 @@ mod tests {
         let why = check("a\n% Invalid input: community s3cret\nsnmp-server community s3cret");
         assert_eq!(why.len(), 2);
         assert!(why[0].ends_with("at line 3") && why[1].ends_with("'% Invalid input' in line 2"), "{why:?}");
+    }
+
+    #[test]
+    fn a_text_without_its_head_is_suspect() {
+        let required = vec![of("^version"), of("^(?:hostname|switchname) ")];
+        let rules = SuspectRules { required, ..SuspectRules::default() };
+        assert!(judged("version 1\nhostname a\n", &rules).0.is_empty());
+        assert_eq!(judged("hostname a\nend\n", &rules).0, ["it lacks a line that every whole text has: '^version'"]);
+        assert_eq!(judged("", &rules).0.len(), 2);
+        assert_eq!(judged(" version 1\n description hostname a\n", &rules).0.len(), 2);
+    }
+
+    #[test]
+    fn an_end_may_be_due_only_after_a_beginning() {
+        let (end_marker, end_marker_after) = (Some(of("^return$")), Some(of("^ version ")));
+        let rules = SuspectRules { end_marker, end_marker_after, ..SuspectRules::default() };
+        assert!(judged("interface 1\n", &rules).0.is_empty());
+        assert!(judged(" version 7\nreturn\n", &rules).0.is_empty());
+        assert_eq!(judged(" version 7\ninterface 1\n", &rules).0.len(), 1);
+    }
+
+    #[test]
+    fn a_stated_length_is_compared_with_what_comes_after() {
+        let stated_length = Some(of(r"^Current configuration : (?<bytes>\d+) bytes$"));
+        let rules = SuspectRules { stated_length, ..SuspectRules::default() };
+        let length = |text: &str| judged(text, &rules).1;
+        assert_eq!(length("hostname a\n"), None);
+        let found = length("Building\n\nCurrent configuration : 100 bytes\n!\nend\n").unwrap();
+        assert_eq!((found.stated, found.arrived, found.is_short()), (100, 6, true));
+        assert!(!StatedLength { stated: 100, arrived: 90 }.is_short());
+        assert!(StatedLength { stated: 100, arrived: 89 }.is_short());
+        assert!(!StatedLength { stated: 0, arrived: 0 }.is_short());
+        assert!(StatedLength { stated: u64::MAX, arrived: 0 }.is_short());
+        // In somebody's text, or more than a number can be.
+        assert_eq!(length(&format!("{}Current configuration : 9 bytes\n", "!\n".repeat(10))), None);
+        assert_eq!(length("Current configuration : 99999999999999999999999 bytes\n"), None);
     }
 }

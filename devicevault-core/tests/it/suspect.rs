@@ -54,6 +54,35 @@ async fn a_size_that_collapsed_and_a_doubt_of_the_collector_are_suspect() {
 }
 
 #[tokio::test]
+async fn a_text_that_is_shorter_than_the_device_says_is_suspect_where_it_shrank() {
+    let house = house();
+    let whole = "! 60 bytes\nhostname a\ninterface 1\ninterface 2\ninterface 3\ninterface 4\nend\n";
+    let cut = "! 60 bytes\nhostname a\ninterface 1\ninterface 4\nend\n";
+    let smaller = "! 36 bytes\nhostname a\ninterface 1\ninterface 4\nend\n";
+    let script = Script::new(vec![config(whole), config(cut), config(smaller)]);
+    let job = job(script, vec![destination("d", Arc::new(MemoryBackend::new()), View::Original)]);
+    house.engine.back_up(&job).await.unwrap();
+    let short = house.engine.back_up(&job).await.unwrap();
+    assert_eq!(
+        short.artefacts[0].suspect,
+        ["the device says that it has 60 bytes; 39 came, and the last backup has 74"]
+    );
+    let meant = house.engine.back_up(&job).await.unwrap();
+    assert_eq!(meant.artefacts[0].status, ArtefactStatus::Stored, "{:?}", meant.artefacts[0].suspect);
+}
+
+#[tokio::test]
+async fn what_a_device_says_of_its_first_text_is_told_and_not_believed() {
+    let house = house();
+    let script = Script::new(vec![config("! 900 bytes\nhostname a\nend\n")]);
+    let job = job(script, vec![destination("d", Arc::new(MemoryBackend::new()), View::Original)]);
+    let run = house.engine.back_up(&job).await.unwrap();
+    assert_eq!(run.artefacts[0].status, ArtefactStatus::Stored);
+    let told = "the device says that its running-config has 900 bytes, and 15 came";
+    assert!(run.log.iter().any(|n| n.text == told), "{:?}", run.log);
+}
+
+#[tokio::test]
 async fn an_empty_text_is_suspect() {
     let house = house();
     let job =

@@ -7,7 +7,7 @@ mod spans;
 use bytes::BytesMut;
 
 use crate::text::mask::RESALTED;
-use crate::text::{BlockRule, InstanceKey, LineRule, SuspectCheck, TextRules, general};
+use crate::text::{BlockRule, InstanceKey, LineRule, StatedLength, SuspectCheck, TextRules, general};
 use crate::{DeviceId, Error, ErrorKind, Result};
 
 use headers::Headers;
@@ -132,6 +132,14 @@ impl ViewMaker {
         let goes_on = continued.is_match(last.strip_suffix(b"\n").unwrap_or(last));
         self.begun = self.line.len();
         goes_on
+    }
+
+    /// How long the device says that the text is, where it says so, and what has come of it.
+    #[must_use]
+    pub fn stated_length(&self) -> Option<StatedLength> {
+        let mut length = self.check.stated_length()?;
+        length.arrived += self.line.len() as u64;
+        Some(length)
     }
 
     /// The end of the text. Returns why it is suspect.

@@ -1,0 +1,180 @@
+//! Lines by which a device says that something failed, told apart from what people wrote.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
+
+use regex::bytes::Regex;
+
+use crate::text::{ProseRule, SuspectRules};
+
+/// Looks for such lines in a text as it passes. What people wrote, such as a banner, may say anything; but only once its
+/// end was seen it is known that they wrote it.
+#[derive(Debug, Default)]
+pub struct FailureWatch {
+    lines: u64,
+    found: Option<FoundFailure>,
+    prose: Option<Prose>,
+}
+
+/// A line that no good text holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FoundFailure {
+    /// Counted from 1.
+    pub line: u64,
+    /// What the expression matches of it; the rest may be anything.
+    pub matched: Vec<u8>,
+}
+
+/// What people wrote, while its end is awaited.
+#[derive(Debug)]
+struct Prose {
+    until: Until,
+    found: Option<FoundFailure>,
+}
+
+#[derive(Debug)]
+enum Until {
+    /// A line that holds this.
+    Text(Vec<u8>),
+    /// A line that matches.
+    Line(Regex),
+}
+
+impl FailureWatch {
+    /// A line without its line end. Tells whether it is a part of what people wrote.
+    pub fn line(&mut self, line: &[u8], rules: &SuspectRules) -> bool {
+        self.lines += 1;
+        let at = self.lines;
+        let found = |by: &[Regex]| {
+            let found = by.iter().find_map(|r| r.find(line))?;
+            Some(FoundFailure { line: at, matched: found.as_bytes().to_vec() })
+        };
+        if self.found.is_none() {
+            self.found = found(&rules.intrusions);
+        }
+        if let Some(prose) = &mut self.prose {
+            if prose.until.is_at(line) {
+                self.prose = None;
+            } else if prose.found.is_none() {
+                prose.found = found(&rules.failure);
+            }
+            return true;
+        }
+        if let Some(until) = rules.prose.iter().find_map(|rule| rule.begins(line)) {
+            self.prose = Some(Prose { until, found: None });
+            return true;
+        }
+        if self.found.is_none() {
+            self.found = found(&rules.failure);
+        }
+        false
+    }
+
+    /// A line on which no expression of the rules matches.
+    pub(crate) fn plain(&mut self, line: &[u8]) {
+        self.lines += 1;
+        if self.prose.as_ref().is_some_and(|p| p.until.is_at(line)) {
+            self.prose = None;
+        }
+    }
+
+    /// The lines that have passed.
+    pub(crate) fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// The first of them. What began and never ended was no banner, or the text is cut off: it counts as well.
+    #[must_use]
+    pub fn finish(self) -> Option<FoundFailure> {
+        let open = self.prose.and_then(|p| p.found);
+        [self.found, open].into_iter().flatten().min_by_key(|f| f.line)
+    }
+}
+
+impl Until {
+    fn is_at(&self, line: &[u8]) -> bool {
+        match self {
+            Self::Text(text) => memchr::memmem::find(line, text).is_some(),
+            Self::Line(end) => end.is_match(line),
+        }
+    }
+}
+
+impl ProseRule {
+    /// What ends it, where it begins with this line and goes on in the next.
+    fn begins(&self, line: &[u8]) -> Option<Until> {
+        let begun = self.start.captures(line)?;
+        let until = match (begun.name("until"), &self.end) {
+            (Some(text), _) if !text.is_empty() => Until::Text(text.as_bytes().to_vec()),
+            (_, Some(end)) => Until::Line(end.clone()),
+            _ => return None,
+        };
+        let from = begun.get(0).map_or(line.len(), |all| all.end());
+        (!until.is_at(line.get(from..).unwrap_or_default())).then_some(until)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use super::*;
+
+    fn rules() -> SuspectRules {
+        let of = |text: &str| Regex::new(text).unwrap();
+        let banner = ProseRule::until_its_mark(of(r"^banner \w+ (?<until>\^C|\S)"));
+        SuspectRules {
+            failure: vec![of("^% ?[A-Z]")],
+            intrusions: vec![of(r"^\d\d:\d\d: %")],
+            prose: vec![banner, ProseRule::new(of("^note$"), of("^EOF$"))],
+            ..SuspectRules::default()
+        }
+    }
+
+    fn first(text: &str) -> Option<u64> {
+        let mut watch = FailureWatch::default();
+        for line in text.lines() {
+            watch.line(line.as_bytes(), &rules());
+        }
+        watch.finish().map(|f| f.line)
+    }
+
+    #[test]
+    fn a_banner_may_quote_an_error_and_the_text_around_it_may_not() {
+        assert_eq!(first("a\nbanner motd ^C\n% Error\n^C\nb"), None);
+        assert_eq!(first("banner motd ^C% Error^C\n% Error"), Some(2));
+        assert_eq!(first("banner motd #x\n% Error\ny#\n% Error"), Some(4));
+        assert_eq!(first("note\n% Error\nEOF\nb"), None);
+        assert_eq!(first("interface a\n description % Error\n"), None);
+    }
+
+    #[test]
+    fn a_banner_that_never_ends_hides_nothing() {
+        assert_eq!(first("banner motd ^C\n% Error\nend"), Some(2));
+        assert_eq!(first("% Error\nbanner motd ^C\n% Error\nend"), Some(1));
+    }
+
+    #[test]
+    fn what_comes_in_between_is_seen_in_a_banner_too() {
+        assert_eq!(first("banner motd ^C\n10:11: %LINK\n^C\nb"), Some(2));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn outside_of_prose_each_failure_is_found(lines in proptest::collection::vec("(% Error|banner motd ~|~|b|note|EOF)", 0..12)) {
+            // Each line by itself, in the order of a careful reader.
+            let (mut wanted, mut held, mut until) = (None, None, "");
+            for (line, at) in lines.iter().zip(1..) {
+                match (until, line.as_str()) {
+                    ("", "% Error") => wanted = wanted.or(Some(at)),
+                    ("", "banner motd ~") => until = "~",
+                    ("", "note") => until = "EOF",
+                    ("~" | "EOF", "% Error") => held = held.or(Some(at)),
+                    ("~", l) if l.contains('~') => (until, held) = ("", None),
+                    ("EOF", "EOF") => (until, held) = ("", None),
+                    _ => {}
+                }
+            }
+            let wanted: Option<u64> = [wanted, held].into_iter().flatten().min();
+            proptest::prop_assert_eq!(first(&lines.join("\n")), wanted);
+        }
+    }
+}
