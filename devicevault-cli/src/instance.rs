@@ -19,6 +19,7 @@ use crate::app::{BackendSettings, Open, Parts};
 use crate::collectors::Collectors;
 use crate::context::Context;
 use crate::keys::new::NewKey;
+use crate::secrets::Asked;
 use crate::wiring::SpoolBounds;
 use crate::wiring::keys::{Keys, is_sealed};
 use crate::{files, wiring};
@@ -43,6 +44,8 @@ pub(crate) struct Instance {
     pub(crate) key: InstanceKey,
     pub(crate) collectors: Collectors,
     pub(crate) keys: Keys,
+    /// What was asked at the terminal.
+    pub(crate) asked: Asked,
     parts: Parts,
     /// Whether what a destination cannot take waits for it.
     parks: bool,
@@ -112,6 +115,7 @@ impl Instance {
             key,
             collectors: Collectors::of_home(context, home)?,
             keys,
+            asked: Asked::default(),
             parts: context.parts.clone(),
             parks: true,
             spool: context.settings.spool(),

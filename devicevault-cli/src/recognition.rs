@@ -33,7 +33,7 @@ pub(crate) async fn settle_one(context: &Context, instance: &Instance, device: &
         device.platform = known.platform;
         return Ok(());
     }
-    let mut secrets = Secrets::of(instance).await?;
+    let secrets = Secrets::of(instance).await?;
     secrets.ask(std::slice::from_ref(device))?;
     let (name, certainty) = found(&visits(context, instance)?, &secrets, device).await?;
     context.ui.note(&format!("{}: recognised as {name} ({certainty} %)", device.name));
@@ -51,8 +51,9 @@ pub(crate) async fn settle(context: &Context, instance: &Instance, devices: Vec<
     if due.is_empty() {
         return Ok(devices);
     }
-    let mut secrets = Secrets::of(instance).await?;
-    secrets.ask(&due)?;
+    let secrets = Secrets::of(instance).await?;
+    // All that the round needs: each user name is asked for once.
+    secrets.ask(&devices)?;
     let (visits, secrets) = (&visits(context, instance)?, &secrets);
     let visited: Vec<_> = stream::iter(due)
         .map(|mut device| async move {

@@ -82,7 +82,7 @@ pub(crate) async fn back_up(
     instance.catalog.pending().await?;
     let (routes, unrouted) = routes(instance, &devices, options).await?;
     let destinations = ready_destinations(context, instance, &routes).await?;
-    let mut secrets = Secrets::of(instance).await?;
+    let secrets = Secrets::of(instance).await?;
     secrets.ask(&devices)?;
 
     let progress = Progress::new(context.clock().clone());

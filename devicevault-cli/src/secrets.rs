@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use devicevault_core::{
@@ -26,8 +26,22 @@ const COMMAND_TIME: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Secrets {
     known: Mutex<HashMap<(Reading, String), Cell>>,
-    asked: HashMap<String, SecretString>,
+    asked: Asked,
     shared: SharedLogins,
+}
+
+/// Passwords that were asked for, by user name: whoever recognises a device first does not ask again for its backup.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked(Arc<std::sync::Mutex<HashMap<String, SecretString>>>);
+
+impl Asked {
+    fn of(&self, user: &str) -> Option<SecretString> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(user).cloned()
+    }
+
+    fn keep(&self, user: String, password: SecretString) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(user, password);
+    }
 }
 
 /// A secret, once it was read.
@@ -48,7 +62,7 @@ impl Secrets {
     /// # Errors
     /// They cannot be read.
     pub(crate) async fn of(instance: &Instance) -> Result<Self> {
-        Ok(Self { shared: SharedLogins::of(instance).await?, ..Self::default() })
+        Ok(Self { shared: SharedLogins::of(instance).await?, asked: instance.asked.clone(), ..Self::default() })
     }
 
     /// With these credentials.
@@ -60,7 +74,7 @@ impl Secrets {
     ///
     /// # Errors
     /// The terminal cannot be read.
-    pub(crate) fn ask(&mut self, devices: &[Device]) -> Result<()> {
+    pub(crate) fn ask(&self, devices: &[Device]) -> Result<()> {
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             return Ok(());
         }
@@ -68,13 +82,13 @@ impl Secrets {
         let login = |d: &Device| self.shared.of_device(d).ok().filter(|login| lacks_secret(d, login));
         let lacking: Vec<_> = devices.iter().filter_map(|d| Some((d, user(&login(d)?)))).collect();
         for (device, user) in &lacking {
-            if self.asked.contains_key(user) {
+            if self.asked.of(user).is_some() {
                 continue;
             }
             let others = lacking.iter().filter(|(_, u)| u == user).count();
             let whom = if others == 1 { device.name.clone() } else { format!("{others} devices") };
             let password = prompt(format!("Password of {} on {}: ", user.escape_debug(), whom.escape_debug()))?;
-            self.asked.insert(user.clone(), password);
+            self.asked.keep(user.clone(), password);
         }
         Ok(())
     }
@@ -92,11 +106,11 @@ impl Secrets {
         let mut login = self.secrets(&refs).await?;
         login.username = user(&refs);
         if lacks_secret(device, &refs) {
-            let Some(password) = self.asked.get(&login.username) else {
+            let Some(password) = self.asked.of(&login.username) else {
                 return Err(Error::new(ErrorKind::Config, "log in", "the device has neither password nor key")
                     .hint("give --password-env, --password-file, --password-command, --key-file, --agent or --credential, or run this on a terminal to be asked"));
             };
-            login.password = Some(password.clone());
+            login.password = Some(password);
         }
         let mut jump = Vec::with_capacity(device.jump.len());
         for hop in &device.jump {

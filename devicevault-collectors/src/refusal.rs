@@ -20,7 +20,7 @@ const LONGEST_REFUSAL: usize = 2048;
 /// An answer of no more lines than these may be a refusal that the platform file does not know.
 const FEW_LINES: usize = 3;
 /// How devices of all kinds begin to say no, after signs such as `%`.
-const REFUSALS: [&str; 20] = [
+const REFUSALS: [&str; 21] = [
     "unknown command",
     "unknown keyword",
     "unrecognized command",
@@ -38,6 +38,7 @@ const REFUSALS: [&str; 20] = [
     "incomplete command",
     "syntax error",
     "permission denied",
+    "cannot execute command",
     "access denied",
     "authorization failed",
     "command authorization failed",
@@ -134,6 +135,7 @@ mod tests {
             "\n  ^\n% Unrecognized command.\n",
             "Error: Invalid input\n",
             "-sh: x: command not found",
+            "Cannot execute command. Command not allowed.\n",
         ] {
             assert!(run(&[no]).1.is_err(), "{no:?}");
         }

@@ -45,7 +45,7 @@ impl HostArgs {
         wiring::check_options(&device)?;
         // A credential is the home's; who names none needs no home.
         let shared = std::iter::once(&device.login).chain(device.jump.iter().map(|hop| &hop.login));
-        let mut secrets = match shared.into_iter().any(|login| login.credential.is_some()) {
+        let secrets = match shared.into_iter().any(|login| login.credential.is_some()) {
             true => Secrets::of(&context.instance().await?).await?,
             false => Secrets::default(),
         };

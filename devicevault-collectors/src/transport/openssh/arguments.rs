@@ -4,12 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::process::Stdio;
 use std::sync::Arc;
 
-use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Login, Result, Target};
+use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Login, Result, Target, Turn};
 use devicevault_ssh::{HostKeyPolicy, Profile, SSH_PORT};
 use tokio::process::Command;
 
 use super::askpass::Folder;
-use super::process::Process;
+use super::process::{LOGGED_IN, Process};
 use super::{ASKPASS_VARIABLE, OpenSshOptions, unusable};
 use crate::options;
 use crate::transport::core_error;
@@ -156,9 +156,14 @@ impl Plan {
         command: Option<&str>,
         folder: &Arc<Folder>,
         login: &Login,
+        turn: &Turn,
     ) -> Result<Process> {
         let mut ssh = Command::new(&self.options.program);
-        ssh.args(&self.arguments).args(more).arg("--").arg(&self.host).args(command);
+        ssh.args(&self.arguments);
+        // Run when the login is over (`ssh_config(5)`), by this shell whatever the user's own is.
+        let logged_in = format!("LocalCommand=echo {LOGGED_IN} >&2");
+        ssh.args(["-o", "PermitLocalCommand=yes", "-o", &logged_in]).env("SHELL", "/bin/sh");
+        ssh.args(more).arg("--").arg(&self.host).args(command);
         ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         ssh.env("TERM", "vt100").env_remove("DISPLAY");
         match &self.agent {
@@ -168,15 +173,16 @@ impl Plan {
         if let Some(helper) =
             self.options.askpass.as_ref().filter(|_| login.password.is_some() || login.passphrase.is_some())
         {
-            let socket = folder.answer(login).map_err(unusable)?;
+            let socket = folder.answer(login, turn).map_err(unusable)?;
             ssh.env("SSH_ASKPASS", helper).env("SSH_ASKPASS_REQUIRE", "force").env(ASKPASS_VARIABLE, socket);
         }
+        turn.connecting();
         let child = ssh.spawn().map_err(|e| {
             Error::new(ErrorKind::Config, "start ssh", "the system's ssh cannot be started")
                 .with("program", self.options.program.display())
                 .because(e)
                 .hint("install OpenSSH's client, or use the transport ssh")
         })?;
-        Ok(Process::new(child, folder.clone()))
+        Ok(Process::new(child, folder.clone(), turn.clone()))
     }
 }

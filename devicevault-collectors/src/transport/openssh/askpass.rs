@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use devicevault_core::{ExposeSecret as _, Login, SecretString};
+use devicevault_core::{ExposeSecret as _, Login, SecretString, Turn};
 
 /// A folder that only this user can enter, gone with this value.
 #[derive(Debug)]
@@ -70,12 +70,12 @@ impl Folder {
 
     /// Answers the prompts of one process on a socket; each secret is told once.
     #[cfg(unix)]
-    pub(super) fn answer(&self, login: &Login) -> io::Result<PathBuf> {
+    pub(super) fn answer(&self, login: &Login, turn: &Turn) -> io::Result<PathBuf> {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let path = self.path.join(self.sockets.fetch_add(1, Ordering::Relaxed).to_string());
         let listener = tokio::net::UnixListener::bind(&path)?;
         let (mut password, mut passphrase) = (login.password.clone(), login.passphrase.clone());
-        let gone = path.clone();
+        let (gone, turn) = (path.clone(), turn.clone());
         tokio::spawn(async move {
             // The folder goes with the process, and with it whoever could still connect.
             while gone.exists() {
@@ -85,6 +85,8 @@ impl Folder {
                 if (&mut stream).take(MOST as u64).read_to_end(&mut prompt).await.is_err() {
                     continue;
                 }
+                // A device that asks was reached; logins wait for the conversation's turn.
+                turn.reached().await;
                 let secret = answer(&String::from_utf8_lossy(&prompt), &mut password, &mut passphrase);
                 if let Some(secret) = secret {
                     let _ = stream.write_all(secret.expose_secret().as_bytes()).await;
@@ -95,7 +97,7 @@ impl Folder {
     }
 
     #[cfg(not(unix))]
-    pub(super) fn answer(&self, _: &Login) -> io::Result<PathBuf> {
+    pub(super) fn answer(&self, _: &Login, _: &Turn) -> io::Result<PathBuf> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no private sockets"))
     }
 }
@@ -204,7 +206,7 @@ mod tests {
         let mut login = Login::default();
         login.password = Some("pw".to_owned().into());
         login.passphrase = Some("phrase".to_owned().into());
-        let socket = folder.answer(&login).unwrap();
+        let socket = folder.answer(&login, &Turn::default()).unwrap();
         let ask = |prompt: &'static str| {
             let socket = socket.clone();
             async move { tokio::task::spawn_blocking(move || answer_from(&socket, prompt).unwrap()).await.unwrap() }

@@ -1,7 +1,8 @@
 //! The system's `ssh` program, for what our own SSH does not speak: MD5 and truncated MACs, hardware keys, GSSAPI.
 //!
 //! It reads no configuration (`-F none`), asks nothing of a person, and checks host keys in our own file. Each channel is
-//! a process of its own.
+//! a process of its own, and lends the conversation's place away until the device was reached: the program asks for a
+//! password then, or runs a command of ours that says so where the login needs none.
 
 mod arguments;
 mod askpass;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use devicevault_core::{Error, ErrorKind, Result, Target};
+use devicevault_core::{Error, ErrorKind, Result, Target, Turn};
 
 use self::arguments::Plan;
 use self::askpass::Folder;
@@ -63,7 +64,8 @@ impl Dialer for OpenSshDialer {
         }
         let folder = Folder::new(&self.0.folder).map_err(|e| device(unusable(e)))?;
         let plan = Plan::new(&self.0, target, platform.ssh_profile.as_deref(), &folder).map_err(device)?;
-        Ok(Box::new(OpenSshLink { plan, folder: Arc::new(folder), login: target.login.clone() }))
+        let (login, turn) = (target.login.clone(), target.turn.clone());
+        Ok(Box::new(OpenSshLink { plan, folder: Arc::new(folder), login, turn }))
     }
 }
 
@@ -76,17 +78,18 @@ struct OpenSshLink {
     plan: Plan,
     folder: Arc<Folder>,
     login: devicevault_core::Login,
+    turn: Turn,
 }
 
 #[async_trait]
 impl Link for OpenSshLink {
     async fn shell(&mut self, _: u32, _: u32) -> Result<Box<dyn Terminal>> {
-        let process = self.plan.start(&["-tt"], None, &self.folder, &self.login)?;
+        let process = self.plan.start(&["-tt"], None, &self.folder, &self.login, &self.turn)?;
         Ok(Box::new(SshTerminal::new(process)))
     }
 
     async fn exec(&mut self, command: &str) -> Result<Box<dyn Running>> {
-        let process = self.plan.start(&["-T"], Some(command), &self.folder, &self.login)?;
+        let process = self.plan.start(&["-T"], Some(command), &self.folder, &self.login, &self.turn)?;
         Ok(Box::new(SshCommand::new(process)))
     }
 }

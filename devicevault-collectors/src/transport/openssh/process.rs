@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use devicevault_core::{Error, ErrorKind, Result, Retry};
+use devicevault_core::{Error, ErrorKind, Result, Retry, Turn};
 use futures::FutureExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout};
@@ -25,10 +25,15 @@ pub(super) struct Process {
     errors: Arc<Mutex<Vec<u8>>>,
     reading_errors: Option<JoinHandle<()>>,
     read_any: bool,
+    /// What was read, until the conversation has its turn.
+    arrived: Option<Bytes>,
+    turn: Turn,
     status: Option<i32>,
     _folder: Arc<Folder>,
 }
 
+/// What a command of ours says on standard error when the login is over. A device that says it too gains nothing by it.
+pub(super) const LOGGED_IN: &str = "devicevault-logged-in";
 /// What is kept of standard error.
 const MOST_ERRORS: usize = 4096;
 const PIECE: usize = 16 << 10;
@@ -38,29 +43,50 @@ const ENDING: Duration = Duration::from_secs(2);
 const OWN_FAILURE: i32 = 255;
 
 impl Process {
-    pub(super) fn new(mut child: Child, folder: Arc<Folder>) -> Self {
+    pub(super) fn new(mut child: Child, folder: Arc<Folder>, turn: Turn) -> Self {
         let errors = Arc::<Mutex<Vec<u8>>>::default();
         let reading_errors = child.stderr.take().map(|mut stream| {
-            let errors = errors.clone();
+            let (errors, turn) = (errors.clone(), turn.clone());
             tokio::spawn(async move {
                 let mut piece = [0; 1024];
                 while let Ok(got @ 1..) = stream.read(&mut piece).await {
-                    let mut errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
-                    let room = MOST_ERRORS.saturating_sub(errors.len()).min(got);
-                    errors.extend_from_slice(piece.get(..room).unwrap_or_default());
+                    if keep(&errors, piece.get(..got).unwrap_or_default()) {
+                        turn.reached().await;
+                    }
                 }
             })
         });
         let (input, output) = (child.stdin.take(), child.stdout.take());
-        Self { child, input, output, errors, reading_errors, read_any: false, status: None, _folder: folder }
+        Self {
+            child,
+            input,
+            output,
+            errors,
+            reading_errors,
+            read_any: false,
+            arrived: None,
+            turn,
+            status: None,
+            _folder: folder,
+        }
     }
 
     fn errors(&self) -> Vec<u8> {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The next bytes; `None` at a good end. Cancel safe: a pipe is read at once or not at all.
+    /// The next bytes; `None` at a good end. Cancel safe: a pipe is read at once or not at all, and what was read is kept.
     async fn read(&mut self) -> Result<Option<Bytes>> {
+        if self.arrived.is_none() {
+            self.arrived = self.arrive().await?;
+        }
+        if self.arrived.is_some() {
+            self.turn.reached().await;
+        }
+        Ok(self.arrived.take())
+    }
+
+    async fn arrive(&mut self) -> Result<Option<Bytes>> {
         let mut piece = BytesMut::with_capacity(PIECE);
         let got = match &mut self.output {
             None => return Ok(None),
@@ -89,6 +115,18 @@ impl Process {
         self.status = status.ok().and_then(std::io::Result::ok).and_then(|s| s.code());
         if self.status == Some(OWN_FAILURE) { Err(failure(&self.errors(), self.read_any)) } else { Ok(()) }
     }
+}
+
+/// Keeps what the program says, but for the word that it has logged in. Tells whether that was there.
+fn keep(errors: &Mutex<Vec<u8>>, piece: &[u8]) -> bool {
+    let mut errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
+    let room = MOST_ERRORS.saturating_sub(errors.len()).min(piece.len());
+    errors.extend_from_slice(piece.get(..room).unwrap_or_default());
+    let Some(at) = memchr::memmem::find(&errors, LOGGED_IN.as_bytes()) else { return false };
+    let end = at + LOGGED_IN.len();
+    let line_end = usize::from(errors.get(end) == Some(&b'\n'));
+    errors.drain(at..end + line_end);
+    true
 }
 
 impl fmt::Debug for Process {
@@ -193,6 +231,16 @@ impl Running for SshCommand {
 #[allow(clippy::unwrap_used, reason = "tests may panic")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_word_of_a_login_is_no_error() {
+        let errors = Mutex::default();
+        assert!(!keep(&errors, b"banner\ndevicevault-"));
+        assert!(keep(&errors, b"logged-in\nwarning"));
+        assert_eq!(*errors.lock().unwrap(), b"banner\nwarning");
+        assert!(!keep(&errors, &[b'x'; 2 * MOST_ERRORS]));
+        assert_eq!(errors.lock().unwrap().len(), MOST_ERRORS);
+    }
 
     #[test]
     fn what_ssh_says_has_a_kind() {
