@@ -33,8 +33,8 @@ pub(crate) struct Archive {
 #[derive(Debug)]
 enum Index {
     Catalog(Box<Instance>),
-    /// All there is, newest first, and how many more are damaged.
-    Manifests(Vec<Backup>, usize),
+    /// All there is, newest first, and what was found damaged.
+    Manifests(Vec<Backup>, Vec<Error>),
 }
 
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Archive {
     ) -> Result<Self> {
         let id = DestinationId::from("folder");
         let mut found: BTreeMap<(DeviceId, String), Vec<(StorageRef, Manifest)>> = BTreeMap::new();
-        let mut unknown = 0;
+        let mut unknown = Vec::new();
         let mut list = backend.list(ListFilter::default());
         while let Some(item) = list.next().await {
             match item {
@@ -81,7 +81,7 @@ impl Archive {
                     found.entry((m.source.device.clone(), m.artefact.clone())).or_default().push((at, m));
                 }
                 Err(e) if e.kind() == ErrorKind::Corrupt || e.kind() == ErrorKind::Unsupported => {
-                    unknown += 1;
+                    unknown.push(e.clone());
                     damaged(e);
                 }
                 Err(e) => return Err(e),
@@ -116,11 +116,21 @@ impl Archive {
     /// That a version is not there, with what is known of those that cannot be read: it may be one of them.
     pub(crate) fn not_found(&self, e: Error) -> Error {
         match &self.index {
-            Index::Manifests(_, unknown @ 1..) if e.kind() == ErrorKind::NotFound => e
-                .with("damaged", unknown)
+            Index::Manifests(_, unknown) if !unknown.is_empty() && e.kind() == ErrorKind::NotFound => e
+                .with("damaged", unknown.len())
                 .hint("it may be among those that are damaged: `devicevault verify --from` names them"),
             _ => e,
         }
+    }
+
+    /// What was found damaged that is, or may be, of this device and artefact, in words.
+    pub(crate) fn damaged_of(&self, device: &str, artefact: Option<&str>) -> Vec<String> {
+        let Index::Manifests(_, unknown) = &self.index else { return Vec::new() };
+        let is = |e: &Error, name: &str, value: &str| {
+            e.context().find(|(n, _)| *n == name).is_none_or(|(_, of)| of == value)
+        };
+        let may_be = |e: &&Error| is(e, "device", device) && artefact.is_none_or(|a| is(e, "artefact", a));
+        unknown.iter().filter(may_be).map(ToString::to_string).collect()
     }
 
     /// The identity of the device of this name.

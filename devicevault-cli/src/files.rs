@@ -105,6 +105,22 @@ fn private() -> OpenOptions {
     options
 }
 
+/// Refuses to put a file in the place of what is none: a device, a pipe, a socket, or a link to one.
+///
+/// # Errors
+/// `AlreadyExists`.
+pub(crate) fn check_replaceable(path: &Path, operation: &'static str) -> Result<()> {
+    match path.metadata() {
+        Ok(there) if !there.is_file() => {
+            let what = if there.is_dir() { "there is a folder of this name" } else { "what is there is no file" };
+            Err(Error::new(ErrorKind::AlreadyExists, operation, what)
+                .with("file", path.display())
+                .hint("name a file, which is written anew and never into what is there"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A new file that only its owner can read.
 ///
 /// # Errors

@@ -59,14 +59,11 @@ pub(crate) async fn of(archive: &Archive, wanted: &Wanted) -> Result<(DeviceId, 
         found.retain(|b| b.artefact == main);
         if found.is_empty() {
             let others: Vec<_> = names.iter().map(String::as_str).collect();
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                "find version",
-                "there is none yet of the artefact that is meant",
-            )
-            .with("artefact", main)
-            .with("device", wanted.device.as_deref().unwrap_or(device.as_str()).escape_debug())
-            .hint(format!("name another one after a colon; there is: {}", others.join(", "))));
+            let e = Error::new(ErrorKind::NotFound, "find version", "there is none yet of the artefact that is meant")
+                .with("artefact", main)
+                .with("device", wanted.device.as_deref().unwrap_or(device.as_str()).escape_debug())
+                .hint(format!("name another one after a colon; there is: {}", others.join(", ")));
+            return Err(archive.not_found(e));
         }
     }
     if found.is_empty() {

@@ -47,7 +47,10 @@ pub(crate) const PLAIN: &str = "plain";
 const GIT: &str = "git";
 
 /// What a plain destination has, wherever it is.
-const PLAIN_OPTIONS: [&str; 7] = [PATH, URL, "seal", "compression", "template", "opaque_names", "accept_clear"];
+/// The option that lets a destination that seals read what is not sealed.
+pub(crate) const ACCEPT_CLEAR: &str = "accept_clear";
+
+const PLAIN_OPTIONS: [&str; 7] = [PATH, URL, "seal", "compression", "template", "opaque_names", ACCEPT_CLEAR];
 
 /// A catalog and an inventory over one file.
 #[derive(Debug)]
@@ -109,7 +112,7 @@ pub(crate) async fn open_sealed(settings: BackendSettings) -> Result<PlainBacken
     if sealed {
         plain = plain.with_sealing(keys.ring().clone());
     }
-    plain = plain.with_opaque_names(flag("opaque_names")?).with_accept_clear(flag("accept_clear")?);
+    plain = plain.with_opaque_names(flag("opaque_names")?).with_accept_clear(flag(ACCEPT_CLEAR)?);
     if let Some(name) = options.get("compression") {
         plain = plain.with_compression(compression(name)?);
     }

@@ -243,6 +243,9 @@ pub struct Probe {
     pub detail: String,
 }
 
+/// The name under which the error of a listed backup whose content is gone tells the reference of the content.
+pub const MISSING: &str = "missing";
+
 /// Keeps backups: a folder, a Git repository, an object store, …
 ///
 /// # Contract
@@ -261,8 +264,11 @@ pub struct Probe {
 /// - **Deletion** of what is missing is `Ok`. A backend that cannot delete says so by [`Capability::delete`] and
 ///   answers `Unsupported`.
 ///
+/// - **Listing** goes on behind a backup that is damaged: it is an error (`Corrupt`) among the others. That of a backup
+///   whose manifest is there and whose content is not names the content under [`MISSING`].
+///
 /// # Wrappers
-/// Retry, timeout, metrics and faults are wrappers over the same trait that forward every method.
+/// Quotas, faults and the like are [layers](crate::layer::Layer), which forward what they do not do themselves.
 #[async_trait]
 pub trait StorageBackend: Debug + Send + Sync {
     /// What it can do.

@@ -119,6 +119,7 @@ pub(super) fn file_name(b: &Backup) -> String {
 }
 
 async fn write(archive: &Archive, backup: &Backup, args: &DownloadArgs, file: &Path) -> Result<Written> {
+    files::check_replaceable(file, "write file")?;
     if !args.force && file.symlink_metadata().is_ok() {
         return Err(Error::new(ErrorKind::AlreadyExists, "write file", "there is a file of this name already")
             .with("file", file.display())

@@ -10,7 +10,7 @@ use devicevault_core::{Error, ErrorKind, Inventory, Login, LoginRef, Result, Sec
 use devicevault_storage::ftp::FtpStore;
 use devicevault_storage::local::LocalStore;
 use devicevault_storage::objects::{self, LoginSource, MarkedStore, StoreSettings, StoreUrl};
-use devicevault_storage::plain::{PlainBackend, PlainOptions};
+use devicevault_storage::plain::{ClearAccess, PlainBackend, PlainOptions};
 use devicevault_storage::seal::keys::KeyFolder;
 use devicevault_storage::sftp::SftpStore;
 
@@ -141,14 +141,21 @@ impl Objects {
     }
 }
 
-/// Backups in a folder or store, whichever destination it is the home of.
+/// Backups in a folder or store, whichever destination it is the home of. Who names a key for it, or finds epoch keys in it,
+/// reads nothing in the clear there: whoever can write there could have made it.
 ///
 /// # Errors
 /// `NotFound` where there is no such place, `Config` where it holds no backups.
 pub(crate) async fn open_place(context: &Context, place: &Place, keys: &Keys) -> Result<PlainBackend> {
-    let options = PlainOptions::default().with_clock(context.clock().clone()).with_keyring(keys.ring().clone());
+    let clear = match (place.accepts_clear()?, context.given_keys.is_empty()) {
+        (true, _) => ClearAccess::Always,
+        (false, true) => ClearAccess::AsFound,
+        (false, false) => ClearAccess::Never,
+    };
+    let options =
+        PlainOptions::default().with_clock(context.clock().clone()).with_keyring(keys.ring().clone()).with_clear(clear);
     match place {
-        Place::Folder(folder) => Ok(Objects::Folder(open_folder(folder).await?).plain(options)),
+        Place::Folder { path, .. } => Ok(Objects::Folder(open_folder(path).await?).plain(options)),
         Place::Store(config) => {
             let clock = context.clock().clone();
             let home = context.home().ok().filter(|home| Instance::exists(home));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::keys::{copy, home, take_kit};
 use crate::person::{Person, files_below};
+use crate::sight::switch;
 
 /// A copy of a sealed store, and the key to it.
 struct Copied(Person);
@@ -74,6 +75,11 @@ async fn files_that_were_exchanged_or_doubled_are_found() {
     std::fs::remove_file(damaged).unwrap();
     let verified = copied.0.run(&["verify", "--from", "copy", "--kek-file", "kit.txt"]).ended(3);
     assert!(verified.out.contains("its content is not"), "{verified:?}");
+    // What is left is restored, and told to be not all.
+    let kit = ["--from", "copy", "--kek-file", "kit.txt"];
+    let answer = copied.0.run(&[&["restore", "core-sw1", "--to", "left/"][..], &kit].concat()).ended(3);
+    assert!(answer.err.contains("may be what is damaged") && answer.err.contains("running-config"), "{answer:?}");
+    copied.0.run(&[&["restore", "core-sw2", "--to", "other/"][..], &kit].concat()).good();
     // What is damaged is not taken for what never was.
     for what in [&["download", "core-sw1:running-config", "--to", "x"][..], &["show", "core-sw1", "--at", "2099-01-01"]]
     {
@@ -97,4 +103,30 @@ async fn without_a_key_damage_is_found_as_well() {
     std::fs::remove_file(&path).unwrap();
     let verified = copied.0.run(&["verify", "--from", "copy", "--depth", "size"]).ended(3);
     assert!(verified.out.contains("missing"), "{verified:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_in_the_clear_is_not_believed_where_backups_are_sealed() {
+    let copied = Copied::new().await;
+    let person = &copied.0;
+    let (fleet, forger) = switch().await;
+    forger.backs_up(&fleet.devices()[0], &[]).await.good();
+    for (path, bytes) in files_below(&forger.path("backups/core-sw1/running-config")) {
+        std::fs::write(person.path("copy/core-sw1/running-config").join(path.file_name().unwrap()), bytes).unwrap();
+    }
+    for kit in [&["--kek-file", "kit.txt"][..], &[]] {
+        let from = [&["--from", "copy"][..], kit].concat();
+        let verified = person.run(&[&["verify"][..], &from].concat());
+        assert!(verified.code != 0 && !verified.out.contains("7 copies good"), "{verified:?}");
+        assert!(kit.is_empty() || verified.out.contains("only what is sealed is believed"), "{verified:?}");
+    }
+    let kit = ["--from", "copy", "--kek-file", "kit.txt"];
+    let shown = person.run(&[&["history", "core-sw1", "--json"][..], &kit].concat()).good().json();
+    assert_eq!(shown.as_array().unwrap().len(), 3, "{shown}");
+    let restored = person.run(&[&["restore", "core-sw1", "--to", "back/"][..], &kit].concat()).ended(3);
+    assert!(restored.err.contains("only what is sealed is believed"), "{restored:?}");
+    // Who says that it is theirs has it.
+    let accepted = [&["verify"][..], &kit, &["--from-option", "accept_clear=yes"]].concat();
+    person.run(&accepted).good();
+    person.run(&[&["verify"][..], &kit, &["--from-option", "accept_clear=maybe"]].concat()).ended(2);
 }

@@ -51,7 +51,7 @@ fn a_shared_credential_is_a_column() {
     person.write("good.csv", &file("branch"));
     person.run(&["device", "import", "good.csv"]).good();
     let shown = person.run(&["device", "show", "r1", "--json"]).good().json();
-    assert_eq!(shown["login"]["credential"], "branch", "{shown}");
+    assert_eq!(shown["device"]["login"]["credential"], "branch", "{shown}");
 }
 
 #[test]

@@ -165,3 +165,21 @@ async fn what_may_not_grow_leaves_nothing() {
     assert!(refused.err.contains("error:"), "{refused:?}");
     assert!(!person.path("restored").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_is_not_replaced() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let (_fleet, person, _) = home().await;
+    assert!(Command::new("mkfifo").arg(person.path("pipe")).status().unwrap().success());
+    std::os::unix::fs::symlink(person.path("pipe"), person.path("link")).unwrap();
+    for to in ["pipe", "link", "/dev/null"] {
+        for command in ["restore", "download"] {
+            let what: &[&str] =
+                if command == "restore" { &["core-sw1", "running-config"] } else { &["core-sw1:running-config"] };
+            let answer = person.run(&[&[command], what, &["--to", to, "--force"]].concat()).ended(1);
+            assert!(answer.err.contains("what is there is no file"), "{command} {to}: {answer:?}");
+        }
+    }
+    assert!(person.path("pipe").metadata().unwrap().file_type().is_fifo());
+    assert!(std::path::Path::new("/dev/null").metadata().unwrap().file_type().is_char_device());
+}

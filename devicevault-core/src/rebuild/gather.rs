@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use super::plausible;
 use crate::clock::Timestamp;
 use crate::sightings::Sighting;
-use crate::storage::{ListFilter, StorageBackend, VerifyDepth};
+use crate::storage::{ListFilter, MISSING, StorageBackend, VerifyDepth};
 use crate::{
     BackupId, DestinationId, DeviceId, Digest, Error, ErrorKind, Kind, Manifest, Result, RunId, Source, StorageRef,
     View,
@@ -127,7 +127,7 @@ impl Gathered {
                     Err(error) => self.refuse(destination, Some(at.to_string()), error),
                 },
                 Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
-                    let at = e.context().find(|(n, _)| ["path", "object", "manifest", "commit"].contains(n));
+                    let at = e.context().find(|(n, _)| [MISSING, "path", "object", "manifest", "commit"].contains(n));
                     let at = at.map(|(_, v)| v.to_owned());
                     self.refuse(destination, at, e);
                 }

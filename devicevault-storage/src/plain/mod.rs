@@ -28,7 +28,7 @@
 //! - Nothing that is good is ever replaced: of two writers of one entry, one stores it and the other finds it.
 //! - Files that are not ours, beside ours, are neither listed nor touched.
 //! - Nothing is sealed before the object of its epoch key is at the destination, durably. A sealing destination does not
-//!   read what is not sealed, unless [told to](PlainOptions::accept_clear).
+//!   read what is not sealed, unless [told to](ClearAccess).
 //!
 //! In a [folder](crate::local) a batch is one durable step, and what [`store`](StorageBackend::store) confirmed
 //! survives a power cut. In other stores it is as durable as the store makes it.
@@ -74,7 +74,7 @@ use crate::seal::keys::KeyFolder;
 use crate::seal::{EpochId, Key};
 
 pub use keep::Keep;
-pub use options::PlainOptions;
+pub use options::{ClearAccess, PlainOptions};
 pub use reseal::Resealed;
 pub use template::Template;
 
@@ -100,6 +100,8 @@ struct Plain {
     published: Mutex<BTreeSet<(EpochId, u64)>>,
     /// What makes opaque names.
     names: OnceCell<Key>,
+    /// Whether epoch keys lie at a place of which nothing else is known.
+    holds_keys: OnceCell<bool>,
     /// Memory for what is on its way into a store.
     room: upload::Room,
 }
@@ -223,7 +225,7 @@ impl StorageBackend for PlainBackend {
             sum.stored_bytes += found.record.stored.size + found.manifest_size;
             Ok(sum)
         };
-        self.0.clone().records(wanted).try_fold(Usage::default(), add).await
+        self.0.clone().whole(wanted).try_fold(Usage::default(), add).await
     }
 
     async fn maintain(&self, budget: Budget) -> Result<Report> {
@@ -262,6 +264,7 @@ impl Plain {
             options,
             published: Mutex::default(),
             names: OnceCell::new(),
+            holds_keys: OnceCell::new(),
             room: upload::Room::default(),
         }
     }

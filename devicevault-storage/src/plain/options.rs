@@ -29,9 +29,23 @@ pub struct PlainOptions {
     pub sealed: bool,
     /// Whether paths hold keyed hashes in place of names.
     pub opaque_names: bool,
-    /// Whether a destination that seals also reads what is not sealed. Anybody who can write there could have made
-    /// it, so not unless backups of an earlier time are there.
-    pub accept_clear: bool,
+    /// Whether what is not sealed is read.
+    pub clear: ClearAccess,
+}
+
+/// Whether backups in the clear are read. Anybody who can write at a destination could have made them: where backups are
+/// sealed, they are not believed unless some of an earlier time are there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClearAccess {
+    /// Where new ones are not sealed either.
+    #[default]
+    AsWritten,
+    /// Where no epoch keys lie: for a place of which nothing else is known.
+    AsFound,
+    /// Nowhere.
+    Never,
+    /// Everywhere.
+    Always,
 }
 
 impl Default for PlainOptions {
@@ -46,7 +60,7 @@ impl Default for PlainOptions {
             keyring: None,
             sealed: false,
             opaque_names: false,
-            accept_clear: false,
+            clear: ClearAccess::default(),
         }
     }
 }
@@ -111,7 +125,14 @@ impl PlainOptions {
     /// Reads backups in the clear in a destination that seals.
     #[must_use]
     pub fn with_accept_clear(mut self, accept: bool) -> Self {
-        self.accept_clear = accept;
+        self.clear = if accept { ClearAccess::Always } else { ClearAccess::AsWritten };
+        self
+    }
+
+    /// Sets whether backups in the clear are read.
+    #[must_use]
+    pub fn with_clear(mut self, clear: ClearAccess) -> Self {
+        self.clear = clear;
         self
     }
 

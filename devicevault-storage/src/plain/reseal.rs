@@ -34,7 +34,7 @@ impl Plain {
             let Form::Sealed(sealing) = self.form().await? else {
                 return Err(Error::new(ErrorKind::Config, "seal anew", "this destination does not seal"));
             };
-            let found = self.clone().records(ListFilter::default());
+            let found = self.clone().whole(ListFilter::default());
             let (sealing, plain) = (Arc::new(*sealing), self.clone());
             let (beside, records) = (sealing.clone(), self.clone());
             let sightings = stream::once(async move { records.reseal_sightings(&beside).await });

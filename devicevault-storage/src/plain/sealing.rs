@@ -8,10 +8,10 @@ use futures::stream::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-use super::Plain;
 use super::chain::Form;
 use super::envelope::{Envelope, ManifestFile};
 use super::record::{MAX_MANIFEST, Record, Stored};
+use super::{ClearAccess, Plain};
 use crate::codec::Compression;
 use crate::seal::{EpochId, HEADER_LEN, Header, Key, Keyring, SealOptions, Sealed, open_record, seal_record};
 
@@ -132,14 +132,29 @@ impl Plain {
         })
     }
 
+    /// Whether what is not sealed is not believed here.
+    pub(super) async fn refuses_clear(&self) -> Result<bool> {
+        match self.options.clear {
+            ClearAccess::AsWritten => Ok(self.options.sealed),
+            ClearAccess::AsFound => {
+                let found = || async { Ok(!self.keys.list().await?.is_empty()) };
+                self.holds_keys.get_or_try_init(found).await.copied()
+            }
+            ClearAccess::Never => Ok(true),
+            ClearAccess::Always => Ok(false),
+        }
+    }
+
     /// The record in a manifest file.
     pub(super) async fn opened(&self, file: ManifestFile) -> Result<Record> {
         let corrupt = |why: &str| Error::new(ErrorKind::Corrupt, "read manifest", why.to_owned());
         let envelope = match file {
             ManifestFile::Sealed(envelope) => envelope,
-            ManifestFile::Clear(_) if self.options.sealed && !self.options.accept_clear => {
-                return Err(corrupt("it is not sealed, in a destination that is")
-                    .hint("anybody could have put it there; if it is yours from earlier, set accept_clear"));
+            ManifestFile::Clear(_) if self.refuses_clear().await? => {
+                return Err(corrupt("it is not sealed, where only what is sealed is believed").hint(
+                    "anybody could have put it there; if it is yours from earlier, set accept_clear \
+                     (of --from: --from-option accept_clear=yes)",
+                ));
             }
             ManifestFile::Clear(record) => return Ok(*record),
         };

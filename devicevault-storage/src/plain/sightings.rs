@@ -42,7 +42,7 @@ impl Plain {
         check_period(period)?;
         // Those of before the destination was sealed count where what is clear does.
         for sealed in [true, false] {
-            if !sealed && self.options.sealed && !self.options.accept_clear {
+            if !sealed && self.refuses_clear().await? {
                 continue;
             }
             let at = place(period, sealed);

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use devicevault_core::storage::ListFilter;
-use devicevault_core::{Error, ErrorKind, Result, StorageRef};
+use devicevault_core::storage::{ListFilter, MISSING};
+use devicevault_core::{Error, ErrorKind, Manifest, Result, StorageRef};
 use futures::stream::{BoxStream, FuturesUnordered, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ListResult, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
@@ -21,6 +21,14 @@ const LISTS_AT_ONCE: usize = 16;
 async fn apart<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let lost = |e| Error::new(ErrorKind::Internal, "list backups", "the task that asked the store was lost").because(e);
     tokio::spawn(work).await.map_err(lost)?
+}
+
+/// What a manifest stands for.
+#[derive(Debug)]
+enum Listed {
+    Backup(Box<Found>),
+    /// A backup whose content is not there.
+    Bare(Box<Manifest>, Error),
 }
 
 /// A backup that was found.
@@ -63,9 +71,26 @@ impl Plain {
         found.map_err(|e| fault::of_store("list backups", &folder, e))
     }
 
-    /// Every backup that passes the filter, with its record. A manifest whose content is not there is no backup; one
-    /// that is damaged is an error, after which the rest follows.
+    /// Every backup that passes the filter, with its record. A manifest whose content is not there, and one that is
+    /// damaged, is an error, after which the rest follows.
     pub(super) fn records(self: Arc<Self>, filter: ListFilter) -> BoxStream<'static, Result<Found>> {
+        let told = |listed| match listed {
+            Listed::Backup(found) => Ok(*found),
+            Listed::Bare(_, e) => Err(e),
+        };
+        self.listed(filter).map(move |listed| listed.and_then(told)).boxed()
+    }
+
+    /// The same for those who have nothing to do where there is no content.
+    pub(super) fn whole(self: Arc<Self>, filter: ListFilter) -> BoxStream<'static, Result<Found>> {
+        let whole = |listed| match listed {
+            Listed::Backup(found) => Some(*found),
+            Listed::Bare(..) => None,
+        };
+        self.listed(filter).try_filter_map(move |listed| std::future::ready(Ok(whole(listed)))).boxed()
+    }
+
+    fn listed(self: Arc<Self>, filter: ListFilter) -> BoxStream<'static, Result<Listed>> {
         let (plain, at_once) = (self.clone(), self.reads_at_once());
         self.folders()
             .map_ok(move |objects| {
@@ -74,15 +99,19 @@ impl Plain {
                 futures::stream::iter(objects.into_iter().filter(|o| layout::is_manifest(o.location.as_ref())))
                     .map(move |manifest| apart(plain.clone().found(manifest.location, sizes.clone())))
                     .buffered(at_once)
-                    .try_filter_map(move |found| {
-                        std::future::ready(Ok(found.filter(|f| filter.matches(&f.record.manifest))))
+                    .try_filter_map(move |listed| {
+                        let passes = |listed: &Listed| match listed {
+                            Listed::Backup(found) => filter.matches(&found.record.manifest),
+                            Listed::Bare(manifest, _) => filter.matches(manifest),
+                        };
+                        std::future::ready(Ok(listed.filter(passes)))
                     })
             })
             .try_flatten()
             .boxed()
     }
 
-    async fn found(self: Arc<Self>, manifest: Path, sizes: Arc<HashMap<String, u64>>) -> Result<Option<Found>> {
+    async fn found(self: Arc<Self>, manifest: Path, sizes: Arc<HashMap<String, u64>>) -> Result<Option<Listed>> {
         let (file, manifest_size) = match self.load(&manifest).await {
             Ok(loaded) => loaded,
             // It was deleted since the folder was read.
@@ -90,18 +119,29 @@ impl Plain {
             Err(e) => return Err(e),
         };
         let Some(content) = layout::sibling(&manifest, &file.stored().object) else { return Ok(None) };
-        if !sizes.contains_key(content.as_ref()) {
-            // Reading a folder is not atomic: it may have been stored meanwhile.
-            match self.store.head(&content).await {
-                Ok(_) => {}
-                Err(object_store::Error::NotFound { .. }) => {
-                    tracing::warn!(manifest = %manifest, "a manifest has no content beside it: it is not listed");
-                    return Ok(None);
-                }
-                Err(e) => return Err(fault::of_store("list backups", &content, e)),
-            }
+        // Reading a folder is not atomic: it may have been stored meanwhile.
+        let is_there = sizes.contains_key(content.as_ref()) || self.is_there(&content).await?;
+        // Or deleted: the manifest goes first.
+        if !is_there && !self.is_there(&manifest).await? {
+            return Ok(None);
         }
         let record = self.opened(file).await.map_err(|e| e.with("path", &manifest))?;
-        Ok(Some(Found { at: StorageRef(content.to_string()), record, manifest_size }))
+        if !is_there {
+            let gone = Error::new(ErrorKind::Corrupt, "list backups", "its manifest is there, its content is not");
+            let of = &record.manifest;
+            let gone =
+                gone.with(MISSING, content).with("device", &of.source.device_name).with("artefact", &of.artefact);
+            return Ok(Some(Listed::Bare(Box::new(record.manifest), gone)));
+        }
+        let at = StorageRef(content.to_string());
+        Ok(Some(Listed::Backup(Box::new(Found { at, record, manifest_size }))))
+    }
+
+    async fn is_there(&self, at: &Path) -> Result<bool> {
+        match self.store.head(at).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(e) => Err(fault::of_store("list backups", at, e)),
+        }
     }
 }

@@ -30,7 +30,8 @@ pub(super) async fn choose(archive: &Archive, args: &RestoreArgs) -> Result<Chos
     if let Some(artefact) = &args.artefact {
         let wanted = Wanted { device: Some(args.device.clone()), artefact: Some(artefact.clone()) };
         let (_, found) = versions::of(archive, &wanted).await?;
-        return Ok(Chosen { backups: vec![versions::pick(archive, &found, reference)?.clone()], missing: Vec::new() });
+        let backups = vec![versions::pick(archive, &found, reference)?.clone()];
+        return Ok(Chosen { backups, missing: damaged(archive, args) });
     }
     let mut query = Query::default();
     query.device = Some(archive.device_id(&args.device).await?);
@@ -54,7 +55,13 @@ pub(super) async fn choose(archive: &Archive, args: &RestoreArgs) -> Result<Chos
                 .hint("`devicevault history` shows what there is")
         }));
     }
-    Ok(Chosen { backups, missing: Vec::new() })
+    Ok(Chosen { backups, missing: damaged(archive, args) })
+}
+
+/// What is damaged where no catalog tells what should be there: newer versions than those that were found may be among it.
+fn damaged(archive: &Archive, args: &RestoreArgs) -> Vec<String> {
+    let damaged = archive.damaged_of(&args.device, args.artefact.as_deref());
+    damaged.into_iter().map(|why| format!("what is wanted may be what is damaged: {why}")).collect()
 }
 
 /// What a run found, what it did not change included.

@@ -32,13 +32,9 @@ impl Draft {
         let name = target.file_name().ok_or_else(|| {
             Error::new(ErrorKind::Config, "restore", "this is no name of a file").with("file", target.display())
         })?;
-        match target.symlink_metadata() {
-            Ok(there) if there.is_dir() => {
-                return Err(Error::new(ErrorKind::AlreadyExists, "restore", "there is a folder of this name")
-                    .with("file", target.display()));
-            }
-            Ok(_) if !replace => return Err(taken(target)),
-            _ => {}
+        files::check_replaceable(target, "restore")?;
+        if !replace && target.symlink_metadata().is_ok() {
+            return Err(taken(target));
         }
         let folder = folder_of(target);
         let (file, named) = match nameless(folder) {

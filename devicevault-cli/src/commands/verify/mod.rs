@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::{Args, ValueEnum};
 use devicevault_core::catalog::{CopyKey, Page, Query};
 use devicevault_core::run::{Backup, Copy};
-use devicevault_core::storage::{Verdict, VerifyDepth};
+use devicevault_core::storage::{MISSING, Verdict, VerifyDepth};
 use devicevault_core::verification::{Sample, choose, may_be_looked_at, verify_copy};
 use devicevault_core::{BackupId, DestinationId, Error, ErrorKind, Result};
 use futures::{StreamExt as _, stream};
@@ -192,24 +192,7 @@ async fn in_place(context: &Context, args: &VerifyArgs, place: &Place) -> Result
         found.bad.push(of_manifest(&e));
     }
     found.in_place = true;
-    if archive.instance().is_none() && devices.is_empty() {
-        cancellable(add_missing(context, place, &mut found)).await?;
-    }
     tell(context, &found)
-}
-
-/// A manifest whose content is gone is no version any more, and yet tells that there was one.
-async fn add_missing(context: &Context, place: &Place, found: &mut Found) -> Result<()> {
-    let backend = wiring::open_place(context, place, &Keys::default()).await?;
-    let mut verdicts = backend.verify_unopened(VerifyDepth::Size);
-    while let Some(one) = verdicts.next().await {
-        if let (at, Verdict::Missing) = one? {
-            found.checked += 1;
-            let what = vec!["its manifest is there, its content is not".to_owned()];
-            found.bad.push(Bad { storage_ref: Some(at.to_string()), ..Bad::unnamed("missing", what) });
-        }
-    }
-    Ok(())
 }
 
 /// A sealed place whose key is not at hand: what can be said of it without.
@@ -407,8 +390,12 @@ async fn remember(
 
 /// A manifest that cannot be read stands for a backup of which nothing else is known.
 fn of_manifest(e: &Error) -> Bad {
-    let at = e.context().find(|(n, _)| ["path", "object", "manifest"].contains(n)).map(|(_, v)| v.to_owned());
-    Bad { storage_ref: at, ..Bad::unnamed("damaged", vec![e.to_record().message]) }
+    let named = |names: &[&str]| e.context().find(|(n, _)| names.contains(n)).map(|(_, v)| v.to_owned());
+    let what = vec![e.to_record().message];
+    match named(&[MISSING]) {
+        Some(content) => Bad { storage_ref: Some(content), ..Bad::unnamed("missing", what) },
+        None => Bad { storage_ref: named(&["path", "object", "manifest"]), ..Bad::unnamed("damaged", what) },
+    }
 }
 
 impl Bad {

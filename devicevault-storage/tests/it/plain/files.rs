@@ -4,11 +4,12 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use devicevault_core::storage::{Budget, Verdict, VerifyDepth};
+use devicevault_core::storage::{Budget, ListFilter, MISSING, UsageFilter, Verdict, VerifyDepth};
 use devicevault_core::{Entry, ErrorKind, Manifest, StorageBackend as _, StorageBackendExt as _, Transform, View};
 use devicevault_storage::plain::PlainBackend;
 use devicevault_testkit::clock::ManualClock;
 use devicevault_testkit::samples;
+use futures::StreamExt as _;
 use object_store::memory::InMemory;
 
 use super::{ALL, AS_IT_IS, GZIP, Way, ZSTD, at, config, files, fresh, listed, manifest_of, options};
@@ -136,7 +137,13 @@ async fn a_manifest_without_content_is_no_backup(way: Way) {
     let (entry, body) = config("sw1", &b"kept"[..]);
     let kept = backend.store_one(entry, body).await.unwrap();
     std::fs::remove_file(folder.path().join(at.as_str())).unwrap();
-    assert_eq!(listed(&backend).await.into_keys().collect::<Vec<_>>(), [kept]);
+    let (good, bad): (Vec<_>, Vec<_>) =
+        backend.list(ListFilter::default()).collect::<Vec<_>>().await.into_iter().partition(Result::is_ok);
+    assert_eq!(good.into_iter().map(|found| found.unwrap().0).collect::<Vec<_>>(), [kept]);
+    let gone = bad[0].as_ref().unwrap_err();
+    assert_eq!((bad.len(), gone.kind()), (1, ErrorKind::Corrupt), "{gone}");
+    assert!(gone.context().any(|(name, value)| name == MISSING && value == at.as_str()), "{gone}");
+    assert_eq!(backend.usage(UsageFilter::default()).await.unwrap().backups, 1);
     assert_eq!(backend.verify(&at, None, VerifyDepth::Size).await.unwrap(), Verdict::Missing);
     assert_eq!(backend.read_all(&at, 10).await.unwrap_err().kind(), ErrorKind::Corrupt);
     backend.delete_one(&at).await.unwrap();
