@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use devicevault_testkit::sim::SimDevice;
+use devicevault_testkit::sim::{SimDevice, Simulated};
 
 use crate::person::{Answer, PASSWORD, Person, files_below};
 use crate::sight::devices;
@@ -43,7 +43,7 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root"]
+#[ignore = "needs root to mount a file system in memory"]
 async fn a_full_disk_is_a_failure_that_leaves_nothing_half() {
     let (fleet, person) = devices([SimDevice::cisco_ios("large-sw").size(700 << 10)]).await;
     let device = &fleet.devices()[0];
@@ -65,4 +65,96 @@ async fn a_full_disk_is_a_failure_that_leaves_nothing_half() {
     assert_eq!(manifests(&person), before + 1);
     person.asks(&["verify", "--from", "backups"]).await.good();
     drop(disk);
+}
+
+/// Bytes that are in use on the disk of a folder.
+fn used(folder: &std::path::Path) -> u64 {
+    let found = rustix::fs::statvfs(folder).unwrap();
+    (found.f_blocks - found.f_bfree) * found.f_frsize
+}
+
+/// A configuration that no compression makes smaller than a disk.
+fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let line = |rng: &mut fastrand::Rng| {
+        let word: String = std::iter::repeat_with(|| rng.alphanumeric()).take(60).collect();
+        format!(" remark {word}\n")
+    };
+    std::iter::repeat_with(|| line(&mut rng)).take(bytes / 69).flat_map(String::into_bytes).collect()
+}
+
+fn grows(device: &Simulated, seed: u64) {
+    let lines = noise(3 << 20, seed);
+    device.change(|config| {
+        let end = config.windows(5).rposition(|w| w == b"\nend\n").unwrap() + 1;
+        let first = config.windows(8).position(|w| w == b" remark ").unwrap_or(end);
+        config.splice(first..end, lines);
+    });
+}
+
+/// Room that is left when a run begins that would need more than 4 MiB.
+const ROOM: [u64; 8] = [0, 4 << 10, 40 << 10, 128 << 10, 384 << 10, 768 << 10, 1 << 20, 1536 << 10];
+
+/// A sealed store and a Git repository on a small disk that is full but for so much, again and again; everything else of
+/// the home is on the same disk, or on one with room. Returns the most bytes that a run left behind.
+async fn runs_out(all_of_it: bool) -> u64 {
+    let (fleet, person) = devices([SimDevice::cisco_ios("large-sw").size(8 << 10)]).await;
+    let device = &fleet.devices()[0];
+    let small = person.path(if all_of_it { "home" } else { "small" });
+    std::fs::create_dir(&small).unwrap();
+    let mut mount = Command::new("mount");
+    assert!(mount.args(["-t", "tmpfs", "-o", "size=96M", "tmpfs"]).arg(&small).status().unwrap().success());
+    let disk = SmallDisk(small.clone());
+    person.moves_in(&fleet).await;
+    if !all_of_it {
+        for name in ["store", "git"] {
+            person.asks(&["destination", "disable", name, "--without-original"]).await.good();
+        }
+        person.asks(&["destination", "add", "full", "--kind", "plain", "--path", "small/store"]).await.good();
+        person.asks(&["destination", "add", "full-git", "--kind", "git", "--path", "small/git"]).await.good();
+    }
+    person.asks(&["backup", "large-sw", "--quiet"]).await.good();
+    let mut most = 0;
+    for (round, room) in ROOM.iter().enumerate() {
+        grows(device, round as u64);
+        // What is there now stays; the rest but this much is taken.
+        let filler = small.join("filler");
+        let total = rustix::fs::statvfs(&small).unwrap();
+        let free = total.f_bfree * total.f_frsize;
+        std::fs::write(&filler, vec![0; usize::try_from(free.saturating_sub(*room)).unwrap()]).unwrap();
+        let before = used(&small);
+        let answer = person.asks(&["backup", "large-sw", "--retries", "0", "--json"]).await;
+        assert!([1, 3].contains(&answer.code), "{room}: {answer:?}");
+        let told = format!("{}{}", answer.out, answer.err);
+        assert!(told.contains("space") || told.contains("full"), "{room}: {answer:?}");
+        let left = used(&small).saturating_sub(before);
+        assert!(left < 1 << 20, "with {room} bytes free, {left} bytes were left behind");
+        most = most.max(left);
+        // Room again: the next run needs no help, and what was there before is there.
+        std::fs::remove_file(&filler).unwrap();
+        person.asks(&["backup", "large-sw", "--quiet"]).await.good();
+        person.asks(&["verify", "--quiet"]).await.good();
+        let text = person.asks(&["show", "large-sw", "--view", "original"]).await.good().out;
+        let config = String::from_utf8(device.config().to_vec()).unwrap();
+        assert!(text.contains(config.lines().rev().find(|l| l.starts_with(" remark ")).unwrap()));
+        let git = if all_of_it { "home/git" } else { "small/git" };
+        let fsck = Command::new("git").arg("-C").arg(person.path(git)).args(["fsck", "--full"]).output().unwrap();
+        assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stderr));
+    }
+    drop(disk);
+    most
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root and git to mount a file system in memory"]
+async fn destinations_without_room_take_nothing_half_and_all_once_there_is_some() {
+    let most = runs_out(false).await;
+    println!("{} runs without room, at most {most} bytes left behind by one", ROOM.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root and git to mount a file system in memory"]
+async fn a_home_without_room_takes_nothing_half_and_all_once_there_is_some() {
+    let most = runs_out(true).await;
+    println!("{} runs without room, at most {most} bytes left behind by one", ROOM.len());
 }

@@ -67,7 +67,7 @@ async fn after_a_kill_at_any_step_the_next_run_goes_well() {
 }
 
 /// The next run needs no help, and all that the catalog tells of is there, whole, and nothing half beside it.
-async fn all_is_well(fleet: &Fleet, person: &Person) {
+pub(crate) async fn all_is_well(fleet: &Fleet, person: &Person) {
     fleet.devices().iter().for_each(Simulated::change_something);
     person.asks(&["backup", "--all", "--quiet", "--retries", "0"]).await.good();
     person.asks(&["verify", "--quiet"]).await.good();

@@ -6,6 +6,7 @@ mod arguments;
 mod at_once;
 mod catalogs;
 mod credentials;
+mod crowd;
 mod damage;
 mod definitions;
 mod demos;

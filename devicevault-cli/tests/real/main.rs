@@ -8,6 +8,7 @@ mod devicevault;
 mod dropbear;
 mod fakenos;
 mod frr;
+mod huge_file;
 mod large_files;
 mod logins;
 mod place;

@@ -6,6 +6,7 @@ mod hostile;
 pub(crate) mod large;
 mod probes;
 mod servers;
+mod writers;
 
 use std::sync::Arc;
 

@@ -32,6 +32,7 @@ impl Request {
     /// What it is, in a word.
     pub(crate) fn verb(&self) -> &'static str {
         match (self.method.as_str(), self.key.is_empty()) {
+            ("GET", true) if self.has("uploads") => "list uploads",
             ("GET", true) => "list",
             ("GET", false) => "get",
             ("HEAD", _) => "head",
@@ -50,6 +51,8 @@ impl Request {
 /// What the server does instead of answering well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
+    /// The connection ends at once, and this much later it is done.
+    Late(Duration),
     /// This status and code, and nothing is done.
     Answer(u16, &'static str),
     /// It is done, and the connection ends before the answer.
@@ -84,6 +87,12 @@ struct State {
     /// Before every answer.
     latency: Duration,
     conditions: bool,
+    /// Whether a condition is looked at when a request comes, and not when it is carried out: several writers get through.
+    racing: bool,
+    /// How often an object took the place of one that it was not to replace.
+    replaced: std::sync::atomic::AtomicU32,
+    /// Requests that it is at, whether or not somebody waits for the answer.
+    busy: std::sync::atomic::AtomicU32,
     /// How far the server's clock is ahead, in seconds.
     ahead: i64,
 }
@@ -108,10 +117,22 @@ impl Double {
 
     /// With a latency, with or without preconditions, with its clock ahead.
     pub(crate) async fn with(latency: Duration, conditions: bool, ahead: i64) -> Self {
+        Self::of(latency, conditions, false, ahead).await
+    }
+
+    /// One whose put-if-absent lets several writers through at once, and whose clock is so far behind that all that it
+    /// holds looks old.
+    pub(crate) async fn racing(latency: Duration) -> Self {
+        Self::of(latency, true, true, -10 * 86_400).await
+    }
+
+    async fn of(latency: Duration, conditions: bool, racing: bool, ahead: i64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (held, plan, log) = (Mutex::default(), Mutex::new(Box::new(|_: &Request| None) as Plan), Mutex::default());
-        let state = Arc::new(State { held, plan, log, latency, conditions, ahead });
+        let replaced = std::sync::atomic::AtomicU32::default();
+        let state =
+            Arc::new(State { held, plan, log, latency, conditions, racing, replaced, busy: Default::default(), ahead });
         let served = state.clone();
         let listening = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -143,9 +164,35 @@ impl Double {
         self.state.held.lock().unwrap()
     }
 
+    /// How often an object took the place of one that it was not to replace.
+    pub(crate) fn replaced(&self) -> u32 {
+        self.state.replaced.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Whether it is at something, also if nobody waits for the answer.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.state.busy.load(std::sync::atomic::Ordering::Acquire) > 0
+    }
+
     /// The requests so far.
     pub(crate) fn log(&self) -> Vec<&'static str> {
         self.state.log.lock().unwrap().clone()
+    }
+}
+
+/// A request that is being answered.
+struct AtIt(Arc<State>);
+
+impl AtIt {
+    fn new(state: &Arc<State>) -> Self {
+        state.busy.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        Self(state.clone())
+    }
+}
+
+impl Drop for AtIt {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, std::sync::atomic::Ordering::AcqRel);
     }
 }
 
@@ -155,14 +202,23 @@ async fn serve(state: Arc<State>, mut stream: TcpStream) -> Option<()> {
     loop {
         let request = read(&mut stream, &mut buffer).await?;
         state.log.lock().unwrap().push(request.verb());
+        let at_it = AtIt::new(&state);
         let fault = (state.plan.lock().unwrap())(&request);
+        let through = state.racing && !state.held.lock().unwrap().objects.contains_key(&request.key);
+        if let Some(Fault::Late(time)) = fault {
+            tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                at_it.0.held.lock().unwrap().answer(&request, &at_it.0, fault, through);
+            });
+            return None;
+        }
         tokio::time::sleep(state.latency).await;
         if let Some(Fault::Stall(time)) = fault {
             tokio::time::sleep(time).await;
         }
         let mut answer = match fault {
             Some(Fault::Answer(status, code)) => Answer::error(status, code),
-            _ => state.held.lock().unwrap().answer(&request, &state, fault),
+            _ => state.held.lock().unwrap().answer(&request, &state, fault, through),
         };
         match fault {
             Some(Fault::LoseReply) => return None,
@@ -270,16 +326,20 @@ impl Held {
         self.order.push(key.to_owned());
     }
 
-    fn answer(&mut self, r: &Request, state: &State, fault: Option<Fault>) -> Answer {
+    fn answer(&mut self, r: &Request, state: &State, fault: Option<Fault>, through: bool) -> Answer {
         self.count += 1;
         match r.verb() {
             "list" => self.list(r, state, fault),
+            "list uploads" => self.list_uploads(r, state),
             "get" | "head" => self.get(r, state, fault),
             "put" => {
                 let create = r.headers.contains_key("if-none-match")
                     || r.headers.get("x-goog-if-generation-match").is_some_and(|g| g == "0");
                 if state.conditions && create && self.objects.contains_key(&r.key) {
-                    return Answer::error(412, "PreconditionFailed");
+                    if !through {
+                        return Answer::error(412, "PreconditionFailed");
+                    }
+                    state.replaced.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 }
                 self.put(&r.key, r.body.clone());
                 Answer::new(200).with("ETag", etag(&r.body)).with("x-goog-generation", self.count)
@@ -355,6 +415,21 @@ impl Held {
             None => Answer { body: bytes.clone(), ..Answer::new(200) },
         };
         answer.with("ETag", etag).with("Last-Modified", modified).with("x-goog-generation", 1)
+    }
+
+    /// One a page. The name of an upload holds the key of its object.
+    fn list_uploads(&self, r: &Request, state: &State) -> Answer {
+        let after = r.query.get("upload-id-marker").map_or("", String::as_str);
+        let key = |id: &str| id.split_once('-').map_or(String::new(), |(_, key)| key.to_owned());
+        let mut found = self.uploads.keys().filter(|id| id.as_str() > after && key(id).starts_with(&r.query["prefix"]));
+        let Some(id) = found.next() else { return Answer::xml("<ListMultipartUploadsResult/>".to_owned()) };
+        let (key, id, at) = (escaped(&key(id)), escaped(id), now(state).strftime("%Y-%m-%dT%H:%M:%S.000Z"));
+        Answer::xml(format!(
+            "<ListMultipartUploadsResult><IsTruncated>{}</IsTruncated><NextKeyMarker>{key}</NextKeyMarker>\
+             <NextUploadIdMarker>{id}</NextUploadIdMarker><Upload><Key>{key}</Key><UploadId>{id}</UploadId>\
+             <Initiated>{at}</Initiated></Upload></ListMultipartUploadsResult>",
+            found.next().is_some()
+        ))
     }
 
     fn list(&self, r: &Request, state: &State, fault: Option<Fault>) -> Answer {

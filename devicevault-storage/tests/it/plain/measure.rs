@@ -85,7 +85,7 @@ pub(super) async fn store_large(folder: &Path, way: Way) {
     round_trip(&backend, "250 MB", way).await;
 }
 
-/// Stores 250 MB and reads them back, in at most 64 MiB of memory.
+/// Stores 250 MB and reads them back, in at most 56 MiB of memory of its own.
 pub(crate) async fn round_trip(backend: &PlainBackend, what: &str, way: Way) {
     let mut hash = sha2::Sha256::new();
     (0..LARGE / BLOCK).for_each(|i| hash.update(block(i)));
@@ -100,15 +100,20 @@ pub(crate) async fn round_trip(backend: &PlainBackend, what: &str, way: Way) {
         chunk.unwrap();
     }
     let read = SystemClock.monotonic();
+    // The pages of the program's file come and go as the system likes, and are tens of mebibytes of a program for tests.
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap().trim().to_owned();
+    let kib = |name: &str| -> u64 {
+        let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    let (whole, file) = (kib("VmHWM:"), kib("RssFile:"));
+    let own = whole.saturating_sub(file);
     eprintln!(
-        "{what}, {way:?}: stored in {:.1} s, read and checked in {:.1} s, peak memory {peak}",
+        "{what}, {way:?}: stored in {:.1} s, read and checked in {:.1} s, peak memory {own} KiB and {file} KiB of its file",
         (stored - start).as_secs_f64(),
         (read - stored).as_secs_f64()
     );
-    let kib: u64 = peak.split(' ').next().unwrap().parse().unwrap();
-    assert!(kib < 64 * 1024, "{peak}");
+    assert!(own < 56 * 1024, "{own} KiB");
 }
 
 #[test]
