@@ -1,7 +1,7 @@
 //! An instance: the folder that holds a catalog, its keys and what it remembers of hosts. A home is one; an ad hoc backup
 //! keeps a small one of its own beside its files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use devicevault_core::catalog::{Page, Query};
 use devicevault_core::inventory::{DestinationConfig, Policy, Selector};
 use devicevault_core::quota::{Quota, QuotaLimits};
 use devicevault_core::run::Backup;
+use devicevault_core::statistics::StatisticsQuery;
 use devicevault_core::text::InstanceKey;
 use devicevault_core::verification::{self, ReadBack};
 use devicevault_core::{
@@ -103,6 +104,20 @@ impl Instance {
         }
         let key = files::load_key(&home.join(KEY))?;
         let store = wiring::open_catalog(&home.join(CATALOG), context.clock().clone()).await?;
+        let keys = Keys::open(Some(home), &context.given_keys).await?;
+        Self::assemble(context, home, store, key, keys)
+    }
+
+    /// A home whose catalog is gone, with an empty one in another folder: nothing is made in the home.
+    ///
+    /// # Errors
+    /// The keys cannot be read, or the other folder not be written.
+    pub(crate) async fn rehearse(context: &Context, home: &Path, scratch: &Path) -> Result<Self> {
+        let key = match home.join(KEY) {
+            kept if kept.exists() => files::load_key(&kept)?,
+            _ => files::load_or_make_key(&scratch.join(KEY))?,
+        };
+        let store = wiring::create_catalog(&scratch.join(CATALOG), context.clock().clone()).await?;
         let keys = Keys::open(Some(home), &context.given_keys).await?;
         Self::assemble(context, home, store, key, keys)
     }
@@ -260,7 +275,8 @@ impl Instance {
         Err(no_such_device(name, names.iter().map(|d| d.name.as_str())))
     }
 
-    /// The identity behind a name: of a device, or of one that was removed and has backups still.
+    /// The identity behind a name: of a device, or of one that was removed and has backups still. An identity names
+    /// itself, so that a device is found too whose name another one has by now.
     ///
     /// # Errors
     /// `NotFound`.
@@ -270,6 +286,11 @@ impl Instance {
             Err(e) if e.kind() == ErrorKind::NotFound => e,
             Err(e) => return Err(e),
         };
+        let mut itself = Query::default();
+        itself.device = Some(DeviceId::from(name));
+        if let Some(backup) = self.catalog.find(&itself, Page::first(1)).await?.items.pop() {
+            return Ok(backup.device);
+        }
         let mut page = Page::first(1000);
         loop {
             let found = self.catalog.find(&Query::default(), page).await?;
@@ -281,6 +302,16 @@ impl Instance {
                 None => return Err(missing),
             }
         }
+    }
+
+    /// Devices of this name that were removed, and have backups still, while another one has their name.
+    ///
+    /// # Errors
+    /// What the catalog answers.
+    pub(crate) async fn namesakes(&self, name: &str, of: &DeviceId) -> Result<BTreeSet<DeviceId>> {
+        let all = self.catalog.statistics(&StatisticsQuery::default()).await?.tallies;
+        let alike = all.into_iter().filter(|t| t.device_name == name && t.device != *of);
+        Ok(alike.map(|t| t.device).collect())
     }
 
     /// Every backup that a query finds, newest first.

@@ -35,7 +35,7 @@ pub(crate) fn resolve<'a>(reference: &str, versions: &'a [Backup], zone: &TimeZo
         return Ok(found);
     }
     let prefix = reference.to_ascii_lowercase();
-    if prefix.len() >= SHORTEST && prefix.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
+    if let Some(prefix) = identifier(reference) {
         let mut found = versions.iter().filter(|b| b.id.to_string().starts_with(&prefix));
         match (found.next(), found.next()) {
             (Some(one), None) => return Ok(one),
@@ -53,6 +53,13 @@ pub(crate) fn resolve<'a>(reference: &str, versions: &'a [Backup], zone: &TimeZo
         return fail(ErrorKind::NotFound, "no version has this identifier".to_owned());
     }
     fail(ErrorKind::Config, "it is no reference to a version".to_owned()).map_err(|e| e.hint(format!("write {FORMS}")))
+}
+
+/// What of a reference may begin an identifier.
+pub(crate) fn identifier(reference: &str) -> Option<String> {
+    let prefix = reference.to_ascii_lowercase();
+    let is_one = prefix.len() >= SHORTEST && prefix.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    is_one.then_some(prefix)
 }
 
 /// The versions that `latest` counts: those that are not suspect, or all where all are.

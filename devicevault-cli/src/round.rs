@@ -66,8 +66,8 @@ pub(crate) struct RoundOutcome {
 /// Lookups of secrets that are under way at a time.
 const LOGINS_AT_ONCE: usize = 8;
 
-/// Backs up devices. Destinations are opened and tested first: where none that keeps originals is ready, no device is
-/// asked.
+/// Backs up devices. Destinations are opened and tested first; what those that are not ready are to have waits for them.
+/// Where nothing can wait, and none that keeps originals is ready, no device is asked.
 ///
 /// # Errors
 /// There is nowhere to store, or the catalog cannot be used. What goes wrong with a device is in its outcome.
@@ -221,7 +221,10 @@ async fn routes(
 }
 
 /// Opens and tests the destinations that are to be stored at. One that is not ready delays nothing else: what it is to
-/// have waits for it.
+/// have waits for it, in the spool of a home, whose key is at hand whatever became of others.
+///
+/// # Errors
+/// Nothing would keep originals, not even the spool: what the first destination that would answered.
 async fn ready_destinations(context: &Context, instance: &Instance, routes: &Routes) -> Result<Vec<Ready>> {
     let used: BTreeSet<_> = routes.values().flat_map(|r| r.takes.keys()).collect();
     let open = instance.destinations_where(|d| d.enabled && used.contains(&d.id)).await?;
@@ -230,11 +233,15 @@ async fn ready_destinations(context: &Context, instance: &Instance, routes: &Rou
     let needed = routes.values().any(|r| !r.without_original);
     if needed && !tested.iter().filter(keeps).any(|d| d.error.is_none()) {
         let first = tested.iter().filter(keeps).find_map(|d| d.error.clone());
-        return Err(first
-            .unwrap_or_else(|| Error::new(ErrorKind::Internal, "plan backup", "no destination keeps the original")));
+        let first = first
+            .unwrap_or_else(|| Error::new(ErrorKind::Internal, "plan backup", "no destination keeps the original"));
+        if !instance.is_home() {
+            return Err(first);
+        }
+        context.ui.warn("no destination that keeps originals is ready: what is backed up now waits in the home alone");
     }
     for (name, e) in tested.iter().filter_map(|d| Some((&d.config.name, d.error.as_ref()?))) {
-        context.ui.warn(&format!("destination {name}: {}", e.to_record().message));
+        context.ui.warn(&format!("destination {name}: {}; what it is to have waits for it", e.to_record().message));
     }
     Ok(tested)
 }

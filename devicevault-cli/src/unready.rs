@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use devicevault_core::storage::{Capability, Health, ListFilter, Usage, UsageFilter, Verdict, VerifyDepth};
 use devicevault_core::{
-    ArtifactInfo, Body, ByteStream, Collector, CollectorInfo, Entry, Error, Manifest, Result, Retry, Sink,
+    ArtifactInfo, Body, ByteStream, Collector, CollectorInfo, Entry, Error, ErrorKind, Manifest, Result, Retry, Sink,
     StorageBackend, StorageRef, Target,
 };
 use futures::StreamExt as _;
@@ -89,7 +89,14 @@ impl StorageBackend for UnreadyBackend {
     }
 
     async fn verify(&self, _at: &StorageRef, _expect: Option<&Manifest>, _depth: VerifyDepth) -> Result<Verdict> {
-        self.refuse()
+        // That the destination is not there says nothing of the copy.
+        match self.0.kind() {
+            ErrorKind::NotFound => {
+                Err(Error::new(ErrorKind::Unavailable, "look at copy", "its destination is not ready")
+                    .because(self.0.clone()))
+            }
+            _ => self.refuse(),
+        }
     }
 
     async fn usage(&self, _filter: UsageFilter) -> Result<Usage> {

@@ -86,6 +86,43 @@ pub(crate) fn pick<'a>(archive: &Archive, versions: &'a [Backup], reference: &st
     reference::resolve(reference, versions, &TimeZone::system()).map_err(|e| archive.not_found(e))
 }
 
+/// The one version that a reference names.
+///
+/// # Errors
+/// See [`of`] and [`pick`].
+pub(crate) async fn one(archive: &Archive, wanted: &Wanted, reference: &str) -> Result<Backup> {
+    let found = match of(archive, wanted).await {
+        Ok((_, found)) => pick(archive, &found, reference).cloned(),
+        Err(e) => Err(e),
+    };
+    match found {
+        Err(e) if e.kind() == ErrorKind::NotFound => of_namesake(archive, wanted, reference).await?.ok_or(e),
+        found => found,
+    }
+}
+
+/// A version, by its identifier, of a device that was removed and whose name another one has by now.
+pub(crate) async fn of_namesake(archive: &Archive, wanted: &Wanted, identifier: &str) -> Result<Option<Backup>> {
+    let (Some(instance), Some(name)) = (archive.instance(), &wanted.device) else { return Ok(None) };
+    let Some(identifier) = reference::identifier(identifier) else { return Ok(None) };
+    let Ok(device) = instance.device_id(name).await else { return Ok(None) };
+    let mut found = Vec::new();
+    for namesake in instance.namesakes(name, &device).await? {
+        let mut query = Query::default();
+        query.device = Some(namesake);
+        query.artefact.clone_from(&wanted.artefact);
+        let all = archive.versions(&query, MOST).await?;
+        found.extend(all.into_iter().filter(|b| b.id.to_string().starts_with(&identifier)));
+    }
+    match found.len() {
+        0 | 1 => Ok(found.pop()),
+        _ => {
+            Err(Error::new(ErrorKind::Conflict, "find version", "several versions begin so")
+                .with("reference", identifier))
+        }
+    }
+}
+
 async fn only_device(archive: &Archive) -> Result<DeviceId> {
     let all = archive.versions(&Query::default(), MOST).await?;
     let devices: BTreeSet<(&str, &DeviceId)> = all.iter().map(|b| (b.device_name.as_str(), &b.device)).collect();

@@ -193,7 +193,7 @@ pub struct CopyResult {
     pub attempts: u32,
     /// How long storing took, waiting for its batch included.
     pub duration: Duration,
-    /// Why it failed.
+    /// Why it failed; of one that is relied upon, why nobody could look whether it is there.
     pub error: Option<ErrorRecord>,
 }
 

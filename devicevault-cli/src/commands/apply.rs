@@ -81,6 +81,14 @@ fn check(instance: &Instance, wanted: &Wanted, there: &Definitions, plan: &Plan)
     for one in wanted.destinations.iter().flatten() {
         check_destination(instance, &one.value, there).map_err(|e| wanted.locate(one, e))?;
     }
+    // Those that are to go are there still when others are set up.
+    let places: Vec<_> = plan.destinations.after.iter().chain(&plan.destinations.remove).cloned().collect();
+    for one in wanted.destinations.iter().flatten() {
+        let before = there.destinations.iter().find(|d| d.id == one.value.id);
+        if before.is_none_or(|before| before.options != one.value.options) {
+            destination::refuse_shared_among(&instance.home, &one.value, &places).map_err(|e| wanted.locate(one, e))?;
+        }
+    }
     let names: Vec<String> = plan.devices.after.iter().map(|d| d.name.clone()).collect();
     let mut seen = std::collections::BTreeSet::new();
     if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {

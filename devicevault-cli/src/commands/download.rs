@@ -88,8 +88,7 @@ pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
     for what in &args.what {
         let wanted = Wanted::parse(Some(what), None);
         let one = async {
-            let (_, found) = versions::of(&archive, &wanted).await?;
-            let backup = versions::pick(&archive, &found, &reference)?;
+            let backup = &versions::one(&archive, &wanted, &reference).await?;
             let file = if into_folder { args.to.join(file_name(backup)) } else { args.to.clone() };
             write(&archive, backup, &args, &file).await
         };

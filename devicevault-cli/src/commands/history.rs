@@ -51,6 +51,13 @@ pub(crate) async fn run(context: &Context, args: HistoryArgs) -> Result<Exit> {
         context.ui.json(&versions)?;
     } else {
         context.ui.table(table(&versions), "there are no such versions")?;
+        if let (Some(name), Some(device), Some(instance)) = (&args.device, &query.device, archive.instance()) {
+            for id in instance.namesakes(name, device).await? {
+                context
+                    .ui
+                    .note(&format!("a device of this name that is gone has versions too: `devicevault history {id}`"));
+            }
+        }
     }
     Ok(Exit::Done)
 }

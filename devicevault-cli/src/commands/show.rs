@@ -40,9 +40,8 @@ pub(crate) struct ShowArgs {
 pub(crate) async fn run(context: &Context, args: ShowArgs) -> Result<Exit> {
     let archive = folder::archive(context, args.from.place().as_ref()).await?;
     let wanted = Wanted::parse(args.what.as_deref(), None);
-    let (_, found) = versions::of(&archive, &wanted).await?;
     let reference = args.at.or(args.backup).unwrap_or_else(|| "latest".to_owned());
-    let backup = versions::pick(&archive, &found, &reference)?;
+    let backup = &versions::one(&archive, &wanted, &reference).await?;
     let ui = &context.ui;
     if ui.is_json() {
         ui.json(backup)?;

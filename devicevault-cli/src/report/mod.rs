@@ -140,11 +140,14 @@ fn note(a: &ArtefactResult, round: &RoundOutcome) -> String {
     let failed: Vec<_> =
         a.copies.iter().filter(|c| c.status == CopyStatus::Failed).map(|c| c.destination.as_str()).collect();
     let waits: Vec<_> = a.copies.iter().filter(|c| waits(a, c, round)).map(|c| c.destination.as_str()).collect();
+    let unseen = a.copies.iter().filter(|c| c.status == CopyStatus::Extended && c.error.is_some());
+    let unseen: Vec<_> = unseen.map(|c| c.destination.as_str()).collect();
     match a.status {
         ArtefactStatus::Suspect => a.suspect.join("; "),
         ArtefactStatus::Failed => a.error.as_ref().map_or_else(String::new, |e| e.kind.to_string()),
         _ if !failed.is_empty() => format!("not at {}", failed.join(", ")),
         _ if !waits.is_empty() => format!("waits for {}", waits.join(", ")),
+        _ if !unseen.is_empty() => format!("not seen at {}", unseen.join(", ")),
         ArtefactStatus::Stored if a.first => "first backup".to_owned(),
         ArtefactStatus::Stored => "changed".to_owned(),
         ArtefactStatus::Unchanged => String::new(),

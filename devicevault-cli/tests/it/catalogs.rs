@@ -255,3 +255,23 @@ fn content_of(history: &Value) -> String {
     let copies = config["copies"].as_array().unwrap();
     copies.iter().find(|c| c["destination"] == "clear").unwrap()["storage_ref"].as_str().unwrap().to_owned()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_fails_or_is_only_tried_leaves_no_catalog_behind() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+    lose_the_catalog(&person);
+    let none = || !person.path("home/catalog.db").exists() && !person.path("home/catalog.db.d").exists();
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let nowhere = [&["catalog", "rebuild", "--from", "nowhere"][..], dry_run].concat();
+        person.asks(&nowhere).await.ended(1);
+        assert!(none());
+    }
+    let would = person.asks(&["catalog", "rebuild", "--from", "store", "--dry-run", "--json"]).await.good().json();
+    assert!(would["backups"].as_u64().unwrap() > 0 && none(), "{would}");
+    let refused = person.asks(&["history", "core-sw1"]).await.ended(2);
+    assert!(refused.err.contains("no DeviceVault home"), "{refused:?}");
+    person.asks(&["catalog", "rebuild", "--from", "store"]).await.good();
+    person.asks(&["show", "core-sw1", "--view", "original"]).await.good();
+}

@@ -204,3 +204,19 @@ async fn a_file_starts_the_process_and_is_checked() {
     program.env_remove("DEVICEVAULT_HOME");
     assert_eq!(Answer::of(program).good().json().as_array().unwrap().len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_not_apart_is_refused_by_a_rehearsal_too() {
+    let (_fleet, person) = home().await;
+    for path in ["git", "./git/../git", "git/objects", "store/sub", ".", "..", "keys", "spool"] {
+        let text =
+            format!("[[destination]]\nname=\"e2\"\nkind=\"plain\"\nview=\"original\"\noptions={{path=\"{path}\"}}\n");
+        person.write("x.toml", &text);
+        for more in [&["--dry-run"][..], &[]] {
+            let answer = person.asks(&[&["apply", "-f", "x.toml"][..], more].concat()).await.ended(1);
+            assert!(answer.err.contains("x.toml") && answer.err.contains("folder of its own"), "{path}: {answer:?}");
+        }
+    }
+    assert!(!person.path("home/git/.devicevault-destination").exists() && !person.path("home/store/sub").exists());
+    assert_eq!(person.asks(&["destination", "list", "--json"]).await.good().json().as_array().unwrap().len(), 2);
+}

@@ -183,3 +183,40 @@ async fn what_is_no_file_is_not_replaced() {
     assert!(person.path("pipe").metadata().unwrap().file_type().is_fifo());
     assert!(std::path::Path::new("/dev/null").metadata().unwrap().file_type().is_char_device());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_of_a_device_that_was_removed_open_while_another_one_has_its_name() {
+    let (fleet, person, _) = home().await;
+    let newest = original(&person, &[]).await;
+    let old = person.asks(&["history", "core-sw1", "--artefact", "running-config", "--json"]).await.good().json();
+    let (version, device) = (old[0]["id"].as_str().unwrap(), old[0]["device"].as_str().unwrap());
+    let other = old[1]["id"].as_str().unwrap();
+    person.asks(&["device", "remove", "core-sw1"]).await.good();
+    person.asks(&["device", "import", "devices.csv"]).await.good();
+    for backed_up in [false, true] {
+        if backed_up {
+            fleet.devices()[0].change_something();
+            person.asks(&["backup", "--all", "--quiet"]).await.good();
+            let told = person.asks(&["history", "core-sw1"]).await.good();
+            assert!(told.err.contains(device) && !told.out.contains(&version[..13]), "{told:?}");
+            assert_ne!(original(&person, &[]).await, newest);
+        }
+        assert_eq!(original(&person, &["--backup", version]).await, newest);
+        let of_device = ["show", &format!("{device}:running-config"), "--view", "original"];
+        assert_eq!(person.asks(&of_device).await.good().out.into_bytes(), newest);
+        for (what, to) in [(vec!["core-sw1", "running-config", version], "a"), (vec!["core-sw1", "--at", version], "b")]
+        {
+            let to = format!("{to}{backed_up}/");
+            let restore = [&["restore"][..], &what, &["--to", &to]].concat();
+            person.asks(&restore).await.good();
+            let written = format!("{to}core-sw1-running-config.cfg");
+            assert_eq!(read(&person, &written), newest);
+        }
+        let listed = person.asks(&["history", device, "--artefact", "running-config", "--json"]).await.good().json();
+        assert_eq!(listed.as_array().unwrap().len(), 2);
+    }
+    let differs = person.asks(&["diff", "core-sw1", other, version]).await.good();
+    assert!(differs.out.contains("description"), "{differs:?}");
+    // An identifier that nothing has finds nothing.
+    person.asks(&["show", "core-sw1", "--backup", "ffffffff-0000"]).await.ended(1);
+}

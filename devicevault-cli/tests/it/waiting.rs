@@ -110,6 +110,49 @@ async fn a_destination_that_was_away_is_caught_up_without_asking_a_device() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_only_store_of_originals_may_be_away_or_its_key_and_devices_are_asked_all_the_same() {
+    for lost in ["store", "kek.key"] {
+        let (fleet, person) = home(2).await;
+        person.asks(&["backup", "--all", "--quiet"]).await.good();
+        std::fs::rename(person.path("home").join(lost), person.path("lost")).unwrap();
+        // Nothing new is to be stored: nobody saw the copies there.
+        let answer = person.asks(&["backup", "--all"]).await.ended(3);
+        assert!(answer.err.contains("destination store: ") && answer.out.contains("not seen at store"), "{answer:?}");
+        assert!(answer.err.contains("waits in the home alone"), "{answer:?}");
+        assert_eq!(parked(&person), Vec::<std::path::PathBuf>::new());
+        for round in 1..=2 {
+            fleet.devices().iter().for_each(Simulated::change_something);
+            let before = asked(&fleet);
+            let answer = person.asks(&["backup", "--all", "--json"]).await.ended(3);
+            assert!(asked(&fleet) > before, "{answer:?}");
+            for row in answer.json().as_array().unwrap().iter().filter(|r| r["artefact"] == "running-config") {
+                assert_eq!((&row["status"], &row["run_state"]), (&"stored".into(), &"partial".into()), "{row}");
+                let status = |name: &str| {
+                    let copies = row["copies"].as_array().unwrap();
+                    copies.iter().find(|c| c["destination"] == name).unwrap()["status"].clone()
+                };
+                assert_eq!((status("store"), status("git")), ("pending".into(), "stored".into()));
+            }
+            assert_eq!(copies(&person, "pending").await, 2 * round);
+        }
+        git_is_up_to_date(&fleet, &person);
+        let listed = person.asks(&["run", "list"]).await.good();
+        assert_eq!(listed.out.matches("waits for store").count(), 4, "{listed:?}");
+
+        std::fs::rename(person.path("lost"), person.path("home").join(lost)).unwrap();
+        person.asks(&["backup", "--all", "--quiet"]).await.good();
+        assert_eq!((copies(&person, "pending").await, parked(&person).len()), (0, 0));
+        person.asks(&["verify", "--quiet"]).await.good();
+        for device in fleet.devices() {
+            let shown = person.asks(&["show", device.name(), "--view", "original"]).await.good();
+            let config = String::from_utf8_lossy(&device.config()).into_owned();
+            let line = config.lines().find(|l| l.contains("description ")).unwrap();
+            assert!(shown.out.contains(line), "{line} in {}", shown.out);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_goes_in_the_middle_of_a_round_is_caught_up_after_any_kill() {
     const DEVICES: usize = 16;
     let (fleet, person) = home(DEVICES).await;

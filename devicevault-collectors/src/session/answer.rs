@@ -40,6 +40,8 @@ pub(crate) struct Doubts {
     pub(crate) no_echo: bool,
     /// The echo of an empty line of ours may stand in the text, or a line end of the text may be missing.
     pub(crate) line_end: bool,
+    /// Text was shown and taken away again.
+    pub(crate) erased: bool,
 }
 
 impl Doubts {
@@ -52,6 +54,7 @@ impl Doubts {
             Self { line_end: true, .. } => {
                 Some("the device paused at a line that looks like its prompt; a line end there may be ours")
             }
+            Self { erased: true, .. } => Some("the device erased text in a line; part of the line may be lost"),
             _ => None,
         }
     }
@@ -97,6 +100,7 @@ pub(crate) struct Answer {
     /// An empty answer needs no confirmation.
     brief: bool,
     end_marker: Option<Regex>,
+    pager: Option<Regex>,
     asked_of_us: Asked,
     /// How often the screen had been redrawn when the command was typed.
     typed_at: u64,
@@ -156,6 +160,7 @@ impl Answer {
             echo,
             brief: false,
             end_marker: None,
+            pager: None,
             asked_of_us: Asked::default(),
             typed_at: u64::MAX,
             complete: false,
@@ -182,6 +187,12 @@ impl Answer {
     /// A last line that no text goes on after: where no empty line may be typed, the prompt after it is not waited at.
     pub(crate) fn ends_with(mut self, marker: Option<Regex>) -> Self {
         self.end_marker = marker;
+        self
+    }
+
+    /// What a pager looks like: the device may erase it before it was answered.
+    pub(crate) fn paged_by(mut self, pager: Regex) -> Self {
+        self.pager = Some(pager);
         self
     }
 
@@ -379,8 +390,25 @@ impl Answer {
         (!twice).then_some(text)
     }
 
+    /// Whether what was erased is no text of the answer: a pager, the prompt, or the command behind it.
+    fn is_no_text(&self, erased: &[u8]) -> bool {
+        if self.pager.as_ref().is_some_and(|p| at_end(p, erased) == Some(0)) {
+            return true;
+        }
+        let squeezed = |text: &[u8]| without_blanks(text);
+        let (prompt, command) = (squeezed(self.prompt.text()), squeezed(&self.command));
+        let mut rest = squeezed(erased);
+        let behind = loop {
+            match rest.strip_prefix(prompt.as_slice()).filter(|_| !prompt.is_empty()) {
+                Some(next) => rest = next.to_vec(),
+                None => break rest,
+            }
+        };
+        self.prompt.is(erased) || (behind.len() < squeezed(erased).len() && command.starts_with(&behind))
+    }
+
     fn is_echo(&mut self, line: &[u8]) -> bool {
-        let squeezed = |text: &[u8]| text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect::<Vec<u8>>();
+        let squeezed = without_blanks;
         let drawn = std::mem::take(&mut self.drawn);
         self.before_squeezed.extend(squeezed(line));
         // Before the prompt that it was typed at, those may stand that answer empty lines of earlier on.
@@ -452,6 +480,14 @@ impl Rows for Answer {
         self.drawn.extend_from_slice(text);
     }
 
+    fn erased(&mut self, text: &[u8]) {
+        // While the command is typed, editors draw as they like.
+        if self.echoed && !self.doubts.erased {
+            let backwards: Vec<u8> = text.iter().rev().copied().collect();
+            self.doubts.erased = !self.is_no_text(text) && !self.is_no_text(&backwards);
+        }
+    }
+
     fn line(&mut self, line: &[u8]) {
         if !self.echoed && self.is_echo(line) {
             self.echoed = true;
@@ -501,6 +537,10 @@ impl Rows for Answer {
         out.extend_from_slice(text);
         self.some_text = true;
     }
+}
+
+fn without_blanks(text: &[u8]) -> Vec<u8> {
+    text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect()
 }
 
 /// How many prompts squeezed text consists of; nothing where it is anything else.

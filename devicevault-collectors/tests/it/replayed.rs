@@ -199,6 +199,26 @@ async fn text_without_a_line_end_stays_without() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn text_that_is_erased_makes_the_artefact_suspect_and_a_prompt_or_pager_does_not() {
+    let line = |erase: &str| vec![text(&format!("a\n description port three{erase}rest\nb\n"))];
+    for variant in [PLAIN, WHEN_READ, MARKED, QUIET] {
+        for chunk in [1, 3, usize::MAX] {
+            for erase in ["\x1b[2J", "\x1b[1K", "\x1b[2K", "\r\x1b[K", "\x08 \x08", "\x1b[5D\x1b[5P"] {
+                let sink = collected(&variant, with_config(line(erase)).chunk(chunk)).await;
+                assert_eq!(suspects(&sink), 1, "{erase:?} in {chunk}: {:?}", sink.notes());
+            }
+            let nothing = ["\x1b[K", "\x1b[7m", "rtr-1#\r\x1b[K", "rtr-1#show config\x1b[2K\r", "--More--\r        \r"];
+            let back = format!("--More--{}", "\x08 \x08".repeat(8));
+            for erase in nothing.into_iter().chain([back.as_str()]) {
+                let sink =
+                    collected(&variant, with_config(vec![text(&format!("a\n{erase}b\nc\n"))]).chunk(chunk)).await;
+                assert_eq!((content(&sink, "config").as_str(), suspects(&sink)), ("a\nb\nc\n", 0), "{erase:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_prompt_that_is_drawn_anew_without_an_echo_ends_what_prints_nothing() {
     for variant in [PLAIN, WHEN_READ, MARKED, QUIET] {
         for chunk in [1, 3, usize::MAX] {

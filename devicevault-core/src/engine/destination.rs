@@ -158,18 +158,20 @@ impl Destination {
         &self.backend
     }
 
-    /// Looks whether a copy that is recorded can be relied upon. What cannot be looked at now is left to verification.
+    /// Looks whether a copy that is recorded can be relied upon. What cannot be looked at now is left to verification;
+    /// why it cannot is returned.
     ///
     /// # Errors
-    /// `NotFound` or `Corrupt`: it cannot.
-    pub(super) async fn look_at(&self, copy: &Copy) -> Result<()> {
-        let Some(at) = copy.storage_ref.as_ref().filter(|_| self.options.look_again) else { return Ok(()) };
+    /// `NotFound` or `Corrupt`: it cannot be relied upon.
+    pub(super) async fn look_at(&self, copy: &Copy) -> Result<Option<Error>> {
+        let Some(at) = copy.storage_ref.as_ref().filter(|_| self.options.look_again) else { return Ok(None) };
         let found = |kind, why: String| Err(Error::new(kind, "look at copy", why).with("destination", &self.id));
         match self.backend.verify(at, None, VerifyDepth::Size).await {
             Ok(Verdict::Missing) => found(ErrorKind::NotFound, "it is not there".to_owned()),
             Ok(Verdict::Damaged(what)) => found(ErrorKind::Corrupt, what.join("; ")),
             Err(e) if e.kind() == ErrorKind::NotFound => Err(e.with("destination", &self.id)),
-            _ => Ok(()),
+            Err(e) => Ok(Some(e.with("destination", &self.id))),
+            Ok(_) => Ok(None),
         }
     }
 

@@ -161,7 +161,7 @@ async fn artefact(
         }
         match known.and_then(|b| b.copies.iter().find(|c| is_good_at(c, destination))) {
             Some(copy) => match destination.look_at(copy).await {
-                Ok(()) => extended.push((destination, copy)),
+                Ok(unseen) => extended.push((destination, copy, unseen)),
                 Err(gone) => {
                     tell_gone(engine, run, backup, destination, &gone).await?;
                     missing.push(destination);
@@ -179,7 +179,7 @@ async fn artefact(
     result.size = it.original.size;
     result.sha256 = Some(it.original.sha256);
     result.first = first;
-    result.copies = extended.iter().map(|(d, copy)| relied_on(d, copy)).collect();
+    result.copies = extended.iter().map(|(d, copy, unseen)| relied_on(d, copy, unseen.as_ref())).collect();
     result.copies.extend(copies.iter().map(|(result, _)| result.clone()));
     // What is parked durably is kept, if not yet where it belongs.
     let kept = result
@@ -207,7 +207,7 @@ async fn artefact(
         }
     }
     if known.is_some() {
-        let destinations = extended.iter().map(|(d, _)| d.id().clone()).collect();
+        let destinations = extended.iter().map(|(d, ..)| d.id().clone()).collect();
         outcomes.push(Outcome::Extended { backup, destinations, seen: now });
     }
     Ok((result, outcomes))
@@ -405,10 +405,12 @@ fn is_good_at(copy: &Copy, destination: &Destination) -> bool {
         && matches!(copy.status, CopyStatus::Stored | CopyStatus::Extended)
 }
 
-fn relied_on(destination: &Destination, copy: &Copy) -> CopyResult {
+/// `unseen`: why it could not be looked at. It is believed to be there, and the run says that nobody saw it.
+fn relied_on(destination: &Destination, copy: &Copy, unseen: Option<&Error>) -> CopyResult {
     let mut result = CopyResult::new(destination.id().clone(), copy.view);
     result.status = CopyStatus::Extended;
     result.storage_ref.clone_from(&copy.storage_ref);
+    result.error = unseen.map(Error::to_record);
     result
 }
 
@@ -451,9 +453,10 @@ fn verdict(run: &Run) -> RunState {
         && run.artefacts.iter().all(|a| match a.status {
             ArtefactStatus::Failed => !a.mandatory,
             ArtefactStatus::Suspect => false,
-            ArtefactStatus::Stored | ArtefactStatus::Unchanged => {
-                a.copies.iter().all(|c| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended))
-            }
+            ArtefactStatus::Stored | ArtefactStatus::Unchanged => a
+                .copies
+                .iter()
+                .all(|c| c.error.is_none() && matches!(c.status, CopyStatus::Stored | CopyStatus::Extended)),
         });
     let copies = || run.artefacts.iter().flat_map(|a| &a.copies);
     match (whole, copies().any(|c| c.status == CopyStatus::Stored)) {

@@ -79,7 +79,15 @@ struct Source {
 pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
     let home = context.home()?;
     let kept_as = if args.replace { Some(replace(context, home).await?) } else { None };
-    let instance = open(context, home).await?;
+    // Where there is no catalog, none is made before it is known what comes back.
+    let scratch = tempfile::tempdir().map_err(|e| {
+        Error::new(ErrorKind::Unavailable, "rebuild catalog", "no folder for temporary files can be made").because(e)
+    })?;
+    let instance = if Instance::exists(home) {
+        Instance::open(context, home).await?
+    } else {
+        Instance::rehearse(context, home, scratch.path()).await?
+    };
     let empty = instance.catalog.find(&Query::default(), Page::first(1)).await?.items.is_empty();
     if !empty && !args.into && !args.dry_run {
         return Err(Error::new(ErrorKind::Conflict, "rebuild catalog", "it has backups")
@@ -96,6 +104,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         let written = if args.dry_run {
             foretold(&rebuilt)
         } else {
+            let instance = open(context, home).await?;
             for source in sources.iter().filter(|s| s.new) {
                 instance.inventory.put_destination(&source.config).await?;
             }
@@ -163,6 +172,12 @@ async fn copy_inventory(from: &dyn Inventory, to: &dyn Inventory) -> Result<()> 
     Ok(())
 }
 
+/// The folder that is meant: of a name that is no folder here, the one of the home, which `init` names as its destination.
+fn place_of(home: &Path, from: &str) -> PathBuf {
+    let (here, there) = (PathBuf::from(from), home.join(from));
+    if !here.exists() && there.is_dir() { there } else { here }
+}
+
 /// A destination by its name, or by the folder that it is.
 async fn source(context: &Context, instance: &Instance, from: &str) -> Result<Source> {
     let known = instance.inventory.destinations().await?;
@@ -170,7 +185,7 @@ async fn source(context: &Context, instance: &Instance, from: &str) -> Result<So
         let backend = instance.open_backend(config, false).await?;
         return Ok(Source { config: config.clone(), backend, new: false });
     }
-    let folder = Path::new(from);
+    let folder = &place_of(&instance.home, from);
     let mut config = found::destination_at(folder).await?;
     let path = beneath(&instance.home, folder)?;
     // The folder of one that the catalog knows.

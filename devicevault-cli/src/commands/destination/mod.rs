@@ -18,6 +18,7 @@ pub(crate) use add::put_new;
 pub(crate) use edit::change;
 pub(crate) use fields::{beneath, check_name, check_options, check_policy_options};
 pub(crate) use guard::refuse_without;
+pub(crate) use place::refuse_shared_among;
 
 use clap::Subcommand;
 use devicevault_core::Result;

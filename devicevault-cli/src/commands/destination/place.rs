@@ -10,30 +10,42 @@ use crate::keys::sources::SOURCES;
 use crate::settings;
 use crate::wiring::keys::{KEK_FILE, KEYS};
 
-/// Refuses a folder that is within another destination's or around it, and one that holds the home or is the home's own:
-/// two copies in one tree are lost together, and each takes the other's files for strays.
+/// Refuses a folder that is not a destination's own, as [`refuse_shared_among`] those of the inventory.
 ///
 /// # Errors
 /// `Conflict`; what the inventory answers.
 pub(super) async fn refuse_shared(instance: &Instance, config: &DestinationConfig) -> Result<()> {
-    let Some(here) = folder(&instance.home, config) else { return Ok(()) };
+    refuse_shared_among(&instance.home, config, &instance.inventory.destinations().await?)
+}
+
+/// Refuses a folder that is within another destination's or around it, that of one of another kind, and one that holds the
+/// home or is the home's own: two copies in one tree are lost together, and each takes the other's files for strays.
+///
+/// # Errors
+/// `Conflict`.
+pub(crate) fn refuse_shared_among(home: &Path, config: &DestinationConfig, others: &[DestinationConfig]) -> Result<()> {
+    let Some(here) = folder(home, config) else { return Ok(()) };
     let refuse = |why: &str| {
         Error::new(ErrorKind::Conflict, "set up destination", why)
             .with("destination", &config.name)
             .with("path", here.display())
             .hint("give it a folder of its own")
     };
-    let home = settled(&instance.home);
+    let home = &settled(home);
     if home.starts_with(&here) {
         return Err(refuse("the home lies in its folder"));
     }
     let own = [KEY, KNOWN_HOSTS, PLATFORMS, SPOOL, SOURCES, KEK_FILE, KEYS, CATALOG, settings::FILE];
-    let first = here.strip_prefix(&home).ok().and_then(|rest| rest.iter().next());
+    let first = here.strip_prefix(home).ok().and_then(|rest| rest.iter().next());
     if first.is_some_and(|name| own.iter().any(|own| name == *own)) {
         return Err(refuse("the home keeps its own files there"));
     }
-    for other in instance.inventory.destinations().await?.iter().filter(|d| d.name != config.name) {
-        let Some(there) = folder(&instance.home, other) else { continue };
+    for other in others.iter().filter(|d| d.name != config.name && d.id != config.id) {
+        let Some(there) = folder(home, other) else { continue };
+        if here == there && other.kind != config.kind {
+            return Err(refuse("it is the folder of another destination").with("other", &other.name));
+        }
+        // Of two of one kind in one place, the marker that lies there tells whose it is.
         if here != there && (here.starts_with(&there) || there.starts_with(&here)) {
             return Err(refuse("it shares its folder with another destination").with("other", &other.name));
         }

@@ -103,7 +103,14 @@ pub(crate) async fn run(context: &Context, args: DiffArgs) -> Result<Exit> {
     let archive = folder::archive(context, args.from.place().as_ref()).await?;
     let wanted = Wanted::parse(args.what.as_deref(), args.artefact.as_deref());
     let (_, found) = versions::of(&archive, &wanted).await?;
-    let (old, new) = sides(&archive, &found, args.old.as_deref(), args.new.as_deref())?;
+    let mut named = Vec::new();
+    for reference in [&args.old, &args.new] {
+        named.push(match reference {
+            Some(reference) => Some(versions::one(&archive, &wanted, reference).await?),
+            None => None,
+        });
+    }
+    let (old, new) = sides(&archive, &found, named[0].as_ref(), named[1].as_ref())?;
     if new.kind == Kind::Binary || old.kind == Kind::Binary {
         return binary::diff(context, &archive, old, new).await;
     }
@@ -137,12 +144,15 @@ pub(crate) async fn last_two(context: &Context, archive: &Archive, device: &str)
 fn sides<'a>(
     archive: &Archive,
     found: &'a [Backup],
-    old: Option<&str>,
-    new: Option<&str>,
+    old: Option<&'a Backup>,
+    new: Option<&'a Backup>,
 ) -> Result<(&'a Backup, &'a Backup)> {
-    let new = versions::pick(archive, found, new.unwrap_or("latest"))?;
+    let new = match new {
+        Some(new) => new,
+        None => versions::pick(archive, found, "latest")?,
+    };
     if let Some(old) = old {
-        return Ok((versions::pick(archive, found, old)?, new));
+        return Ok((old, new));
     }
     let good = reference::good(found);
     let before = good.into_iter().find(|b| (b.first_seen, b.id) < (new.first_seen, new.id));

@@ -29,8 +29,7 @@ pub(super) async fn choose(archive: &Archive, args: &RestoreArgs) -> Result<Chos
     let reference = args.at.as_deref().or(args.which.as_deref()).unwrap_or("latest");
     if let Some(artefact) = &args.artefact {
         let wanted = Wanted { device: Some(args.device.clone()), artefact: Some(artefact.clone()) };
-        let (_, found) = versions::of(archive, &wanted).await?;
-        let backups = vec![versions::pick(archive, &found, reference)?.clone()];
+        let backups = vec![versions::one(archive, &wanted, reference).await?];
         return Ok(Chosen { backups, missing: damaged(archive, args) });
     }
     let mut query = Query::default();
@@ -47,6 +46,10 @@ pub(super) async fn choose(archive: &Archive, args: &RestoreArgs) -> Result<Chos
             Err(e) if e.kind() == ErrorKind::NotFound => drop(first_error.get_or_insert(e)),
             Err(e) => return Err(e),
         }
+    }
+    if backups.is_empty() {
+        let wanted = Wanted { device: Some(args.device.clone()), artefact: None };
+        backups.extend(versions::of_namesake(archive, &wanted, reference).await?);
     }
     if backups.is_empty() {
         return Err(first_error.unwrap_or_else(|| {
@@ -71,7 +74,8 @@ async fn of_run(archive: &Archive, args: &RestoreArgs, id: &str) -> Result<Chose
         fail(ErrorKind::Unsupported, "a folder of backups knows no runs".to_owned()).hint("give --at TIME instead")
     })?;
     let run = run::find(instance, id).await?;
-    if run.start.device != archive.device_id(&args.device).await? {
+    // A device that was removed may have had the name.
+    if run.start.device_name != args.device && run.start.device != archive.device_id(&args.device).await? {
         let whose = run.start.device_name.escape_debug();
         return Err(fail(ErrorKind::Config, format!("it is a run of another device: {whose}")));
     }

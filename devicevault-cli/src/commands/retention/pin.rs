@@ -36,8 +36,7 @@ struct Pinned {
 
 pub(crate) async fn run(context: &Context, args: PinArgs, pinned: bool) -> Result<Exit> {
     let archive = Archive::of_instance(context.instance().await?).await?;
-    let (_, found) = versions::of(&archive, &Wanted::parse(Some(&args.what), None)).await?;
-    let backup = versions::pick(&archive, &found, &args.backup)?;
+    let backup = &versions::one(&archive, &Wanted::parse(Some(&args.what), None), &args.backup).await?;
     let gone = || Error::new(ErrorKind::NotFound, "pin version", "it was removed meanwhile").with("version", backup.id);
     let known = match archive.instance() {
         Some(instance) => instance.catalog.pin(backup.id, pinned).await?,

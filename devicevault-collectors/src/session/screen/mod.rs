@@ -5,6 +5,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use memchr::memchr;
 
@@ -23,6 +24,9 @@ pub(crate) trait Rows {
     /// Before [`line`](Rows::line): all that was written on it in the order of writing, without blanks, whatever was
     /// moved and erased. An echo that is wrapped or redrawn can be told by it.
     fn drawn(&mut self, _text: &[u8]) {}
+    /// Letters or digits, with what stood between them, were shown on the line and taken away: in the order in which they
+    /// went, which is backwards where the cursor went back over each.
+    fn erased(&mut self, _text: &[u8]) {}
 }
 
 /// The current line and the state of the control sequence that is being read.
@@ -51,6 +55,8 @@ pub(crate) struct Screen {
     overprinted_lines: u64,
     /// What was written on the line, where that is wanted.
     drawn: Option<Vec<u8>>,
+    /// What was taken away since something was last written.
+    erased: Vec<u8>,
 }
 
 /// In a line: a blank by which the device took away what stood there. It shows as a blank where text follows and as
@@ -119,6 +125,7 @@ impl Screen {
         self.cursor = 0;
         self.redrawn += 1;
         self.overprinted = false;
+        self.erased.clear();
     }
 
     /// How many lines were answered as pagers and turned out to be text.
@@ -171,6 +178,7 @@ impl Screen {
                 && self.pager.is_none()
                 && !self.pager_gone
                 && self.drawn.is_none()
+                && self.erased.is_empty()
             {
                 bytes = self.whole_lines(bytes, rows);
             }
@@ -210,6 +218,9 @@ impl Screen {
         }
         if let Some(drawn) = self.drawn.as_mut().filter(|d| d.len() < HELD) {
             drawn.extend(without_blanks(text));
+        }
+        if !text.iter().all(|b| *b == b' ') {
+            self.tell_erased(rows);
         }
         if self.cursor > self.line.len() {
             self.line.resize(self.cursor, b' ');
@@ -259,6 +270,9 @@ impl Screen {
             let byte = if byte == b' ' && (here > 0 || self.erasing) { ERASED } else { byte };
             let was = self.line.get(self.cursor).copied().unwrap_or(ERASED);
             self.overprinted |= byte != ERASED && byte != was && (was.is_ascii_alphabetic() || here > 1);
+            if byte == ERASED {
+                self.take_away(self.cursor..self.cursor + here);
+            }
             match here {
                 0 => self.line.push(byte),
                 1 => {
@@ -296,6 +310,7 @@ impl Screen {
     }
 
     fn end_line(&mut self, rows: &mut impl Rows) {
+        self.tell_erased(rows);
         self.redrawn += 1;
         self.ended += 1;
         self.mistaken_pagers += u64::from(std::mem::take(&mut self.doubtful_pager));
@@ -380,21 +395,47 @@ impl Screen {
         self.pager_gone = false;
         self.overprinted &= which == 0;
         match which {
-            0 => self.line.truncate(self.cursor),
+            0 => {
+                self.take_away(self.cursor..self.line.len());
+                self.line.truncate(self.cursor);
+            }
             1 => {
                 let end = (self.cursor + 1).min(self.line.len());
+                self.take_away(0..end);
                 if let Some(cells) = self.line.get_mut(..end) {
                     cells.fill(ERASED);
                 }
             }
-            _ => self.line.clear(),
+            _ => {
+                self.take_away(0..self.line.len());
+                self.line.clear();
+            }
         }
+    }
+
+    /// These cells are about to be erased.
+    fn take_away(&mut self, cells: Range<usize>) {
+        let text = self.line.get(cells).unwrap_or_default().iter().filter(|b| **b != ERASED);
+        let room = HELD.saturating_sub(self.erased.len());
+        self.erased.extend(text.take(room));
+    }
+
+    fn tell_erased(&mut self, rows: &mut impl Rows) {
+        if self.erased.is_empty() {
+            return;
+        }
+        // Dials that turn, and marks of the terminal's, are no text.
+        if self.erased.iter().any(|b| b.is_ascii_alphanumeric() || *b >= 0x80) {
+            rows.erased(&self.erased);
+        }
+        self.erased.clear();
     }
 
     fn delete(&mut self, count: usize) {
         self.redrawn += 1;
         let end = (self.cursor.saturating_add(count)).min(self.line.len());
         if self.cursor < end {
+            self.take_away(self.cursor..end);
             self.line.drain(self.cursor..end);
         }
     }

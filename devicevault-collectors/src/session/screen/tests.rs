@@ -261,3 +261,49 @@ fn a_pager_that_nobody_erased_is_in_doubt_behind_text_too() {
         assert_eq!((screen.ended_pagers(), paper.0.as_slice()), (1, b" description foo \n".as_slice()));
     }
 }
+
+/// What the screen told to have been erased.
+#[derive(Debug, Default)]
+struct Erased(Vec<String>);
+
+impl Rows for Erased {
+    fn line(&mut self, _text: &[u8]) {}
+    fn part(&mut self, _text: &[u8]) {}
+    fn erased(&mut self, text: &[u8]) {
+        self.0.push(String::from_utf8_lossy(text).into_owned());
+    }
+}
+
+#[test]
+fn text_that_is_erased_is_told_and_an_answered_pager_is_not() {
+    for (sent, told) in [
+        ("port three\x1b[2Jrest\n", "port three"),
+        ("port three\x1b[1Krest\n", "port three"),
+        ("port three\x1b[2Krest\n", "port three"),
+        ("port three\r\x1b[Krest\n", "port three"),
+        ("port 3\x08 \x08\x08 \x08X\n", "3 "),
+        ("gone\r    \rtext\n", "gone"),
+        ("gone\x1b[2K\n", "gone"),
+        ("one two\r\x1b[4Prest\n", "one "),
+        ("é\x08 \n", "é"),
+        ("text\x1b[K\n", ""),
+        ("text\r\ntext\r\n\x1b[K", ""),
+        ("|\x08/\x08-\x08\\\x08 \n", ""),
+        ("   \r\x1b[2Ktext\n", ""),
+    ] {
+        for chunk in [1, 2, 5, usize::MAX] {
+            let (mut screen, mut seen) = (Screen::default(), Erased::default());
+            sent.as_bytes().chunks(chunk.min(sent.len())).for_each(|piece| screen.feed(piece, &mut seen));
+            let want: Vec<&str> = Some(told).filter(|t| !t.is_empty()).into_iter().collect();
+            assert!(seen.0 == want, "{sent:?} in {chunk}: {:?}", seen.0);
+        }
+    }
+    let back = "\x08".repeat(9);
+    for erase in ["\r         \r", &format!("{back}         {back}"), "\r\x1b[K", "\x1b[2K\r", "\x1b[2J"] {
+        let (mut screen, mut seen) = (Screen::default(), Erased::default());
+        screen.feed(b" --More--", &mut seen);
+        screen.answered_pager(0);
+        screen.feed(format!("{erase}text\r\n").as_bytes(), &mut seen);
+        assert_eq!(seen.0, Vec::<String>::new(), "{erase:?}");
+    }
+}

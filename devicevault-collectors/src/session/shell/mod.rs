@@ -68,7 +68,8 @@ impl Shell {
         self.overprinted_lines = self.screen.overprinted_lines();
         self.aside = self.terminal.aside();
         self.garbled = self.screen.garbled();
-        self.answer = Some(answer.after_prompts(self.late_prompts).typed_at(self.screen.redrawn()));
+        let answer = answer.after_prompts(self.late_prompts).typed_at(self.screen.redrawn());
+        self.answer = Some(answer.paged_by(self.rules.pager.clone()));
         self.heard = Instant::now();
         self.deadline = self.heard + self.limits.command;
         self.longest_gap = Duration::ZERO;
