@@ -19,6 +19,7 @@ use devicevault_core::{
 use crate::app::{BackendSettings, Open, Parts};
 use crate::collectors::Collectors;
 use crate::context::Context;
+use crate::keys::lock::lock;
 use crate::keys::new::NewKey;
 use crate::secrets::Asked;
 use crate::wiring::SpoolBounds;
@@ -75,6 +76,7 @@ impl Instance {
         let key = files::load_or_make_key(&home.join(KEY))?;
         files::make_private_file(&home.join(KNOWN_HOSTS))?;
         let keys = if destinations.iter().any(is_sealed) {
+            let _alone = lock(home).await?;
             Keys::create(home, &NewKey::Generate(None), context.clock().now()).await?
         } else {
             Keys::default()

@@ -10,9 +10,10 @@ use devicevault_core::{
     DestinationId, Error, ErrorKind, ExposeSecret as _, KeyProvider, Result, SecretRef, SecretString, Timestamp,
 };
 use devicevault_storage::local::LocalStore;
+pub(crate) use devicevault_storage::seal::keys::KeyFolder;
 use devicevault_storage::seal::keys::{
-    Canary, Deferred, FileAccess, Kek, KeyFolder, KeyPlaces, Passphrase, PassphraseKek, Rewrapped, TokenKek,
-    TokenOptions, key_file, key_of_text, kit_lines, read_key_file, rewrap,
+    Canary, Deferred, FileAccess, Kek, KeyPlaces, Passphrase, PassphraseKek, Rewrapped, TokenKek, TokenOptions,
+    key_file, key_of_text, kit_lines, opened_everywhere, read_key_file, rewrap,
 };
 use devicevault_storage::seal::{EpochObject, Keyring};
 
@@ -27,6 +28,9 @@ use crate::secrets;
 pub(crate) const KEYS: &str = "keys";
 /// The key that `init` makes.
 pub(crate) const KEK_FILE: &str = "kek.key";
+
+/// Shorter passphrases are found by trying.
+const SHORTEST_PASSPHRASE: usize = 12;
 
 /// Keys that a command was given besides those of the home.
 #[derive(Debug, Clone, Default)]
@@ -75,18 +79,20 @@ impl Keys {
         let is_quick = |s: &KeySource| matches!(s.from, KeyFrom::Key { .. });
         let of = |quick: bool| sources.keys.iter().zip(&held).filter(move |(s, _)| is_quick(s) == quick);
         all.extend(of(true).chain(of(false)).map(|(_, p)| p.clone()));
-        let ring = Keyring::new(all);
-        if let Some(folder) = home_keys(home, false).await? {
-            for id in folder.list().await? {
-                if let Some(object) = folder.load(id).await? {
-                    ring.add(object);
-                }
+        let Some(folder) = home_keys(home, false).await? else {
+            return Ok(Self { sources, held, ring: Keyring::new(all) });
+        };
+        let ring = Keyring::of_home(all, folder.clone());
+        for id in folder.list().await? {
+            if let Some(object) = folder.load(id).await? {
+                ring.add(object);
             }
         }
         Ok(Self { sources, held, ring })
     }
 
-    /// Makes what is missing of a home's keys: a key-encryption key, and a first epoch key under it.
+    /// Makes what is missing of a home's keys: a key-encryption key, and a first epoch key under it. Whoever calls it
+    /// holds the lock.
     ///
     /// # Errors
     /// A file cannot be written, or the key cannot be had.
@@ -145,11 +151,77 @@ impl Keys {
     ///
     /// # Errors
     /// See [`rewrap`].
-    pub(crate) async fn settle(&self, home: &Path, destinations: Vec<(String, KeyFolder)>) -> Result<Rewrapped> {
+    pub(crate) async fn settle(
+        &self,
+        home: &Path,
+        destinations: Vec<(String, KeyFolder)>,
+        retire: bool,
+    ) -> Result<Rewrapped> {
+        let retired: Vec<KekId> = self.sources.retiring().map(|s| KekId(s.id.clone())).filter(|_| retire).collect();
+        let places = KeyPlaces { home: Self::folder_of(home).await?, destinations };
+        rewrap(&self.ring, &places, &self.active(), &retired).await
+    }
+
+    /// Reads the sources and every epoch key again, at home and at destinations, and opens each by each key that stays.
+    /// The destinations where that does not succeed.
+    ///
+    /// # Errors
+    /// `Conflict` when the sources were changed meanwhile; see [`opened_everywhere`].
+    pub(crate) async fn open_without_retiring(
+        &self,
+        home: &Path,
+        destinations: Vec<(String, KeyFolder)>,
+    ) -> Result<Vec<(String, Error)>> {
+        if KeySources::read(home)? != self.sources {
+            let why = "the keys of the home were changed meanwhile";
+            return Err(Error::new(ErrorKind::Conflict, "retire key", why).hint("run the same command again"));
+        }
+        let mut remaining = Vec::new();
+        for (source, held) in self.held().filter(|(s, _)| !s.retiring) {
+            // A file is read again; nobody is asked twice.
+            let is_file = source.from.file(home).is_some();
+            remaining.push(if is_file { provider(home, source)? } else { held.clone() });
+        }
+        let places = KeyPlaces { home: Self::folder_of(home).await?, destinations };
+        opened_everywhere(&self.ring, &places, &remaining).await
+    }
+
+    async fn folder_of(home: &Path) -> Result<KeyFolder> {
         let none = || Error::new(ErrorKind::Config, "wrap epoch keys", "this home has no keys");
-        let home = home_keys(home, false).await?.ok_or_else(none)?;
-        let retired: Vec<KekId> = self.sources.retiring().map(|s| KekId(s.id.clone())).collect();
-        rewrap(&self.ring, &KeyPlaces { home, destinations }, &self.active(), &retired).await
+        home_keys(home, false).await?.ok_or_else(none)
+    }
+
+    /// Opens every epoch key of the home with whichever key is at hand.
+    ///
+    /// # Errors
+    /// The first that does not open.
+    pub(crate) async fn open_all(&self) -> Result<()> {
+        for object in self.ring.objects() {
+            self.ring.epoch(object.id).await?;
+        }
+        Ok(())
+    }
+
+    /// The same epoch keys with sources that are not written yet, for a kit. It opens nothing.
+    pub(crate) fn with_sources(&self, sources: &KeySources) -> Self {
+        Self { sources: sources.clone(), held: Vec::new(), ring: self.ring.clone() }
+    }
+
+    /// Refuses a key that opened the epoch keys once: whoever it was taken from has it still.
+    ///
+    /// # Errors
+    /// `Conflict`.
+    pub(crate) fn never_retired(&self, id: &str) -> Result<()> {
+        if self.ring.objects().iter().all(|o| o.retired.iter().all(|k| k.0 != id)) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            "use key",
+            "it was retired: somebody may have it who is not to open anything",
+        )
+        .with("key", id)
+        .hint("make a new one"))
     }
 
     /// The lines of a recovery kit, and the id of its key: the first active one that can leave its place.
@@ -190,6 +262,11 @@ pub(crate) async fn make_source(home: &Path, new: &NewKey, first: Option<&str>) 
                 Some(at) => ask_or_read("passphrase", Some(at)).await?,
                 None => ask_twice().await?,
             };
+            if phrase.expose_secret().chars().count() < SHORTEST_PASSPHRASE {
+                let why = format!("the passphrase has fewer than {SHORTEST_PASSPHRASE} characters");
+                return Err(Error::new(ErrorKind::Config, "use passphrase", why)
+                    .hint("short ones are found by trying: take several words"));
+            }
             let p = Passphrase::generate()?;
             let kek = PassphraseKek::new(phrase).with_parameters(p.clone()).derive_own().await?;
             let (salt, memory_kib, passes, lanes) = (p.salt, p.memory_kib, p.passes, p.lanes);

@@ -190,6 +190,10 @@ async fn a_rotation_that_is_killed_at_any_moment_is_finished_by_the_next() {
         child.kill().unwrap();
         child.wait().unwrap();
         person.run(&["verify", "--quiet"]).good();
+        // Whoever has the kits that lie there now, and a copy of the store, has everything.
+        let stranger = Stranger::with_store_of(&person);
+        let opens = |kit: &PathBuf| stranger.verifies(&["--kek-file", &text(kit)]).code == 0;
+        assert!(kits(&person).iter().any(opens), "kill {kill}: {:?}", kits(&person));
         if keys()["keys"].as_array().unwrap().iter().any(|k| k["retiring"] == true) {
             cut_off += 1;
             person.run(&["key", "rotate", "--scope", "kek", "--quiet"]).good();
@@ -201,6 +205,74 @@ async fn a_rotation_that_is_killed_at_any_moment_is_finished_by_the_next() {
     println!("{cut_off} of {kills} rotations were cut off half way");
     kits(&person).iter().for_each(|k| std::fs::remove_file(k).unwrap());
     person.run(&["key", "check"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_commands_that_change_keys_at_once_lose_nothing() {
+    let (_fleet, person) = home().await;
+    person.write("phrase", "correct horse battery staple\n");
+    let kek = &["key", "rotate", "--scope", "kek", "--quiet"][..];
+    let epoch = &["key", "rotate", "--scope", "epoch", "--quiet"][..];
+    let data = &["key", "rotate", "--scope", "data", "--quiet"][..];
+    let add = &["key", "add", "--passphrase-file", "phrase", "--quiet"][..];
+    let repair = &["key", "check", "--repair", "--quiet"][..];
+    for pair in [[kek, data], [kek, epoch], [kek, kek], [data, kek], [repair, kek], [add, epoch]] {
+        let begun = pair.map(|args| {
+            let mut program = person.program(args);
+            program.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        });
+        for child in begun {
+            let ended = child.wait_with_output().unwrap();
+            let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+            let is_check = ended.status.code() == Some(3);
+            let waited_too_long = told.contains("another command changes the keys");
+            assert!(ended.status.success() || is_check || waited_too_long, "{pair:?}: {told}");
+        }
+        person.run(&["verify", "--quiet"]).good();
+        let listed = person.run(&["key", "list", "--json"]).good().json();
+        let epochs = listed["epochs"].as_array().unwrap().len();
+        for key in listed["keys"].as_array().unwrap() {
+            assert_eq!(key["opens"].as_u64(), Some(epochs as u64), "{pair:?}: {listed}");
+            assert_eq!(key["retiring"], false, "{pair:?}: {listed}");
+        }
+        let stranger = Stranger::with_store_of(&person);
+        let opens = |kit: &PathBuf| stranger.verifies(&["--kek-file", &text(kit)]).code == 0;
+        assert!(kits(&person).iter().any(opens), "{pair:?}: {:?}", kits(&person));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_changed_while_the_old_key_cannot_be_opened() {
+    let (_fleet, person) = home().await;
+    person.write("phrase", "correct horse battery staple\n");
+    person.write("short", "x\n");
+    let (kek, away) = (person.path("home/kek.key"), person.path("away.key"));
+    std::fs::rename(&kek, &away).unwrap();
+    let before = std::fs::read(person.path("home/keys.toml")).unwrap();
+    let kits_before = kits(&person);
+    let add = ["key", "add", "--passphrase-file", "phrase"];
+    for args in [&["key", "rotate", "--scope", "kek"][..], &add] {
+        let refused = person.run(args).ended(1);
+        assert!(refused.err.contains("kek.key"), "{refused:?}");
+        assert_eq!(std::fs::read(person.path("home/keys.toml")).unwrap(), before);
+        assert_eq!(kits(&person), kits_before);
+    }
+    std::fs::rename(&away, &kek).unwrap();
+    let old_kit = take_kit(&person, "old.txt");
+    let short = person.run(&["key", "add", "--passphrase-file", "short"]).ended(2);
+    assert!(short.err.contains("fewer than"), "{short:?}");
+    assert_eq!(std::fs::read(person.path("home/keys.toml")).unwrap(), before);
+    person.run(&["key", "rotate", "--scope", "kek"]).good();
+    let key = std::fs::read_to_string(old_kit).unwrap();
+    person.write("old.kit", &key);
+    std::fs::set_permissions(person.path("old.kit"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let retired = person.run(&["key", "add", "--use-file", "old.kit"]).ended(1);
+    assert!(retired.err.contains("it was retired"), "{retired:?}");
+    person.run(&["verify", "--quiet"]).good();
+    person.run(&["key", "rotate", "--scope", "kek", "--passphrase-file", "phrase"]).good();
+    let unnamed = person.run(&["key", "rotate", "--scope", "kek"]).ended(2);
+    assert!(unnamed.err.contains("lies in no file"), "{unnamed:?}");
+    person.run(&["verify", "--quiet"]).good();
 }
 
 /// The epoch keys that what is stored is sealed under.
@@ -226,6 +298,9 @@ async fn everything_is_sealed_anew_however_often_that_is_cut_off() {
     assert!(new.len() == 1 && old.len() == 1 && new != old, "{old:?} {new:?}");
     person.run(&["verify"]).good();
     assert!(person.run(&["history"]).good().out == history);
+    let checked = person.run(&["catalog", "check", "--json"]).good().json();
+    assert_eq!(checked[0]["surplus"].as_array().unwrap().len(), 0, "{checked}");
+    assert!(checked[0]["agreed"].as_u64().unwrap() >= 8, "{checked}");
 
     // Begun by a new epoch key, and killed again and again.
     person.run(&["key", "rotate", "--scope", "epoch"]).good();

@@ -83,17 +83,19 @@ pub async fn check(
         for found in std::mem::take(&mut place.found) {
             match named.remove(&found.backup) {
                 Some(at) if at == found.at => checked.agreed += 1,
-                Some(at) => {
-                    checked.surplus.push(found.at.clone());
-                    // Its own one is the lesser of two, or was not listed.
-                    match gathered.surplus.iter().position(|(_, other)| *other == at) {
-                        Some(lesser) => {
-                            gathered.surplus.swap_remove(lesser);
-                            checked.agreed += 1;
-                        }
-                        None => drop(named.insert(found.backup, at)),
+                // Its own one is the lesser of two, or was not listed.
+                Some(at) => match gathered.surplus.iter().position(|(_, other)| *other == at) {
+                    Some(lesser) => {
+                        gathered.surplus.swap_remove(lesser);
+                        checked.surplus.push(found.at.clone());
+                        checked.agreed += 1;
                     }
-                }
+                    None if is_called_so_too(backend, &at, &found.at).await => checked.agreed += 1,
+                    None => {
+                        checked.surplus.push(found.at.clone());
+                        named.insert(found.backup, at);
+                    }
+                },
                 None if is_known_by_now(catalog, destination, found.backup, found.run).await? => checked.agreed += 1,
                 None => {
                     checked.strays.push(Stray {
@@ -119,6 +121,15 @@ pub async fn check(
     checked.adoptable = gathered.assemble();
     checked.refused = std::mem::take(&mut checked.adoptable.refused);
     Ok(checked)
+}
+
+/// Whether a copy that is listed under one reference is still found under another: a destination that sealed it anew
+/// lists it as it is called now.
+async fn is_called_so_too(backend: &dyn StorageBackend, at: &StorageRef, listed: &StorageRef) -> bool {
+    match (backend.stat(at).await, backend.stat(listed).await) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
 }
 
 /// Whether the catalog names it after all, or is about to.

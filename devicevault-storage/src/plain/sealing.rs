@@ -17,6 +17,8 @@ use crate::seal::{EpochId, HEADER_LEN, Header, Key, Keyring, SealOptions, Sealed
 
 /// The record of the key that makes opaque names, beside the epoch keys.
 const NAMES: &str = "names.json";
+/// An epoch key object is not replaced more often than this while it is stored.
+const MAX_REVISIONS: usize = 16;
 
 /// How new backups are sealed.
 #[derive(Debug, Clone)]
@@ -65,9 +67,20 @@ impl Plain {
         if published().contains(&(epoch, object.revision)) {
             return Ok(());
         }
-        self.keys.publish(&object).await?;
-        published().insert((epoch, object.revision));
-        Ok(())
+        let mut next = ring.object_now(epoch).await?.unwrap_or(object);
+        // A rotation may replace it in the home, and then here, while this writes. What was written last is what the
+        // home had after it: otherwise a key that was retired would be the only one that opens it.
+        for _ in 0..MAX_REVISIONS {
+            self.keys.publish(&next).await?;
+            match ring.object_now(epoch).await? {
+                Some(now) if now != next => next = now,
+                _ => {
+                    published().insert((epoch, next.revision));
+                    return Ok(());
+                }
+            }
+        }
+        Err(Error::new(ErrorKind::Conflict, "store epoch key", "it is replaced again and again").with("epoch", epoch))
     }
 
     /// The key of opaque names, made before the first backup.

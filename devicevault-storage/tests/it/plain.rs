@@ -7,6 +7,7 @@ mod faults;
 mod files;
 pub(crate) mod measure;
 mod resealed;
+mod rotated;
 mod sealed;
 mod vectors;
 mod watched;

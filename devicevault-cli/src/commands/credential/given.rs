@@ -8,6 +8,7 @@ use devicevault_core::{Error, ErrorKind, LoginRef, Result, SecretRef, SecretStri
 
 use crate::context::Context;
 use crate::instance::Instance;
+use crate::keys::lock::lock;
 use crate::keys::new::NewKey;
 use crate::login_args::LoginArgs;
 use crate::secrets::{self, Reading};
@@ -146,6 +147,7 @@ async fn keys(context: &Context, instance: &Instance) -> Result<Keys> {
         // What the home has is what counts, not what it had when this program began.
         return Keys::open(Some(&instance.home), &context.given_keys).await;
     }
+    let _alone = lock(&instance.home).await?;
     let keys = Keys::create(&instance.home, &NewKey::Generate(None), context.clock().now()).await?;
     context.ui.note("made the first key of this home: back up the home, or store the secrets anew if it is lost");
     Ok(keys)

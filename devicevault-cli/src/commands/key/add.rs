@@ -35,16 +35,18 @@ pub(super) async fn run(context: &Context, args: &AddArgs) -> Result<Exit> {
     if !instance.keys.is_set_up() {
         return Err(no_keys());
     }
+    settle::ready(&instance.keys, None).await?;
     let source = make_source(&instance.home, &args.new.key()?, None).await?;
     let mut sources = instance.keys.sources().clone();
     if sources.keys.iter().any(|k| k.id == source.id) {
         return Err(Error::new(ErrorKind::AlreadyExists, "add key", "it is one of this home's keys already")
             .with("key", &source.id));
     }
+    instance.keys.never_retired(&source.id)?;
     let (id, from) = (source.id.clone(), source.from.describe());
     sources.keys.push(source);
     sources.write(&instance.home)?;
-    let settled = settle::settle(context, &instance).await?;
+    let settled = settle::settle(context, &instance, None).await?;
     if context.ui.is_json() {
         let behind = settled.behind.iter().map(|(name, _)| name.clone()).collect();
         context.ui.json(&Added { id, from, wrapped: settled.changed, behind })?;

@@ -1,5 +1,6 @@
 //! `devicevault key check`
 
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -31,6 +32,12 @@ pub(crate) struct CheckArgs {
     repair: bool,
 }
 
+impl CheckArgs {
+    pub(super) fn repairs(&self) -> bool {
+        self.repair
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Finding {
     what: String,
@@ -44,7 +51,7 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
         return Err(no_keys());
     }
     if args.repair {
-        settle::tell(context, &settle::settle(context, &instance).await?);
+        settle::tell(context, &settle::settle(context, &instance, None).await?);
         instance = context.instance().await?;
     }
     let mut found = Vec::new();
@@ -69,10 +76,15 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
         found.push(finding(format!("destination {}", config.name), looked.await));
     }
     let kits = kit::left_in(&instance.home);
+    let opens = |kit: &Path| instance.keys.sources().active().any(|k| kit.ends_with(kit::file_name(&k.id)));
     found.push(Finding {
         what: "recovery kit".to_owned(),
         good: kits.is_empty(),
-        detail: match kits.first() {
+        // The dead ones are told first: they are not to be printed.
+        detail: match kits.iter().find(|k| !opens(k)).or(kits.first()) {
+            Some(kit) if !opens(kit) => {
+                format!("{} is of a key that opens nothing, or soon nothing: not to be kept", kit.display())
+            }
             Some(kit) => format!("{} still lies on this machine: print it, take it away, delete it", kit.display()),
             None => "none lies in the home; may you know where yours is".to_owned(),
         },

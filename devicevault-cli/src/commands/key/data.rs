@@ -1,23 +1,19 @@
 //! `devicevault key rotate --scope data`: what is stored is sealed anew.
 
-use std::fs::File;
-use std::path::Path;
-
 use devicevault_core::catalog::Query;
 use devicevault_core::{Error, ErrorKind, Result};
 use futures::StreamExt as _;
 use serde::Serialize;
 
+use super::settle;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
 use crate::ui::human;
 use crate::ui::progress::counter;
 use crate::wiring::keys::{Keys, is_sealed};
-use crate::{Exit, files, wiring};
+use crate::{Exit, wiring};
 
-/// Held while backups are sealed anew.
-const LOCK: &str = "rotate.lock";
 /// No destination has more versions than this.
 const MOST: usize = 10_000_000;
 
@@ -45,14 +41,14 @@ struct Bad {
 /// rotation was cut off, or begun by `--scope epoch`, and is gone on with.
 ///
 /// # Errors
-/// Another rotation is under way; the home cannot be read. What goes wrong with a backup or a destination is told.
+/// The home cannot be read. What goes wrong with a backup or a destination is told.
 pub(super) async fn rotate(context: &Context, instance: &Instance) -> Result<Exit> {
-    let _alone = lock(&instance.home)?;
     let mut done = Rotated { scope: "data", ..Rotated::default() };
     // What the home has is what counts, not what it had when this program began.
     let keys = Keys::open(Some(&instance.home), &context.given_keys).await?;
     cancellable(everywhere(context, instance, &keys, &mut done)).await?;
     if done.rewritten == 0 && done.behind.is_empty() {
+        settle::kit_while_unfinished(context, instance, &keys).await?;
         let epoch = keys.new_epoch(&instance.home, context.clock().now()).await?;
         done = Rotated { scope: "data", new: Some(epoch.id.to_string()), ..Rotated::default() };
         cancellable(everywhere(context, instance, &keys, &mut done)).await?;
@@ -91,22 +87,6 @@ async fn everywhere(context: &Context, instance: &Instance, keys: &Keys, done: &
         counter.finish_and_clear();
     }
     Ok(())
-}
-
-/// One at a time. The lock ends with the process, however that ends.
-fn lock(home: &Path) -> Result<File> {
-    let path = home.join(LOCK);
-    files::make_private_file(&path)?;
-    let failed = |e: &std::io::Error| files::failed(e, "lock home", "it cannot be locked", &path);
-    let file = File::open(&path).map_err(|e| failed(&e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(Error::new(ErrorKind::Conflict, "seal anew", "another command does this at the moment")
-                .hint("wait for its end; if it is cut off, run this again"))
-        }
-        Err(std::fs::TryLockError::Error(e)) => Err(failed(&e)),
-    }
 }
 
 fn tell(context: &Context, done: &Rotated) -> Result<Exit> {

@@ -15,6 +15,8 @@ use devicevault_core::{Error, ErrorKind, Result};
 
 use crate::Exit;
 use crate::context::Context;
+use crate::instance::Instance;
+use crate::keys::lock::lock;
 use crate::keys::sources::{KeySource, KeySources};
 
 /// Look after the keys of sealed destinations.
@@ -45,7 +47,21 @@ pub(crate) enum KeyCommand {
     Check(check::CheckArgs),
 }
 
+impl KeyCommand {
+    /// Whether it depends on keys that nobody else may change meanwhile.
+    fn is_alone(&self) -> bool {
+        match self {
+            Self::Init(_) | Self::Add(_) | Self::Remove(_) | Self::Rotate(_) | Self::Export(_) => true,
+            Self::List(_) => false,
+            Self::Check(args) => args.repairs(),
+        }
+    }
+}
+
 pub(crate) async fn run(context: &Context, command: KeyCommand) -> Result<Exit> {
+    // Before anything is read: what another command changes is read when that has ended.
+    let home = context.home()?;
+    let _alone = if command.is_alone() && Instance::exists(home) { Some(lock(home).await?) } else { None };
     match command {
         KeyCommand::Init(args) => init::run(context, &args).await,
         KeyCommand::List(args) => list::run(context, &args).await,

@@ -40,9 +40,11 @@ pub(super) async fn run(context: &Context, args: &RemoveArgs) -> Result<Exit> {
             .with("key", &id)
             .hint("add another one first, or replace it with `devicevault key rotate --scope kek`"));
     }
+    settle::ready(&instance.keys, Some(&id)).await?;
     sources.keys.iter_mut().filter(|k| k.id == id).for_each(|k| k.retiring = true);
+    let kit = settle::kit(context, &instance, &instance.keys.with_sources(&sources)).await?;
     sources.write(&instance.home)?;
-    let settled = settle::settle(context, &instance).await?;
+    let settled = settle::settle(context, &instance, Some(kit)).await?;
     if context.ui.is_json() {
         let behind: Vec<_> = settled.behind.iter().map(|(name, _)| name.clone()).collect();
         context.ui.json(&Removed { gone: settled.gone.contains(&id), id, behind })?;

@@ -8,7 +8,8 @@ use super::{data, named, no_keys, settle};
 use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
-use crate::keys::new::NewKeyArgs;
+use crate::keys::new::{NewKey, NewKeyArgs};
+use crate::keys::sources::{KeyFrom, KeySources};
 use crate::wiring::keys::{Keys, make_source};
 
 /// Replace keys.
@@ -72,6 +73,7 @@ pub(super) async fn run(context: &Context, args: &RotateArgs) -> Result<Exit> {
 
 async fn kek(context: &Context, instance: &Instance, args: &RotateArgs) -> Result<Exit> {
     let mut sources = instance.keys.sources().clone();
+    let mut kit = None;
     let new = if sources.retiring().next().is_some() {
         context.ui.note("a rotation was cut off: it is gone on with, and no new key is made");
         None
@@ -80,19 +82,27 @@ async fn kek(context: &Context, instance: &Instance, args: &RotateArgs) -> Resul
             Some(id) => named(&sources, id)?.id.clone(),
             None => only(instance)?,
         };
-        let source = make_source(&instance.home, &args.new.key()?, None).await?;
+        let wanted = args.new.key()?;
+        if wanted == NewKey::Generate(None) {
+            of_the_same_kind(&sources, &old)?;
+        }
+        settle::ready(&instance.keys, Some(&old)).await?;
+        let source = make_source(&instance.home, &wanted, None).await?;
         if sources.keys.iter().any(|k| k.id == source.id) {
             return Err(Error::new(ErrorKind::AlreadyExists, "replace key", "the new key is an old one")
                 .with("key", &source.id));
         }
+        instance.keys.never_retired(&source.id)?;
         let id = source.id.clone();
-        // One step: from here on the rotation is known, whatever happens.
         sources.keys.iter_mut().filter(|k| k.id == old).for_each(|k| k.retiring = true);
         sources.keys.insert(0, source);
+        // The kit first: there is no moment in which a key opens what no kit opens.
+        kit = Some(settle::kit(context, instance, &instance.keys.with_sources(&sources)).await?);
+        // One step: from here on the rotation is known, whatever happens.
         sources.write(&instance.home)?;
         Some(id)
     };
-    let settled = settle::settle(context, instance).await?;
+    let settled = settle::settle(context, instance, kit).await?;
     if context.ui.is_json() {
         let behind = settled.behind.iter().map(|(name, _)| name.clone()).collect();
         let parts = settled.behind.len();
@@ -101,9 +111,26 @@ async fn kek(context: &Context, instance: &Instance, args: &RotateArgs) -> Resul
         return Ok(Exit::of_parts(1, parts));
     }
     if let Some(id) = new {
-        context.ui.note(&format!("key {id} opens everything from now on"));
+        let when = if settled.behind.is_empty() { "from now on" } else { "as soon as this is finished" };
+        context.ui.note(&format!("key {id} opens everything {when}"));
     }
     Ok(settle::tell(context, &settled))
+}
+
+/// A key that lies in no file is not replaced by one in a file unless somebody says so.
+fn of_the_same_kind(sources: &KeySources, old: &str) -> Result<()> {
+    let is_file = |from: &KeyFrom| matches!(from, KeyFrom::Key { .. });
+    match sources.keys.iter().find(|k| k.id == old) {
+        Some(key) if !is_file(&key.from) => Err(Error::new(
+            ErrorKind::Config,
+            "replace key",
+            "the key that goes lies in no file, and no new one is named",
+        )
+        .with("key", old)
+        .with("from", key.from.describe())
+        .hint("name the new one: --token LABEL …, --ask-passphrase …; --generate FILE makes a key file")),
+        _ => Ok(()),
+    }
 }
 
 fn only(instance: &Instance) -> Result<String> {
@@ -118,6 +145,7 @@ fn only(instance: &Instance) -> Result<String> {
 async fn epoch(context: &Context, instance: &Instance) -> Result<Exit> {
     // What the home has is what counts, not what it had when this program began.
     let keys = Keys::open(Some(&instance.home), &context.given_keys).await?;
+    settle::kit_while_unfinished(context, instance, &keys).await?;
     let made = keys.new_epoch(&instance.home, context.clock().now()).await?;
     let id = made.id.to_string();
     if context.ui.is_json() {

@@ -3,15 +3,15 @@
 
 use std::fs;
 
-use devicevault_core::{Error, Result};
+use devicevault_core::{Error, ErrorKind, Result};
 
 use super::export;
 use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
-use crate::keys::kit;
+use crate::keys::kit::file_name;
 use crate::keys::sources::KeySources;
-use crate::wiring::keys::{Keys, destination_keys, is_sealed};
+use crate::wiring::keys::{KeyFolder, Keys, destination_keys, is_sealed};
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -26,14 +26,62 @@ pub(super) struct Settled {
     pub(super) kit: Option<String>,
 }
 
-/// Wraps the epoch keys as the sources have it. A key that is retiring goes when nothing needs it any more, after the kit
-/// of the one that takes its place was written.
+/// What came of writing the kit of the keys that stay.
+#[derive(Debug, Clone)]
+pub(super) enum Kit {
+    Written(String),
+    /// Every key stays in its token. It was told.
+    NotToBeHad,
+}
+
+/// Before anything is changed: every key that stays can be had and is what it was, and every epoch key opens.
 ///
 /// # Errors
-/// A key cannot be had, or the home cannot be written.
-pub(super) async fn settle(context: &Context, instance: &Instance) -> Result<Settled> {
-    let home = &instance.home;
-    let keys = Keys::open(Some(home), &context.given_keys).await?;
+/// The first that does not.
+pub(super) async fn ready(keys: &Keys, going: Option<&str>) -> Result<()> {
+    for (source, provider) in keys.held().filter(|(s, _)| !s.retiring && going != Some(s.id.as_str())) {
+        if provider.kek().await?.0 != source.id {
+            let why = "another key lies where this one was";
+            return Err(Error::new(ErrorKind::KeyUnavailable, "fetch key", why).with("key", &source.id));
+        }
+    }
+    keys.open_all().await
+}
+
+/// Writes the kit of the keys that these sources leave. It is there before one of those that go opens less.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) async fn kit(context: &Context, instance: &Instance, keys: &Keys) -> Result<Kit> {
+    match export::write_for(context, instance, keys, None).await {
+        Ok(path) => Ok(Kit::Written(path.display().to_string())),
+        Err(e) if e.kind() == ErrorKind::Unsupported => {
+            context.ui.warn(e.message());
+            Ok(Kit::NotToBeHad)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// The same before a new epoch key is made while a key is retiring: the kit that people have may be that one's.
+///
+/// # Errors
+/// As [`kit`].
+pub(super) async fn kit_while_unfinished(context: &Context, instance: &Instance, keys: &Keys) -> Result<()> {
+    if keys.sources().retiring().next().is_none() {
+        return Ok(());
+    }
+    if let Kit::Written(path) = kit(context, instance, keys).await? {
+        context.ui.warn(&format!(
+            "a key is being replaced: what is sealed from now on opens by the new recovery kit alone, {path}\n\
+             `devicevault key rotate --scope kek` finishes it"
+        ));
+    }
+    Ok(())
+}
+
+/// Every sealed destination that is there, and those that are not.
+async fn destinations(instance: &Instance) -> Result<(Vec<(String, KeyFolder)>, Vec<(String, Error)>)> {
     let (mut reachable, mut behind) = (Vec::new(), Vec::new());
     for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
         match destination_keys(instance.backend_settings(&config, false)).await {
@@ -41,24 +89,49 @@ pub(super) async fn settle(context: &Context, instance: &Instance) -> Result<Set
             Err(e) => behind.push((config.name, e)),
         }
     }
-    let done = keys.settle(home, reachable).await?;
-    behind.extend(done.behind);
-    let mut settled = Settled { changed: done.changed, behind, ..Settled::default() };
+    Ok((reachable, behind))
+}
+
+/// Wraps the epoch keys as the sources have it. A key that is retiring goes when nothing needs it any more: after the kit
+/// of those that stay was written, and after everything was read back and opened without it.
+///
+/// # Errors
+/// A key cannot be had, or the home cannot be written.
+pub(super) async fn settle(context: &Context, instance: &Instance, written: Option<Kit>) -> Result<Settled> {
+    let home = &instance.home;
+    let keys = Keys::open(Some(home), &context.given_keys).await?;
     let retiring: Vec<_> = keys.sources().retiring().cloned().collect();
+    let mut settled = Settled::default();
+    if !retiring.is_empty() {
+        ready(&keys, None).await?;
+        let kit = match written {
+            Some(kit) => kit,
+            None => kit(context, instance, &keys).await?,
+        };
+        if let Kit::Written(path) = kit {
+            settled.kit = Some(path);
+        }
+    }
+    let (reachable, away) = destinations(instance).await?;
+    let done = keys.settle(home, reachable, away.is_empty()).await?;
+    (settled.changed, settled.behind) = (done.changed, away);
+    settled.behind.extend(done.behind);
     if retiring.is_empty() || !settled.behind.is_empty() {
         return Ok(settled);
     }
-    match export::write_for(context, instance, &keys, None).await {
-        Ok(path) => settled.kit = Some(path.display().to_string()),
-        Err(e) if e.kind() == devicevault_core::ErrorKind::Unsupported => context.ui.warn(e.message()),
-        Err(e) => return Err(e),
+    // Once more, of what is there now: what goes next does not come back.
+    let (reachable, away) = destinations(instance).await?;
+    settled.behind = keys.open_without_retiring(home, reachable).await?;
+    settled.behind.extend(away);
+    if !settled.behind.is_empty() {
+        return Ok(settled);
     }
     KeySources { keys: keys.sources().active().cloned().collect() }.write(home)?;
     for source in retiring {
         if let Some(file) = source.from.file(home).filter(|f| f.starts_with(home)) {
             remove(context, &file);
         }
-        remove(context, &home.join(kit::file_name(&source.id)));
+        remove(context, &home.join(file_name(&source.id)));
         settled.gone.push(source.id);
     }
     Ok(settled)
@@ -86,9 +159,9 @@ pub(super) fn tell(context: &Context, settled: &Settled) -> Exit {
         context.ui.note(&format!("key {id} opens nothing any more, and is gone"));
     }
     if let Some(kit) = &settled.kit {
-        context.ui.note(&format!(
-            "the recovery kit is a new one: {kit}\nprint it, take it away from here, and destroy the old one"
-        ));
+        let old =
+            if settled.behind.is_empty() { "destroy the old one" } else { "keep the old one until this is finished" };
+        context.ui.note(&format!("the recovery kit is a new one: {kit}\nprint it, take it away from here, and {old}"));
     }
     Exit::of_parts(1, settled.behind.len())
 }

@@ -7,6 +7,8 @@ use devicevault_core::key::KeyProvider;
 use devicevault_core::{Error, ErrorKind, Result, Timestamp};
 
 use super::super::crypto::Key;
+#[cfg(feature = "plain")]
+use super::KeyFolder;
 use super::epoch::{EpochId, EpochObject};
 
 /// So many objects of other places are remembered for one epoch key: a hostile destination must not fill the memory.
@@ -22,6 +24,9 @@ pub struct Keyring(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     providers: Vec<Arc<dyn KeyProvider>>,
+    /// Where the instance's own objects lie.
+    #[cfg(feature = "plain")]
+    home: Option<KeyFolder>,
     state: RwLock<State>,
     /// Several that need the same key at once ask for it once.
     opening: tokio::sync::Mutex<()>,
@@ -39,6 +44,28 @@ impl Keyring {
     #[must_use]
     pub fn new(providers: Vec<Arc<dyn KeyProvider>>) -> Self {
         Self(Arc::new(Inner { providers, ..Inner::default() }))
+    }
+
+    /// The same for an instance whose own objects lie in this folder. They are looked at again before one of them is
+    /// laid down at a destination: a key may have been retired since.
+    #[cfg(feature = "plain")]
+    #[must_use]
+    pub fn of_home(providers: Vec<Arc<dyn KeyProvider>>, home: KeyFolder) -> Self {
+        Self(Arc::new(Inner { providers, home: Some(home), ..Inner::default() }))
+    }
+
+    /// The instance's own object of this id as its home has it now.
+    ///
+    /// # Errors
+    /// What the home answers.
+    #[cfg(feature = "plain")]
+    pub(crate) async fn object_now(&self, id: EpochId) -> Result<Option<EpochObject>> {
+        if let Some(home) = &self.0.home
+            && let Some(now) = home.load(id).await?
+        {
+            self.add(now);
+        }
+        Ok(self.object(id))
     }
 
     /// With one epoch key that is kept somewhere else than in an epoch key object.

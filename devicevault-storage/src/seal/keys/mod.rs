@@ -30,6 +30,6 @@ pub use passphrase::{Passphrase, PassphraseKek};
 pub use pkcs11::{Canary, TokenKek, TokenOptions};
 pub use raw::Kek;
 #[cfg(feature = "plain")]
-pub use rewrap::{KeyPlaces, Rewrapped, rewrap};
+pub use rewrap::{KeyPlaces, Rewrapped, opened_everywhere, rewrap};
 
 use super::crypto::Key;

@@ -518,7 +518,7 @@ async fn an_object_that_somebody_put_in_place_of_the_key_is_replaced_and_a_later
 async fn a_rotation_that_stops_at_any_write_is_finished_by_the_next_and_loses_nothing() {
     let new = || Arc::new(Kek::raw(Key::new([1; 32]))) as Arc<dyn KeyProvider>;
     let old_id = kek().kek().await.unwrap();
-    for stop in 0..12 {
+    for stop in 0..20 {
         let (home, one, two) = (Watched::new(), Watched::new(), Watched::new());
         let ring = Keyring::new(vec![kek(), new()]);
         let places = KeyPlaces {
@@ -550,12 +550,15 @@ async fn a_rotation_that_stops_at_any_write_is_finished_by_the_next_and_loses_no
         };
         // It stops before a write of home, or of a destination; a ring as the next process loads it goes on.
         for store in [&home, &one, &two] {
-            *store.left.lock().unwrap() = stop.min(3);
+            *store.left.lock().unwrap() = stop.min(6);
         }
-        *two.left.lock().unwrap() = stop.saturating_sub(6).min(3);
+        *two.left.lock().unwrap() = stop.saturating_sub(12).min(6);
         let first = rewrap(&ring, &places, &[new()], std::slice::from_ref(&old_id)).await;
-        assert_eq!(first.as_ref().is_ok_and(|r| r.behind.is_empty()), stop >= 9, "{stop}: {first:?}");
-        assert!(all_open(vec![kek(), new()]).await, "{stop}: with both keys everything opens at any time");
+        assert_eq!(first.as_ref().is_ok_and(|r| r.behind.is_empty()), stop >= 18, "{stop}: {first:?}");
+        assert!(
+            all_open(vec![kek()]).await || all_open(vec![new()]).await,
+            "{stop}: one key or the other opens everything at any time"
+        );
         for store in [&home, &one, &two] {
             *store.left.lock().unwrap() = usize::MAX;
         }

@@ -4,6 +4,7 @@
 //! wrap in no way that can be relied upon (SoftHSM answers a general error to both), so that a canary stands beside each
 //! wrap (`docs/format.md`).
 
+mod refused;
 mod token;
 
 use std::collections::BTreeMap;
@@ -161,7 +162,7 @@ impl TokenKek {
                     None => module.insert(token::load(&options.module)?).clone(),
                 }
             };
-            question(&TokenKey::open(&loaded, &options.token, &options.key, &options.pin)?)
+            question(&TokenKey::open(&loaded, &options)?)
         });
         let answer = tokio::time::timeout(self.options.patience, asking).await.map_err(|_| {
             Error::new(ErrorKind::KeyUnavailable, "use token", "it does not answer")

@@ -8,7 +8,10 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
-use devicevault_core::{Error, ErrorKind, Result, Retry, SecretString};
+use devicevault_core::{Error, ErrorKind, Result, Retry};
+
+use super::TokenOptions;
+use super::refused::{self, Failed};
 
 /// Length of a GCM tag in bits.
 const TAG_BITS: u64 = 128;
@@ -38,7 +41,8 @@ pub(super) struct TokenKey {
 
 impl TokenKey {
     /// Finds the token and the key by their labels.
-    pub(super) fn open(module: &Pkcs11, token: &str, label: &str, pin: &SecretString) -> Result<Self> {
+    pub(super) fn open(module: &Pkcs11, options: &TokenOptions) -> Result<Self> {
+        let (token, label) = (options.token.as_str(), options.key.as_str());
         let unavailable = |why: &str| {
             Error::new(ErrorKind::KeyUnavailable, "open token", why.to_owned()).with("token", token.escape_debug())
         };
@@ -47,10 +51,12 @@ impl TokenKey {
         let slot = slots.into_iter().find(|s| module.get_token_info(*s).is_ok_and(|info| info.label() == token));
         let slot = slot.ok_or_else(|| unavailable("no token of this label is there").hint("is it plugged in?"))?;
         let session = module.open_ro_session(slot).map_err(failed)?;
-        match session.login(UserType::User, Some(pin)) {
-            Ok(()) | Err(TokenError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
-            Err(e) => return Err(refused_login(&e, unavailable).because(e)),
-        }
+        refused::login(&options.module, token, &options.pin, || {
+            match session.login(UserType::User, Some(&options.pin)) {
+                Ok(()) | Err(TokenError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+                Err(e) => Err(refused_login(e, unavailable)),
+            }
+        })?;
         let template = [
             Attribute::Class(ObjectClass::SECRET_KEY),
             Attribute::KeyType(KeyType::AES),
@@ -100,14 +106,16 @@ impl TokenKey {
     }
 }
 
-fn refused_login(e: &TokenError, unavailable: impl Fn(&str) -> Error) -> Error {
-    let TokenError::Pkcs11(rv, _) = e else { return unavailable("it refused the login") };
-    match rv {
-        RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange => {
-            unavailable("its PIN is another one").hint("after a few wrong ones a token locks itself")
+fn refused_login(e: TokenError, unavailable: impl Fn(&str) -> Error) -> Failed {
+    let (failed, why): (fn(Error) -> Failed, _) = match &e {
+        TokenError::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _) => {
+            let why = unavailable("its PIN is another one");
+            (Failed::Pin, why.hint("it was tried once: after a few wrong ones a token locks itself"))
         }
-        RvError::PinLocked => unavailable("it is locked after too many wrong PINs"),
-        _ => unavailable("it refused the login"),
-    }
-    .retry_advice(Retry::Never)
+        TokenError::Pkcs11(RvError::PinLocked, _) => {
+            (Failed::Locked, unavailable("it is locked after too many wrong PINs"))
+        }
+        _ => (Failed::Otherwise, unavailable("it refused the login")),
+    };
+    failed(why.retry_advice(Retry::Never).because(e))
 }

@@ -1,0 +1,70 @@
+//! One at a time: whatever changes a home's keys.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+use std::time::Duration;
+
+use devicevault_core::{Error, ErrorKind, Result};
+
+use crate::files;
+
+/// Name of the file that is locked.
+const LOCK: &str = "keys.lock";
+/// How long is waited for another command: most take moments.
+const PATIENCE: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_millis(50);
+
+/// Held from before the keys are read until they are as they are to be. It ends with the process, however that ends.
+#[derive(Debug)]
+pub(crate) struct KeyLock {
+    _file: File,
+}
+
+/// Waits for whoever changes the keys of this home.
+///
+/// # Errors
+/// `Conflict` when that takes long; the file cannot be made or locked.
+pub(crate) async fn lock(home: &Path) -> Result<KeyLock> {
+    lock_within(home, PATIENCE).await
+}
+
+async fn lock_within(home: &Path, patience: Duration) -> Result<KeyLock> {
+    let path = home.join(LOCK);
+    files::make_private_file(&path)?;
+    let failed = |e: &std::io::Error| files::failed(e, "lock keys", "the file cannot be locked", &path);
+    let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|e| failed(&e))?;
+    let mut waited = Duration::ZERO;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(KeyLock { _file: file }),
+            Err(TryLockError::Error(e)) => return Err(failed(&e)),
+            Err(TryLockError::WouldBlock) if waited >= patience => {
+                let why = "another command changes the keys of this home at the moment";
+                return Err(Error::new(ErrorKind::Conflict, "change keys", why)
+                    .hint("nothing was changed; run this again when the other command has ended"));
+            }
+            Err(TryLockError::WouldBlock) => {
+                tokio::time::sleep(STEP).await;
+                waited += STEP;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_one_waits_or_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let first = lock(home.path()).await.unwrap();
+        let refused = lock_within(home.path(), Duration::ZERO).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict);
+        let path = home.path().to_owned();
+        let waits = tokio::spawn(async move { lock_within(&path, Duration::MAX).await });
+        tokio::task::yield_now().await;
+        drop(first);
+        waits.await.unwrap().unwrap();
+    }
+}

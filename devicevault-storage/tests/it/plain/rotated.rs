@@ -1,0 +1,83 @@
+//! Keys that are replaced while others use them.
+
+use std::sync::Arc;
+
+use devicevault_core::{KeyProvider, StorageBackendExt as _, Timestamp};
+use devicevault_storage::plain::{PlainBackend, PlainOptions};
+use devicevault_storage::seal::keys::{Kek, KeyFolder, KeyPlaces, rewrap};
+use devicevault_storage::seal::{EpochObject, Key, Keyring};
+
+use super::watched::Watched;
+use super::{config, kek};
+
+fn new() -> Arc<dyn KeyProvider> {
+    Arc::new(Kek::raw(Key::new([1; 32])))
+}
+
+/// A home with one epoch key, a destination, and a rotation of everything at both.
+struct Rotation {
+    home: KeyFolder,
+    destination: Arc<Watched>,
+    epoch: EpochObject,
+}
+
+impl Rotation {
+    async fn new() -> Self {
+        let home = KeyFolder::of_home(Watched::new());
+        let epoch = Keyring::default().create_epoch(&[kek()], Timestamp::UNIX_EPOCH).await.unwrap();
+        home.publish(&epoch).await.unwrap();
+        Self { home, destination: Watched::new(), epoch }
+    }
+
+    /// As a program has it that begins now.
+    fn ring(&self) -> Keyring {
+        let ring = Keyring::of_home(vec![kek(), new()], self.home.clone());
+        ring.add(self.epoch.clone());
+        ring
+    }
+
+    fn keys(&self) -> KeyFolder {
+        KeyFolder::of_destination(self.destination.clone())
+    }
+
+    async fn replace_key(&self) {
+        let destinations = vec![("one".to_owned(), self.keys())];
+        let places = KeyPlaces { home: self.home.clone(), destinations };
+        let done = rewrap(&self.ring(), &places, &[new()], &[kek().kek().await.unwrap()]).await.unwrap();
+        assert!(done.behind.is_empty(), "{done:?}");
+    }
+
+    async fn stores(&self, ring: Keyring, name: &str) {
+        let backend = PlainBackend::over(self.destination.clone(), PlainOptions::default().with_sealing(ring));
+        let (entry, body) = config(name, b"hostname sw");
+        backend.store_one(entry, body).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_began_before_does_not_bring_the_old_wraps_back() {
+    for is_there in [false, true] {
+        let rotation = Rotation::new().await;
+        if is_there {
+            rotation.stores(rotation.ring(), "first").await;
+        }
+        let stale = rotation.ring();
+        rotation.replace_key().await;
+        rotation.stores(stale, "second").await;
+        let there = rotation.keys().load(rotation.epoch.id).await.unwrap().unwrap();
+        there.open(&[new()]).await.unwrap();
+        there.open(&[kek()]).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn an_epoch_key_that_only_a_destination_has_is_not_lost_with_the_old_key() {
+    let rotation = Rotation::new().await;
+    let other = Keyring::default().create_epoch(&[kek()], Timestamp::UNIX_EPOCH).await.unwrap();
+    let expected = other.open(&[kek()]).await.unwrap();
+    rotation.keys().publish(&other).await.unwrap();
+    rotation.replace_key().await;
+    let there = rotation.keys().load(other.id).await.unwrap().unwrap();
+    assert_eq!(there.open(&[new()]).await.unwrap().expose(), expected.expose());
+    there.open(&[kek()]).await.unwrap_err();
+}
