@@ -12,6 +12,7 @@ use super::key;
 use crate::context::Context;
 use crate::instance::{CATALOG, Instance, KEY, KNOWN_HOSTS, PLATFORMS, SPOOL};
 use crate::keys::kit;
+use crate::keys::lock::LOCK;
 use crate::keys::sources::SOURCES;
 use crate::ui::escape;
 use crate::wiring::keys::{KEK_FILE, KEYS};
@@ -69,7 +70,7 @@ pub(crate) async fn make(context: &Context, home: &Path, destinations: &[Destina
         return refuse("there is a home in this folder already");
     }
     // What an `init` that was cut off left is gone on with.
-    let ours = [KEY, KNOWN_HOSTS, PLATFORMS, SPOOL, settings::FILE, KEYS, KEK_FILE, SOURCES, "store", "git"];
+    let ours = [KEY, KNOWN_HOSTS, PLATFORMS, SPOOL, settings::FILE, KEYS, KEK_FILE, SOURCES, LOCK, "store", "git"];
     let foreign = files::entries(home)?.into_iter().find(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         !ours.contains(&&*name) && !name.starts_with(CATALOG) && !name.ends_with(".tmp") && !kit::is_kit(path)

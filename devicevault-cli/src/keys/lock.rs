@@ -9,7 +9,7 @@ use devicevault_core::{Error, ErrorKind, Result};
 use crate::files;
 
 /// Name of the file that is locked.
-const LOCK: &str = "keys.lock";
+pub(crate) const LOCK: &str = "keys.lock";
 /// How long is waited for another command: most take moments.
 const PATIENCE: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(50);
