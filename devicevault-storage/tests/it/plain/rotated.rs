@@ -49,7 +49,7 @@ impl Rotation {
 
     async fn stores(&self, ring: Keyring, name: &str) {
         let backend = PlainBackend::over(self.destination.clone(), PlainOptions::default().with_sealing(ring));
-        let (entry, body) = config(name, b"hostname sw");
+        let (entry, body) = config(name, "hostname sw");
         backend.store_one(entry, body).await.unwrap();
     }
 }
