@@ -52,9 +52,7 @@ impl Refusals {
     ) -> Result<()> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = |one: &SecretString| one.expose_secret() == pin.expose_secret();
-        let known = all
-            .iter()
-            .find(|r| r.module == module && r.token == token && r.pin.as_ref().is_none_or(|refused| is_same(refused)));
+        let known = all.iter().find(|r| r.module == module && r.token == token && r.pin.as_ref().is_none_or(&is_same));
         if let Some(known) = known {
             return Err(known.error.clone());
         }
