@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use devicevault_core::catalog::Query;
-use devicevault_core::run::{Backup, Copy, CopyStatus};
+use devicevault_core::run::{Backup, Copy, CopyStatus, Quarantine};
 use devicevault_core::storage::{ListFilter, StorageBackendExt as _};
 use devicevault_core::text::InstanceKey;
 use devicevault_core::{
@@ -109,6 +109,7 @@ impl Archive {
                 && query.artefact.as_ref().is_none_or(|a| *a == b.artefact)
                 && query.since.is_none_or(|t| b.first_seen >= t)
                 && query.until.is_none_or(|t| b.first_seen < t)
+                && (!query.quarantined || b.is_quarantined())
         };
         Ok(all.iter().filter(passes).take(limit).cloned().collect())
     }
@@ -267,6 +268,7 @@ fn history_of(at: &DestinationId, mut versions: Vec<(StorageRef, Manifest)>) -> 
             b.kind = m.kind;
             b.extension.clone_from(&m.extension);
             b.suspect.clone_from(&m.suspect);
+            b.quarantine = m.quarantined.then_some(Quarantine::Held);
             b.metadata.clone_from(&m.metadata);
             b.size = m.size;
             b

@@ -8,7 +8,7 @@ use devicevault_core::Result;
 use crate::Exit;
 use crate::commands::{
     accept, apply, backup, catalog, credential, demo, destination, device, diff, download, export, git, history,
-    import, init, key, platform, policy, restore, retention, run, show, stats, system, verify,
+    import, init, key, platform, policy, quarantine, restore, retention, run, show, stats, system, verify,
 };
 use crate::context::Context;
 use crate::logs::LogArgs;
@@ -131,6 +131,9 @@ pub(crate) enum Command {
     Retention(retention::RetentionCommand),
     /// Take a suspect version for good
     Accept(accept::AcceptArgs),
+    /// Look at files that broke a rule: list, release or remove them
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Take in what other programs have kept
     #[command(subcommand)]
     Import(import::ImportCommand),
@@ -170,6 +173,7 @@ impl Command {
             Self::Catalog(command) => Box::pin(catalog::run(context, command)).await,
             Self::Retention(command) => Box::pin(retention::run(context, command)).await,
             Self::Accept(args) => accept::run(context, args).await,
+            Self::Quarantine(command) => Box::pin(quarantine::run(context, command)).await,
             Self::Import(command) => Box::pin(import::run(context, command)).await,
             Self::Git(command) => Box::pin(git::run(context, command)).await,
             Self::Key(command) => Box::pin(key::run(context, command)).await,

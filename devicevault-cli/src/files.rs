@@ -129,6 +129,17 @@ pub(crate) fn create_private(path: &Path) -> Result<File> {
     private().open(path).map_err(|e| failed(&e, "make file", "it cannot be written", path))
 }
 
+/// A file that only its owner can read, to be written and read again, in this folder. It has no name, and is gone when
+/// nobody holds it.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn create_nameless(folder: &Path) -> Result<File> {
+    let path = folder.join(format!(".{}.tmp", uuid::Uuid::now_v7()));
+    let made = private().read(true).open(&path).and_then(|file| fs::remove_file(&path).map(|()| file));
+    made.map_err(|e| failed(&e, "make file", "it cannot be written", &path))
+}
+
 /// Writes a new file that only its owner can read, durably.
 ///
 /// # Errors

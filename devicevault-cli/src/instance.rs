@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devicevault_core::catalog::{Page, Query};
+use devicevault_core::file_rules::{FileChecker, FileRules};
 use devicevault_core::inventory::{DestinationConfig, Policy, Selector};
 use devicevault_core::quota::{Quota, QuotaLimits};
 use devicevault_core::run::Backup;
@@ -17,11 +18,13 @@ use devicevault_core::{
 };
 
 use crate::app::{BackendSettings, Open, Parts};
+use crate::checker::ProgramChecker;
 use crate::collectors::Collectors;
 use crate::context::Context;
 use crate::keys::lock::lock;
 use crate::keys::new::NewKey;
 use crate::secrets::Asked;
+use crate::settings::CheckerSettings;
 use crate::wiring::SpoolBounds;
 use crate::wiring::keys::{Keys, is_sealed};
 use crate::{files, wiring};
@@ -52,6 +55,9 @@ pub(crate) struct Instance {
     /// Whether what a destination cannot take waits for it.
     parks: bool,
     spool: SpoolBounds,
+    /// What the configuration says of files.
+    pub(crate) file_rules: Option<FileRules>,
+    checkers: BTreeMap<String, CheckerSettings>,
 }
 
 /// A destination and, where it could be opened, its backend.
@@ -136,6 +142,8 @@ impl Instance {
             parts: context.parts.clone(),
             parks: true,
             spool: context.settings.spool(),
+            file_rules: context.settings.file_rules().cloned(),
+            checkers: context.settings.checkers().clone(),
         })
     }
 
@@ -149,6 +157,29 @@ impl Instance {
     /// Whether it lasts: what an ad hoc backup keeps beside its files does without what is for later.
     pub(crate) fn is_home(&self) -> bool {
         self.parks
+    }
+
+    /// The checkers that file rules may name.
+    pub(crate) fn checkers(&self) -> impl Iterator<Item = (&str, Arc<dyn FileChecker>)> {
+        self.checkers.iter().map(|(name, settings)| {
+            let checker: Arc<dyn FileChecker> = Arc::new(ProgramChecker::new(settings.clone(), self.home.clone()));
+            (name.as_str(), checker)
+        })
+    }
+
+    /// Refuses rules that name a checker which the configuration does not have.
+    ///
+    /// # Errors
+    /// `NotFound` that names those that are alike; what is wrong with the rules.
+    pub(crate) fn check_file_rules(&self, origin: &str, options: &BTreeMap<String, String>) -> Result<()> {
+        let rules = FileRules::from_options(origin, options)?;
+        match rules.iter().flat_map(FileRules::checkers).find(|name| !self.checkers.contains_key(*name)) {
+            None => Ok(()),
+            Some(unknown) => {
+                let e = no_such("checker", unknown, self.checkers.keys().map(String::as_str));
+                Err(e.hint("a checker is set up in devicevault.toml, as [checkers.NAME]"))
+            }
+        }
     }
 
     /// Where bytes wait between devices and destinations.

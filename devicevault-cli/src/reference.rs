@@ -62,10 +62,15 @@ pub(crate) fn identifier(reference: &str) -> Option<String> {
     is_one.then_some(prefix)
 }
 
-/// The versions that `latest` counts: those that are not suspect, or all where all are.
+/// The versions that `latest` counts: those that are not suspect; where all are, those that are not in quarantine; where
+/// all are that, all.
 pub(crate) fn good(versions: &[Backup]) -> Vec<&Backup> {
-    let good: Vec<_> = versions.iter().filter(|b| b.suspect.is_empty()).collect();
-    if good.is_empty() { versions.iter().collect() } else { good }
+    let only = |wanted: fn(&Backup) -> bool| {
+        let found: Vec<_> = versions.iter().filter(|b| wanted(b)).collect();
+        (!found.is_empty()).then_some(found)
+    };
+    let good = only(|b| b.suspect.is_empty()).or_else(|| only(|b| !b.is_quarantined()));
+    good.unwrap_or_else(|| versions.iter().collect())
 }
 
 fn steps_back(reference: &str) -> Option<usize> {

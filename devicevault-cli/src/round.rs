@@ -183,7 +183,9 @@ pub(crate) fn engine(
     spool: Arc<dyn Spool>,
 ) -> Engine {
     allow_connections(&options.limits);
-    Engine::builder(instance.catalog.clone(), instance.key.clone())
+    let builder = Engine::builder(instance.catalog.clone(), instance.key.clone());
+    let with_checkers = instance.checkers().fold(builder, |builder, (name, checker)| builder.checker(name, checker));
+    with_checkers
         .clock(clock)
         .spool(spool)
         .events(events)
@@ -269,14 +271,15 @@ fn jobs(
         None => retry,
     };
     let destinations: Vec<_> = destinations.iter().map(|d| d.destination.clone()).collect();
-    let plan = Arc::new((destinations, secrets, collectors, limits, retry, options.clone()));
+    let file_rules = instance.file_rules.clone();
+    let plan = Arc::new((destinations, secrets, collectors, limits, retry, options.clone(), file_rules));
     let mut routes = routes;
     let routed: Vec<_> = devices.iter().filter_map(|d| Some((d.clone(), routes.remove(&d.id)?))).collect();
     Ok(stream::iter(routed)
         .map(move |(device, route)| {
             let plan = plan.clone();
             async move {
-                let (destinations, secrets, collectors, limits, retry, options) = &*plan;
+                let (destinations, secrets, collectors, limits, retry, options, file_rules) = &*plan;
                 let destinations = destinations.iter().filter(|d| route.takes.contains_key(d.id())).cloned();
                 let ready = match &collectors[&device.collector] {
                     Ok(collector) => secrets.login(&device).await.map(|login| (login, collector.clone())),
@@ -293,6 +296,8 @@ fn jobs(
                 job.metadata = route.metadata;
                 job.metadata.extend(options.metadata.clone());
                 job.retry = retry.clone();
+                job.file_rules = route.file_rules;
+                job.file_rules.extend(file_rules.clone());
                 job
             }
         })

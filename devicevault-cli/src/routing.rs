@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use devicevault_core::engine::Selection;
+use devicevault_core::file_rules::FileRules;
 use devicevault_core::inventory::{DestinationConfig, Policy};
 use devicevault_core::{DestinationId, Device, Error, ErrorKind, Result, View};
 
@@ -16,6 +17,8 @@ pub(crate) struct Route {
     pub(crate) metadata: BTreeMap<String, String>,
     /// A policy accepts that nothing keeps originals.
     pub(crate) without_original: bool,
+    /// What binary artefacts have to be, as the policies and the device say.
+    pub(crate) file_rules: Vec<FileRules>,
 }
 
 /// Which policies decide.
@@ -52,7 +55,10 @@ impl Route {
         let mut route = Self::default();
         for policy in &policies {
             route.add(policy, destinations, wanted);
+            let rules = FileRules::from_options(format!("policy {}", policy.name), &policy.options)?;
+            route.file_rules.extend(rules.map(|rules| rules.only_for(&policy.artefacts)));
         }
+        route.file_rules.extend(FileRules::from_options(format!("device {}", device.name), &device.options)?);
         let kept = destinations.iter().any(|d| d.view == View::Original && route.takes.contains_key(&d.id));
         let refuse = |why: &str, hint: &str| {
             let e = Error::new(ErrorKind::Config, "plan backup", why.to_owned()).with("device", &device.name);
@@ -175,6 +181,24 @@ mod tests {
             &Selection::All,
         );
         assert!(e.unwrap_err().to_string().contains("no enabled destination"));
+    }
+
+    #[test]
+    fn the_rules_of_every_policy_and_of_the_device_hold() {
+        let all = destinations();
+        let mut device = device("zurich");
+        device.options.insert("file_rules.max_size".to_owned(), "10MB".to_owned());
+        let mut states = policy("states", &["store"], &["state"], None);
+        states.options.insert("file_rules.magic".to_owned(), "gzip".to_owned());
+        let mut elsewhere = policy("elsewhere", &["store"], &[], Some("bern"));
+        elsewhere.options.insert("file_rules.magic".to_owned(), "zip".to_owned());
+        let deciding = Deciding::InForce(vec![states, elsewhere, policy("all", &[], &[], None)]);
+        let route = Route::of(&device, &deciding, &all, &Selection::All).unwrap();
+        let origins: Vec<_> = route.file_rules.iter().map(FileRules::origin).collect();
+        assert_eq!(origins, ["policy states", "device sw1"]);
+        assert!(route.file_rules[0].of("state").magic.is_some() && route.file_rules[0].of("firmware").magic.is_none());
+        device.options.insert("file_rules.magic".to_owned(), "nonsense".to_owned());
+        assert!(Route::of(&device, &deciding, &all, &Selection::All).is_err(), "a rule that cannot be read is no rule");
     }
 
     fn some_policy() -> impl Strategy<Value = Policy> {

@@ -9,11 +9,11 @@ use std::time::Duration;
 use devicevault_core::{
     AgentAccess, Device, Error, ErrorKind, ExposeSecret as _, Hop, Login, LoginRef, Result, SecretRef, SecretString,
 };
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::instance::Instance;
+use crate::process_group::ProcessGroup;
 use crate::shared_logins::SharedLogins;
 use crate::wiring;
 
@@ -284,8 +284,7 @@ async fn run(command: &str) -> std::io::Result<String> {
         program.process_group(0);
     }
     let mut child = program.kill_on_drop(true).spawn()?;
-    let group = child.id().filter(|_| apart).and_then(|id| Pid::from_raw(id.cast_signed()));
-    let running = Group(group);
+    let running = if apart { ProcessGroup::of(&child) } else { ProcessGroup::default() };
     let out = child.stdout.take().ok_or_else(|| std::io::Error::other("it has no output"))?;
     let both = async {
         let text = bounded(out).await?;
@@ -296,24 +295,6 @@ async fn run(command: &str) -> std::io::Result<String> {
     tokio::time::timeout(COMMAND_TIME, both)
         .await
         .unwrap_or_else(|_| Err(std::io::Error::other(format!("it took longer than {} s", COMMAND_TIME.as_secs()))))
-}
-
-/// A command and all that it has started. Dropping it ends them.
-struct Group(Option<Pid>);
-
-impl Group {
-    /// It has ended by itself; its number may be another's soon.
-    fn ended(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
 }
 
 async fn bounded(from: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<String> {

@@ -19,6 +19,7 @@ use std::time::Duration;
 use devicevault_collectors::{
     CliCollector, Platform, PlatformSet, PlatformSource, ScpCollector, SftpCollector, SshDialer, options,
 };
+use devicevault_core::file_rules::FileRules;
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::text::InstanceKey;
 use devicevault_core::{
@@ -275,11 +276,12 @@ pub(crate) fn is_command_line(device: &Device) -> bool {
     device.collector == CliCollector::KEY
 }
 
-/// Refuses settings that look like those of the collector for command lines and are none.
+/// Refuses settings that look like those of the collector for command lines, or like file rules, and are none.
 ///
 /// # Errors
 /// `Config` that names the setting.
 pub(crate) fn check_options(device: &Device) -> Result<()> {
+    FileRules::from_options("the device", &device.options).map_err(|e| e.with("device", &device.name))?;
     if is_command_line(device) { options::check(device) } else { Ok(()) }
 }
 

@@ -73,6 +73,8 @@ pub struct Query {
     pub until: Option<Timestamp>,
     /// Last seen at this time or later. A catalog that does not know it finds more than that.
     pub seen_since: Option<Timestamp>,
+    /// In quarantine. A catalog that does not know it finds more than that.
+    pub quarantined: bool,
 }
 
 /// Which runs to find. Empty fields do not narrow.
@@ -188,7 +190,8 @@ pub trait Catalog: Debug + Send + Sync {
         Err(crate::Error::new(crate::ErrorKind::Unsupported, "pin backup", "this catalog pins no backups"))
     }
     /// A person has looked at a suspect backup and says that it is what the device holds: it is suspect no longer, and
-    /// what later ones are compared with. `false`: there is no such backup.
+    /// what later ones are compared with; one in quarantine is released. `false`: there is no such backup. It is
+    /// [`Backup::accept`] on the record.
     async fn accept(&self, _backup: BackupId) -> Result<bool> {
         Err(crate::Error::new(crate::ErrorKind::Unsupported, "accept backup", "this catalog keeps what is suspect"))
     }

@@ -81,7 +81,10 @@ pub trait Collector: Debug + Send + Sync {
 ///
 /// # Contract
 /// Calls outside the order `begin (write)* (end | fail)` are answered by an
-/// [`Internal`](crate::ErrorKind::Internal) error. An error means stop: the collector returns it.
+/// [`Internal`](crate::ErrorKind::Internal) error. An error means stop: the collector returns it. One of kind
+/// [`Quarantined`](crate::ErrorKind::Quarantined) or [`TooLarge`](crate::ErrorKind::TooLarge) is about the artefact that is
+/// being written alone: a collector that can stop its transfer hands the error to [`fail`](Sink::fail) and goes on with the
+/// next.
 #[async_trait]
 pub trait Sink: Send {
     /// Whether this artefact is to be collected.

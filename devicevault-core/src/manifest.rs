@@ -187,6 +187,9 @@ pub struct Manifest {
     /// Why it is suspect; empty when it is not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspect: Vec<String>,
+    /// It broke a file rule, which is among the reasons to be suspect: quarantined, unless a person released it since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quarantined: bool,
     /// The user's own keys and values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
@@ -241,6 +244,7 @@ impl From<ManifestSeed> for Manifest {
             program: format!("devicevault {}", env!("CARGO_PKG_VERSION")),
             transforms: Vec::new(),
             suspect: Vec::new(),
+            quarantined: false,
             metadata: BTreeMap::new(),
         }
     }

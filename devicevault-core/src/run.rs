@@ -125,6 +125,9 @@ pub struct ArtefactResult {
     pub first: bool,
     /// Why it is suspect; empty when it is not.
     pub suspect: Vec<String>,
+    /// It is suspect because it broke a file rule, and kept apart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quarantined: bool,
     /// Why it failed.
     pub error: Option<ErrorRecord>,
     /// What became of it at each destination.
@@ -144,9 +147,18 @@ impl ArtefactResult {
             backup: None,
             first: false,
             suspect: Vec::new(),
+            quarantined: false,
             error: None,
             copies: Vec::new(),
         }
+    }
+}
+
+impl ArtefactResult {
+    /// What became of it, in the word that people are shown: the name of its status, or `quarantined`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        if self.status == ArtefactStatus::Suspect && self.quarantined { "quarantined" } else { self.status.as_str() }
     }
 }
 
@@ -349,6 +361,27 @@ impl Run {
     }
 }
 
+/// How a backup stands that broke a [file rule](crate::file_rules).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quarantine {
+    /// It is kept apart: suspect, and handed out only by an explicit word.
+    Held,
+    /// A person released it: it is a backup like any other, and the same content breaks no rule any more.
+    Released,
+}
+
+impl Quarantine {
+    /// The name used in records and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Released => "released",
+        }
+    }
+}
+
 /// One stored version of one artefact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -377,6 +410,9 @@ pub struct Backup {
     pub last_seen: Timestamp,
     /// Why it is suspect; empty when it is not.
     pub suspect: Vec<String>,
+    /// Whether it broke a file rule, and what a person said of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Quarantine>,
     /// Never deleted by retention.
     pub pinned: bool,
     /// The user's own keys and values.
@@ -408,9 +444,25 @@ impl Backup {
             first_seen: seen,
             last_seen: seen,
             suspect: Vec::new(),
+            quarantine: None,
             pinned: false,
             metadata: BTreeMap::new(),
             copies: Vec::new(),
+        }
+    }
+
+    /// Whether it is in quarantine now.
+    #[must_use]
+    pub fn is_quarantined(&self) -> bool {
+        self.quarantine == Some(Quarantine::Held)
+    }
+
+    /// A person has looked at it and takes it for what the device holds: it is suspect no longer, and released where it
+    /// was in quarantine.
+    pub fn accept(&mut self) {
+        self.suspect.clear();
+        if self.quarantine.is_some() {
+            self.quarantine = Some(Quarantine::Released);
         }
     }
 }

@@ -49,6 +49,11 @@ pub(crate) async fn run(context: &Context, args: AcceptArgs) -> Result<Exit> {
     if backup.suspect.is_empty() {
         return Err(not_suspect(&args.what).with("version", backup.id));
     }
+    if backup.is_quarantined() {
+        return Err(Error::new(ErrorKind::Quarantined, "accept version", "it broke a file rule, and is in quarantine")
+            .with("version", backup.id)
+            .hint("`devicevault quarantine list` says why, `devicevault quarantine release` takes it for good"));
+    }
     let Some(instance) = archive.instance() else { return Err(not_suspect(&args.what)) };
     if !instance.catalog.accept(backup.id).await? {
         return Err(

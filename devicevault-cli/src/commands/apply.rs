@@ -98,6 +98,7 @@ fn check(instance: &Instance, wanted: &Wanted, there: &Definitions, plan: &Plan)
     let known =
         policy::Known { destinations: &plan.destinations.after, credentials: &plan.credentials.after, devices: &names };
     for one in wanted.policies.iter().flatten() {
+        policy::check_rules(instance, &one.value).map_err(|e| wanted.locate(one, e))?;
         policy::check(&one.value, &known).map_err(|e| wanted.locate(one, e))?;
     }
     // What the files leave alone has to fit what they change.

@@ -19,7 +19,7 @@ use crate::place::FromArgs;
 use crate::range::ByteRange;
 use crate::ui::human;
 use crate::versions::{self, Wanted};
-use crate::{Exit, files, folder};
+use crate::{Exit, files, folder, quarantine};
 
 /// Write versions to files. A file appears when it is whole and its hash is right, not before.
 #[derive(Debug, Args)]
@@ -54,6 +54,9 @@ pub(crate) struct DownloadArgs {
     /// Replace files that are there
     #[arg(long)]
     force: bool,
+    /// Take it although it is in quarantine: it broke a file rule
+    #[arg(long)]
+    quarantined: bool,
     #[command(flatten)]
     from: FromArgs,
 }
@@ -89,6 +92,7 @@ pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
         let wanted = Wanted::parse(Some(what), None);
         let one = async {
             let backup = &versions::one(&archive, &wanted, &reference).await?;
+            quarantine::check(backup, args.quarantined)?;
             let file = if into_folder { args.to.join(file_name(backup)) } else { args.to.clone() };
             write(&archive, backup, &args, &file).await
         };

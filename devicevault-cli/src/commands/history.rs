@@ -86,7 +86,11 @@ pub(crate) fn table(versions: &[Backup]) -> Table {
             })
             .collect();
         let all_good = b.copies.iter().all(|c| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended));
-        let note = if b.suspect.is_empty() { String::new() } else { format!("suspect: {}", b.suspect.join("; ")) };
+        let note = match (b.is_quarantined(), b.suspect.is_empty()) {
+            (true, _) => format!("quarantined: {}", b.suspect.join("; ")),
+            (false, false) => format!("suspect: {}", b.suspect.join("; ")),
+            (false, true) => String::new(),
+        };
         table.row([
             Cell::new(id),
             Cell::new(&b.device_name),

@@ -18,6 +18,7 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod platform;
 pub(crate) mod policy;
+pub(crate) mod quarantine;
 pub(crate) mod restore;
 pub(crate) mod retention;
 pub(crate) mod run;

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::place::FromArgs;
 use crate::ui::escape;
 use crate::versions::{self, Wanted};
-use crate::{Exit, folder};
+use crate::{Exit, folder, quarantine};
 
 /// Print a version.
 #[derive(Debug, Args)]
@@ -33,6 +33,9 @@ pub(crate) struct ShowArgs {
     /// original (complete, with secrets), clean (without volatile lines) or redacted (secrets masked)
     #[arg(long, value_name = "VIEW", default_value = "redacted")]
     view: View,
+    /// Take it although it is in quarantine: it broke a file rule
+    #[arg(long)]
+    quarantined: bool,
     #[command(flatten)]
     from: FromArgs,
 }
@@ -47,6 +50,7 @@ pub(crate) async fn run(context: &Context, args: ShowArgs) -> Result<Exit> {
         ui.json(backup)?;
         return Ok(Exit::Done);
     }
+    quarantine::check(backup, args.quarantined)?;
     if backup.kind == Kind::Binary {
         if ui.is_terminal() {
             return Err(Error::new(

@@ -113,7 +113,7 @@ fn status_of(a: &ArtefactResult) -> (&'static str, Tone) {
         ArtefactStatus::Stored if a.first => ("stored", Tone::Good),
         ArtefactStatus::Stored => ("stored", Tone::Warning),
         ArtefactStatus::Unchanged => ("unchanged", Tone::Dim),
-        ArtefactStatus::Suspect => ("suspect", Tone::Bad),
+        ArtefactStatus::Suspect => (a.word(), Tone::Bad),
         ArtefactStatus::Failed if !a.mandatory => ("failed", Tone::Warning),
         ArtefactStatus::Failed => ("failed", Tone::Bad),
     }

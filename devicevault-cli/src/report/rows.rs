@@ -19,7 +19,7 @@ pub(super) struct Row {
     device: String,
     artefact: Option<String>,
     kind: Option<String>,
-    /// `stored`, `unchanged`, `suspect`, `failed` or `cancelled`.
+    /// `stored`, `unchanged`, `suspect`, `quarantined`, `failed` or `cancelled`.
     status: &'static str,
     size: Option<u64>,
     sha256: Option<String>,
@@ -103,7 +103,7 @@ async fn rows_of(
     }
     let mut rows = Vec::new();
     for a in &run.artefacts {
-        let mut row = about_run(a.status.as_str());
+        let mut row = about_run(a.word());
         row.artefact = Some(a.artefact.clone());
         row.kind = Some(a.kind.to_string());
         row.size = a.sha256.map(|_| a.size);

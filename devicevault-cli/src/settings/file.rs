@@ -1,8 +1,9 @@
 //! `devicevault.toml` as it is written.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use devicevault_core::Result;
+use devicevault_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use super::value::{Count, Length, Paths, Place, Size};
@@ -20,6 +21,16 @@ pub(super) struct Written {
     pub(super) backup: Backup,
     pub(super) limits: Limits,
     pub(super) spool: Spool,
+    pub(super) checkers: BTreeMap<String, Checker>,
+    pub(super) file_rules: BTreeMap<String, String>,
+}
+
+/// A program that looks at files.
+#[derive(Debug, Deserialize)]
+pub(super) struct Checker {
+    pub(super) command: Vec<String>,
+    #[serde(default)]
+    pub(super) timeout: Option<Length>,
 }
 
 /// Where keys are found besides those of the home.
@@ -80,12 +91,14 @@ impl Written {
             let node = document.root.get("backup").and_then(|b| b.get(zero));
             let count = if zero == "sessions" { written.backup.sessions } else { written.backup.sessions_per_site };
             if let (Some(Count(0)), Some(node)) = (count, node) {
-                let e = devicevault_core::Error::new(
-                    devicevault_core::ErrorKind::Config,
-                    "read file",
-                    "it has to be one or more",
-                );
+                let e = Error::new(ErrorKind::Config, "read file", "it has to be one or more");
                 return Err(document.locate(node, e));
+            }
+        }
+        for (name, checker) in &written.checkers {
+            if let Err(e) = check_checker(name, checker) {
+                let node = document.root.get("checkers").and_then(|all| all.get(name));
+                return Err(node.map_or(e.clone(), |node| document.locate(node, e)));
             }
         }
         let base = path.parent().unwrap_or_else(|| Path::new(""));
@@ -94,5 +107,22 @@ impl Written {
         places.into_iter().flatten().for_each(|place| place.0 = base.join(&place.0));
         written.keys.kek_files.iter_mut().flat_map(|p| &mut p.0).for_each(|p| *p = base.join(&*p));
         Ok(written)
+    }
+}
+
+fn check_checker(name: &str, checker: &Checker) -> Result<()> {
+    let refuse = |why: &str| {
+        let e = Error::new(ErrorKind::Config, "read file", why.to_owned()).with("checker", name.escape_debug());
+        Err(e.hint("write command = [\"clamdscan\", \"--no-summary\", \"-\"]: no shell reads it"))
+    };
+    devicevault_core::check_artefact_name(name)
+        .or_else(|_| refuse("a checker's name is 1 to 64 of a-z, 0-9, dot, hyphen and underscore"))?;
+    match checker.command.first().map(String::as_str) {
+        None | Some("") => refuse("its command is empty"),
+        Some(program) if program.contains('/') && !program.starts_with('/') => {
+            refuse("its program is named by a relative path: write it whole, or a name that PATH knows")
+        }
+        Some(_) if checker.command.iter().any(|part| part.contains('\0')) => refuse("its command holds a NUL"),
+        Some(_) => Ok(()),
     }
 }

@@ -4,13 +4,16 @@
 mod file;
 mod value;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use devicevault_core::engine::Limits;
+use devicevault_core::file_rules::FileRules;
 use devicevault_core::{Error, ErrorKind, Result};
 
 use crate::args::Global;
+use crate::instance::no_such;
 use crate::logs::{LogFormat, LogLevel};
 use crate::wiring::SpoolBounds;
 use crate::wiring::keys::GivenKeys;
@@ -66,7 +69,20 @@ pub(crate) struct Settings {
     spool_capacity: Setting<Size>,
     spool_parked: Setting<Size>,
     spool_keep: Setting<Length>,
+    /// Programs that file rules may name.
+    checkers: BTreeMap<String, CheckerSettings>,
+    file_rules: Option<FileRules>,
 }
+
+/// A program that looks at files, as the configuration tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CheckerSettings {
+    pub(crate) command: Vec<String>,
+    pub(crate) timeout: Duration,
+}
+
+/// A checker has so long, unless told otherwise.
+const CHECKER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One row of what is in force.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -112,7 +128,24 @@ impl Settings {
                 .with("home", other.0.display())
                 .hint("leave `home` away there, or name the file by --config"));
         }
-        let Written { home: file_home, platforms_dir, keys, log, backup, limits, spool } = written;
+        let Written { home: file_home, platforms_dir, keys, log, backup, limits, spool, checkers, file_rules } =
+            written;
+        let in_file = |e: Error| match &file {
+            Some(path) => e.with("file", path.display()),
+            None => e,
+        };
+        let file_rules = file_rules.into_iter().map(|(key, value)| (format!("file_rules.{key}"), value)).collect();
+        let file_rules = FileRules::from_options("the configuration", &file_rules).map_err(in_file)?;
+        let checkers = checkers.into_iter().map(|(name, c)| {
+            let timeout = c.timeout.map_or(CHECKER_TIMEOUT, |length| length.0);
+            (name, CheckerSettings { command: c.command, timeout })
+        });
+        let checkers: BTreeMap<_, _> = checkers.collect();
+        if let Some(unknown) =
+            file_rules.iter().flat_map(FileRules::checkers).find(|name| !checkers.contains_key(*name))
+        {
+            return Err(in_file(no_such("checker", unknown, checkers.keys().map(String::as_str))));
+        }
         let limit = Limits::default();
         let bounds = SpoolBounds::default();
         let (no_path, no_count, no_length, no_size) = (None::<Place>, None::<Count>, None::<Length>, None::<Size>);
@@ -154,6 +187,8 @@ impl Settings {
             spool_capacity: pick("spool.capacity", ("", no_size), env, spool.capacity)?.or(Size(bounds.capacity)),
             spool_parked: pick("spool.parked", ("", no_size), env, spool.parked)?.or(Size(bounds.parked)),
             spool_keep: pick("spool.keep", ("", no_length), env, spool.keep)?.or(Length(bounds.keep)),
+            checkers,
+            file_rules,
             file: no_path.map(|p| p.0).or(file),
         })
     }
@@ -200,6 +235,16 @@ impl Settings {
     /// How often a device is tried again.
     pub(crate) fn retries(&self) -> Option<u32> {
         self.retries.value.map(|n| n.0)
+    }
+
+    /// Programs that file rules may name.
+    pub(crate) fn checkers(&self) -> &BTreeMap<String, CheckerSettings> {
+        &self.checkers
+    }
+
+    /// Rules for the files of every device.
+    pub(crate) fn file_rules(&self) -> Option<&FileRules> {
+        self.file_rules.as_ref()
     }
 
     /// Bounds of the spool.

@@ -16,7 +16,7 @@ use crate::person::{PASSWORD, Person, files_below};
 use crate::sight::devices;
 
 /// The one that today's program writes.
-const NOW: &str = "1";
+const NOW: &str = "2";
 /// What was written into it, beside it.
 const EXPECTED: &str = "expected.json";
 /// All of one release together.
@@ -44,7 +44,19 @@ extension = "conf"
 end_marker = '^end$'
 "#;
 
-const SETTINGS: &str = "[backup]\nsessions = 7\n\n[spool]\nkeep = \"30d\"\n";
+const SETTINGS: &str = r#"[backup]
+sessions = 7
+
+[spool]
+keep = "30d"
+
+[checkers.own]
+command = ["/usr/local/bin/check", "{file}"]
+timeout = "1m"
+
+[file_rules]
+max_size = "2GB"
+"#;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -148,6 +160,7 @@ async fn writes_what_is_frozen() {
     assert!(!to.exists(), "{}: what is frozen stays", to.display());
     let (fleet, person) = devices([SimDevice::cisco_ios("core-sw1")]).await;
     person.moves_in(&fleet).await;
+    person.write("home/devicevault.toml", SETTINGS);
     let kits: Vec<_> = std::fs::read_dir(person.path("home")).unwrap().map(|e| e.unwrap().path()).collect();
     let kit = kits.iter().find(|f| f.file_name().unwrap().to_string_lossy().contains("recovery")).unwrap();
     std::fs::rename(kit, person.path("home/kit.txt")).unwrap();
@@ -158,9 +171,10 @@ async fn writes_what_is_frozen() {
         .asks(&["policy", "add", "all", "--to", "store", "--to", "clear", "--to", "git", "--to", "offsite"])
         .await
         .good();
+    let rules = ["--option", "file_rules.magic=gzip, 257:7573746172", "--option", "file_rules.state.checker=own"];
+    person.asks(&[&["policy", "edit", "all"], &rules[..]].concat()).await.good();
     std::fs::create_dir_all(person.path("home/platforms")).unwrap();
     person.write("home/platforms/acme_os.toml", PLATFORM.trim_start());
-    person.write("home/devicevault.toml", SETTINGS);
     let device = &fleet.devices()[0];
     let first = device.config().to_vec();
     person.asks(&["backup", "core-sw1", "--quiet"]).await.good();

@@ -14,6 +14,7 @@ mod logins;
 mod place;
 mod plugin_crate;
 mod process;
+mod quarantine;
 mod recordings;
 mod refusals;
 mod routers;

@@ -39,6 +39,8 @@ pub use sftp::SftpCollector;
 async fn settle(fault: Fault, info: &ArtifactInfo, begun: bool, out: &mut dyn Sink) -> Result<()> {
     let error = match fault {
         Fault::File(e) => e,
+        // What is taken of this file, and of no other.
+        Fault::Sink(e) if begun && matches!(e.kind(), ErrorKind::Quarantined | ErrorKind::TooLarge) => e,
         Fault::Session(e) | Fault::Sink(e) => return Err(e),
     };
     let error = error.with("artefact", &info.name);

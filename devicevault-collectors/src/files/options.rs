@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use devicevault_core::text::{SuspectRules, TextRules};
-use devicevault_core::{ArtifactInfo, Device, Error, ErrorKind, Kind, Result, check_artefact_name};
+use devicevault_core::{ArtifactInfo, Device, Error, ErrorKind, Kind, Result, check_artefact_name, parse_size};
 use devicevault_ssh::Pattern;
 
 use crate::platform::{Platform, PlatformSet};
@@ -102,7 +102,7 @@ pub(super) fn pace(device: &Device) -> Result<Pace> {
     let window = match device.options.get(WINDOW) {
         None => 16 << 20,
         Some(text) => {
-            match size(text).and_then(|s| u32::try_from(s).ok()).filter(|s| (64 << 10..=64 << 20).contains(s)) {
+            match parse_size(text).and_then(|s| u32::try_from(s).ok()).filter(|s| (64 << 10..=64 << 20).contains(s)) {
                 Some(window) => window,
                 None => return Err(reader.wrong(WINDOW, "it is a size from 64KiB to 64MiB").value(text)),
             }
@@ -151,7 +151,7 @@ impl Reader<'_> {
         };
         let size_of = |setting: &str| match settings.get(setting) {
             None => Ok(None),
-            Some(text) => match size(text) {
+            Some(text) => match parse_size(text) {
                 Some(size) => Ok(Some(size)),
                 None => Err(wrong(setting, "it is a size, such as 512, 64KiB or 300MB", text)),
             },
@@ -245,24 +245,6 @@ impl WithValue for Error {
     fn value(self, value: &str) -> Self {
         self.with("value", value.escape_debug())
     }
-}
-
-/// A size in bytes: a number, and a unit of 1000 or of 1024.
-fn size(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let factor: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kb" => 1000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 fn is_extension(text: &str) -> bool {
@@ -370,18 +352,6 @@ mod tests {
         let got = files(&device(&text), Some(&ios), false).unwrap();
         let rules = got.first().unwrap().info.rules.clone();
         assert!(!rules.secrets.is_empty() && rules.suspect.failure.is_empty());
-    }
-
-    #[test]
-    fn sizes_are_read() {
-        let cases =
-            [("0", Some(0)), ("12 b", Some(12)), ("2KiB", Some(2048)), ("2kb", Some(2000)), ("1 GiB", Some(1 << 30))];
-        for (text, want) in cases {
-            assert_eq!(size(text), want, "{text}");
-        }
-        for bad in ["", "KiB", "1.5MB", "-1", "1TB", "18446744073709551616", "18446744073709551615KB", "1MiB2"] {
-            assert_eq!(size(bad), None, "{bad}");
-        }
     }
 
     proptest! {

@@ -9,8 +9,9 @@ use bytes::{Bytes, BytesMut};
 use super::Inner;
 use super::backlog::Share;
 use super::bodies::{ViewBody, ViewWriter};
-use super::job::Selection;
+use super::job::{Job, Selection};
 use crate::collector::{Note, NoteLevel, Sink};
+use crate::file_rules::{Check, FileRules, Judge, Judged};
 use crate::scrub::Scrubber;
 use crate::text::{LineEnds, StatedLength, ViewMaker};
 use crate::{ArtifactInfo, DeviceId, Digest, Error, ErrorKind, Event, Kind, Result, RunId, View};
@@ -36,6 +37,10 @@ pub(super) struct Collected {
     pub(super) suspect: Vec<String>,
     /// What the device says of its length, where that is much more than what came.
     pub(super) short: Option<StatedLength>,
+    /// Which file rules it breaks.
+    pub(super) breaches: Vec<String>,
+    /// Who is to look at it before it is stored.
+    pub(super) checks: Vec<Check>,
 }
 
 impl Collected {
@@ -54,6 +59,7 @@ pub(super) struct Intake<'a> {
     run: RunId,
     device: DeviceId,
     selection: &'a Selection,
+    rules: &'a [FileRules],
     views: BTreeSet<View>,
     current: Option<Current>,
     collected: Vec<Collected>,
@@ -70,6 +76,7 @@ struct Current {
     told: u64,
     original: ViewWriter,
     text: Option<TextViews>,
+    judge: Option<Judge>,
     suspect: Vec<String>,
 }
 
@@ -83,19 +90,14 @@ struct TextViews {
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(
-        engine: &'a Inner,
-        run: RunId,
-        device: DeviceId,
-        selection: &'a Selection,
-        views: BTreeSet<View>,
-    ) -> Self {
+    pub(super) fn new(engine: &'a Inner, run: RunId, job: &'a Job) -> Self {
         Self {
             engine,
             run,
-            device,
-            selection,
-            views,
+            device: job.target.device.id.clone(),
+            selection: &job.selection,
+            rules: &job.file_rules,
+            views: wanted_views(&job.destinations),
             current: None,
             collected: Vec::new(),
             failed: Vec::new(),
@@ -181,7 +183,8 @@ impl Sink for Intake<'_> {
             buffers: Default::default(),
         });
         let original = ViewWriter::new(self.views.contains(&View::Original));
-        self.current = Some(Current { info, received: 0, told: 0, original, text, suspect: Vec::new() });
+        let judge = Judge::new(self.rules, &info);
+        self.current = Some(Current { info, received: 0, told: 0, original, text, judge, suspect: Vec::new() });
         Ok(())
     }
 
@@ -201,6 +204,9 @@ impl Sink for Intake<'_> {
             .with("artefact", &current.info.name)
             .hint("raise the limit on the size of an artefact"));
         }
+        if let Some(judge) = &mut current.judge {
+            judge.push(&chunk)?;
+        }
         if current.received >= current.told + PROGRESS {
             current.told = current.received;
             engine.events.emit(&Event::Progress { run, artefact: current.info.name.clone(), bytes: current.received });
@@ -212,7 +218,15 @@ impl Sink for Intake<'_> {
     async fn end(&mut self) -> Result<()> {
         self.current("end artefact")?;
         let Some(current) = self.current.take() else { return Ok(()) };
-        let collected = current.finish(self.engine, &self.share).await?;
+        let info = current.info.clone();
+        let collected = match current.finish(self.engine, &self.share).await {
+            Ok(collected) => collected,
+            Err(e) if e.kind() == ErrorKind::Quarantined || e.kind() == ErrorKind::TooLarge => {
+                self.failed.push((info, e));
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
         if let Some(length) = collected.short {
             let name = &collected.info.name;
             let told =
@@ -268,6 +282,7 @@ impl Current {
         let (memory, spool) = (&engine.memory, engine.spool.as_ref());
         let mut suspect = self.suspect;
         let mut short = None;
+        let judged = self.judge.map(Judge::finish).transpose()?.unwrap_or_default();
         let (clean, redacted) = match self.text {
             None => (None, None),
             Some(mut text) => {
@@ -291,11 +306,12 @@ impl Current {
         }
         let original = self.original.finish().await?;
         let content = engine.key.content(clean.as_ref().map_or(&original.sha256, |c| &c.sha256));
-        Ok(Collected { info: self.info, original, clean, redacted, content, suspect, short })
+        let Judged { breaches, checks } = judged;
+        Ok(Collected { info: self.info, original, clean, redacted, content, suspect, short, breaches, checks })
     }
 }
 
 /// The views that destinations keep, and so have to be held until they are stored.
-pub(super) fn wanted_views(destinations: &[Arc<super::Destination>]) -> BTreeSet<View> {
+fn wanted_views(destinations: &[Arc<super::Destination>]) -> BTreeSet<View> {
     destinations.iter().map(|d| d.view()).collect()
 }

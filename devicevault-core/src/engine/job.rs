@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::destination::Destination;
 use super::retry::RetryPolicy;
+use crate::file_rules::FileRules;
 use crate::run::Trigger;
 use crate::{Collector, DestinationId, Error, ErrorKind, Result, Target, View};
 
@@ -49,6 +50,8 @@ pub struct Job {
     pub task_identifier: Option<String>,
     /// The user's own keys and values, kept with every backup.
     pub metadata: BTreeMap<String, String>,
+    /// What binary artefacts have to be. All of these rules hold.
+    pub file_rules: Vec<FileRules>,
     /// How often the device is tried.
     pub retry: RetryPolicy,
     /// Accept that no destination keeps what a restore takes.
@@ -68,6 +71,7 @@ impl Job {
             triggered_by: Trigger::Manual,
             task_identifier: None,
             metadata: BTreeMap::new(),
+            file_rules: Vec::new(),
             retry: RetryPolicy::default(),
             without_original: false,
         }

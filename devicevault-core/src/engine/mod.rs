@@ -7,6 +7,7 @@
 mod backlog;
 mod bandwidth;
 mod bodies;
+mod checking;
 mod destination;
 mod intake;
 mod job;
@@ -18,6 +19,7 @@ mod repair;
 mod retry;
 mod seat;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +40,7 @@ use places::{Asked, Place};
 use crate::catalog::{Lease, Page, RunQuery};
 use crate::clock::{Clock, SystemClock};
 use crate::event::NoEvents;
+use crate::file_rules::FileChecker;
 use crate::run::{NewRun, Run};
 use crate::spool::MemorySpool;
 use crate::text::InstanceKey;
@@ -67,6 +70,7 @@ struct Inner {
     backlog: backlog::Backlog,
     memory: bodies::Memory,
     lines: parking::Lines,
+    checkers: checking::Checkers,
 }
 
 /// Sets up an [`Engine`].
@@ -80,6 +84,7 @@ pub struct EngineBuilder {
     instance: String,
     program: String,
     limits: Limits,
+    checkers: BTreeMap<String, Arc<dyn FileChecker>>,
 }
 
 impl EngineBuilder {
@@ -118,6 +123,13 @@ impl EngineBuilder {
         self
     }
 
+    /// A checker that file rules may name.
+    #[must_use]
+    pub fn checker(mut self, name: impl Into<String>, checker: Arc<dyn FileChecker>) -> Self {
+        self.checkers.insert(name.into(), checker);
+        self
+    }
+
     /// Bounds.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -143,6 +155,7 @@ impl EngineBuilder {
             bandwidth: bandwidth::Bandwidth::new(limits.bandwidth),
             memory: bodies::Memory::new(limits.memory, limits.small_body),
             lines: parking::Lines::default(),
+            checkers: checking::Checkers::new(self.checkers),
             limits,
         }))
     }
@@ -167,6 +180,7 @@ impl Engine {
             instance: "default".to_owned(),
             program: format!("devicevault {}", env!("CARGO_PKG_VERSION")),
             limits: Limits::default(),
+            checkers: BTreeMap::new(),
         }
     }
 

@@ -11,7 +11,7 @@ use futures::stream::{self, StreamExt};
 use super::Inner;
 use super::destination::{Destination, Stored};
 use crate::catalog::{Page, PendingCopy, Query};
-use crate::run::{Backup, Copy, CopyStatus, Outcome};
+use crate::run::{Backup, Copy, CopyStatus, Outcome, Quarantine};
 use crate::spool::{ParkId, Parked, ParkedLine};
 use crate::{Body, Entry, Error, ErrorKind, Manifest, Result, Retry, StorageRef};
 
@@ -228,6 +228,7 @@ async fn known(engine: &Inner, m: &Manifest) -> Result<Backup> {
         first_seen: m.taken_at,
         last_seen: m.taken_at,
         suspect: m.suspect.clone(),
+        quarantine: m.quarantined.then_some(Quarantine::Held),
         pinned: false,
         metadata: m.metadata.clone(),
         copies: Vec::new(),

@@ -10,15 +10,15 @@ use futures::future::join_all;
 
 use super::backlog::Share;
 use super::destination::{Destination, Stored};
-use super::intake::{Collected, Intake, wanted_views};
+use super::intake::{Collected, Intake};
 use super::places::Place;
 use super::seat::Seat;
-use super::{Inner, Job, parking};
+use super::{Inner, Job, checking, parking};
 use crate::catalog::{CopyKey, Latest};
 use crate::collector::{Note, NoteLevel};
 use crate::manifest::{Manifest, ManifestSeed, Source, Transform};
 use crate::run::{
-    ArtefactResult, ArtefactStatus, Backup, Copy, CopyResult, CopyStatus, NewRun, Outcome, Run, RunState,
+    ArtefactResult, ArtefactStatus, Backup, Copy, CopyResult, CopyStatus, NewRun, Outcome, Quarantine, Run, RunState,
 };
 use crate::scrub::Scrubber;
 use crate::{BackupId, Entry, Error, ErrorKind, Event, Kind, Result, RunId, Timestamp, Turn, View};
@@ -39,11 +39,14 @@ pub(super) async fn attempt(engine: &Inner, job: &Job, start: NewRun, place: Pla
     let mut run = Run::begun(id, start);
     tell_start(engine, &run);
 
-    let Conversation { collected, failed, error, _share } = collect(engine, job, &mut run, place).await;
+    let Conversation { collected, mut failed, error, _share } = collect(engine, job, &mut run, place).await;
     run.collected_at = Some(engine.clock.now());
     tell_step(&run, "collected");
     run.size_before = collected.iter().map(|c| c.original.size).sum();
     engine.events.emit(&Event::Collected { run: id });
+    // The device is done with: a slow checker holds up no session.
+    let (collected, refused) = checking::check(engine, job, collected).await;
+    failed.extend(refused);
 
     if !collected.is_empty() {
         engine.catalog.advance(id, RunState::Storing).await?;
@@ -95,7 +98,7 @@ async fn collect(engine: &Inner, job: &Job, run: &mut Run, place: Place) -> Conv
     let seat = Seat::new(&engine.places, &engine.antechamber, device.site.as_deref(), place);
     let mut target = job.target.clone();
     target.turn = Turn::at(seat.clone());
-    let mut intake = Intake::new(engine, run.id, device.id.clone(), &job.selection, wanted_views(&job.destinations));
+    let mut intake = Intake::new(engine, run.id, job);
     let verdict = {
         let conversation = job.collector.collect(&target, &mut intake);
         let deadline = engine.clock.sleep(engine.limits.collect);
@@ -132,6 +135,13 @@ async fn store(
     for one in stored {
         let (result, outcome) = one?;
         run.size_after += stored_bytes(&outcome);
+        if result.quarantined {
+            let note = Note::suspect(format!("{} is in quarantine: {}", result.artefact, result.suspect.join("; ")));
+            // What is made anew was told already.
+            if !run.log.contains(&note) {
+                run.log.push(note);
+            }
+        }
         run.artefacts.push(result);
         outcomes.extend(outcome);
     }
@@ -148,9 +158,12 @@ async fn artefact(
 ) -> Result<(ArtefactResult, Vec<Outcome>)> {
     let device = &job.target.device.id;
     let latest = engine.catalog.latest(device, &it.info.name).await?;
-    let suspect = reasons(it, &latest);
+    let breaches = breaches(it, &latest);
+    let quarantined = !breaches.is_empty();
+    let suspect: Vec<String> = reasons(it, &latest).into_iter().chain(breaches.iter().cloned()).collect();
     let known = if suspect.is_empty() { &latest.reference } else { &latest.suspect };
-    let known = known.as_ref().filter(|b| b.content == it.content);
+    // What was only suspect is another thing once it breaks a rule, and the other way round.
+    let known = known.as_ref().filter(|b| b.content == it.content && b.is_quarantined() == quarantined);
     let backup = known.map(|b| b.id).or(before.copied()).unwrap_or_else(BackupId::generate);
     let now = engine.clock.now();
 
@@ -172,7 +185,8 @@ async fn artefact(
     }
 
     let first = latest.reference.is_none() && latest.suspect.is_none();
-    let what = Plan { engine, job, run, it, backup, taken_at: after(&latest, run), suspect: &suspect, first };
+    let what =
+        Plan { engine, job, run, it, backup, taken_at: after(&latest, run), suspect: &suspect, quarantined, first };
     let copies = join_all(missing.iter().map(|d| what.store(d))).await;
 
     let mut result = ArtefactResult::new(&it.info.name, it.info.kind, it.info.mandatory);
@@ -197,6 +211,10 @@ async fn artefact(
         result.error = copies.iter().find_map(|(r, _)| r.error.clone());
     }
     result.suspect.clone_from(&suspect);
+    result.quarantined = quarantined;
+    if quarantined {
+        tell_quarantined(run, it, &breaches);
+    }
 
     let mut outcomes = Vec::new();
     if !copies.is_empty() {
@@ -248,6 +266,7 @@ struct Plan<'a> {
     backup: BackupId,
     taken_at: Timestamp,
     suspect: &'a [String],
+    quarantined: bool,
     first: bool,
 }
 
@@ -327,6 +346,7 @@ impl Plan<'_> {
         manifest.instance.clone_from(&self.engine.instance);
         manifest.program.clone_from(&self.engine.program);
         manifest.suspect = self.suspect.to_vec();
+        manifest.quarantined = self.quarantined;
         manifest.metadata.clone_from(&self.job.metadata);
         if self.it.info.kind == Kind::Text {
             manifest.transforms.push(Transform::LineEnds);
@@ -342,6 +362,7 @@ impl Plan<'_> {
 
     fn summary(&self) -> String {
         let what = match (self.suspect.is_empty(), self.first) {
+            (false, _) if self.quarantined => "in quarantine",
             (false, _) => "suspect",
             (true, true) => "first backup",
             (true, false) => "changed",
@@ -373,6 +394,7 @@ impl Plan<'_> {
             first_seen: self.taken_at,
             last_seen: now.max(self.taken_at),
             suspect: self.suspect.to_vec(),
+            quarantine: self.quarantined.then_some(Quarantine::Held),
             pinned: false,
             metadata: self.job.metadata.clone(),
             copies,
@@ -397,6 +419,18 @@ fn reasons(it: &Collected, latest: &Latest) -> Vec<String> {
         why.push(format!("the device says that it has {} bytes; {came}", length.stated));
     }
     why
+}
+
+/// Which file rules it breaks. A content that a person released breaks none as long as it is the reference.
+fn breaches(it: &Collected, latest: &Latest) -> Vec<String> {
+    let released = |b: &Backup| b.quarantine == Some(Quarantine::Released) && b.content == it.content;
+    if latest.reference.as_ref().is_some_and(released) { Vec::new() } else { it.breaches.clone() }
+}
+
+fn tell_quarantined(run: &Run, it: &Collected, breaches: &[String]) {
+    tracing::warn!(event = "artefact_quarantined", task_id = %run.start.task_id,
+        task_identifier = %run.start.task_identifier, device = %run.start.device_name, stage = "storing",
+        artefact = %it.info.name, why = %breaches.join("; "));
 }
 
 fn is_good_at(copy: &Copy, destination: &Destination) -> bool {

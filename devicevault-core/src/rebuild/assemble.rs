@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::gather::{Found, Gathered, Place, Refused};
 use crate::catalog::{Page, Query};
 use crate::inventory::{Inventory, Selector};
-use crate::run::{Backup, Copy, CopyStatus, Outcome};
+use crate::run::{Backup, Copy, CopyStatus, Outcome, Quarantine};
 use crate::sightings::Sighting;
 use crate::{BackupId, Catalog, DestinationId, Device, Error, ErrorKind, Result, StorageRef, View};
 
@@ -109,6 +109,7 @@ fn backup(
             backup.device_name = f.device_name.to_string();
             backup.extension = f.extension.to_string();
             (backup.suspect, backup.metadata) = (f.suspect, f.metadata);
+            backup.quarantine = f.quarantined.then_some(Quarantine::Held);
         }
         if f.view == View::Original {
             original = Some(f.size);
@@ -130,7 +131,7 @@ fn backup(
     // The destination that was told last knows whether a person took it for good.
     let accepted = of_copies.clone().any(|s| !s.suspect);
     if accepted {
-        backup.suspect.clear();
+        backup.accept();
     }
     backup.copies.sort_by(|a, b| a.destination.cmp(&b.destination));
     Some(backup)

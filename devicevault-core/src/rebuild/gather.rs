@@ -44,9 +44,13 @@ pub(super) struct Found {
     pub(super) content: Digest,
     pub(super) taken_at: Timestamp,
     pub(super) suspect: Vec<String>,
+    pub(super) quarantined: bool,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) at: StorageRef,
 }
+
+/// Why something is in quarantine whose manifest does not say it.
+const NO_REASON: &str = "it broke a file rule";
 
 /// What a destination told.
 #[derive(Debug)]
@@ -177,7 +181,9 @@ impl Gathered {
             sha256: m.sha256,
             content: m.content,
             taken_at: m.taken_at,
-            suspect: m.suspect,
+            // Whatever is kept apart is suspect: a manifest that says one without the other is not believed to be good.
+            suspect: if m.quarantined && m.suspect.is_empty() { vec![NO_REASON.to_owned()] } else { m.suspect },
+            quarantined: m.quarantined,
             metadata: m.metadata,
             at,
         }

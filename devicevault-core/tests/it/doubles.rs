@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use devicevault_core::engine::{Destination, DestinationOptions, Job, RetryPolicy};
+use devicevault_core::engine::{Destination, DestinationOptions, EngineBuilder, Job, RetryPolicy};
 use devicevault_core::layer::Layer;
 use devicevault_core::text::{InstanceKey, SecretRule, SuspectRules, TextRules};
 use devicevault_core::{
@@ -22,6 +22,8 @@ use regex::bytes::Regex;
 pub(crate) enum Step {
     Begin(ArtifactInfo),
     Write(&'static str),
+    /// As `Write`; what is refused is failed, and the conversation goes on behind its end.
+    Offer(&'static str),
     WriteMany(usize),
     /// As `WriteMany`, and others get a turn after each piece.
     Yielding(usize),
@@ -92,10 +94,20 @@ impl Collector for Script {
             let mut all = self.steps.lock().unwrap();
             if all.len() > 1 { all.pop_front().unwrap() } else { all.front().cloned().unwrap_or_default() }
         };
+        let mut left_out = false;
         for step in steps {
+            if std::mem::take(&mut left_out) && matches!(step, Step::End) {
+                continue;
+            }
             match step {
                 Step::Begin(info) => out.begin(info).await?,
                 Step::Write(text) => out.write(Bytes::from_static(text.as_bytes())).await?,
+                Step::Offer(text) => {
+                    if let Err(e) = out.write(Bytes::from_static(text.as_bytes())).await {
+                        out.fail(e).await?;
+                        left_out = true;
+                    }
+                }
                 Step::WriteMany(bytes) | Step::Yielding(bytes) => {
                     for i in 0..bytes / 1000 {
                         let line = format!("{i:09} ").repeat(100).replace("9 ", "9\n");
@@ -206,8 +218,13 @@ pub(crate) fn house() -> House {
 }
 
 pub(crate) fn house_with(limits: devicevault_core::engine::Limits) -> House {
+    built(|builder| builder.limits(limits))
+}
+
+/// A house whose engine is set up so.
+pub(crate) fn built(set: impl FnOnce(EngineBuilder) -> EngineBuilder) -> House {
     let catalog = Arc::new(MemoryCatalog::new());
-    let engine = Engine::builder(catalog.clone(), InstanceKey::new([5; 32])).limits(limits).build();
+    let engine = set(Engine::builder(catalog.clone(), InstanceKey::new([5; 32]))).build();
     House { catalog, engine }
 }
 

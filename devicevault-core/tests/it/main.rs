@@ -7,6 +7,7 @@ mod failures;
 mod fleet;
 mod limits;
 mod parking;
+mod quarantine;
 mod quotas;
 mod rebuild;
 mod repair;

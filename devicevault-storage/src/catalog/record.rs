@@ -1,7 +1,7 @@
 //! What a run did, in one transaction.
 
 use async_trait::async_trait;
-use devicevault_core::run::{Backup, Copy, Outcome, Run};
+use devicevault_core::run::{Backup, Copy, Outcome, Quarantine, Run};
 use devicevault_core::{BackupId, DestinationId, Error, ErrorKind, RunId, Timestamp};
 
 use super::change::Change;
@@ -58,6 +58,7 @@ async fn put_backup(tx: &mut Connection, backup: &Backup) -> Result<(), Fault> {
         .bind(suspect)
         .bind(backup.pinned)
         .bind(json(&backup.metadata)?)
+        .bind(backup.quarantine.map(Quarantine::as_str))
         .execute(&mut *tx)
         .await?;
     for copy in &backup.copies {

@@ -82,6 +82,7 @@ pub(super) fn backup(row: &Row) -> Read<Backup> {
     backup.size = unsigned(row.try_get("size")?)?;
     backup.last_seen = time(row.try_get("last_seen")?)?;
     backup.suspect = row.try_get::<Option<&str>, _>("suspect")?.map_or(Ok(Vec::new()), from_json)?;
+    backup.quarantine = row.try_get::<Option<String>, _>("quarantine")?.map(from_word).transpose()?;
     backup.pinned = row.try_get("pinned")?;
     backup.metadata = from_json(row.try_get("metadata")?)?;
     Ok(backup)

@@ -109,6 +109,9 @@ fn push_page(sql: &mut QueryBuilder<Db>, query: &Query, after: Option<Cursor>, l
         let lately = "b.id IN (SELECT s.id FROM backups s WHERE s.last_seen >= ";
         conditions.and(lately).push_bind(micros(since)).push(")");
     }
+    if query.quarantined {
+        conditions.and("b.quarantine = 'held'");
+    }
     if let Some(cursor) = after {
         conditions.and("(").push(format_args!("{seen}, {id}) < ("));
         conditions.sql.push_bind(cursor.micros).push(", ").push_bind(cursor.id).push(")");
@@ -191,7 +194,7 @@ mod tests {
     async fn every_page_of_backups_walks_an_index_in_its_order() {
         let at = Timestamp::UNIX_EPOCH;
         type Narrow = fn(&mut Query, Timestamp);
-        let fields: [(&str, Narrow); 8] = [
+        let fields: [(&str, Narrow); 9] = [
             ("id", |q, _| q.id = Some(BackupId::generate())),
             ("device", |q, _| q.device = Some(DeviceId::from("a"))),
             ("artefact", |q, _| q.artefact = Some("b".to_owned())),
@@ -200,6 +203,7 @@ mod tests {
             ("at", |q, at| q.at = Some(at)),
             ("since", |q, at| q.since = Some(at)),
             ("until", |q, at| q.until = Some(at)),
+            ("quarantined", |q, _| q.quarantined = true),
         ];
         for choice in 0..1_u32 << fields.len() {
             let chosen: Vec<_> =

@@ -8,7 +8,7 @@ macro_rules! open_states {
 }
 
 pub(super) const BACKUP_COLUMNS: &str = "b.id, b.run, b.device, b.device_name, b.artefact, b.kind, b.extension, b.size, b.content, b.first_seen, \
-     b.last_seen, b.suspect, b.pinned, b.metadata";
+     b.last_seen, b.suspect, b.pinned, b.metadata, b.quarantine";
 
 pub(super) const COPY_COLUMNS: &str = "c.destination AS c_destination, c.view AS c_view, c.status AS c_status, c.storage_ref AS c_storage_ref, \
      c.size AS c_size, c.sha256 AS c_sha256, c.attempts AS c_attempts, c.stored_at AS c_stored_at, \
@@ -64,8 +64,8 @@ pub(super) const LEASES_OF_THE_DEAD: &str = "DELETE FROM leases WHERE owner = $1
 
 // What is known of a backup stays: its owner may have pinned or annotated it since.
 pub(super) const BACKUP_PUT: &str = "INSERT INTO backups (id, run, device, device_name, artefact, kind, extension, size, content, first_seen, last_seen, \
-     suspect, pinned, metadata) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+     suspect, pinned, metadata, quarantine) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
      ON CONFLICT (id) DO UPDATE SET last_seen = excluded.last_seen WHERE backups.last_seen < excluded.last_seen";
 // A late or repeated report neither takes a good copy back nor undoes what was found of it since:
 // pending and failed do not replace stored, and the same storing told again changes nothing.
@@ -93,7 +93,8 @@ pub(super) const COPY_DAMAGED: &str = "UPDATE copies SET error = $3, \
      WHERE backup = $1 AND destination = $2";
 pub(super) const COPIES_MARK: &str = "UPDATE copies SET status = 'marked' WHERE destination = $1 AND storage_ref = $2";
 pub(super) const BACKUP_PIN: &str = "UPDATE backups SET pinned = $2 WHERE id = $1";
-pub(super) const BACKUP_ACCEPT: &str = "UPDATE backups SET suspect = NULL WHERE id = $1";
+pub(super) const BACKUP_ACCEPT: &str = "UPDATE backups SET suspect = NULL, \
+     quarantine = CASE WHEN quarantine IS NULL THEN NULL ELSE 'released' END WHERE id = $1";
 pub(super) const COPIES_FORGET: &str =
     "DELETE FROM copies WHERE destination = $1 AND storage_ref = $2 RETURNING backup";
 pub(super) const BACKUP_WITHOUT_COPIES: &str =

@@ -7,7 +7,7 @@ use git2::Oid;
 use crate::names::component;
 
 /// Components from the root down: `[site/]device/artefact.ext`, or `artefact+suspect.ext` for a text that may not be
-/// what the device holds, so that it has a history of its own and never stands in the place of a good one.
+/// what the device holds and `artefact+quarantined.ext` for a file that broke a rule, so that it has a history of its own and never stands in the place of a good one.
 /// An artefact's name cannot hold a plus sign: the two never meet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct TreePath(String);
@@ -22,7 +22,11 @@ impl TreePath {
         }
         path.push_str(&component(&m.source.device_name));
         path.push('/');
-        let suspect = if m.suspect.is_empty() { "" } else { "+suspect" };
+        let suspect = match (m.quarantined, m.suspect.is_empty()) {
+            (true, _) => "+quarantined",
+            (false, false) => "+suspect",
+            (false, true) => "",
+        };
         let dot = if m.extension.is_empty() { "" } else { "." };
         path.push_str(&component(&format!("{}{suspect}{dot}{}", m.artefact, m.extension)));
         Self(path)
@@ -122,6 +126,9 @@ mod tests {
         ] {
             assert_eq!(TreePath::of(&m).as_str(), want);
         }
+        let mut held = manifest(None, "sw1", "state", "gz", &["first bytes"]);
+        held.quarantined = true;
+        assert_eq!(TreePath::of(&held).as_str(), "sw1/state+quarantined.gz");
     }
 
     proptest! {

@@ -205,11 +205,15 @@ impl Field {
             Self::View => m.view.to_string(),
             Self::Date => layout::date(m),
             Self::Time => layout::stamp(m),
-            Self::Ext => match (m.extension.as_str(), m.kind) {
-                ("", Kind::Text) => "txt".to_owned(),
-                ("", Kind::Binary) => "bin".to_owned(),
-                (extension, _) => component(extension),
-            },
+            Self::Ext => {
+                let extension = match (m.extension.as_str(), m.kind) {
+                    ("", Kind::Text) => "txt".to_owned(),
+                    ("", Kind::Binary) => "bin".to_owned(),
+                    (extension, _) => component(extension),
+                };
+                // Nobody who browses a folder is to take it for what its extension says.
+                if m.quarantined { format!("{extension}.quarantined") } else { extension }
+            }
         }
     }
 }
@@ -243,6 +247,9 @@ mod tests {
         assert_eq!(render("all/{date}/{device}-{view}_{time}.{ext}", &m), "all/2026-01-01/core-rtr1-original_TIME.txt");
         assert_eq!(render("{group}{platform}/{time}", &m), "cisco_ios/TIME");
         assert_eq!(render("CON/.x/{time}", &m), "%43ON/%2Ex/TIME");
+        let mut held = m.clone();
+        held.quarantined = true;
+        assert_eq!(render("{artefact}/{time}.{ext}", &held), "running-config/TIME.txt.quarantined");
     }
 
     #[test]

@@ -101,6 +101,7 @@ impl Records {
             && q.since.is_none_or(|t| b.first_seen >= t)
             && q.until.is_none_or(|t| b.first_seen < t)
             && q.seen_since.is_none_or(|t| b.last_seen >= t)
+            && (!q.quarantined || b.is_quarantined())
             && q.at.is_none_or(|t| b.first_seen <= t && !self.replaced(b, t))
     }
 
@@ -157,7 +158,7 @@ impl Records {
 
     pub(super) fn accept(&mut self, id: BackupId) -> bool {
         let backup = self.backups.get_mut(&id);
-        backup.map(|b| b.suspect.clear()).is_some()
+        backup.map(Backup::accept).is_some()
     }
 
     pub(super) fn forget(&mut self, destination: &DestinationId, refs: &[StorageRef]) {

@@ -240,7 +240,7 @@ async fn each_defect_breaks_the_case_that_is_about_it() {
         (Defect::LeasesForEver, &["lease-expiry"]),
         (Defect::AnybodyReleases, &["lease-release"]),
         (Defect::PinnedForEver, &["pin"]),
-        (Defect::AcceptsNothing, &["accept"]),
+        (Defect::AcceptsNothing, &["accept", "quarantine"]),
         (Defect::HalfRecords, &["atomic-error"]),
         (Defect::OneAtATime, &["atomic-error", "atomic-cancel"]),
         (Defect::ForgetsOtherCopies, &["copies-merged"]),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use devicevault_core::file_rules::FileRules;
 use devicevault_core::quota::{self, QuotaLimits};
 use devicevault_core::retention::Retention;
 use devicevault_core::{Error, ErrorKind, Result, View, verification};
@@ -161,17 +162,21 @@ pub(crate) fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
     }
 }
 
-/// Checks the settings that features have of a policy: those of retention.
+/// Checks the settings that features have of a policy: those of retention and of files.
 ///
 /// # Errors
 /// `Config` that names the setting.
 pub(crate) fn check_policy_options(options: &BTreeMap<String, String>) -> Result<()> {
     Retention::from_options(options)?;
-    match options.keys().find(|name| name.contains('.') && !name.starts_with("retention.")) {
+    FileRules::from_options("the policy", options)?;
+    let known = |name: &str| name.starts_with("retention.") || FileRules::is_option(name);
+    match options.keys().find(|name| name.contains('.') && !known(name)) {
         None => Ok(()),
         Some(name) => Err(Error::new(ErrorKind::Config, "check options", "a policy has no such option")
             .with("option", name.escape_debug())
-            .hint("`devicevault retention show --help` names those of retention")),
+            .hint(
+                "`devicevault retention show --help` names those of retention, the guide those of files: file_rules.…",
+            )),
     }
 }
 

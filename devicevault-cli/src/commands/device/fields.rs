@@ -168,6 +168,7 @@ pub(crate) fn check_texts(device: &Device) -> Result<()> {
 /// # Errors
 /// `Config` or `Unsupported`, as the collector tells.
 pub(crate) fn check_platform(instance: &Instance, device: &Device) -> Result<()> {
+    instance.check_file_rules("the device", &device.options).map_err(|e| e.with("device", &device.name))?;
     let collector = instance.collectors.get(&device.collector)?;
     if recognition::is_due(device) {
         return wiring::check_options(device);

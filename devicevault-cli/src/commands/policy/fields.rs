@@ -29,7 +29,7 @@ pub(super) struct PolicyArgs {
     /// A key and value of your own, kept with every backup; may be given several times
     #[arg(long = "metadata", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "What and where to")]
     metadata: Vec<(String, String)>,
-    /// A setting, such as retention.last=10; may be given several times
+    /// A setting, such as retention.last=10 or file_rules.magic=gzip; may be given several times
     #[arg(long = "option", value_name = "NAME=VALUE", value_parser = key_value, help_heading = "What and where to")]
     options: Vec<(String, String)>,
     /// Accept that no destination keeps originals
@@ -125,6 +125,14 @@ pub(crate) fn check_destinations(p: &Policy, destinations: &[DestinationConfig])
     }
 }
 
+/// Checks that the checkers of a policy's file rules are there.
+///
+/// # Errors
+/// `NotFound` that names those that are alike.
+pub(crate) fn check_rules(instance: &Instance, p: &Policy) -> Result<()> {
+    instance.check_file_rules("the policy", &p.options).map_err(|e| e.with("policy", p.name.escape_debug()))
+}
+
 /// Checks a policy against an instance.
 ///
 /// # Errors
@@ -135,5 +143,6 @@ pub(super) async fn check_here(instance: &Instance, p: &Policy) -> Result<()> {
     let devices: Vec<_> = instance.inventory.devices(&all).await?.into_iter().map(|d| d.name).collect();
     let destinations = instance.inventory.destinations().await?;
     let credentials = instance.inventory.credentials().await?;
+    check_rules(instance, p)?;
     check(p, &Known { destinations: &destinations, credentials: &credentials, devices: &devices })
 }

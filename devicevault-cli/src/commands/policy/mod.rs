@@ -7,7 +7,7 @@ mod list;
 mod remove;
 mod show;
 
-pub(crate) use fields::{Known, check, check_destinations};
+pub(crate) use fields::{Known, check, check_destinations, check_rules};
 
 use clap::Subcommand;
 use devicevault_core::Result;

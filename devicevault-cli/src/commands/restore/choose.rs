@@ -9,6 +9,7 @@ use devicevault_core::{Error, ErrorKind, Result};
 use super::RestoreArgs;
 use crate::archive::Archive;
 use crate::commands::run;
+use crate::quarantine;
 use crate::versions::{self, Wanted};
 
 /// No device has more versions than this.
@@ -29,19 +30,26 @@ pub(super) async fn choose(archive: &Archive, args: &RestoreArgs) -> Result<Chos
     let reference = args.at.as_deref().or(args.which.as_deref()).unwrap_or("latest");
     if let Some(artefact) = &args.artefact {
         let wanted = Wanted { device: Some(args.device.clone()), artefact: Some(artefact.clone()) };
-        let backups = vec![versions::one(archive, &wanted, reference).await?];
-        return Ok(Chosen { backups, missing: damaged(archive, args) });
+        let backup = versions::one(archive, &wanted, reference).await?;
+        quarantine::check(&backup, args.quarantined)?;
+        return Ok(Chosen { backups: vec![backup], missing: damaged(archive, args) });
     }
     let mut query = Query::default();
     query.device = Some(archive.device_id(&args.device).await?);
     let all = archive.versions(&query, MOST).await?;
     let artefacts: BTreeSet<&str> = all.iter().map(|b| b.artefact.as_str()).collect();
-    let mut backups = Vec::new();
+    let (mut backups, mut missing) = (Vec::new(), Vec::new());
     let mut first_error = None;
     for artefact in artefacts {
         let of_one: Vec<Backup> = all.iter().filter(|b| b.artefact == artefact).cloned().collect();
         match versions::pick(archive, &of_one, reference) {
-            Ok(backup) => backups.push(backup.clone()),
+            Ok(backup) => match quarantine::check(backup, args.quarantined) {
+                Ok(()) => backups.push(backup.clone()),
+                Err(e) => {
+                    missing.push(format!("{artefact} is left out: {}", e.message()));
+                    first_error.get_or_insert(e);
+                }
+            },
             // It was not there yet at that time.
             Err(e) if e.kind() == ErrorKind::NotFound => drop(first_error.get_or_insert(e)),
             Err(e) => return Err(e),
@@ -58,7 +66,8 @@ pub(super) async fn choose(archive: &Archive, args: &RestoreArgs) -> Result<Chos
                 .hint("`devicevault history` shows what there is")
         }));
     }
-    Ok(Chosen { backups, missing: damaged(archive, args) })
+    missing.extend(damaged(archive, args));
+    Ok(Chosen { backups, missing })
 }
 
 /// What is damaged where no catalog tells what should be there: newer versions than those that were found may be among it.
@@ -88,7 +97,10 @@ async fn of_run(archive: &Archive, args: &RestoreArgs, id: &str) -> Result<Chose
             None => None,
         };
         match found {
-            Some(backup) => backups.push(backup),
+            Some(backup) => match quarantine::check(&backup, args.quarantined) {
+                Ok(()) => backups.push(backup),
+                Err(e) => missing.push(format!("{} is left out: {}", result.artefact, e.message())),
+            },
             None => missing.push(match &result.error {
                 Some(e) => format!("the run has no {}: {}", result.artefact, e.message),
                 None => format!("{} of this run is not kept any more", result.artefact),

@@ -67,6 +67,9 @@ pub(crate) struct RestoreArgs {
     /// Replace files that are there
     #[arg(long)]
     force: bool,
+    /// Take it although it is in quarantine: it broke a file rule
+    #[arg(long)]
+    quarantined: bool,
 }
 
 /// A file that was restored.
@@ -87,6 +90,8 @@ struct Restored {
     passed_over: Vec<String>,
     /// Why it is suspect; empty when it is not.
     suspect: Vec<String>,
+    /// It is in quarantine: it broke a file rule.
+    quarantined: bool,
     /// What a person does to put it back, where the platform's file says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     how_to_put_back: Option<String>,
@@ -111,7 +116,8 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
             context.ui.warn(&format!("{}: {why}; the copy at {} is good and was taken", r.artefact, r.from));
         }
         if !r.suspect.is_empty() {
-            context.ui.warn(&format!("{} is suspect: {}", r.artefact, r.suspect.join("; ")));
+            let is = if r.quarantined { "in quarantine" } else { "suspect" };
+            context.ui.warn(&format!("{} is {is}: {}", r.artefact, r.suspect.join("; ")));
         }
         if r.view != View::Original {
             context.ui.warn(&format!("{} is the {} view: a device does not take it back as it is", r.artefact, r.view));
@@ -210,6 +216,7 @@ fn of(b: &Backup, view: View, file: &Path, size: u64, sha256: String, source: fi
         from: source.name,
         passed_over: source.passed_over,
         suspect: b.suspect.clone(),
+        quarantined: b.is_quarantined(),
         how_to_put_back: None,
     }
 }

@@ -222,7 +222,7 @@ fn artefacts(run: &Run, waiting: &[Waiting]) -> Table {
             table.row([
                 text(about.map(|a| a.artefact.clone())),
                 text(about.map(|a| a.kind.to_string())),
-                text(about.map(|a| a.status.as_str().to_owned())),
+                text(about.map(|a| a.word().to_owned())),
                 Cell::number(about.map(|a| human::size(a.size)).unwrap_or_default()),
                 destination,
                 view,

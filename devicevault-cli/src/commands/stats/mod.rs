@@ -13,12 +13,12 @@ use jiff::{Span, civil};
 use serde::Serialize;
 
 use self::measured::Measured;
-use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
 use crate::ui::human;
 use crate::ui::table::{Cell, Table};
+use crate::{Exit, quarantine};
 
 /// Add up what is stored: per destination and device, what came in the last days, weeks or months, and what compression
 /// and leaving out the unchanged saved.
@@ -76,6 +76,8 @@ struct Told {
     content_bytes: u64,
     destinations: Vec<OfDestination>,
     devices: Vec<OfDevice>,
+    /// What of that is in quarantine.
+    quarantined: Amount,
     /// Oldest first.
     growth: Vec<Step>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,7 +136,8 @@ pub(crate) async fn run(context: &Context, args: StatsArgs) -> Result<Exit> {
     } else if query.device.is_none() {
         measured = measured::kept(&instance.home);
     }
-    let told = told(&instance, &statistics, &steps, measured).await?;
+    let quarantined = quarantine::amount(&instance, query.device, query.destination).await?;
+    let told = told(&instance, &statistics, &steps, measured, quarantined).await?;
     if context.ui.is_json() {
         context.ui.json(&told)?;
     } else {
@@ -168,6 +171,7 @@ async fn told(
     statistics: &Statistics,
     steps: &[civil::Date],
     mut measured: BTreeMap<DestinationId, Measured>,
+    quarantined: Amount,
 ) -> Result<Told> {
     let names = instance.destination_configs().await?;
     let mut places: BTreeMap<&DestinationId, Amount> = BTreeMap::new();
@@ -201,6 +205,7 @@ async fn told(
             })
             .collect(),
         devices,
+        quarantined,
         growth,
         runs: statistics.collected.map(|collected| OfRuns {
             unchanged_bytes: collected.bytes.saturating_sub(collected.new_bytes),
@@ -254,6 +259,13 @@ fn show(context: &Context, args: &StatsArgs, told: &Told) -> Result<()> {
             human::size(runs.collected.bytes),
             human::size(runs.unchanged_bytes),
             saved(runs.collected.bytes, runs.collected.new_bytes)
+        ));
+    }
+    if told.quarantined.copies > 0 {
+        ui.note(&format!(
+            "{} in quarantine, {}: `devicevault quarantine list`",
+            human::copies(usize::try_from(told.quarantined.copies).unwrap_or(usize::MAX)),
+            human::size(told.quarantined.content_bytes)
         ));
     }
     if told.destinations.iter().any(|d| d.measured.is_none()) {

@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
 use crate::place::{FromArgs, Place};
+use crate::ui::human;
 use crate::ui::progress::counter;
 use crate::ui::table::{Cell, Table, Tone};
 use crate::wiring::keys::Keys;
@@ -112,6 +113,8 @@ pub(crate) struct Found {
     depth: VerifyDepth,
     checked: usize,
     good: usize,
+    /// Copies among them that are in quarantine, whole or not.
+    quarantined: usize,
     bad: Vec<Bad>,
     /// Why nothing was opened, where the contents were to be looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,7 +126,15 @@ pub(crate) struct Found {
 
 impl Default for Found {
     fn default() -> Self {
-        Self { depth: VerifyDepth::Content, checked: 0, good: 0, bad: Vec::new(), not_opened: None, in_place: false }
+        Self {
+            depth: VerifyDepth::Content,
+            checked: 0,
+            good: 0,
+            quarantined: 0,
+            bad: Vec::new(),
+            not_opened: None,
+            in_place: false,
+        }
     }
 }
 
@@ -302,6 +313,7 @@ async fn look(
             found.checked -= 1;
             continue;
         };
+        found.quarantined += usize::from(backup.is_quarantined());
         let bad = match &verdict {
             Ok(Verdict::Good(_)) => None,
             Ok(Verdict::Missing) => Some(("missing", vec!["it is not there".to_owned()])),
@@ -448,6 +460,9 @@ pub(crate) fn tell(context: &Context, found: &Found) -> Result<Exit> {
     }
     if !table.is_empty() {
         ui.table(table, "")?;
+    }
+    if found.quarantined > 0 {
+        ui.note(&format!("{} of them in quarantine: `devicevault quarantine list`", human::copies(found.quarantined)));
     }
     let deep = BTreeMap::from([
         (VerifyDepth::Size, "they are there with their size"),

@@ -29,6 +29,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { schema: 1, readable_by: 1, sql: include_str!("../migrations/sqlite/0001_catalog.sql") },
     Migration { schema: 2, readable_by: 1, sql: include_str!("../migrations/sqlite/0002_credentials.sql") },
     Migration { schema: 3, readable_by: 1, sql: include_str!("../migrations/sqlite/0003_seen.sql") },
+    Migration { schema: 4, readable_by: 1, sql: include_str!("../migrations/sqlite/0004_quarantine.sql") },
 ];
 
 /// What a catalog says of itself.

@@ -1,7 +1,7 @@
 //! Copies: merged, waiting, verified, marked, forgotten.
 
-use devicevault_core::catalog::CopyKey;
-use devicevault_core::run::{Backup, CopyStatus, Outcome};
+use devicevault_core::catalog::{CopyKey, Page, Query};
+use devicevault_core::run::{Backup, CopyStatus, Outcome, Quarantine};
 use devicevault_core::{BackupId, Catalog, DestinationId, ErrorKind, ErrorRecord, StorageRef};
 
 use super::stage::{Stage, at, backup_of, begin, ensure_backup};
@@ -217,5 +217,33 @@ pub(super) async fn accept(stage: &Stage<'_>) -> Checked {
         ensure_eq!(catalog.accept(second.id).await?, true, "whether the backup is known");
     }
     ensure_eq!(catalog.accept(BackupId::generate()).await?, false, "whether a backup is known that is none");
+    Ok(())
+}
+
+pub(super) async fn quarantine(stage: &Stage<'_>) -> Checked {
+    let catalog = stage.places.main().await?;
+    let first = recorded(&*catalog, 0, &["main"]).await?;
+    let run = begin(&*catalog, "sw1", at(10)).await?;
+    let mut held = samples::backup("sw1", "running-config", run.id, at(10), &["main"]);
+    held.suspect = vec!["its first bytes are not those of gzip".to_owned()];
+    held.quarantine = Some(Quarantine::Held);
+    catalog.record(run.id, vec![Outcome::Backup(held.clone())]).await?;
+    ensure_backup(&*catalog, &held).await?;
+    let latest = catalog.latest(&"sw1".into(), "running-config").await?;
+    ensure_eq!(latest.reference.map(|b| b.id), Some(first.id), "the reference beside one in quarantine");
+    let mut query = Query::default();
+    query.quarantined = true;
+    let found = catalog.find(&query, Page::first(10)).await?.items;
+    // A catalog that does not know the question answers with more.
+    let found: Vec<_> = found.iter().filter(|b| b.is_quarantined()).map(|b| b.id).collect();
+    ensure_eq!(found, vec![held.id], "what is in quarantine");
+    match catalog.accept(held.id).await {
+        Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(()),
+        known => ensure_eq!(known?, true, "whether the backup is known"),
+    }
+    held.accept();
+    ensure_backup(&*catalog, &held).await?;
+    let found = catalog.find(&query, Page::first(10)).await?.items;
+    ensure_eq!(found.iter().filter(|b| b.is_quarantined()).count(), 0, "what is in quarantine still");
     Ok(())
 }
