@@ -176,8 +176,10 @@ impl Instance {
         match rules.iter().flat_map(FileRules::checkers).find(|name| !self.checkers.contains_key(*name)) {
             None => Ok(()),
             Some(unknown) => {
-                let e = no_such("checker", unknown, self.checkers.keys().map(String::as_str));
-                Err(e.hint("a checker is set up in devicevault.toml, as [checkers.NAME]"))
+                let known: Vec<_> = self.checkers.keys().map(String::as_str).collect();
+                let there = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
+                let e = no_such("checker", unknown, known.into_iter());
+                Err(e.hint(format!("checkers are set up in devicevault.toml, as [checkers.NAME]; there is: {there}")))
             }
         }
     }

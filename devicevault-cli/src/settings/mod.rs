@@ -144,7 +144,8 @@ impl Settings {
         if let Some(unknown) =
             file_rules.iter().flat_map(FileRules::checkers).find(|name| !checkers.contains_key(*name))
         {
-            return Err(in_file(no_such("checker", unknown, checkers.keys().map(String::as_str))));
+            let e = no_such("checker", unknown, checkers.keys().map(String::as_str));
+            return Err(in_file(e).hint("set it up in the same file, as [checkers.NAME]"));
         }
         let limit = Limits::default();
         let bounds = SpoolBounds::default();

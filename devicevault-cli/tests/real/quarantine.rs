@@ -109,7 +109,7 @@ fn a_file_that_breaks_a_rule_is_kept_apart_until_a_person_says_a_word() {
         }
         setting.run(&["restore", "fw1", "state", id, "--to", "bad.bin", "--quarantined"]).good();
         assert_eq!(fs::read(setting.person.path("bad.bin")).expect("the file"), PROGRAM);
-        let latest = setting.run(&["restore", "fw1", "--to", "all/", "--run", "latest", "--json"]);
+        let latest = setting.run(&["restore", "fw1", "--to", "all/", "--run", "latest"]);
         assert!(latest.code == 3 && latest.shows("state is left out"), "{latest:?}");
         assert!(setting.run(&["accept", "fw1:state"]).shows("quarantine release"));
 
