@@ -171,7 +171,13 @@ mod tests {
     /// decides in every catalog.
     async fn plan(mut query: QueryBuilder<Db>) -> Vec<String> {
         let mut db = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        sqlx::raw_sql(include_str!("migrations/sqlite/0001_catalog.sql")).execute(&mut db).await.unwrap();
+        for step in [
+            include_str!("migrations/sqlite/0001_catalog.sql"),
+            include_str!("migrations/sqlite/0003_seen.sql"),
+            include_str!("migrations/sqlite/0004_quarantine.sql"),
+        ] {
+            sqlx::raw_sql(step).execute(&mut db).await.unwrap();
+        }
         let sql = format!("EXPLAIN QUERY PLAN {}", query.build().sql().as_str());
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut db).await.unwrap();
         rows.iter().map(|row| row.get("detail")).collect()

@@ -170,15 +170,15 @@ mod tests {
     use std::fs;
 
     /// The schema before the next migration.
-    const NOW: Schema = Schema { schema: 3, readable_by: 1 };
+    const NOW: Schema = Schema { schema: 4, readable_by: 1 };
     const NEXT: Migration = Migration {
-        schema: 4,
+        schema: 5,
         readable_by: 1,
         sql: "ALTER TABLE leases ADD COLUMN note TEXT; CREATE INDEX notes ON leases (note);",
     };
     const BROKEN: Migration = Migration {
-        schema: 5,
-        readable_by: 5,
+        schema: 6,
+        readable_by: 6,
         sql: "CREATE TABLE half (x INTEGER) STRICT; ALTER TABLE nowhere ADD COLUMN x TEXT;",
     };
 
