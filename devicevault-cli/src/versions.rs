@@ -23,15 +23,15 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Reads `DEVICE[:ARTEFACT]`. A name may hold colons itself (an IPv6 address): then only what reads like an artefact
-    /// behind the last one is one, and an artefact that is said apart settles it.
+    /// Reads `DEVICE[:ARTEFACT]`. A name may hold colons itself: what is an IPv6 address as a whole is a device, else what
+    /// reads like an artefact behind the last one is one, and an artefact that is said apart settles it.
     pub(crate) fn parse(what: Option<&str>, artefact: Option<&str>) -> Self {
         let Some(what) = what else { return Self { device: None, artefact: artefact.map(str::to_owned) } };
         if artefact.is_none()
             && let Some((device, name)) = what.rsplit_once(':')
             && !device.is_empty()
             && name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name.len() > 4
+            && what.parse::<std::net::Ipv6Addr>().is_err()
             && devicevault_core::check_artefact_name(name).is_ok()
         {
             return Self { device: Some(device.to_owned()), artefact: Some(name.to_owned()) };
@@ -176,6 +176,8 @@ mod tests {
         };
         assert_eq!(wanted("r1", None), ("r1".to_owned(), None));
         assert_eq!(wanted("r1:running-config", None), ("r1".to_owned(), Some("running-config".to_owned())));
+        assert_eq!(wanted("nas1:disk", None), ("nas1".to_owned(), Some("disk".to_owned())));
+        assert_eq!(wanted("nas1:db", None), ("nas1".to_owned(), Some("db".to_owned())));
         assert_eq!(wanted("2001:db8::1", None), ("2001:db8::1".to_owned(), None));
         assert_eq!(wanted("2001:db8::face", None), ("2001:db8::face".to_owned(), None));
         assert_eq!(wanted("2001:db8::1:inventory", None), ("2001:db8::1".to_owned(), Some("inventory".to_owned())));

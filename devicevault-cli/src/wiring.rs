@@ -102,13 +102,14 @@ pub(crate) async fn open_sealed(settings: BackendSettings) -> Result<PlainBacken
     let keys = &settings.keys;
     let mut plain = PlainOptions::default().with_clock(settings.clock.clone()).with_keyring(keys.ring().clone());
     let sealed = flag("seal")?;
-    if sealed && !keys.is_set_up() {
+    // A key that this command was given opens what is there; only a home's own ones seal.
+    if sealed && keys.ring().providers().is_empty() {
         return Err(Error::new(
             ErrorKind::KeyUnavailable,
             "open destination",
             "it is to be sealed, and there is no key",
         )
-        .hint("make one with `devicevault key init`"));
+        .hint("make one with `devicevault key init`; what is there is read with the key that sealed it: --kek-file"));
     }
     if sealed {
         plain = plain.with_sealing(keys.ring().clone());

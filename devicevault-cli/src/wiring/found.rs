@@ -1,4 +1,4 @@
-//! Destinations as they are found on disk, without anything that knows them.
+//! Destinations as they are found, on disk or in a store, without anything that knows them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,9 @@ use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
 
 use super::keys::Keys;
+use super::places::Objects;
 use super::{GIT, PLAIN, Store, is_yes, store};
+use crate::app::BackendSettings;
 
 /// The destination that a folder is the home of: its kind, name and settings as far as the folder tells. Which view it
 /// keeps is told by its manifests.
@@ -42,6 +44,40 @@ pub(crate) async fn destination_at(folder: &Path) -> Result<DestinationConfig> {
     Ok(config)
 }
 
+/// The destination that a store is the home of, as [`destination_at`] tells it of a folder. How the store is reached is
+/// kept with it.
+///
+/// # Errors
+/// `Config` where it is the home of none, or its options are wrong; what the store answers.
+pub(crate) async fn destination_in(mut settings: BackendSettings) -> Result<DestinationConfig> {
+    settings.any_destination = true;
+    let objects = Objects::of(&settings).await?;
+    let none = || Error::new(ErrorKind::Config, "find destination", "it is the home of no destination");
+    let id = objects.destination().ok_or_else(none)?.clone();
+    let mut config = settings.config;
+    config.name.clone_from(&id.0);
+    config.id = id;
+    let mut set = |name: &str, value: &str| drop(config.options.insert(name.to_owned(), value.to_owned()));
+    set("compression", "zstd");
+    let keys = objects.keys();
+    if !keys.list().await?.is_empty() {
+        set("seal", "yes");
+        if keys.hides_names().await? {
+            set("opaque_names", "yes");
+        }
+    }
+    Ok(config)
+}
+
+/// Opens what [`destination_in`] found, to be read as [`open_found`] reads a folder.
+///
+/// # Errors
+/// It cannot be opened.
+pub(crate) async fn open_store(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>> {
+    let options = reading(&settings.config, &settings.keys, settings.clock.clone());
+    Ok(Arc::new(Objects::of(&settings).await?.plain(options)))
+}
+
 /// Opens what [`destination_at`] found, to be read with whatever keys are at hand. In a sealed one, what is not sealed is
 /// not believed.
 ///
@@ -56,11 +92,16 @@ pub(crate) async fn open_found(
     if config.kind == GIT {
         return Ok(Arc::new(GitBackend::open(folder, GitOptions::default(), clock).await?));
     }
-    let mut options = PlainOptions::default().with_clock(clock).with_keyring(keys.ring().clone());
-    if config.options.get("seal").is_some_and(|v| is_yes(v)) {
-        options = options.with_sealing(keys.ring().clone());
-    }
+    let options = reading(config, keys, clock);
     Ok(Arc::new(PlainBackend::in_folder(LocalStore::open(folder, &config.id).await?, options)))
+}
+
+fn reading(config: &DestinationConfig, keys: &Keys, clock: Arc<dyn Clock>) -> PlainOptions {
+    let options = PlainOptions::default().with_clock(clock).with_keyring(keys.ring().clone());
+    match config.options.get("seal") {
+        Some(seal) if is_yes(seal) => options.with_sealing(keys.ring().clone()),
+        _ => options,
+    }
 }
 
 /// Moves a catalog out of the way, whole, and returns what it knew beside runs and backups: its inventory. Of one that

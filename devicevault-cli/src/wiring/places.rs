@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use devicevault_core::inventory::DestinationConfig;
-use devicevault_core::{Error, ErrorKind, Inventory, Login, LoginRef, Result, SecretRef};
+use devicevault_core::{DestinationId, Error, ErrorKind, Inventory, Login, LoginRef, Result, SecretRef};
 use devicevault_storage::ftp::FtpStore;
 use devicevault_storage::local::LocalStore;
-use devicevault_storage::objects::{self, LoginSource, MarkedStore, StoreSettings, StoreUrl};
+use devicevault_storage::objects::{self, LoginSource, MarkedStore, StoreSettings, StoreUrl, Uploads};
 use devicevault_storage::plain::{ClearAccess, PlainBackend, PlainOptions};
 use devicevault_storage::seal::keys::KeyFolder;
 use devicevault_storage::sftp::SftpStore;
@@ -48,7 +48,8 @@ const OF_CLOUDS: [&str; 3] = ["AWS_", "AZURE_", "IDENTITY_ENDPOINT"];
 /// The objects of a destination.
 pub(super) enum Objects {
     Folder(LocalStore),
-    Store(MarkedStore),
+    /// With what finds uploads that broke off there.
+    Store(MarkedStore, Option<Arc<dyn Uploads>>),
     Sftp(SftpStore),
     Ftp(FtpStore),
 }
@@ -103,6 +104,7 @@ impl Objects {
             .with_folder(&settings.home)
             .with_environment(environment())
             .with_clock(settings.clock.clone());
+        let uploads = objects::uploads(&store).await?;
         let store = objects::open(&store).await?;
         let id = match &settings.any_destination {
             false => config.id.clone(),
@@ -113,20 +115,34 @@ impl Objects {
             })?,
         };
         let clock = settings.clock.clone();
-        Ok(Self::Store(if set_up {
+        let store = if set_up {
             MarkedStore::init(store, &url, &id, clock).await?
         } else {
             MarkedStore::open(store, &url, &id, clock)
-        }))
+        };
+        Ok(Self::Store(store, uploads))
     }
 
     /// Plain backups in it.
     pub(super) fn plain(self, options: PlainOptions) -> PlainBackend {
         match self {
             Self::Folder(folder) => PlainBackend::in_folder(folder, options),
-            Self::Store(store) => PlainBackend::over(Arc::new(store), options),
+            Self::Store(store, uploads) => {
+                let options = uploads.into_iter().fold(options, PlainOptions::with_uploads);
+                PlainBackend::over(Arc::new(store), options)
+            }
             Self::Sftp(store) => PlainBackend::kept(Arc::new(store), options),
             Self::Ftp(store) => PlainBackend::kept(Arc::new(store), options),
+        }
+    }
+
+    /// The destination that a store is the home of; `None` for a folder, whose marker is read otherwise.
+    pub(super) fn destination(&self) -> Option<&DestinationId> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Store(store, _) => Some(store.destination()),
+            Self::Sftp(store) => Some(store.destination()),
+            Self::Ftp(store) => Some(store.destination()),
         }
     }
 
@@ -134,7 +150,7 @@ impl Objects {
     pub(super) fn keys(self) -> KeyFolder {
         match self {
             Self::Folder(folder) => KeyFolder::of_destination(Arc::new(folder)),
-            Self::Store(store) => KeyFolder::of_destination(Arc::new(store)),
+            Self::Store(store, _) => KeyFolder::of_destination(Arc::new(store)),
             Self::Sftp(store) => KeyFolder::of_destination(Arc::new(store)),
             Self::Ftp(store) => KeyFolder::of_destination(Arc::new(store)),
         }

@@ -20,6 +20,7 @@ mod refusals;
 mod routers;
 mod secrets;
 mod sshd;
+mod stores;
 mod tokens;
 mod tools;
 mod user;

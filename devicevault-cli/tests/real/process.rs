@@ -62,17 +62,27 @@ impl Server {
     ///
     /// # Panics
     /// The server ends, or it does not hold within ten seconds.
-    pub(crate) fn until(mut self, what: &str, ready: impl Fn() -> bool) -> Self {
-        for _ in 0..500 {
+    pub(crate) fn until(self, what: &str, ready: impl Fn() -> bool) -> Self {
+        self.within(Duration::from_secs(10), what, ready)
+    }
+
+    /// The same for a server that takes its time to start, on a busy machine two minutes.
+    pub(crate) fn patiently(self, what: &str, ready: impl Fn() -> bool) -> Self {
+        self.within(Duration::from_secs(120), what, ready)
+    }
+
+    fn within(mut self, most: Duration, what: &str, ready: impl Fn() -> bool) -> Self {
+        const PAUSE: Duration = Duration::from_millis(20);
+        for _ in 0..most.as_millis() / PAUSE.as_millis() {
             if let Some(status) = self.child.try_wait().expect("its state") {
                 panic!("the server ended with {status} before {what}:\n{}", self.log());
             }
             if ready() {
                 return self;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(PAUSE);
         }
-        panic!("no {what} within ten seconds:\n{}", self.log());
+        panic!("no {what} within {most:?}:\n{}", self.log());
     }
 
     /// What it logged.

@@ -98,6 +98,12 @@ impl MarkedStore {
         }))
     }
 
+    /// The destination that it is opened as.
+    #[must_use]
+    pub fn destination(&self) -> &DestinationId {
+        &self.0.destination
+    }
+
     /// The destination that a store is the home of; `None` where it is none's.
     ///
     /// # Errors

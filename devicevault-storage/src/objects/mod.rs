@@ -23,6 +23,7 @@ pub mod cloud;
 mod login;
 mod marked;
 mod options;
+mod uploads;
 mod url;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ use object_store::ObjectStore;
 pub use login::LoginSource;
 pub use marked::MarkedStore;
 pub use options::StoreOptions;
+pub use uploads::{IsOurs, Uploads};
 pub use url::StoreUrl;
 
 /// What a store is opened by.
@@ -149,6 +151,19 @@ pub async fn open(settings: &StoreSettings) -> Result<Arc<dyn ObjectStore>> {
             .hint(format!("they have: {}", scheme.options.join(", "))));
     }
     (scheme.open)(settings).await.map_err(|e| e.with("url", &settings.url))
+}
+
+/// What finds uploads that broke off; `None` where the store forgets them by itself (Azure does after a week), or cannot be
+/// asked for them.
+///
+/// # Errors
+/// As [`open`].
+pub async fn uploads(settings: &StoreSettings) -> Result<Option<Arc<dyn Uploads>>> {
+    #[cfg(feature = "cloud")]
+    if settings.url.scheme() == "s3" {
+        return cloud::uploads_of_s3(settings).await.map(Some).map_err(|e| e.with("url", &settings.url));
+    }
+    scheme(&settings.url).map(|_| None)
 }
 
 /// The options that URLs of this scheme have.

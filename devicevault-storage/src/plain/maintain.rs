@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use devicevault_core::Result;
 use devicevault_core::storage::{Budget, Report};
+use devicevault_core::{Result, Timestamp};
 use futures::stream::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
@@ -30,6 +30,9 @@ impl Plain {
                 report.bytes_freed += freed;
             }
         }
+        if act {
+            self.give_up_uploads(&mut report).await;
+        }
         let freed = if act { self.remove_old_probes().await? } else { 0 };
         if freed > 0 {
             report.done.push("removed what connection tests left behind".to_owned());
@@ -52,6 +55,18 @@ impl Plain {
             }
         }
         Ok(report)
+    }
+
+    /// Gives up what was begun in parts longer ago than the grace. A store that does not let us is told of, and the rest of
+    /// the maintenance goes on.
+    async fn give_up_uploads(&self, report: &mut Report) {
+        let Some(uploads) = &self.options.uploads else { return };
+        let before = self.options.clock.now().checked_sub(self.options.grace).unwrap_or(Timestamp::MIN);
+        match uploads.give_up(before, layout::has_stamp).await {
+            Ok(0) => {}
+            Ok(count) => report.done.push(format!("gave up {count} uploads in parts that broke off")),
+            Err(e) => report.done.push(format!("could not look for uploads that broke off: {}", e.to_record().message)),
+        }
     }
 
     /// Content of a backup that was sealed anew: removed where the manifest names the other.

@@ -7,6 +7,7 @@ use devicevault_core::{Clock, Error, ErrorKind, Result, SystemClock};
 
 use super::Template;
 use crate::codec::Compression;
+use crate::objects::Uploads;
 use crate::seal::Keyring;
 
 /// Settings of a [`PlainBackend`](super::PlainBackend).
@@ -31,6 +32,8 @@ pub struct PlainOptions {
     pub opaque_names: bool,
     /// Whether what is not sealed is read.
     pub clear: ClearAccess,
+    /// What finds uploads that broke off, where the store keeps their parts.
+    pub uploads: Option<Arc<dyn Uploads>>,
 }
 
 /// Whether backups in the clear are read. Anybody who can write at a destination could have made them: where backups are
@@ -61,6 +64,7 @@ impl Default for PlainOptions {
             sealed: false,
             opaque_names: false,
             clear: ClearAccess::default(),
+            uploads: None,
         }
     }
 }
@@ -77,6 +81,13 @@ impl PlainOptions {
     #[must_use]
     pub fn with_template(mut self, template: Template) -> Self {
         self.template = template;
+        self
+    }
+
+    /// Lets maintenance give up uploads that broke off.
+    #[must_use]
+    pub fn with_uploads(mut self, uploads: Arc<dyn Uploads>) -> Self {
+        self.uploads = Some(uploads);
         self
     }
 

@@ -13,10 +13,9 @@ use super::envelope::{Envelope, ManifestFile};
 use super::record::{MAX_MANIFEST, Record, Stored};
 use super::{ClearAccess, Plain};
 use crate::codec::Compression;
+use crate::seal::keys::NAMES;
 use crate::seal::{EpochId, HEADER_LEN, Header, Key, Keyring, SealOptions, Sealed, open_record, seal_record};
 
-/// The record of the key that makes opaque names, beside the epoch keys.
-const NAMES: &str = "names.json";
 /// An epoch key object is not replaced more often than this while it is stored.
 const MAX_REVISIONS: usize = 16;
 

@@ -146,6 +146,12 @@ impl<S: Server> RemoteStore<S> {
         self.0.features.get().copied().unwrap_or_default()
     }
 
+    /// The destination that the folder is the home of.
+    #[must_use]
+    pub fn destination(&self) -> &DestinationId {
+        &self.0.destination
+    }
+
     /// Where it is, for people.
     #[must_use]
     pub fn place(&self) -> String {

@@ -6,6 +6,7 @@ mod hostile;
 pub(crate) mod large;
 mod probes;
 mod servers;
+mod unfinished;
 mod writers;
 
 use std::sync::Arc;
@@ -25,6 +26,10 @@ fn login(user: &str, secret: &str) -> Arc<dyn LoginSource> {
 async fn plain(settings: &StoreSettings, options: PlainOptions) -> devicevault_core::Result<PlainBackend> {
     let store = objects::open(settings).await?;
     let marked = MarkedStore::init(store, &settings.url, &"main".into(), Arc::new(SystemClock)).await?;
+    let options = match objects::uploads(settings).await? {
+        Some(uploads) => options.with_uploads(uploads),
+        None => options,
+    };
     Ok(PlainBackend::over(Arc::new(marked), options))
 }
 

@@ -12,13 +12,14 @@ use serde::Serialize;
 
 use super::told::{self, RefusedRow};
 use crate::Exit;
-use crate::commands::destination::beneath;
+use crate::commands::destination::{beneath, check_name};
+use crate::commands::device::fields::key_value;
 use crate::context::Context;
 use crate::instance::{CATALOG, Instance};
 use crate::interrupt::cancellable;
 use crate::ui::human;
 use crate::ui::progress::counter;
-use crate::wiring::found;
+use crate::wiring::{self, found};
 
 /// Make the catalog anew out of what destinations hold: backups, copies, how long they were valid, what was pinned and
 /// accepted, and devices as far as manifests tell. Logins, credentials, policies and runs are in no manifest.
@@ -28,6 +29,7 @@ Examples:
   devicevault catalog rebuild --from store --from git           destinations that the catalog knows
   devicevault catalog rebuild --from /srv/store --from ./git    folders, in a home whose catalog is gone
   devicevault --home /new --kek-file kit.txt catalog rebuild --from /mnt/store
+  devicevault catalog rebuild --from s3://backups/dv --from-option user=AKIAEXAMPLE --from-option password_env=S3_SECRET
   devicevault catalog rebuild --from offsite --into             add what the catalog lacks
   devicevault catalog rebuild --from store --replace            begin anew; the catalog of now is kept beside it
 
@@ -36,9 +38,13 @@ that was forged or cut, is named and keeps nothing else from coming back.
 
 Exit codes: 0 done, 3 something was refused, 1 nothing could be read.")]
 pub(crate) struct RebuildArgs {
-    /// A destination by its name, or the folder of one; may be given several times
+    /// A destination by its name, or the folder or URL of one; may be given several times
     #[arg(long, value_name = "DESTINATION", required = true)]
     from: Vec<String>,
+    /// An option of the store that a URL names, as a destination has it (region=eu-central-1, user=KEY,
+    /// password_env=VAR); may be given several times
+    #[arg(long = "from-option", value_name = "NAME=VALUE", value_parser = key_value)]
+    from_options: Vec<(String, String)>,
     /// Add to the catalog that is there what it lacks
     #[arg(long, conflicts_with = "replace")]
     into: bool,
@@ -78,6 +84,12 @@ struct Source {
 
 pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
     let home = context.home()?;
+    let urls = args.from.iter().filter(|from| wiring::is_url(from)).count();
+    if urls != 1 && !args.from_options.is_empty() {
+        return Err(Error::new(ErrorKind::Config, "rebuild catalog", "options are those of one URL")
+            .with("URLs", urls)
+            .hint("name one by --from; the next one by a second call with --into"));
+    }
     let kept_as = if args.replace { Some(replace(context, home).await?) } else { None };
     // Where there is no catalog, none is made before it is known what comes back.
     let scratch = tempfile::tempdir().map_err(|e| {
@@ -96,7 +108,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
     }
     let mut sources = Vec::new();
     for from in &args.from {
-        sources.push(source(context, &instance, from).await?);
+        sources.push(source(context, &instance, from, &args.from_options).await?);
     }
     let work = async {
         let gathered = gather(context, &mut sources).await?;
@@ -178,12 +190,15 @@ fn place_of(home: &Path, from: &str) -> PathBuf {
     if !here.exists() && there.is_dir() { there } else { here }
 }
 
-/// A destination by its name, or by the folder that it is.
-async fn source(context: &Context, instance: &Instance, from: &str) -> Result<Source> {
+/// A destination by its name, or by the folder or URL that it is.
+async fn source(context: &Context, instance: &Instance, from: &str, options: &[(String, String)]) -> Result<Source> {
     let known = instance.inventory.destinations().await?;
     if let Some(config) = known.iter().find(|d| d.name == from) {
         let backend = instance.open_backend(config, false).await?;
         return Ok(Source { config: config.clone(), backend, new: false });
+    }
+    if wiring::is_url(from) {
+        return in_store(context, instance, &known, from, options).await;
     }
     let folder = &place_of(&instance.home, from);
     let mut config = found::destination_at(folder).await?;
@@ -193,16 +208,48 @@ async fn source(context: &Context, instance: &Instance, from: &str) -> Result<So
         let backend = instance.open_backend(config, false).await?;
         return Ok(Source { config: config.clone(), backend, new: false });
     }
-    if known.iter().any(|d| d.id == config.id || d.name == config.name) {
-        return Err(Error::new(ErrorKind::AlreadyExists, "rebuild catalog", "another destination has its name")
-            .with("name", &config.name)
-            .with("path", &path));
-    }
+    refuse_other(&known, &config, &path)?;
     config.options.insert("path".to_owned(), path);
     config.created_at = Some(context.clock().now());
     config.created_by = Some(context.user());
     let backend = found::open_found(&config, folder, &instance.keys, context.clock().clone()).await?;
     Ok(Source { config, backend, new: true })
+}
+
+/// A destination in a store, which the home reaches from now on as it was told here.
+async fn in_store(
+    context: &Context,
+    instance: &Instance,
+    known: &[DestinationConfig],
+    url: &str,
+    options: &[(String, String)],
+) -> Result<Source> {
+    if let Some(config) = known.iter().find(|d| d.options.get(wiring::URL).is_some_and(|u| u == url)) {
+        let backend = instance.open_backend(config, false).await?;
+        return Ok(Source { config: config.clone(), backend, new: false });
+    }
+    let mut asked = DestinationConfig::new("store", wiring::PLAIN, View::Original).with_option(wiring::URL, url);
+    for (name, value) in options {
+        // What is given here begins at the folder of now, what a destination has at the home.
+        let value = if name.ends_with("_file") { beneath(&instance.home, Path::new(value))? } else { value.clone() };
+        asked = asked.with_option(name, value);
+    }
+    let mut config = found::destination_in(instance.backend_settings(&asked, false)).await?;
+    check_name("destination", &config.name).map_err(|e| e.with("url", url))?;
+    refuse_other(known, &config, url)?;
+    config.created_at = Some(context.clock().now());
+    config.created_by = Some(context.user());
+    let backend = found::open_store(instance.backend_settings(&config, false)).await?;
+    Ok(Source { config, backend, new: true })
+}
+
+fn refuse_other(known: &[DestinationConfig], found: &DestinationConfig, place: &str) -> Result<()> {
+    if known.iter().any(|d| d.id == found.id || d.name == found.name) {
+        return Err(Error::new(ErrorKind::AlreadyExists, "rebuild catalog", "another destination has its name")
+            .with("name", &found.name)
+            .with("place", place));
+    }
+    Ok(())
 }
 
 async fn gather(context: &Context, sources: &mut [Source]) -> Result<Gathered> {

@@ -8,6 +8,7 @@ mod azure;
 mod gcs;
 mod http;
 mod s3;
+mod uploads;
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub use gcs::GcsOptions;
 pub use http::HttpOptions;
 pub use s3::{Addressing, Encryption, S3Options};
 
-use super::{LoginSource, StoreOptions, StoreSettings, beneath};
+use super::{LoginSource, StoreOptions, StoreSettings, Uploads, beneath};
 
 /// How requests are allowed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,6 +49,10 @@ pub(super) async fn open_s3(settings: &StoreSettings) -> Result<Arc<dyn ObjectSt
     let options = S3Options::read(settings)?;
     let store = options.open(settings).await?;
     Ok(beneath(store, settings.url.path()))
+}
+
+pub(super) async fn uploads_of_s3(settings: &StoreSettings) -> Result<Arc<dyn Uploads>> {
+    S3Options::read(settings)?.uploads(settings).await
 }
 
 pub(super) async fn open_azure(settings: &StoreSettings) -> Result<Arc<dyn ObjectStore>> {

@@ -7,10 +7,12 @@ use async_trait::async_trait;
 use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Result};
 use object_store::CredentialProvider;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, S3ConditionalPut};
+use object_store::client::{HttpConnector as _, ReqwestConnector};
 use tokio::sync::OnceCell;
 
+use super::uploads::BucketUploads;
 use super::{Auth, HttpOptions, http, lacks, login, need, refused};
-use crate::objects::{LoginSource, StoreOptions, StoreSettings};
+use crate::objects::{LoginSource, StoreOptions, StoreSettings, Uploads};
 
 /// Whether the bucket is in the path or in the name of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,13 +100,35 @@ impl S3Options {
         })
     }
 
+    fn style(&self) -> Addressing {
+        self.addressing.unwrap_or(match self.endpoint {
+            Some(_) => Addressing::Path,
+            None => Addressing::Virtual,
+        })
+    }
+
+    /// What finds uploads that broke off.
+    pub(super) async fn uploads(&self, settings: &StoreSettings) -> Result<Arc<dyn Uploads>> {
+        let (bucket, region) = (settings.url.bucket()?, self.region.as_deref().unwrap_or("us-east-1"));
+        let of_bucket = match (&self.endpoint, self.style()) {
+            (Some(endpoint), Addressing::Path) => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
+            (Some(endpoint), Addressing::Virtual) => {
+                endpoint_of(endpoint.trim_end_matches('/'), bucket, Addressing::Virtual)?
+            }
+            (None, Addressing::Path) => format!("https://s3.{region}.amazonaws.com/{bucket}"),
+            (None, Addressing::Virtual) => format!("https://{bucket}.s3.{region}.amazonaws.com"),
+        };
+        let store = self.open(settings).await?;
+        let http = ReqwestConnector::default().connect(&self.http.client().await?).map_err(refused)?;
+        let credentials = (self.auth != Auth::Anonymous).then(|| store.credentials().clone());
+        let prefix = settings.url.path().clone();
+        Ok(Arc::new(BucketUploads { http, bucket: of_bucket, region: region.to_owned(), prefix, credentials }))
+    }
+
     pub(super) async fn open(&self, settings: &StoreSettings) -> Result<AmazonS3> {
         self.http.check_endpoint(self.endpoint.as_deref())?;
         let bucket = settings.url.bucket()?;
-        let style = self.addressing.unwrap_or(match self.endpoint {
-            Some(_) => Addressing::Path,
-            None => Addressing::Virtual,
-        });
+        let style = self.style();
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_client_options(self.http.client().await?)

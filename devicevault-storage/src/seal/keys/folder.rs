@@ -12,6 +12,9 @@ use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _, PutMod
 use super::epoch::{EpochId, EpochObject};
 use crate::fault;
 
+/// The record of the key that makes opaque names, beside the epoch keys.
+pub(crate) const NAMES: &str = "names.json";
+
 /// No object under `keys/` is longer.
 const MAX_OBJECT: u64 = 256 << 10;
 /// More objects than this are not listed.
@@ -114,6 +117,14 @@ impl KeyFolder {
             Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(e) => Err(fault::of_store("remove epoch key", &path, e)),
         }
+    }
+
+    /// Whether the names of what is stored are made by a key of the destination.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn hides_names(&self) -> Result<bool> {
+        Ok(self.read_record(NAMES).await?.is_some())
     }
 
     /// A small record of this name beside the epoch keys.

@@ -23,6 +23,8 @@ pub use epoch::{EpochId, EpochObject};
 pub use file::{FileAccess, key_command, key_file, read_key_file};
 #[cfg(feature = "plain")]
 pub use folder::KeyFolder;
+#[cfg(feature = "plain")]
+pub(crate) use folder::NAMES;
 pub use keyring::Keyring;
 pub use kit::{key_of_text, kit_lines};
 pub use passphrase::{Passphrase, PassphraseKek};
