@@ -392,7 +392,9 @@ impl Answer {
 
     /// Whether what was erased is no text of the answer: a pager, the prompt, or the command behind it.
     fn is_no_text(&self, erased: &[u8]) -> bool {
-        if self.pager.as_ref().is_some_and(|p| at_end(p, erased) == Some(0)) {
+        // It may stand behind the blanks that a line before it left.
+        let pager = erased.trim_ascii_start();
+        if self.pager.as_ref().is_some_and(|p| at_end(p, pager) == Some(0)) {
             return true;
         }
         let squeezed = |text: &[u8]| without_blanks(text);
