@@ -4,7 +4,7 @@
 pub(super) fn stormy(line: &[u8], number: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(match number % 4 {
         0 => b"\x1b[0m\x1b[?25l".as_slice(),
-        1 => b"working...\r\x1b[K",
+        1 => b"-\x08\\\x08|\x08/\x08 ....\r\x1b[K",
         2 => b"\x1b[1;32m",
         _ => b"",
     });
