@@ -5,11 +5,12 @@ use std::path::Path as FolderPath;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devicevault_core::storage::VerifyDepth;
-use devicevault_core::{ErrorKind, StorageBackend as _, StorageBackendExt as _, SystemClock};
+use devicevault_core::storage::{Budget, VerifyDepth};
+use devicevault_core::{Clock as _, ErrorKind, StorageBackend as _, StorageBackendExt as _, SystemClock};
 use devicevault_ssh::{Credentials, HostKeyPolicy, HostKeysInMemory};
 use devicevault_storage::plain::PlainBackend;
 use devicevault_storage::sftp::{SftpOptions, SftpServer, SftpStore};
+use devicevault_testkit::clock::ManualClock;
 use devicevault_testkit::relay::{Relay, Trouble};
 use devicevault_testkit::samples;
 use object_store::path::Path;
@@ -29,7 +30,8 @@ async fn over(server: &Sshd, folder: &FolderPath, at: SocketAddr) -> devicevault
 #[ignore = "needs sshd and ssh-keygen"]
 async fn wherever_the_line_breaks_nothing_half_is_there() {
     let (server, folder) = (Sshd::start(), tempfile::tempdir().unwrap());
-    let direct = PlainBackend::kept(Arc::new(server.init(folder.path()).await), options(SEALED));
+    let there = Arc::new(server.init(folder.path()).await);
+    let direct = PlainBackend::kept(there.clone(), options(SEALED));
     direct.publish_keys().await.unwrap();
     let content = samples::noise(7, 300_000);
     let (mut broken, mut stored) = (0, 0);
@@ -68,6 +70,12 @@ async fn wherever_the_line_breaks_nothing_half_is_there() {
     }
     eprintln!("{} cuts: {broken} attempts broke, {stored} had been done", broken + stored);
     assert!(broken >= 20, "{broken} of {}", broken + stored);
+    // Content of an attempt that broke before its manifest is all that may be left, until maintenance comes by.
+    let left = files(folder.path());
+    assert!(left.keys().all(|path| path.extension().is_some_and(|e| e == "dvo")), "{left:?}");
+    let later = ManualClock::at(SystemClock.now() + Duration::from_secs(48 * 3600));
+    let later = PlainBackend::kept(there, options(SEALED).with_clock(Arc::new(later)));
+    later.maintain(Budget::default()).await.unwrap();
     assert!(files(folder.path()).is_empty());
 }
 
