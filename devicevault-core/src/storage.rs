@@ -263,7 +263,6 @@ pub const MISSING: &str = "missing";
 ///   found by [`maintain`](StorageBackend::maintain).
 /// - **Deletion** of what is missing is `Ok`. A backend that cannot delete says so by [`Capability::delete`] and
 ///   answers `Unsupported`.
-///
 /// - **Listing** goes on behind a backup that is damaged: it is an error (`Corrupt`) among the others. That of a backup
 ///   whose manifest is there and whose content is not names the content under [`MISSING`].
 ///

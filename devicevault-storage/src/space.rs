@@ -29,7 +29,7 @@ impl std::str::FromStr for Keep {
     fn from_str(text: &str) -> Result<Self> {
         let keep = match text.trim().strip_suffix('%') {
             Some(part) => part.trim().parse().ok().filter(|p| *p > 0.0 && *p < 100.0).map(Self::Percent),
-            None => devicevault_core::quota::bytes_of(text).map(Self::Bytes),
+            None => devicevault_core::parse_size(text).map(Self::Bytes),
         };
         keep.ok_or_else(|| {
             Error::new(ErrorKind::Config, "read option", "it says of no space how much is to stay free")

@@ -108,7 +108,7 @@ impl Text for Length {
 impl Text for Size {
     fn read(text: &str) -> Result<Self, String> {
         let wrong = || "it is no size: write a number of bytes, or 512 MiB, 16 GiB".to_owned();
-        human::parse_size(text).map(Self).ok_or_else(wrong)
+        devicevault_core::parse_size(text).map(Self).ok_or_else(wrong)
     }
 
     fn show(&self) -> String {

@@ -64,14 +64,6 @@ pub(crate) fn parse_duration(s: &str) -> Result<Duration> {
 pub(crate) const SIZE_UNITS: [(&str, u64); 4] =
     [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
-/// Reads a size: a number of bytes, or `512 MiB`, `16 GiB`.
-pub(crate) fn parse_size(s: &str) -> Option<u64> {
-    let text = s.trim();
-    let unit = SIZE_UNITS.iter().find_map(|(name, factor)| Some((text.strip_suffix(name)?, *factor)));
-    let (number, factor) = unit.unwrap_or((text, 1));
-    number.trim().parse::<u64>().ok()?.checked_mul(factor)
-}
-
 /// Reads a length of time that is longer than nothing, for clap.
 ///
 /// # Errors

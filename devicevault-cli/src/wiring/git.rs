@@ -72,7 +72,8 @@ fn options_of(config: &DestinationConfig) -> Result<GitOptions> {
         Some(other) => return Err(wrong("commits", other, "it is artefact or batch")),
     };
     if let Some(size) = option("max_size") {
-        let bytes = human::parse_size(size).ok_or_else(|| wrong("max_size", size, "it is no size: write 64 MiB"))?;
+        let bytes =
+            devicevault_core::parse_size(size).ok_or_else(|| wrong("max_size", size, "it is no size: write 64 MiB"))?;
         git = git.with_max_body(bytes);
     }
     Ok(git)

@@ -126,10 +126,10 @@ impl Judge {
     fn hold(&mut self, part: impl Fn(&FileRule, &Self) -> Option<String>) {
         let found = self.rules.iter().filter_map(|(origin, rule)| {
             let why = part(rule, self)?;
-            Some((format!("{why} (rule of {origin})"), rule.on_breach(), origin))
+            Some((format!("{why} (rule of {origin})"), rule.on_breach()))
         });
         let (mut breaches, mut refusal) = (Vec::new(), None::<String>);
-        for (why, on_breach, _) in found {
+        for (why, on_breach) in found {
             match on_breach {
                 OnBreach::Quarantine => breaches.push(why),
                 OnBreach::Refuse => refusal = refusal.or(Some(why)),

@@ -35,11 +35,13 @@ pub(crate) async fn run(context: &Context, args: RemoveArgs) -> Result<Exit> {
     for device in &devices {
         instance.inventory.remove_device(&device.id).await?;
     }
-    let removed: Vec<_> = devices.into_iter().map(|d| d.name).collect();
     if context.ui.is_json() {
-        context.ui.json(&Removed { removed })?;
-    } else {
-        context.ui.note(&format!("removed {}; backups stay", human::count(removed.len(), "device")));
+        context.ui.json(&Removed { removed: devices.into_iter().map(|d| d.name).collect() })?;
+        return Ok(Exit::Done);
+    }
+    context.ui.note(&format!("removed {}; backups stay", human::count(devices.len(), "device")));
+    for d in devices {
+        context.ui.note(&format!("{}: where another device takes the name, its versions open as {}", d.name, d.id));
     }
     Ok(Exit::Done)
 }
