@@ -326,17 +326,13 @@ impl Instance {
         if let Some(backup) = self.catalog.find(&itself, Page::first(1)).await?.items.pop() {
             return Ok(backup.device);
         }
-        let mut page = Page::first(1000);
-        loop {
-            let found = self.catalog.find(&Query::default(), page).await?;
-            if let Some(backup) = found.items.into_iter().find(|b| b.device_name == name) {
-                return Ok(backup.device);
-            }
-            match found.next {
-                Some(next) => page = Page::after(1000, next),
-                None => return Err(missing),
-            }
+        let mut newest: Option<Backup> = None;
+        for device in self.devices_once_named(name).await? {
+            itself.device = Some(device);
+            let last = self.catalog.find(&itself, Page::first(1)).await?.items.pop();
+            newest = newest.into_iter().chain(last).max_by_key(|b| b.first_seen);
         }
+        newest.map(|b| b.device).ok_or(missing)
     }
 
     /// Devices of this name that were removed, and have backups still, while another one has their name.
@@ -344,9 +340,16 @@ impl Instance {
     /// # Errors
     /// What the catalog answers.
     pub(crate) async fn namesakes(&self, name: &str, of: &DeviceId) -> Result<BTreeSet<DeviceId>> {
-        let all = self.catalog.statistics(&StatisticsQuery::default()).await?.tallies;
-        let alike = all.into_iter().filter(|t| t.device_name == name && t.device != *of);
-        Ok(alike.map(|t| t.device).collect())
+        let mut alike = self.devices_once_named(name).await?;
+        alike.remove(of);
+        Ok(alike)
+    }
+
+    /// Devices that have backups from when they had this name.
+    async fn devices_once_named(&self, name: &str) -> Result<BTreeSet<DeviceId>> {
+        let mut wanted = StatisticsQuery::default();
+        wanted.device_name = Some(name.to_owned());
+        Ok(self.catalog.statistics(&wanted).await?.tallies.into_iter().map(|t| t.device).collect())
     }
 
     /// Every backup that a query finds, newest first.

@@ -20,6 +20,8 @@ pub const DAY: i64 = 86_400_000_000;
 pub struct StatisticsQuery {
     /// Only of this device.
     pub device: Option<DeviceId>,
+    /// Only what was taken of devices that had this name then: a name that is given away again is that of several.
+    pub device_name: Option<String>,
     /// Only at this destination.
     pub destination: Option<DestinationId>,
     /// Also what came on each day since then.
@@ -107,10 +109,11 @@ pub async fn by_looking_at_all(catalog: &(impl Catalog + ?Sized), wanted: &Stati
     let mut statistics = Statistics::default();
     let mut collected = Collected::default();
     let query = Query { device: wanted.device.clone(), destination: wanted.destination.clone(), ..Query::default() };
+    let of_that_name = |name: &String| wanted.device_name.as_ref().is_none_or(|n| n == name);
     let mut page = Page::first(PAGE);
     loop {
         let found = catalog.find(&query, page).await?;
-        for backup in &found.items {
+        for backup in found.items.iter().filter(|b| of_that_name(&b.device_name)) {
             collected.new_bytes += backup.size;
             for copy in backup.copies.iter().filter(|c| takes_room(c)) {
                 if wanted.destination.as_ref().is_some_and(|d| *d != copy.destination) {
@@ -130,7 +133,7 @@ pub async fn by_looking_at_all(catalog: &(impl Catalog + ?Sized), wanted: &Stati
         let mut page = Page::first(PAGE);
         loop {
             let found = catalog.runs(&query, page).await?;
-            for run in found.items.iter().filter(|r| r.state.is_final()) {
+            for run in found.items.iter().filter(|r| r.state.is_final() && of_that_name(&r.start.device_name)) {
                 collected.runs += 1;
                 collected.bytes += run.size_before;
             }

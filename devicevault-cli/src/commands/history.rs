@@ -51,10 +51,7 @@ pub(crate) async fn run(context: &Context, args: HistoryArgs) -> Result<Exit> {
         context.ui.json(&versions)?;
     } else {
         context.ui.table(table(&versions), "there are no such versions")?;
-        // All that is kept is looked through for it: not where there is an answer.
-        if let (true, Some(name), Some(device), Some(instance)) =
-            (versions.is_empty(), &args.device, &query.device, archive.instance())
-        {
+        if let (Some(name), Some(device), Some(instance)) = (&args.device, &query.device, archive.instance()) {
             for id in instance.namesakes(name, device).await? {
                 context
                     .ui

@@ -175,6 +175,7 @@ mod tests {
             include_str!("migrations/sqlite/0001_catalog.sql"),
             include_str!("migrations/sqlite/0003_seen.sql"),
             include_str!("migrations/sqlite/0004_quarantine.sql"),
+            include_str!("migrations/sqlite/0005_names.sql"),
         ] {
             sqlx::raw_sql(step).execute(&mut db).await.unwrap();
         }

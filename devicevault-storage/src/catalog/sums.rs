@@ -74,6 +74,11 @@ fn narrow(sql: &mut QueryBuilder<Db>, wanted: &StatisticsQuery) {
             .push_bind(device.0.clone())
             .push(")");
     }
+    if let Some(name) = &wanted.device_name {
+        sql.push(" AND c.backup IN (SELECT n.id FROM backups n WHERE n.device_name = ")
+            .push_bind(name.clone())
+            .push(")");
+    }
 }
 
 async fn collected(db: &mut Connection, wanted: &StatisticsQuery) -> Result<Collected, Fault> {
@@ -81,17 +86,20 @@ async fn collected(db: &mut Connection, wanted: &StatisticsQuery) -> Result<Coll
         "SELECT count(*) AS copies, CAST(coalesce(sum(size_before * 1.0), 0) AS BIGINT) AS bytes FROM runs \
          WHERE state NOT IN ('queued', 'collecting', 'storing')",
     );
-    let of_device = |sql: &mut QueryBuilder<Db>, word: &str| {
+    let of_device = |sql: &mut QueryBuilder<Db>| {
         if let Some(device) = &wanted.device {
-            sql.push(format_args!(" {word} device = ")).push_bind(device.0.clone());
+            sql.push(" AND device = ").push_bind(device.0.clone());
+        }
+        if let Some(name) = &wanted.device_name {
+            sql.push(" AND device_name = ").push_bind(name.clone());
         }
     };
-    of_device(&mut sql, "AND");
+    of_device(&mut sql);
     let runs = amount(&sql.build().fetch_one(&mut *db).await?)?;
     let mut sql = QueryBuilder::<Db>::new(
-        "SELECT count(*) AS copies, CAST(coalesce(sum(size * 1.0), 0) AS BIGINT) AS bytes FROM backups",
+        "SELECT count(*) AS copies, CAST(coalesce(sum(size * 1.0), 0) AS BIGINT) AS bytes FROM backups WHERE true",
     );
-    of_device(&mut sql, "WHERE");
+    of_device(&mut sql);
     let new = amount(&sql.build().fetch_one(&mut *db).await?)?;
     Ok(Collected { runs: runs.copies, bytes: runs.content_bytes, new_bytes: new.content_bytes })
 }

@@ -30,6 +30,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { schema: 2, readable_by: 1, sql: include_str!("../migrations/sqlite/0002_credentials.sql") },
     Migration { schema: 3, readable_by: 1, sql: include_str!("../migrations/sqlite/0003_seen.sql") },
     Migration { schema: 4, readable_by: 1, sql: include_str!("../migrations/sqlite/0004_quarantine.sql") },
+    Migration { schema: 5, readable_by: 1, sql: include_str!("../migrations/sqlite/0005_names.sql") },
 ];
 
 /// What a catalog says of itself.
@@ -170,15 +171,15 @@ mod tests {
     use std::fs;
 
     /// The schema before the next migration.
-    const NOW: Schema = Schema { schema: 4, readable_by: 1 };
+    const NOW: Schema = Schema { schema: 5, readable_by: 1 };
     const NEXT: Migration = Migration {
-        schema: 5,
+        schema: 6,
         readable_by: 1,
         sql: "ALTER TABLE leases ADD COLUMN note TEXT; CREATE INDEX notes ON leases (note);",
     };
     const BROKEN: Migration = Migration {
-        schema: 6,
-        readable_by: 6,
+        schema: 7,
+        readable_by: 7,
         sql: "CREATE TABLE half (x INTEGER) STRICT; ALTER TABLE nowhere ADD COLUMN x TEXT;",
     };
 

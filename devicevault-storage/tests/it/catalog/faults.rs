@@ -211,7 +211,7 @@ async fn a_catalog_for_newer_programs_is_refused_and_one_that_is_readable_is_not
     assert_eq!(e.hint_text(), Some("upgrade this program"));
     let context: Vec<_> = e.context().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
     let has = |name: &str, value: &str| context.contains(&(name.to_owned(), value.to_owned()));
-    assert!(has("schema", "8") && has("readable by", "9") && has("this release", "4"), "{context:?}");
+    assert!(has("schema", "8") && has("readable by", "9") && has("this release", "5"), "{context:?}");
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 

@@ -427,6 +427,30 @@ async fn the_database_adds_up_what_looking_at_all_does() {
 }
 
 #[tokio::test]
+async fn what_a_name_stood_for_is_added_up_for_each_device() {
+    let (_folder, path) = place();
+    let catalog = open(&path).await;
+    for (n, (device, name)) in
+        [("d1", "core"), ("d2", "core"), ("d3", "edge"), ("d1", "renamed")].into_iter().enumerate()
+    {
+        let start = new_run(device, n as i64);
+        let run = catalog.begin(&start).await.unwrap();
+        let mut backup = samples::backup(device, "running-config", run, second(n as i64), &["main"]);
+        backup.device_name = name.to_owned();
+        let end = ended(run, start, RunState::Succeeded);
+        catalog.record(run, vec![Outcome::Backup(backup), Outcome::End(end)]).await.unwrap();
+    }
+    for (name, devices) in [("core", vec!["d1", "d2"]), ("edge", vec!["d3"]), ("renamed", vec!["d1"]), ("", vec![])] {
+        let mut wanted = StatisticsQuery::default();
+        (wanted.device_name, wanted.runs) = (Some(name.to_owned()), true);
+        let found = catalog.statistics(&wanted).await.unwrap();
+        assert_eq!(found.tallies.iter().map(|t| t.device.0.as_str()).collect::<Vec<_>>(), devices, "{name}");
+        assert!(found.tallies.iter().all(|t| t.amount.copies == 1));
+        assert_eq!(found, by_looking_at_all(&catalog, &wanted).await.unwrap(), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_seen_since_is_found() {
     let (_folder, path) = place();
     let catalog = open(&path).await;
