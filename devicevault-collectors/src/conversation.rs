@@ -1,5 +1,6 @@
 //! Commands and their answers, by whichever channel.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -58,7 +59,7 @@ impl<'a> Conversation<'a> {
         &mut self,
         command: &str,
         questions: &[Question],
-        marker: Option<&Regex>,
+        marker: Option<&Arc<Regex>>,
         out: &mut dyn Sink,
     ) -> Result<()> {
         let limits = &self.target.limits;
@@ -157,7 +158,7 @@ async fn open_shell(link: &mut dyn Link, platform: &Platform, target: &Target, l
             .with("platform", &platform.name)
             .hint("the platform is asked by exec; leave cli.channel unset")
     };
-    let rules: &ShellRules = platform.shell.as_ref().ok_or_else(none)?;
+    let rules: &Arc<ShellRules> = platform.shell.as_ref().ok_or_else(none)?;
     let started = Instant::now();
     let late = || Error::new(ErrorKind::Timeout, "open shell", "the device opens no shell in time");
     let opened = timeout(left, link.shell(rules.columns, rules.rows)).await.map_err(|_| late())??;

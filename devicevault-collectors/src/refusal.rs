@@ -2,7 +2,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 use bytes::{Bytes, BytesMut};
-use devicevault_core::text::{FailureWatch, SuspectRules};
+use devicevault_core::text::{FailureLines, FailureWatch, SuspectRules};
 use regex::bytes::Regex;
 
 use crate::escape::shown;
@@ -83,12 +83,10 @@ impl<'a> Gate<'a> {
             return Ok(Some(held.freeze()));
         }
         // What refuses a command is no text that people wrote; a banner may quote one.
-        let mut refusals = SuspectRules::default();
-        refusals.failure = self.failure.to_vec();
-        refusals.prose.clone_from(&self.text.prose);
+        let refusals = FailureLines::new(self.failure, &self.text.prose);
         let mut watch = FailureWatch::default();
         for line in lines() {
-            watch.line(line, &refusals);
+            watch.line(line, refusals);
         }
         let refusal = watch.finish().and_then(|f| lines().nth(usize::try_from(f.line).ok()?.checked_sub(1)?));
         let refusal = refusal.or_else(|| filled().find(|line| few && says_no(line)));

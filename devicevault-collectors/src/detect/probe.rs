@@ -151,7 +151,7 @@ fn patience(limits: &StepLimits) -> StepLimits {
 /// Opens a shell, whatever it is.
 pub(crate) async fn open_shell(
     link: &mut dyn Link,
-    rules: &ShellRules,
+    rules: &Arc<ShellRules>,
     target: &Target,
     limits: &StepLimits,
 ) -> Result<Shell> {

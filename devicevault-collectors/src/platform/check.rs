@@ -104,12 +104,12 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
         Some(s) if s.confirm == Confirm::Quiet && file.logout.command.is_none() => {
             return Err(wrong("session.confirm", "`quiet` needs a logout: `[logout]` with its `command`"));
         }
-        Some(s) => Some(ShellRules {
+        Some(s) => Some(Arc::new(ShellRules {
             prompt: s.prompt.0,
-            pager: match s.pager {
+            pager: Arc::new(match s.pager {
                 Some(own) => own.0,
                 None => built_in(PAGER)?,
-            },
+            }),
             pager_ends_line: s.pager_ends_line,
             setup: s.setup.into_iter().enumerate().map(|(i, c)| setup(i, c.0)).collect::<Result<_, Fault>>()?,
             login_suffix: s.login_suffix,
@@ -124,7 +124,7 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
             enable: file.enable.map(enable).transpose()?,
             logout: file.logout.command,
             logout_questions: questions("logout.questions", file.logout.questions)?,
-        }),
+        })),
     };
     Ok(Platform {
         restore_hint: file.restore.hint,
@@ -246,7 +246,7 @@ fn artefact(at: &str, section: ArtefactSection, shared: &TextRules) -> Result<Ar
     let own = section.commands.into_iter().enumerate();
     let own = own.map(|(i, c)| command(&format!("{at}.commands.{i}"), c.0)).collect::<Result<_, Fault>>();
     let commands = own.map_err(|e| e.with("artefact", &section.name))?;
-    Ok(ArtefactRules { info, commands, end_marker: section.end_marker.map(|e| e.0) })
+    Ok(ArtefactRules { info, commands, end_marker: section.end_marker.map(|e| Arc::new(e.0)) })
 }
 
 fn prose(list: Vec<TextOr<ProseSection>>) -> Result<Vec<ProseRule>, Fault> {

@@ -47,7 +47,7 @@ pub struct Platform {
     pub(crate) comment: String,
     pub(crate) ssh_profile: Option<String>,
     pub(crate) check_status: bool,
-    pub(crate) shell: Option<ShellRules>,
+    pub(crate) shell: Option<Arc<ShellRules>>,
     pub(crate) failure: Vec<Regex>,
     pub(crate) artefacts: Vec<ArtefactRules>,
 }
@@ -56,7 +56,7 @@ pub struct Platform {
 #[derive(Debug, Clone)]
 pub(crate) struct ShellRules {
     pub(crate) prompt: Regex,
-    pub(crate) pager: Regex,
+    pub(crate) pager: Arc<Regex>,
     pub(crate) pager_ends_line: bool,
     pub(crate) setup: Vec<SetupRules>,
     pub(crate) login_suffix: String,
@@ -138,7 +138,7 @@ pub(crate) struct Sign {
 pub(crate) struct ArtefactRules {
     pub(crate) info: ArtifactInfo,
     pub(crate) commands: Vec<CommandRules>,
-    pub(crate) end_marker: Option<Regex>,
+    pub(crate) end_marker: Option<Arc<Regex>>,
 }
 
 /// A command, and what is tried when the device refuses it.

@@ -6,6 +6,8 @@
 //! still to come, counts as the confirmation of the prompt that it follows.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use regex::bytes::Regex;
 
@@ -99,8 +101,8 @@ pub(crate) struct Answer {
     echo: Echo,
     /// An empty answer needs no confirmation.
     brief: bool,
-    end_marker: Option<Regex>,
-    pager: Option<Regex>,
+    end_marker: Option<Arc<Regex>>,
+    pager: Option<Arc<Regex>>,
     asked_of_us: Asked,
     /// How often the screen had been redrawn when the command was typed.
     typed_at: u64,
@@ -185,13 +187,13 @@ impl Answer {
     }
 
     /// A last line that no text goes on after: where no empty line may be typed, the prompt after it is not waited at.
-    pub(crate) fn ends_with(mut self, marker: Option<Regex>) -> Self {
+    pub(crate) fn ends_with(mut self, marker: Option<Arc<Regex>>) -> Self {
         self.end_marker = marker;
         self
     }
 
     /// What a pager looks like: the device may erase it before it was answered.
-    pub(crate) fn paged_by(mut self, pager: Regex) -> Self {
+    pub(crate) fn paged_by(mut self, pager: Arc<Regex>) -> Self {
         self.pager = Some(pager);
         self
     }

@@ -5,6 +5,30 @@ use regex::bytes::Regex;
 
 use crate::text::{ProseRule, SuspectRules};
 
+/// What a [`FailureWatch`] looks for.
+#[derive(Debug, Clone, Copy)]
+pub struct FailureLines<'a> {
+    failure: &'a [Regex],
+    intrusions: &'a [Regex],
+    prose: &'a [ProseRule],
+}
+
+impl<'a> FailureLines<'a> {
+    /// Lines that no good text holds, but in what people wrote.
+    #[must_use]
+    pub fn new(failure: &'a [Regex], prose: &'a [ProseRule]) -> Self {
+        Self { failure, intrusions: &[], prose }
+    }
+}
+
+impl SuspectRules {
+    /// What tells of a failure, among what is known of a text.
+    #[must_use]
+    pub fn failures(&self) -> FailureLines<'_> {
+        FailureLines { failure: &self.failure, intrusions: &self.intrusions, prose: &self.prose }
+    }
+}
+
 /// Looks for such lines in a text as it passes. What people wrote, such as a banner, may say anything; but only once its
 /// end was seen it is known that they wrote it.
 #[derive(Debug, Default)]
@@ -41,7 +65,7 @@ enum Until {
 
 impl FailureWatch {
     /// A line without its line end. Tells whether it is a part of what people wrote.
-    pub fn line(&mut self, line: &[u8], rules: &SuspectRules) -> bool {
+    pub fn line(&mut self, line: &[u8], rules: FailureLines<'_>) -> bool {
         self.lines += 1;
         let at = self.lines;
         let found = |by: &[Regex]| {
@@ -49,13 +73,13 @@ impl FailureWatch {
             Some(FoundFailure { line: at, matched: found.as_bytes().to_vec() })
         };
         if self.found.is_none() {
-            self.found = found(&rules.intrusions);
+            self.found = found(rules.intrusions);
         }
         if let Some(prose) = &mut self.prose {
             if prose.until.is_at(line) {
                 self.prose = None;
             } else if prose.found.is_none() {
-                prose.found = found(&rules.failure);
+                prose.found = found(rules.failure);
             }
             return true;
         }
@@ -64,7 +88,7 @@ impl FailureWatch {
             return true;
         }
         if self.found.is_none() {
-            self.found = found(&rules.failure);
+            self.found = found(rules.failure);
         }
         false
     }
@@ -130,9 +154,9 @@ mod tests {
     }
 
     fn first(text: &str) -> Option<u64> {
-        let mut watch = FailureWatch::default();
+        let (mut watch, rules) = (FailureWatch::default(), rules());
         for line in text.lines() {
-            watch.line(line.as_bytes(), &rules());
+            watch.line(line.as_bytes(), rules.failures());
         }
         watch.finish().map(|f| f.line)
     }

@@ -7,7 +7,7 @@ mod rules;
 mod suspect;
 mod views;
 
-pub use failure::{FailureWatch, FoundFailure};
+pub use failure::{FailureLines, FailureWatch, FoundFailure};
 pub use general::secrets_of_line;
 pub use mask::InstanceKey;
 pub use rules::{BlockRule, LineRule, ProseRule, SecretRule, SuspectRules, TextRules};

@@ -66,7 +66,7 @@ impl SuspectCheck {
     /// A line, without its line end.
     pub fn line(&mut self, line: &[u8], rules: &SuspectRules) {
         self.pass(line);
-        if self.watch.line(line, rules) {
+        if self.watch.line(line, rules.failures()) {
             return;
         }
         self.due |= rules.end_marker_after.as_ref().is_some_and(|r| r.is_match(line));

@@ -290,3 +290,40 @@ impl StorageBackend for GitBackend {
         self.blocking(|store| sightings::periods(&store.layout)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::index::Index;
+    use super::*;
+    use devicevault_core::{StorageBackendExt as _, SystemClock};
+    use devicevault_testkit::samples;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn looking_while_others_store_never_reads_history_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = GitOptions::default().with_auto_repack(false);
+        let backend = GitBackend::open(folder.path().join("r.git"), options, Arc::new(SystemClock)).await.unwrap();
+        let backend = Arc::new(backend);
+        let (entry, body) = samples::entry("sw0", "first\n");
+        let first = backend.store_one(entry, body).await.unwrap();
+        let looks = (0..3).map(|_| {
+            let (backend, at) = (backend.clone(), first.clone());
+            tokio::spawn(async move {
+                for _ in 0..100 {
+                    assert!(backend.verify(&at, None, VerifyDepth::Size).await.unwrap().is_good());
+                }
+            })
+        });
+        let looks: Vec<_> = looks.collect();
+        for i in 0..100 {
+            let (entry, body) = samples::entry(&format!("sw{i}"), format!("{i}\n"));
+            backend.store_one(entry, body).await.unwrap();
+        }
+        for look in looks {
+            look.await.unwrap();
+        }
+        let repo = backend.store.layout.repository().unwrap();
+        let known = backend.store.indexed(&repo, |index| (index.generation(), index.records().len())).unwrap();
+        assert_eq!(known, (Index::default().generation(), 101), "it was thrown away and made again");
+    }
+}

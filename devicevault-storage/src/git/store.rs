@@ -204,16 +204,19 @@ impl Store {
 
     /// Looks at an index that knows every commit of the branch.
     pub(super) fn indexed<T>(&self, repo: &Repository, look: impl FnOnce(&Index) -> T) -> Result<T> {
-        let tip = branch::tip(repo, &self.options.refname())?;
+        let tip = || branch::tip(repo, &self.options.refname());
+        let now = tip()?;
         {
             let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(index) = index.as_ref().filter(|index| index.tip() == tip) {
+            if let Some(index) = index.as_ref().filter(|index| index.tip() == now) {
                 return Ok(look(index));
             }
         }
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         let index = self.loaded(&mut index);
-        history::catch_up(&self.layout, index, tip)?;
+        // Asked again: whoever stored meanwhile brought the index further, and an index that is ahead of the branch is
+        // taken for one of a history that was rewritten.
+        history::catch_up(&self.layout, index, tip()?)?;
         Ok(look(index))
     }
 

@@ -96,6 +96,43 @@ impl Default for Selection {
     }
 }
 
+/// What every suite has: its choice of cases and how long one may take, from its field `selection`.
+macro_rules! chooses_cases {
+    ($Suite:ident $(, $field:ident)*) => {
+        impl std::fmt::Debug for $Suite<'_> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let mut suite = f.debug_struct(stringify!($Suite));
+                suite.field("selection", &self.selection)$(.field(stringify!($field), &self.$field))*;
+                suite.finish_non_exhaustive()
+            }
+        }
+
+        impl $Suite<'_> {
+            /// Only this case.
+            #[must_use]
+            pub fn only(mut self, case: &str) -> Self {
+                self.selection.only = Some(case.to_owned());
+                self
+            }
+
+            /// Not this case; the reason stands in the report.
+            #[must_use]
+            pub fn skip(mut self, case: &str, why: &str) -> Self {
+                self.selection.skip.push((case.to_owned(), why.to_owned()));
+                self
+            }
+
+            /// How long a case may take; two minutes unless told.
+            #[must_use]
+            pub fn with_patience(mut self, patience: std::time::Duration) -> Self {
+                self.selection.patience = patience;
+                self
+            }
+        }
+    };
+}
+pub(super) use chooses_cases;
+
 /// Runs the cases one after the other, each with a context of its own.
 pub(super) async fn run<C>(
     suite: &'static str,

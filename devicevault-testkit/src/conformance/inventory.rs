@@ -5,7 +5,7 @@ use std::sync::Arc;
 use devicevault_core::inventory::{Credential, DestinationConfig, Policy, Selector};
 use devicevault_core::{Device, ErrorKind, Inventory, Result, SecretRef, View};
 
-use super::case::{Case, Checked, Selection, Stop, cases, ensure, ensure_eq, ensure_kind, run};
+use super::case::{Case, Checked, Selection, Stop, cases, chooses_cases, ensure, ensure_eq, ensure_kind, run};
 use super::place::{Opener, Places};
 use super::report::Report;
 use crate::samples;
@@ -24,31 +24,13 @@ pub struct InventorySuite<'a> {
     selection: Selection,
 }
 
-impl std::fmt::Debug for InventorySuite<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("InventorySuite").field("selection", &self.selection).finish_non_exhaustive()
-    }
-}
+chooses_cases!(InventorySuite);
 
 impl<'a> InventorySuite<'a> {
     /// All cases against what is opened there.
     #[must_use]
     pub fn new(opener: &'a dyn Opener<dyn Inventory>) -> Self {
         Self { opener, selection: Selection::default() }
-    }
-
-    /// Only this case.
-    #[must_use]
-    pub fn only(mut self, case: &str) -> Self {
-        self.selection.only = Some(case.to_owned());
-        self
-    }
-
-    /// Not this case; the reason stands in the report.
-    #[must_use]
-    pub fn skip(mut self, case: &str, why: &str) -> Self {
-        self.selection.skip.push((case.to_owned(), why.to_owned()));
-        self
     }
 
     /// Runs the cases.

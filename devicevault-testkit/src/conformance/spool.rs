@@ -10,7 +10,9 @@ use devicevault_core::{Body, DestinationId, ErrorKind, Result, Spool};
 use futures::future::try_join_all;
 use uuid::Uuid;
 
-use super::case::{Case, Checked, Selection, Stop, broken, cases, ensure, ensure_eq, ensure_kind, run, skip};
+use super::case::{
+    Case, Checked, Selection, Stop, broken, cases, chooses_cases, ensure, ensure_eq, ensure_kind, run, skip,
+};
 use super::place::{Opener, Places};
 use super::report::Report;
 use crate::bodies::ScriptedBody;
@@ -33,11 +35,7 @@ pub struct SpoolSuite<'a> {
     selection: Selection,
 }
 
-impl std::fmt::Debug for SpoolSuite<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SpoolSuite").field("selection", &self.selection).finish_non_exhaustive()
-    }
-}
+chooses_cases!(SpoolSuite);
 
 impl<'a> SpoolSuite<'a> {
     /// How many bytes the spools under test may hold.
@@ -47,27 +45,6 @@ impl<'a> SpoolSuite<'a> {
     #[must_use]
     pub fn new(opener: &'a dyn Opener<dyn Spool>) -> Self {
         Self { opener, selection: Selection::default() }
-    }
-
-    /// Only this case.
-    #[must_use]
-    pub fn only(mut self, case: &str) -> Self {
-        self.selection.only = Some(case.to_owned());
-        self
-    }
-
-    /// Not this case; the reason stands in the report.
-    #[must_use]
-    pub fn skip(mut self, case: &str, why: &str) -> Self {
-        self.selection.skip.push((case.to_owned(), why.to_owned()));
-        self
-    }
-
-    /// How long a case may take; two minutes unless told.
-    #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Self {
-        self.selection.patience = patience;
-        self
     }
 
     /// Runs the cases.

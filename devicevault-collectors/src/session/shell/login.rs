@@ -1,5 +1,6 @@
 //! From an open terminal to a prompt that takes commands.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +33,7 @@ impl Shell {
     /// Answers what is asked, finds the prompt, raises privileges and prepares the terminal, all in time.
     pub(crate) async fn open(
         terminal: Box<dyn Terminal>,
-        rules: &ShellRules,
+        rules: &Arc<ShellRules>,
         login: &Login,
         limits: &StepLimits,
         bounds: LoginBounds,

@@ -6,6 +6,7 @@ mod logout;
 
 pub(crate) use login::LoginBounds;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +26,7 @@ use crate::transport::Terminal;
 #[derive(Debug)]
 pub(crate) struct Shell {
     terminal: Box<dyn Terminal>,
-    rules: ShellRules,
+    rules: Arc<ShellRules>,
     login: Login,
     limits: StepLimits,
     screen: Screen,
@@ -53,7 +54,12 @@ const QUIET: Duration = Duration::from_millis(250);
 impl Shell {
     /// Types a command and waits for its echo. After this, [`stray`](Shell::stray) tells whether anything but the prompt
     /// came between the last answer and this command: then that answer was not complete.
-    pub(crate) async fn ask(&mut self, command: &str, questions: &[Question], end_marker: Option<Regex>) -> Result<()> {
+    pub(crate) async fn ask(
+        &mut self,
+        command: &str,
+        questions: &[Question],
+        end_marker: Option<Arc<Regex>>,
+    ) -> Result<()> {
         let answer = Answer::new(command, &self.prompt, self.rules.echo).asking(Asked::new(questions));
         self.start(command, answer.ends_with(end_marker)).await
     }

@@ -10,15 +10,13 @@ mod stage;
 mod storing;
 mod verifying;
 
-use std::time::Duration;
-
 #[cfg(doc)]
 use devicevault_core::storage::Capability;
 use devicevault_core::{Result, StorageBackend, StorageRef};
 use futures::future::LocalBoxFuture;
 
 use self::stage::Stage;
-use super::case::{Case, Selection, cases, run};
+use super::case::{Case, Selection, cases, chooses_cases, run};
 use super::place::{Opener, Places};
 use super::report::Report;
 
@@ -67,14 +65,7 @@ pub struct BackendSuite<'a> {
     seed: u64,
 }
 
-impl std::fmt::Debug for BackendSuite<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BackendSuite")
-            .field("selection", &self.selection)
-            .field("seed", &self.seed)
-            .finish_non_exhaustive()
-    }
-}
+chooses_cases!(BackendSuite, seed);
 
 impl<'a> BackendSuite<'a> {
     /// All cases against what is opened there.
@@ -87,27 +78,6 @@ impl<'a> BackendSuite<'a> {
     #[must_use]
     pub fn with_damage(mut self, damager: &'a dyn Damager) -> Self {
         self.damage = Some(damager);
-        self
-    }
-
-    /// Only this case.
-    #[must_use]
-    pub fn only(mut self, case: &str) -> Self {
-        self.selection.only = Some(case.to_owned());
-        self
-    }
-
-    /// Not this case; the reason stands in the report.
-    #[must_use]
-    pub fn skip(mut self, case: &str, why: &str) -> Self {
-        self.selection.skip.push((case.to_owned(), why.to_owned()));
-        self
-    }
-
-    /// How long a case may take; two minutes unless told.
-    #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Self {
-        self.selection.patience = patience;
         self
     }
 

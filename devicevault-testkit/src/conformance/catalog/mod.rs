@@ -9,12 +9,11 @@ mod runs;
 mod stage;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use devicevault_core::{Catalog, Result};
 
 use self::stage::Stage;
-use super::case::{Case, Selection, cases, run};
+use super::case::{Case, Selection, cases, chooses_cases, run};
 use super::place::{Opener, Places};
 use super::report::Report;
 use crate::clock::ManualClock;
@@ -37,14 +36,7 @@ pub struct CatalogSuite<'a> {
     seed: u64,
 }
 
-impl std::fmt::Debug for CatalogSuite<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CatalogSuite")
-            .field("selection", &self.selection)
-            .field("seed", &self.seed)
-            .finish_non_exhaustive()
-    }
-}
+chooses_cases!(CatalogSuite, seed);
 
 impl<'a> CatalogSuite<'a> {
     /// All cases against what is opened there.
@@ -57,27 +49,6 @@ impl<'a> CatalogSuite<'a> {
     #[must_use]
     pub fn with_clock(mut self, clock: &ManualClock) -> Self {
         self.clock = Some(clock.clone());
-        self
-    }
-
-    /// Only this case.
-    #[must_use]
-    pub fn only(mut self, case: &str) -> Self {
-        self.selection.only = Some(case.to_owned());
-        self
-    }
-
-    /// Not this case; the reason stands in the report.
-    #[must_use]
-    pub fn skip(mut self, case: &str, why: &str) -> Self {
-        self.selection.skip.push((case.to_owned(), why.to_owned()));
-        self
-    }
-
-    /// How long a case may take; two minutes unless told.
-    #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Self {
-        self.selection.patience = patience;
         self
     }
 

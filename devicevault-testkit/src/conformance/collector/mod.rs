@@ -7,14 +7,13 @@ mod trouble;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use devicevault_core::{Collector, Result, Target};
 use futures::future::LocalBoxFuture;
 
 use self::stage::Stage;
-use super::case::{Case, Selection, cases, run};
+use super::case::{Case, Selection, cases, chooses_cases, run};
 use super::report::Report;
 
 /// What sort of device a case talks to.
@@ -103,38 +102,13 @@ pub struct CollectorSuite<'a> {
     selection: Selection,
 }
 
-impl std::fmt::Debug for CollectorSuite<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CollectorSuite").field("selection", &self.selection).finish_non_exhaustive()
-    }
-}
+chooses_cases!(CollectorSuite);
 
 impl<'a> CollectorSuite<'a> {
     /// All cases against what is set up there.
     #[must_use]
     pub fn new(scene: &'a dyn Scene) -> Self {
         Self { scene, selection: Selection::default() }
-    }
-
-    /// Only this case.
-    #[must_use]
-    pub fn only(mut self, case: &str) -> Self {
-        self.selection.only = Some(case.to_owned());
-        self
-    }
-
-    /// Not this case; the reason stands in the report.
-    #[must_use]
-    pub fn skip(mut self, case: &str, why: &str) -> Self {
-        self.selection.skip.push((case.to_owned(), why.to_owned()));
-        self
-    }
-
-    /// How long a case may take; two minutes unless told.
-    #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Self {
-        self.selection.patience = patience;
-        self
     }
 
     /// Runs the cases.
