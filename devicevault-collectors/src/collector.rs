@@ -9,6 +9,7 @@ use devicevault_core::{ArtifactInfo, Collector, CollectorInfo, Error, ErrorKind,
 use tokio::time::Instant;
 
 use crate::conversation::Conversation;
+use crate::escape::brief;
 use crate::options;
 use crate::platform::{ArtefactRules, CommandRules, Platform, PlatformSet};
 use crate::refusal::Gate;
@@ -175,7 +176,7 @@ impl Visit<'_> {
         let mut heading = heading.map(|h| format!("{} {h}\n", self.platform.comment));
         let refusal = |line: String| {
             Error::new(ErrorKind::Refused, "run command", format!("the device refused it: {line}"))
-                .with("command", command)
+                .with("command", brief(command))
         };
         while let Some(piece) = self.conversation.next().await? {
             if let Some(piece) = gate.push(piece) {
@@ -183,7 +184,9 @@ impl Visit<'_> {
             }
         }
         if let Some(why) = self.conversation.failed() {
-            return Ok(Outcome::Refused(Error::new(ErrorKind::Refused, "run command", why).with("command", command)));
+            return Ok(Outcome::Refused(
+                Error::new(ErrorKind::Refused, "run command", why).with("command", brief(command)),
+            ));
         }
         match gate.finish() {
             Err(line) => return Ok(Outcome::Refused(refusal(line))),

@@ -8,7 +8,7 @@ use devicevault_core::{Error, ErrorKind, Note, Result, Sink, StepLimits, Target}
 use regex::bytes::Regex;
 use tokio::time::{Instant, timeout};
 
-use crate::escape::shown;
+use crate::escape::{brief, shown};
 use crate::platform::{Channel, Platform, Question, ShellRules};
 use crate::session::{LoginBounds, Shell};
 use crate::transport::{Link, RunEnd, Running};
@@ -64,7 +64,7 @@ impl<'a> Conversation<'a> {
     ) -> Result<()> {
         let limits = &self.target.limits;
         if let Current::Exec(current) = &mut self.channel {
-            match within(limits.inactivity, command, self.link.exec(command)).await? {
+            match within(limits.inactivity + self.link.reach_time(), command, self.link.exec(command)).await? {
                 Ok(running) => {
                     let deadline = Instant::now() + limits.command;
                     *current = Some(Command { running, text: command.to_owned(), deadline, end: None, written: 0 });
@@ -75,7 +75,7 @@ impl<'a> Conversation<'a> {
                     let shell = open_shell(self.link.as_mut(), self.platform, self.target, limits.login).await?;
                     self.channel = Current::Shell(Box::new(shell));
                 }
-                Err(e) => return Err(e.with("command", command)),
+                Err(e) => return Err(e.with("command", brief(command))),
             }
         }
         match &mut self.channel {
@@ -161,8 +161,9 @@ async fn open_shell(link: &mut dyn Link, platform: &Platform, target: &Target, l
     let rules: &Arc<ShellRules> = platform.shell.as_ref().ok_or_else(none)?;
     let started = Instant::now();
     let late = || Error::new(ErrorKind::Timeout, "open shell", "the device opens no shell in time");
-    let opened = timeout(left, link.shell(rules.columns, rules.rows)).await.map_err(|_| late())??;
-    let left = left.saturating_sub(started.elapsed());
+    let reach = link.reach_time();
+    let opened = timeout(left + reach, link.shell(rules.columns, rules.rows)).await.map_err(|_| late())??;
+    let left = left.saturating_sub(started.elapsed().saturating_sub(reach));
     let bounds = LoginBounds { left, by_prompts: !link.is_logged_in() };
     Shell::open(opened, rules, &target.login, &target.limits, bounds).await
 }
@@ -173,7 +174,7 @@ async fn within<T>(limit: Duration, command: &str, work: impl Future<Output = T>
 
 fn silent(limit: Duration, command: &str) -> Error {
     Error::new(ErrorKind::Timeout, "run command", "the device says nothing more")
-        .with("command", command)
+        .with("command", brief(command))
         .with("after", format!("{} s", limit.as_secs_f32()))
 }
 
@@ -184,11 +185,11 @@ impl Command {
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
         let read = match timeout(limits.inactivity.min(left), self.running.read()).await {
-            Ok(read) => read.map_err(|e| e.with("command", &self.text))?,
+            Ok(read) => read.map_err(|e| e.with("command", brief(&self.text)))?,
             Err(_) if limits.inactivity <= left => return Err(silent(limits.inactivity, &self.text)),
             Err(_) => {
                 return Err(Error::new(ErrorKind::Timeout, "run command", "the answer is not complete in time")
-                    .with("command", &self.text)
+                    .with("command", brief(&self.text))
                     .with("limit", format!("{} s", limits.command.as_secs_f32())));
             }
         };

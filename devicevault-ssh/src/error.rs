@@ -191,7 +191,9 @@ impl SshError {
                     format!("{whom} needs a certificate for the name that it is reached by")
                 }
             }),
-            Self::Unsupported { profile: Some(p), .. } => Some(format!("set ssh.profile = \"{p}\" for {whom}")),
+            Self::Unsupported { profile: Some(p), .. } => {
+                Some(format!("set ssh.profile = \"{p}\" for {whom} (--ssh-profile {p})"))
+            }
             Self::Unsupported { profile: None, .. } => {
                 Some(format!("no profile has an algorithm in common with {whom}"))
             }

@@ -4,6 +4,7 @@
 //! servers listen on 127.0.0.1 at ports that the system hands out, keep their files in folders of their own and end with
 //! the test.
 
+mod algorithms;
 mod devicevault;
 mod dropbear;
 mod fakenos;

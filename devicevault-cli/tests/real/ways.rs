@@ -182,3 +182,21 @@ fn the_agents_key_logs_in() {
     }
     assert!(sshd.log().matches("Accepted publickey").count() >= 2, "{}", sshd.log());
 }
+
+#[test]
+#[ignore = "needs ssh"]
+fn what_the_systems_ssh_does_not_reach_is_told_as_such() {
+    let person = Person::new();
+    // Takes connections and says nothing, and nobody.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let by = ["--transport", "openssh", "--timeout", "2s", "--retries", "0"];
+    for platform in ["cisco_ios", "linux"] {
+        let behind = [&by[..], &["--option", "ssh.proxy_command=sleep 60"]].concat();
+        for (port, more) in [(port, &by[..]), (free_port(), &by), (port, &behind)] {
+            let answer = person.back_up(port, platform, "u", "pw", more);
+            assert!(answer.code == 1 && answer.shows("unreachable"), "{platform} {more:?}: {answer:?}");
+            assert!(!answer.shows("no prompt"), "{answer:?}");
+        }
+    }
+}

@@ -156,7 +156,8 @@ pub(crate) async fn open_shell(
     limits: &StepLimits,
 ) -> Result<Shell> {
     let late = || Error::new(ErrorKind::Timeout, "open shell", "the device opens no shell in time");
-    let terminal = timeout(limits.login, link.shell(rules.columns, rules.rows)).await.map_err(|_| late())??;
+    let patience = limits.login + link.reach_time();
+    let terminal = timeout(patience, link.shell(rules.columns, rules.rows)).await.map_err(|_| late())??;
     let bounds = LoginBounds { left: limits.login, by_prompts: !link.is_logged_in() };
     Shell::open(terminal, rules, &target.login, limits, bounds).await
 }

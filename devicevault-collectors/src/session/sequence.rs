@@ -16,6 +16,12 @@ pub(crate) enum Action {
     Erase(usize),
     /// Takes so many characters out.
     Delete(usize),
+    /// To the beginning of the next line.
+    NextLine,
+    /// Takes a line out, wherever the cursor is.
+    DeleteLine,
+    /// Makes room for a line, wherever the cursor is.
+    InsertLine,
     /// Remembers where the cursor is.
     Save,
     /// Goes back there.
@@ -100,6 +106,7 @@ fn escape(byte: u8) -> Fed {
         b'(' | b')' | b'*' | b'+' | b'-' | b'.' | b'/' | b'#' | b'%' | b' ' => Fed::More(Sequence::Designate),
         b'7' => Fed::Done(Action::Save),
         b'8' => Fed::Done(Action::Restore),
+        b'E' => Fed::Done(Action::NextLine),
         b'Z' => Fed::Done(Action::AskKind),
         ESC => Fed::More(Sequence::Escape),
         // A line end is never part of a sequence.
@@ -137,6 +144,8 @@ impl Control {
             b'H' | b'f' => Action::Column(self.second.max(1) - 1),
             b'K' | b'J' => Action::Erase(self.first),
             b'P' => Action::Delete(count),
+            b'M' => Action::DeleteLine,
+            b'L' => Action::InsertLine,
             b's' => Action::Save,
             b'u' => Action::Restore,
             b'n' if self.first == 6 => Action::AskPosition,

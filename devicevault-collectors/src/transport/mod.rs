@@ -9,6 +9,7 @@ mod tape;
 mod telnet;
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -53,6 +54,11 @@ pub trait Link: Debug + Send {
     /// What the device said of itself before the login.
     fn greeting(&self) -> Greeting {
         Greeting::default()
+    }
+
+    /// How long opening a channel may take to reach the device, where that is not done when the link is there.
+    fn reach_time(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Whether the protocol has logged in. Otherwise the terminal asks for user name and password.

@@ -285,7 +285,9 @@ impl Running for SshCommand {
 
 /// The house's error for one of SSH.
 pub(crate) fn core_error(e: SshError) -> Error {
-    let hint = e.hint();
+    // What no profile has, another program may.
+    let foreign = matches!(e, SshError::Unsupported { profile: None, .. });
+    let hint = e.hint().map(|h| if foreign { h + "; the system's ssh may have one: --transport openssh" } else { h });
     let error = match e {
         SshError::AtHop { hop, error } => core_error(*error).with("jump host", hop),
         SshError::ByProxy { program, said, error } => {

@@ -137,6 +137,10 @@ impl Link for Taped<Box<dyn Link>> {
         self.inner.is_logged_in()
     }
 
+    fn reach_time(&self) -> Duration {
+        self.inner.reach_time()
+    }
+
     fn notes(&self) -> Vec<Note> {
         self.inner.notes()
     }

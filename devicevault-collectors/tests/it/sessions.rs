@@ -10,6 +10,8 @@ use devicevault_core::text::{InstanceKey, ViewMaker};
 use devicevault_core::{ArtifactInfo, Collector as _, Device, ErrorKind, Login, NoteLevel, SecretString, Target};
 use devicevault_testkit::recording::{Ending, RecordingSink};
 
+use crate::tools::{recognised, recording};
+
 /// What a platform's file says.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +32,18 @@ struct Session {
     /// The last line of a configuration.
     #[serde(default)]
     end: Option<String>,
+    /// What it shows to somebody who does not know what it is.
+    #[serde(default)]
+    device: Option<Shown>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shown {
+    /// Its banner and its prompt.
+    opening: String,
+    command: String,
+    answer: String,
 }
 
 impl Session {
@@ -195,4 +209,19 @@ async fn visit(
     let target = Target::new(Device::new("d1", "d1", "192.0.2.1", name), login);
     let error = collector.collect(&target, &mut sink).await.err().map(|e| e.to_string());
     (sink, error)
+}
+
+#[tokio::test(start_paused = true)]
+async fn devices_are_recognised_by_what_they_show() {
+    let mut wrong = Vec::new();
+    for (name, session) in all() {
+        let Some(Shown { opening, command, answer }) = session.device else { continue };
+        let prompt = opening.lines().last().unwrap_or_default();
+        let answer = format!("{command}\n{answer}{prompt}");
+        let found = recognised(recording(&opening, &[(&command, &answer)])).await;
+        if found.platform().map(|c| c.name.as_str()) != Some(&name) {
+            wrong.push(format!("{name}: {found:?}"));
+        }
+    }
+    none(&wrong);
 }

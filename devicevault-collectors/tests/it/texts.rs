@@ -132,3 +132,17 @@ fn linux_secrets_and_volatile_lines() {
         |n: u32| views("linux", "firewall", &format!("\t\tip saddr 10.0.0.1 counter packets {n} bytes {n} accept\n")).0;
     assert_eq!(counters(1), counters(99));
 }
+
+#[test]
+fn what_fortios_measures_is_no_change_and_its_version_is_one() {
+    let status = |version: &str, age: u32, bytes: u32, days: u32, heat: &str| {
+        let text = format!(
+            "Version: FortiGate-3001F v{version},build2795,250523 (GA.M)\nCluster Uptime: {days} days 12:42:42\n    FG1(updated {age} seconds ago): in-sync\n        ha1: physical/10000full, up, rx-bytes/packets/dropped/errors={bytes}/9/0/0, tx={bytes}/8/0/0\n  Product Extra         : Pri f/w rev: 08.01\nha1           {heat}         3.35        32.74         -2.2         -8.1       \nport31        {heat}         3.31        38.07   /39.27   /38.96   /39.15       -1.3   / -0.3   /  0.1   /  0.6   \n"
+        );
+        views("fortinet_fortios", "inventory", &text).0
+    };
+    let one = status("7.4.8", 1, 4958, 12, "29.7");
+    assert_eq!(one, status("7.4.8", 3, 5958, 13, "N/A"));
+    assert_ne!(one, status("7.2.8", 1, 4958, 12, "29.7"));
+    assert!(one.contains("rev: 08.01") && one.contains("ha1: physical/10000full, up"), "{one}");
+}

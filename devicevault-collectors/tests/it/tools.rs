@@ -62,7 +62,7 @@ async fn a_rejected_password_is_an_error_and_tried_once() {
     assert_eq!(detector().detect(&target).await.unwrap_err().kind(), ErrorKind::AuthRejected);
 }
 
-fn recording(opening: &str, answers: &[(&str, &str)]) -> Recording {
+pub(crate) fn recording(opening: &str, answers: &[(&str, &str)]) -> Recording {
     let mut text = format!("recording = 1\nopening = {opening:?}\n");
     for (send, receive) in answers {
         text.push_str(&format!("[[step]]\nsend = {:?}\nreceive = {:?}\n", format!("{send}\n"), receive));
@@ -70,7 +70,7 @@ fn recording(opening: &str, answers: &[(&str, &str)]) -> Recording {
     Recording::parse(&text).unwrap()
 }
 
-async fn recognised(recording: Recording) -> devicevault_collectors::Recognition {
+pub(crate) async fn recognised(recording: Recording) -> devicevault_collectors::Recognition {
     let dialer = RecordedDialer::new(recording);
     Detector::new(Arc::new(PlatformSet::built_in()), Arc::new(dialer)).detect(&Recording::target()).await.unwrap()
 }

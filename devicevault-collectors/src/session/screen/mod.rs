@@ -40,6 +40,8 @@ pub(crate) struct Screen {
     garbled: u64,
     ended: u64,
     asked: Option<&'static [u8]>,
+    /// A line was taken out of the screen, and nothing was written since.
+    scrolled: bool,
     pager: Option<Pager>,
     /// The pager was taken away, and nothing was written since.
     pager_gone: bool,
@@ -162,7 +164,7 @@ impl Screen {
             if let Some(sequence) = self.sequence.take() {
                 match sequence.feed(byte) {
                     Fed::More(sequence) => self.sequence = Some(sequence),
-                    Fed::Done(action) => self.apply(action),
+                    Fed::Done(action) => self.apply(action, rows),
                     Fed::Garbled => self.garbled += 1,
                     Fed::Foreign { garbled } => {
                         // It does not belong to the sequence and is read again, as text.
@@ -216,6 +218,7 @@ impl Screen {
         if text.is_empty() {
             return;
         }
+        self.scrolled = false;
         if let Some(drawn) = self.drawn.as_mut().filter(|d| d.len() < HELD) {
             drawn.extend(without_blanks(text));
         }
@@ -373,7 +376,7 @@ impl Screen {
         self.move_to(at);
     }
 
-    fn apply(&mut self, action: Action) {
+    fn apply(&mut self, action: Action, rows: &mut impl Rows) {
         match action {
             Action::Nothing => {}
             Action::Back(characters) => self.back(characters),
@@ -381,6 +384,14 @@ impl Screen {
             Action::Column(column) => self.move_to(column),
             Action::Erase(which) => self.erase(which),
             Action::Delete(characters) => self.delete(characters),
+            Action::NextLine => self.end_line(rows),
+            Action::DeleteLine => self.scrolled = true,
+            // Out with the top line, in with one at the bottom: what a line feed does there.
+            Action::InsertLine => {
+                if std::mem::take(&mut self.scrolled) && !self.line.is_empty() {
+                    self.end_line(rows);
+                }
+            }
             Action::Save => self.saved = self.cursor,
             Action::Restore => self.move_to(self.saved),
             Action::AskPosition => self.asked = Some(POSITION),

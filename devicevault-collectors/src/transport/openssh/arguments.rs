@@ -7,6 +7,7 @@ use std::sync::Arc;
 use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Login, Result, Target, Turn};
 use devicevault_ssh::{HostKeyPolicy, Profile, SSH_PORT};
 use tokio::process::Command;
+use tokio::sync::Notify;
 
 use super::askpass::Folder;
 use super::process::{LOGGED_IN, Process};
@@ -170,10 +171,11 @@ impl Plan {
             Some(socket) => ssh.env("SSH_AUTH_SOCK", socket),
             None => ssh.env_remove("SSH_AUTH_SOCK"),
         };
+        let reached = Arc::<Notify>::default();
         if let Some(helper) =
             self.options.askpass.as_ref().filter(|_| login.password.is_some() || login.passphrase.is_some())
         {
-            let socket = folder.answer(login, turn).map_err(unusable)?;
+            let socket = folder.answer(login, turn, &reached).map_err(unusable)?;
             ssh.env("SSH_ASKPASS", helper).env("SSH_ASKPASS_REQUIRE", "force").env(ASKPASS_VARIABLE, socket);
         }
         turn.connecting();
@@ -183,6 +185,6 @@ impl Plan {
                 .because(e)
                 .hint("install OpenSSH's client, or use the transport ssh")
         })?;
-        Ok(Process::new(child, folder.clone(), turn.clone()))
+        Ok(Process::new(child, folder.clone(), turn.clone(), reached))
     }
 }

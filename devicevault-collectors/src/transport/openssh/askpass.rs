@@ -4,9 +4,11 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use devicevault_core::{ExposeSecret as _, Login, SecretString, Turn};
+use tokio::sync::Notify;
 
 /// A folder that only this user can enter, gone with this value.
 #[derive(Debug)]
@@ -68,14 +70,15 @@ impl Folder {
         Ok(path)
     }
 
-    /// Answers the prompts of one process on a socket; each secret is told once.
+    /// Answers the prompts of one process on a socket; each secret is told once. The first prompt tells that the device
+    /// was `reached`.
     #[cfg(unix)]
-    pub(super) fn answer(&self, login: &Login, turn: &Turn) -> io::Result<PathBuf> {
+    pub(super) fn answer(&self, login: &Login, turn: &Turn, reached: &Arc<Notify>) -> io::Result<PathBuf> {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let path = self.path.join(self.sockets.fetch_add(1, Ordering::Relaxed).to_string());
         let listener = tokio::net::UnixListener::bind(&path)?;
         let (mut password, mut passphrase) = (login.password.clone(), login.passphrase.clone());
-        let (gone, turn) = (path.clone(), turn.clone());
+        let (gone, turn, reached) = (path.clone(), turn.clone(), reached.clone());
         tokio::spawn(async move {
             // The folder goes with the process, and with it whoever could still connect.
             while gone.exists() {
@@ -86,6 +89,7 @@ impl Folder {
                     continue;
                 }
                 // A device that asks was reached; logins wait for the conversation's turn.
+                reached.notify_one();
                 turn.reached().await;
                 let secret = answer(&String::from_utf8_lossy(&prompt), &mut password, &mut passphrase);
                 if let Some(secret) = secret {
@@ -97,7 +101,7 @@ impl Folder {
     }
 
     #[cfg(not(unix))]
-    pub(super) fn answer(&self, _: &Login, _: &Turn) -> io::Result<PathBuf> {
+    pub(super) fn answer(&self, _: &Login, _: &Turn, _: &Arc<Notify>) -> io::Result<PathBuf> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no private sockets"))
     }
 }
@@ -206,7 +210,7 @@ mod tests {
         let mut login = Login::default();
         login.password = Some("pw".to_owned().into());
         login.passphrase = Some("phrase".to_owned().into());
-        let socket = folder.answer(&login, &Turn::default()).unwrap();
+        let socket = folder.answer(&login, &Turn::default(), &Arc::default()).unwrap();
         let ask = |prompt: &'static str| {
             let socket = socket.clone();
             async move { tokio::task::spawn_blocking(move || answer_from(&socket, prompt).unwrap()).await.unwrap() }

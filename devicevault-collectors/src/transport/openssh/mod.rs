@@ -10,6 +10,7 @@ mod process;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use devicevault_core::{Error, ErrorKind, Result, Target, Turn};
@@ -65,9 +66,15 @@ impl Dialer for OpenSshDialer {
         let folder = Folder::new(&self.0.folder).map_err(|e| device(unusable(e)))?;
         let plan = Plan::new(&self.0, target, platform.ssh_profile.as_deref(), &folder).map_err(device)?;
         let (login, turn) = (target.login.clone(), target.turn.clone());
-        Ok(Box::new(OpenSshLink { plan, folder: Arc::new(folder), login, turn }))
+        let reach = target.limits.connect.max(LEAST) + OWN_WORDS;
+        Ok(Box::new(OpenSshLink { plan, folder: Arc::new(folder), login, turn, reach }))
     }
 }
+
+/// The program counts in seconds.
+const LEAST: Duration = Duration::from_secs(1);
+/// It is given the time to say itself why it did not reach the device.
+const OWN_WORDS: Duration = Duration::from_secs(2);
 
 fn unusable(e: std::io::Error) -> Error {
     Error::new(ErrorKind::Config, "prepare login", "the folder for private files cannot be used").because(e)
@@ -79,17 +86,25 @@ struct OpenSshLink {
     folder: Arc<Folder>,
     login: devicevault_core::Login,
     turn: Turn,
+    /// The longest time to the device.
+    reach: Duration,
 }
 
 #[async_trait]
 impl Link for OpenSshLink {
+    fn reach_time(&self) -> Duration {
+        self.reach + OWN_WORDS
+    }
+
     async fn shell(&mut self, _: u32, _: u32) -> Result<Box<dyn Terminal>> {
-        let process = self.plan.start(&["-tt"], None, &self.folder, &self.login, &self.turn)?;
+        let mut process = self.plan.start(&["-tt"], None, &self.folder, &self.login, &self.turn)?;
+        process.reach(self.reach).await?;
         Ok(Box::new(SshTerminal::new(process)))
     }
 
     async fn exec(&mut self, command: &str) -> Result<Box<dyn Running>> {
-        let process = self.plan.start(&["-T"], Some(command), &self.folder, &self.login, &self.turn)?;
+        let mut process = self.plan.start(&["-T"], Some(command), &self.folder, &self.login, &self.turn)?;
+        process.reach(self.reach).await?;
         Ok(Box::new(SshCommand::new(process)))
     }
 }

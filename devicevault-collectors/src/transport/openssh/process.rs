@@ -11,6 +11,7 @@ use devicevault_core::{Error, ErrorKind, Result, Retry, Turn};
 use futures::FutureExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::askpass::Folder;
@@ -28,6 +29,8 @@ pub(super) struct Process {
     /// What was read, until the conversation has its turn.
     arrived: Option<Bytes>,
     turn: Turn,
+    /// Told once the device was reached: it asks for a secret, or the login is over.
+    reached: Arc<Notify>,
     status: Option<i32>,
     _folder: Arc<Folder>,
 }
@@ -43,14 +46,15 @@ const ENDING: Duration = Duration::from_secs(2);
 const OWN_FAILURE: i32 = 255;
 
 impl Process {
-    pub(super) fn new(mut child: Child, folder: Arc<Folder>, turn: Turn) -> Self {
+    pub(super) fn new(mut child: Child, folder: Arc<Folder>, turn: Turn, reached: Arc<Notify>) -> Self {
         let errors = Arc::<Mutex<Vec<u8>>>::default();
         let reading_errors = child.stderr.take().map(|mut stream| {
-            let (errors, turn) = (errors.clone(), turn.clone());
+            let (errors, turn, reached) = (errors.clone(), turn.clone(), reached.clone());
             tokio::spawn(async move {
                 let mut piece = [0; 1024];
                 while let Ok(got @ 1..) = stream.read(&mut piece).await {
                     if keep(&errors, piece.get(..got).unwrap_or_default()) {
+                        reached.notify_one();
                         turn.reached().await;
                     }
                 }
@@ -66,6 +70,7 @@ impl Process {
             read_any: false,
             arrived: None,
             turn,
+            reached,
             status: None,
             _folder: folder,
         }
@@ -73,6 +78,28 @@ impl Process {
 
     fn errors(&self) -> Vec<u8> {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until the device was reached, and tells why it was not: a session would find no prompt, and blame itself.
+    pub(super) async fn reach(&mut self, limit: Duration) -> Result<()> {
+        let reached = self.reached.clone();
+        let first = async {
+            tokio::select! {
+                () = reached.notified() => Ok(None),
+                arrived = self.arrive() => arrived,
+            }
+        };
+        match tokio::time::timeout(limit, first).await {
+            Ok(arrived) => {
+                self.arrived = arrived?;
+                Ok(())
+            }
+            Err(_) => {
+                let message = "the system's ssh does not reach the device in time";
+                let e = Error::new(ErrorKind::Unreachable, "connect", message).with("ssh says", said(&self.errors()));
+                Err(e.with("after", format!("{} s", limit.as_secs_f32())))
+            }
+        }
     }
 
     /// The next bytes; `None` at a good end. Cancel safe: a pipe is read at once or not at all, and what was read is kept.
@@ -160,16 +187,20 @@ fn failure(errors: &[u8], read_any: bool) -> Error {
         } else {
             (ErrorKind::Unavailable, "connect")
         };
-    let lines: Vec<&[u8]> = errors.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()).collect();
-    let said = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default().join(&b"; "[..]);
-    let said = if said.is_empty() { "nothing".to_owned() } else { shown(&said, 400) };
-    let e = Error::new(kind, operation, format!("the system's ssh ended; it says: {said}"));
+    let e = Error::new(kind, operation, format!("the system's ssh ended; it says: {}", said(errors)));
     match kind {
         ErrorKind::Unsupported => e.retry_advice(Retry::Never).hint("try ssh.profile = \"legacy\" or \"ancient\" for this device"),
         ErrorKind::AuthRejected => e.hint("check user name and credential of this device"),
         ErrorKind::HostKeyRejected => e.hint("compare the device's fingerprint with its own; `devicevault device host-key forget` drops the recorded one"),
         _ => e,
     }
+}
+
+/// Its last lines.
+fn said(errors: &[u8]) -> String {
+    let lines: Vec<&[u8]> = errors.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()).collect();
+    let said = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default().join(&b"; "[..]);
+    if said.is_empty() { "nothing".to_owned() } else { shown(&said, 400) }
 }
 
 #[derive(Debug)]
