@@ -16,7 +16,7 @@ use crate::args::Cli;
 use crate::context::Context;
 use crate::instance::KNOWN_HOSTS;
 use crate::settings::Settings;
-use crate::ui::Ui;
+use crate::ui::{Ui, escape};
 use crate::wiring::keys::Keys;
 use crate::{Exit, wiring};
 
@@ -179,13 +179,17 @@ fn usage(e: &clap::Error, args: &[OsString]) -> Exit {
         let _ = e.print();
         return Exit::Done;
     }
+    let text = e.render().to_string();
+    let is_plain = escape::lines(text.as_bytes()) == text;
     if args.iter().any(|a| a == "--json") {
-        let text = e.render().to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         let error = Error::new(ErrorKind::Config, "read arguments", message).hint("see --help");
         Ui::new(true, false, false).error(&error);
-    } else {
+    } else if is_plain {
         let _ = e.print();
+    } else {
+        // It repeats an argument, which somebody else may have made up: a name out of a list, for example.
+        Ui::new(false, false, false).note(text.trim_end());
     }
     Exit::Usage
 }

@@ -22,6 +22,7 @@ use futures::{StreamExt as _, stream};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use crate::apart::{self, Apart};
 use crate::instance::Instance;
 use crate::ui::Ui;
 use crate::ui::progress::counter;
@@ -52,6 +53,21 @@ pub(crate) struct Copied {
     /// Older than what an ordered destination has.
     pub(crate) too_old: usize,
     pub(crate) failed: Vec<Failed>,
+    /// The same by reason, for people.
+    #[serde(skip)]
+    pub(crate) apart: Vec<Apart>,
+}
+
+impl Copied {
+    fn fail(&mut self, backup: &Backup, at: &DestinationConfig, e: &Error) {
+        apart::add(&mut self.apart, &at.name, e);
+        self.failed.push(Failed {
+            device: backup.device_name.clone(),
+            artefact: backup.artefact.clone(),
+            backup: backup.id,
+            error: e.to_record(),
+        });
+    }
 }
 
 /// A version that could not be copied.
@@ -177,6 +193,7 @@ impl Plan {
             let one = one?;
             done.copied += one.copied;
             done.failed.extend(one.failed);
+            apart::merge(&mut done.apart, one.apart);
         }
         bar.finish_and_clear();
         Ok(done)
@@ -207,7 +224,7 @@ impl Plan {
                         batch.push((backup, entry, body, copy));
                     }
                     Err(e) => {
-                        done.failed.push(failed(&backup, &e));
+                        done.fail(&backup, &self.from.0, &e);
                         bar.inc(1);
                     }
                 }
@@ -241,7 +258,7 @@ impl Plan {
                         instance.catalog.record(backup.run, vec![Outcome::Backup(backup)]).await?;
                         done.copied += 1;
                     }
-                    Err(e) => done.failed.push(failed(&backup, &e.with("destination", &self.to.0.name))),
+                    Err(e) => done.fail(&backup, &self.to.0, &e.with("destination", &self.to.0.name)),
                 }
             }
         }
@@ -293,15 +310,6 @@ fn made(instance: &Instance, manifest: &mut Manifest, original: Bytes, to: View)
         manifest.transforms.push(Transform::Masked);
     }
     Ok(bytes)
-}
-
-fn failed(backup: &Backup, e: &Error) -> Failed {
-    Failed {
-        device: backup.device_name.clone(),
-        artefact: backup.artefact.clone(),
-        backup: backup.id,
-        error: e.to_record(),
-    }
 }
 
 /// The right to store of a device, once no run has it.

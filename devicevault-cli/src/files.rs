@@ -179,7 +179,8 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 pub(crate) fn failed(e: &io::Error, operation: &'static str, why: &str, path: &Path) -> Error {
     let kind = match e.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::QuotaExceeded,
+        io::ErrorKind::StorageFull => ErrorKind::StorageFull,
+        io::ErrorKind::QuotaExceeded => ErrorKind::QuotaExceeded,
         io::ErrorKind::NotFound => ErrorKind::NotFound,
         io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => ErrorKind::AlreadyExists,
         _ => ErrorKind::Unavailable,

@@ -30,6 +30,7 @@
 //! collectors and stores in one module of it.
 
 mod adhoc;
+mod apart;
 mod app;
 mod archive;
 mod args;
@@ -61,6 +62,7 @@ mod pushing;
 mod quarantine;
 mod range;
 mod recognition;
+mod recovered;
 mod reference;
 mod report;
 mod round;

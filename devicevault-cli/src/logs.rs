@@ -3,6 +3,7 @@
 //! Only the project's own targets are let through below `warn`: what libraries trace of a conversation is none of a
 //! log's business.
 
+use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::settings::Settings;
-use crate::ui::Ui;
+use crate::ui::{Ui, escape};
 
 /// Options of the log.
 #[derive(Debug, Clone, Args)]
@@ -102,8 +103,10 @@ impl LogArgs {
         let _ = match (log_file, json) {
             (Some(path), true) => builder.json().flatten_event(true).with_writer(file(path)?).try_init(),
             (Some(path), false) => builder.with_ansi(false).with_writer(file(path)?).try_init(),
-            (None, true) => builder.json().flatten_event(true).with_writer(Around(ui.bars().clone())).try_init(),
-            (None, false) => builder.with_ansi(ui.paint().is_on()).with_writer(Around(ui.bars().clone())).try_init(),
+            (None, true) => builder.json().flatten_event(true).with_writer(Around(ui.bars().clone(), false)).try_init(),
+            (None, false) => {
+                builder.with_ansi(ui.paint().is_on()).with_writer(Around(ui.bars().clone(), true)).try_init()
+            }
         };
         Ok(())
     }
@@ -120,9 +123,20 @@ fn file(path: &Path) -> Result<Mutex<std::fs::File>> {
     Ok(Mutex::new(opened))
 }
 
-/// Writes lines to standard error with the progress bars out of the way.
+/// The log escapes what of a value begins a sequence; here goes what is left: marks of direction, and characters that a
+/// terminal does not show.
+fn harmless(bytes: &[u8]) -> Vec<u8> {
+    let parts: Vec<_> = bytes.split(|b| *b == ESCAPE).map(|part| escape::lines(part).into_bytes()).collect();
+    parts.join(&ESCAPE)
+}
+
+/// Begins the log's own colours.
+const ESCAPE: u8 = 0x1b;
+
+/// Writes lines to standard error with the progress bars out of the way, and for people (`true`) nothing that steers a
+/// terminal but the log's own colours.
 #[derive(Debug, Clone)]
-struct Around(MultiProgress);
+struct Around(MultiProgress, bool);
 
 impl<'a> MakeWriter<'a> for Around {
     type Writer = Self;
@@ -134,11 +148,24 @@ impl<'a> MakeWriter<'a> for Around {
 
 impl Write for Around {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().lock().write_all(bytes))?;
+        let text = if self.1 { Cow::Owned(harmless(bytes)) } else { Cow::Borrowed(bytes) };
+        self.0.suspend(|| io::stderr().lock().write_all(&text))?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_keeps_its_colours_and_shows_what_turns_the_direction() {
+        let told = harmless("\u{1b}[32mINFO\u{1b}[0m\tdevice=odd\u{202e}7\u{9b}1m\n".as_bytes());
+        let shown = "\u{1b}[32mINFO\u{1b}[0m\tdevice=odd\\u{202e}7\\u{9b}1m\n";
+        assert_eq!(String::from_utf8(told).unwrap(), shown);
     }
 }

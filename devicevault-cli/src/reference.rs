@@ -49,6 +49,11 @@ pub(crate) fn resolve<'a>(reference: &str, versions: &'a [Backup], zone: &TimeZo
         };
         return Ok(found);
     }
+    // No identifier has a dash there.
+    if prefix.get(..5).is_some_and(|p| p.ends_with('-') && p.bytes().take(4).all(|b| b.is_ascii_digit())) {
+        let why = "there is no such date or time".to_owned();
+        return fail(ErrorKind::Config, why).map_err(|e| e.hint("write 2026-11-20, or '2026-11-20 10:30'"));
+    }
     if prefix.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') && !prefix.is_empty() {
         return fail(ErrorKind::NotFound, "no version has this identifier".to_owned());
     }
@@ -80,11 +85,21 @@ fn steps_back(reference: &str) -> Option<usize> {
     }
 }
 
-/// The shortest beginnings, of at least eight characters, that tell these identifiers apart.
+/// Up to here an identifier tells when it was made; what begins together differs only behind it.
+const TIME: usize = "01a1fdfa-9785".len();
+
+/// The shortest beginnings, of at least eight characters, that tell these identifiers apart. Of those that were made in
+/// the same moment, their ends: they are drawn by chance.
 pub(crate) fn short_ids<T: ToString>(ids: &[T]) -> Vec<String> {
     let all: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    let needed = needed(all.iter().map(String::as_str).collect());
-    all.into_iter().map(|id| id.get(..needed).unwrap_or(&id).to_owned()).collect()
+    let whole = || all.iter().map(String::as_str).collect::<Vec<_>>();
+    let first = needed(whole());
+    if first <= TIME {
+        return all.iter().map(|id| id.get(..first).unwrap_or(id).to_owned()).collect();
+    }
+    let reversed: Vec<String> = all.iter().map(|id| id.chars().rev().collect()).collect();
+    let last = needed(reversed.iter().map(String::as_str).collect());
+    all.iter().map(|id| id.get(id.len().saturating_sub(last)..).unwrap_or(id).to_owned()).collect()
 }
 
 /// Beginnings that tell versions of one artefact apart: among those a reference is looked for. Versions that one run
@@ -147,6 +162,10 @@ mod tests {
         assert_eq!(kind("019b"), ErrorKind::NotFound);
         assert_eq!(kind("2026-11-19"), ErrorKind::NotFound);
         assert_eq!(kind("yesterday-ish"), ErrorKind::Config);
+        for never in ["2026-02-30", "2026-13-01", "2026-02-30 10:30", "2026-1-1"] {
+            let e = find(never).unwrap_err();
+            assert_eq!((e.kind(), e.message()), (ErrorKind::Config, "there is no such date or time"), "{never}");
+        }
         assert_eq!(kind(""), ErrorKind::Config);
     }
 
@@ -162,7 +181,8 @@ mod tests {
             let ids: Vec<BackupId> = (0..n).map(|_| BackupId::generate()).collect();
             let short = short_ids(&ids);
             for (i, s) in short.iter().enumerate() {
-                let hits = ids.iter().filter(|id| id.to_string().starts_with(s.as_str())).count();
+                let is_meant = |id: &String| id.starts_with(s.as_str()) || id.ends_with(s.as_str());
+                let hits = ids.iter().filter(|id| is_meant(&id.to_string())).count();
                 prop_assert_eq!(hits, 1, "{} of {:?}", i, ids);
             }
         }

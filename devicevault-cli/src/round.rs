@@ -19,6 +19,7 @@ use crate::destinations::{Ready, test_all};
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
 use crate::pace::allow_connections;
+use crate::recovered;
 use crate::routing::{Deciding, Route};
 use crate::secrets::Secrets;
 use crate::sightings;
@@ -82,6 +83,9 @@ pub(crate) async fn back_up(
     instance.catalog.pending().await?;
     let (routes, unrouted) = routes(instance, &devices, options).await?;
     let destinations = ready_destinations(context, instance, &routes).await?;
+    let at_hand = destinations.iter().filter(|d| d.error.is_none());
+    let at_hand = at_hand.map(|d| (d.destination.id(), d.config.name.as_str(), &**d.destination.backend()));
+    recovered::record(context, instance, &at_hand.collect::<Vec<_>>()).await;
     let secrets = Secrets::of(instance).await?;
     secrets.ask(&devices)?;
 

@@ -69,11 +69,17 @@ pub(crate) async fn of(archive: &Archive, wanted: &Wanted) -> Result<(DeviceId, 
     if found.is_empty() {
         let e = Error::new(ErrorKind::NotFound, "find version", "there is none yet")
             .with("device", wanted.device.as_deref().unwrap_or(device.as_str()).escape_debug());
-        let e = match &wanted.artefact {
-            Some(artefact) => e.with("artefact", artefact.escape_debug()),
-            None => e,
+        let Some(artefact) = &wanted.artefact else {
+            return Err(archive.not_found(e.hint("`devicevault history` shows what there is")));
         };
-        return Err(archive.not_found(e.hint("`devicevault history` shows what there is")));
+        query.artefact = None;
+        let all = archive.versions(&query, MOST).await?;
+        let others: Vec<_> = all.iter().map(|b| b.artefact.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
+        let hint = match others.as_slice() {
+            [] => "there is none of any artefact of this device: `devicevault history` shows what there is".to_owned(),
+            others => format!("of this device there is: {}", others.join(", ")),
+        };
+        return Err(archive.not_found(e.with("artefact", artefact.escape_debug()).hint(hint)));
     }
     Ok((device, found))
 }

@@ -46,6 +46,8 @@ pub(crate) use devicevault_storage::git::{ForeignCommit, ForeignHistory, Purge, 
 /// Kinds of destinations.
 pub(crate) const PLAIN: &str = "plain";
 const GIT: &str = "git";
+/// What the names of file rules begin with.
+const FILE_RULES: &str = "file_rules.";
 
 /// What a plain destination has, wherever it is.
 /// The option that lets a destination that seals read what is not sealed.
@@ -277,12 +279,20 @@ pub(crate) fn is_command_line(device: &Device) -> bool {
     device.collector == CliCollector::KEY
 }
 
-/// Refuses settings that look like those of the collector for command lines, or like file rules, and are none.
+/// Refuses settings that a shipped collector does not have, and file rules that are none. What a plugin reads is the
+/// plugin's to check.
 ///
 /// # Errors
 /// `Config` that names the setting.
 pub(crate) fn check_options(device: &Device) -> Result<()> {
     FileRules::from_options("the device", &device.options).map_err(|e| e.with("device", &device.name))?;
+    let others: &[&str] = match device.collector.as_str() {
+        CliCollector::KEY => &[FILE_RULES],
+        SftpCollector::KEY => &[FILE_RULES, "files.", "sftp."],
+        ScpCollector::KEY => &[FILE_RULES, "files."],
+        _ => return Ok(()),
+    };
+    options::refuse_unknown(device, others)?;
     if is_command_line(device) { options::check(device) } else { Ok(()) }
 }
 

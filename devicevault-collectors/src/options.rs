@@ -58,6 +58,25 @@ pub fn check(device: &Device) -> Result<()> {
     Ok(())
 }
 
+/// Refuses settings that nobody reads: a slip would do nothing, and what somebody took for the place of a secret would be
+/// kept in clear. `others`: what the names of those begin with that are not of the connection.
+///
+/// # Errors
+/// `Config` that names the option.
+pub fn refuse_unknown(device: &Device, others: &[&str]) -> Result<()> {
+    let is_read = |name: &String| ALL.contains(&name.as_str()) || others.iter().any(|o| name.starts_with(o));
+    let Some(unknown) = device.options.keys().find(|name| !is_read(name)) else { return Ok(()) };
+    let others: Vec<_> = others.iter().map(|o| format!("{o}…")).collect();
+    Err(Error::new(ErrorKind::Config, "read device options", "there is no option of this name")
+        .with("option", unknown.escape_debug())
+        .with("device", &device.name)
+        .hint(format!(
+            "options are {}, {}; a secret is never one: see --password-env, --key-file and --credential",
+            ALL.join(", "),
+            others.join(", ")
+        )))
+}
+
 fn known(options: &BTreeMap<String, String>, all: &[&str]) -> Result<()> {
     let ours = |k: &&String| k.starts_with("ssh.") || k.starts_with("cli.");
     match options.keys().filter(ours).find(|k| !all.contains(&k.as_str())) {
@@ -143,6 +162,14 @@ mod tests {
         check(&device).unwrap();
         device.options.insert("ssh.hostkey".into(), "strict".into());
         assert!(check(&device).unwrap_err().to_string().contains("ssh.hostkey"));
+        device.options.clear();
+        device.options.insert(KEEPALIVE.into(), "30".into());
+        device.options.insert("files.config".into(), "/x".into());
+        refuse_unknown(&device, &["files."]).unwrap();
+        assert!(refuse_unknown(&device, &["sftp."]).unwrap_err().to_string().contains("files.config"));
+        device.options.insert("password".into(), "never shown".into());
+        let told = format!("{:?}", refuse_unknown(&device, &["files."]).unwrap_err());
+        assert!(told.contains("option: password") && !told.contains("never shown"), "{told}");
     }
 
     #[test]

@@ -50,15 +50,18 @@ pub enum ErrorKind {
     AlreadyExists,
     /// Somebody else changed, holds or locks it.
     Conflict,
-    /// A quota or the free space does not suffice.
+    /// A limit that somebody set is reached: a quota, or space that is to stay free.
     QuotaExceeded,
+    /// The disk or the store has no room left.
+    StorageFull,
     /// Stored bytes are not the bytes that were written.
     Corrupt,
     /// A key that opens the data is not at hand.
     KeyUnavailable,
     /// It was cancelled.
     Cancelled,
-    /// A defect of this program.
+    /// A defect of this program. What a later release calls otherwise is read as this.
+    #[serde(other)]
     Internal,
 }
 
@@ -85,6 +88,7 @@ impl ErrorKind {
             Self::AlreadyExists => "already_exists",
             Self::Conflict => "conflict",
             Self::QuotaExceeded => "quota_exceeded",
+            Self::StorageFull => "storage_full",
             Self::Corrupt => "corrupt",
             Self::KeyUnavailable => "key_unavailable",
             Self::Cancelled => "cancelled",
@@ -354,6 +358,17 @@ mod tests {
             "store backup: the folder cannot be written (destination: main) [unavailable]\nCaused by: disk on fire\nhint: free some space"
         );
         assert!(e.to_record().message.ends_with("(destination: main): disk on fire"));
+    }
+
+    #[test]
+    fn a_kind_of_a_later_release_can_be_read() {
+        let record: ErrorRecord = serde_json::from_str(r#"{"kind":"moon_phase","message":"x"}"#).unwrap();
+        assert_eq!(record.kind, ErrorKind::Internal);
+        for kind in [ErrorKind::StorageFull, ErrorKind::Internal, ErrorKind::AuthRejected] {
+            let text = serde_json::to_string(&kind).unwrap();
+            assert_eq!(text, format!("\"{kind}\""));
+            assert_eq!(serde_json::from_str::<ErrorKind>(&text).unwrap(), kind);
+        }
     }
 
     #[test]

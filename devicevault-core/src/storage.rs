@@ -209,6 +209,13 @@ pub struct Report {
     pub done: Vec<String>,
     /// Bytes given back.
     pub bytes_freed: u64,
+    /// What nothing names was found so often: what was, or would be, removed of it, and what is too young for that, since
+    /// somebody may be about to name it.
+    #[serde(default)]
+    pub unnamed: u64,
+    /// Bytes of it.
+    #[serde(default)]
+    pub unnamed_bytes: u64,
 }
 
 /// What a connection test found.
@@ -282,7 +289,9 @@ pub trait StorageBackend: Debug + Send + Sync {
     fn list(&self, filter: ListFilter) -> BoxStream<'static, Result<(StorageRef, Manifest)>>;
     /// Deletes; a verdict each, in order.
     async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>>;
-    /// Checks one backup, against its own manifest and, where given, against the catalog's idea of it.
+    /// Checks one backup, against its own manifest and, where given, against the catalog's idea of it. What is sealed and
+    /// cannot be opened is checked as far as that goes: [`ErrorKind::KeyUnavailable`] says that down to its stored bytes it
+    /// is what was stored.
     async fn verify(&self, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict>;
     /// Adds up what is stored.
     async fn usage(&self, filter: UsageFilter) -> Result<Usage>;

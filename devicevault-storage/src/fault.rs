@@ -34,7 +34,7 @@ pub(crate) fn of_io(operation: impl Into<Cow<'static, str>>, path: impl fmt::Dis
     let make = |kind, message: &str| Error::new(kind, operation, message).with("path", path);
     let link = e.get_ref().is_some_and(<dyn StdError + Send + Sync>::is::<SymbolicLink>);
     let error = match e.kind() {
-        io::ErrorKind::StorageFull => make(ErrorKind::QuotaExceeded, "the disk is full")
+        io::ErrorKind::StorageFull => make(ErrorKind::StorageFull, "the disk is full")
             .hint("free some space, or move the destination")
             .retry_advice(Retry::After(Duration::from_secs(60))),
         io::ErrorKind::QuotaExceeded => make(ErrorKind::QuotaExceeded, "the user's disk quota is used up")
@@ -146,15 +146,20 @@ fn io_cause(e: &object_store::Error) -> Option<io::Error> {
     let mut cause = e.source();
     while let Some(c) = cause {
         if let Some(io) = c.downcast_ref::<io::Error>() {
-            return Some(match io.raw_os_error() {
-                Some(code) => io::Error::from_raw_os_error(code),
-                None if io.get_ref().is_some_and(<dyn StdError + Send + Sync>::is::<SymbolicLink>) => symbolic_link(),
-                None => io::Error::new(io.kind(), io.to_string()),
-            });
+            return Some(the_same(io));
         }
         cause = c.source();
     }
     None
+}
+
+/// The same error of the operating system once more.
+pub(crate) fn the_same(e: &io::Error) -> io::Error {
+    match e.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None if e.get_ref().is_some_and(<dyn StdError + Send + Sync>::is::<SymbolicLink>) => symbolic_link(),
+        None => io::Error::new(e.kind(), e.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -165,7 +170,7 @@ mod tests {
     fn errors_of_the_system_say_what_to_do() {
         // ENOSPC, EROFS, EACCES, EDQUOT of Linux.
         for (code, kind, word) in [
-            (28, ErrorKind::QuotaExceeded, "full"),
+            (28, ErrorKind::StorageFull, "full"),
             (30, ErrorKind::PermissionDenied, "read-only"),
             (13, ErrorKind::PermissionDenied, "permissions"),
             (122, ErrorKind::QuotaExceeded, "quota"),
@@ -175,7 +180,9 @@ mod tests {
             assert_eq!(e.kind(), kind);
             assert!(e.message().contains(word) && e.hint_text().is_some(), "{e:?}");
         }
-        let e = of_io("read object", "x", symbolic_link());
-        assert_eq!((e.kind(), e.message()), (ErrorKind::PermissionDenied, "a symbolic link stands in the way"));
+        for link in [symbolic_link(), the_same(&symbolic_link())] {
+            let e = of_io("read object", "x", link);
+            assert_eq!((e.kind(), e.message()), (ErrorKind::PermissionDenied, "a symbolic link stands in the way"));
+        }
     }
 }

@@ -120,6 +120,9 @@ pub(crate) async fn run(context: &Context, args: BackupArgs) -> Result<Exit> {
                 devices = last_round::left_over(&instance, devices).await?;
                 if devices.is_empty() {
                     context.ui.note("nothing is left over from the last round");
+                    if !context.ui.is_json() {
+                        return Ok(Exit::Done);
+                    }
                     return report::round(context, &instance, &RoundOutcome::default(), form).await;
                 }
             }

@@ -18,7 +18,7 @@ use crate::round::{self, RoundOptions, RoundOutcome};
 use crate::ui::paint::Style;
 use crate::ui::{escape, human};
 use crate::wiring::Simulation;
-use crate::{Exit, files, report};
+use crate::{Exit, files, recovered, report};
 
 /// See it work: a few simulated devices are backed up over real SSH on this machine, one is changed, and all are backed
 /// up again.
@@ -156,7 +156,8 @@ fn clear(home: &Path) -> Result<()> {
     let entries = files::entries(home)?;
     let ours = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        [KEY, KNOWN_HOSTS, PASSWORD, SPOOL, "store", "git"].contains(&&*name) || name.starts_with(CATALOG)
+        [KEY, KNOWN_HOSTS, PASSWORD, SPOOL, recovered::FILE, "store", "git"].contains(&&*name)
+            || name.starts_with(CATALOG)
     };
     let is_demo = entries.iter().any(|e| e.ends_with(PASSWORD)) && entries.iter().all(|e| ours(e));
     if !entries.is_empty() && !is_demo {

@@ -112,7 +112,7 @@ impl Ui {
     /// A remark for people, on standard error.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet && !self.json {
-            self.to_stderr(&format!("{text}\n"));
+            self.to_stderr(&format!("{}\n", escape::lines(text.as_bytes())));
         }
     }
 

@@ -436,6 +436,8 @@ async fn a_new_epoch_key_seals_what_comes_and_the_old_opens_what_was() {
 async fn a_key_that_is_lost_damaged_or_open_to_others_is_told_and_no_backup_is_called_damaged() {
     let (fleet, person) = home().await;
     let kek = person.path("home/kek.key");
+    let id = person.run(&["key", "list", "--json"]).good().json()["keys"][0]["id"].as_str().unwrap().to_owned();
+    person.run(&["destination", "add", "offsite", "--kind", "plain", "--path", "offsite", "--seal", "no"]).good();
     let allow = |mode: u32| std::fs::set_permissions(&kek, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     let put = |text: &str| {
         person.write("home/kek.key", text);
@@ -446,8 +448,19 @@ async fn a_key_that_is_lost_damaged_or_open_to_others_is_told_and_no_backup_is_c
         let shown = person.run(&["show", "core-sw1", "--view", "original"]);
         assert!(shown.code != 0 && shown.err.contains(says), "{shown:?}");
         assert!(!shown.err.contains(good.trim()));
-        let verify = person.run(&["verify", "--json"]).json();
-        assert!(verify["bad"].as_array().unwrap().iter().all(|b| b["verdict"] == "unreadable"), "{verify}");
+        // One error, however many copies there are: which key, how many, and nothing of damage.
+        let verify = person.run(&["verify", "--json"]).ended(3).json();
+        assert_eq!(verify["bad"], serde_json::json!([]), "{verify}");
+        assert_eq!(verify["unopened"][0]["copies"], 6, "{verify}");
+        let told = person.run(&["verify", "--repair"]).ended(3);
+        assert!(told.out.is_empty() && told.err.contains("6 copies at store could not be opened"), "{told:?}");
+        assert!(told.err.contains(says) && told.err.contains(&id) && told.err.lines().count() == 3, "{told:?}");
+        assert!(!told.err.contains("stores them anew") && told.err.contains("nothing was found damaged"), "{told:?}");
+        let checked = person.run(&["catalog", "check"]).ended(3);
+        assert!(checked.err.contains(says) && checked.err.contains("hint:"), "{checked:?}");
+        let copied = person.run(&["destination", "copy", "store", "offsite"]).ended(1);
+        assert!(copied.err.contains("6 copies at store could not be copied"), "{copied:?}");
+        assert_eq!(copied.err.lines().filter(|l| l.contains(says)).count(), 1, "{copied:?}");
         person.run(&["verify", "--depth", "stored"]).good();
     };
     std::fs::remove_file(&kek).unwrap();
@@ -461,6 +474,7 @@ async fn a_key_that_is_lost_damaged_or_open_to_others_is_told_and_no_backup_is_c
     refused("others than its owner");
     // A backup that cannot be sealed is not stored in the clear.
     std::fs::remove_file(&kek).unwrap();
+    person.run(&["destination", "remove", "offsite"]).good();
     fleet.devices().iter().for_each(Simulated::change_something);
     let files = files_below(&person.path("home/store")).len();
     let backup = person.asks(&["backup", "--all", "--retries", "0"]).await;

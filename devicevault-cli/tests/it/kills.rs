@@ -80,6 +80,9 @@ pub(crate) async fn all_is_well(fleet: &Fleet, person: &Person) {
         let shown = person.asks(&["show", device.name(), "--view", "original"]).await.good().out;
         assert!(shown.contains(&device.answer_tail()), "{}", device.name());
     }
+    // What a killed run had stored is recorded by the next one.
+    let checked = person.asks(&["catalog", "check", "store", "--json"]).await.good().json();
+    assert_eq!(checked[0]["strays"], serde_json::json!([]), "{checked}");
     // Nothing half is visible: no content without its manifest, no manifest without its content. What the connection
     // test of a killed run wrote has a folder of its own.
     let store = person.path("home/store");

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod at_once;
+mod catalog_alone;
 mod catalogs;
 mod credentials;
 mod crowd;
@@ -12,6 +13,7 @@ mod definitions;
 mod demos;
 mod destinations;
 mod fleets;
+mod foul_texts;
 mod frozen;
 mod full_disks;
 mod homes;
@@ -32,6 +34,7 @@ mod retention;
 mod rounds;
 mod secrets;
 mod sight;
+mod slips;
 mod stats;
 mod verifications;
 mod waiting;

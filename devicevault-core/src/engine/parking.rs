@@ -69,6 +69,7 @@ fn may_pass(e: &Error) -> bool {
                 | ErrorKind::HostKeyRejected
                 | ErrorKind::KeyUnavailable
                 | ErrorKind::QuotaExceeded
+                | ErrorKind::StorageFull
                 | ErrorKind::Conflict
                 | ErrorKind::Config
                 | ErrorKind::Cancelled

@@ -200,6 +200,7 @@ async fn source(
         backup.copies.iter().filter(|c| c.destination != damaged.destination && may_be_looked_at(c)).collect();
     others.sort_by_key(|c| (c.view != damaged.view, c.status == CopyStatus::Damaged));
     let mut why = Vec::new();
+    let mut closed = false;
     for copy in others {
         let tried = match places.iter().find(|d| *d.id() == copy.destination) {
             None => Err(cannot(ErrorKind::Unavailable, "it is not at hand")),
@@ -211,8 +212,15 @@ async fn source(
         };
         match tried {
             Ok((manifest, body)) => return Ok(Source { from: copy.destination.clone(), manifest, body }),
-            Err(e) => why.push(format!("{}: {}", copy.destination, e.message())),
+            Err(e) => {
+                closed |= e.kind() == ErrorKind::KeyUnavailable;
+                why.push(format!("{}: {}", copy.destination, e.message()));
+            }
         }
+    }
+    if closed {
+        let e = cannot(ErrorKind::KeyUnavailable, format!("no other copy could be opened: {}", why.join("; ")));
+        return Err(e.hint("have the key of the others at hand, and repair again"));
     }
     let e = cannot(
         ErrorKind::NotFound,

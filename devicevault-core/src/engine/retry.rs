@@ -88,7 +88,7 @@ mod tests {
         let e = Error::new(ErrorKind::Timeout, "x", "y");
         assert!(policy.wait(1, &e).is_some() && policy.wait(2, &e).is_some() && policy.wait(3, &e).is_none());
         assert_eq!(RetryPolicy::never().wait(1, &e), None);
-        let full = Error::new(ErrorKind::QuotaExceeded, "x", "y").retry_advice(Retry::After(Duration::from_secs(60)));
+        let full = Error::new(ErrorKind::StorageFull, "x", "y").retry_advice(Retry::After(Duration::from_secs(60)));
         assert_eq!(policy.wait(1, &full), None);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::assemble::Rebuilt;
-use super::gather::{Gathered, Refused};
+use super::gather::{Found, Gathered, Refused};
 use crate::catalog::{Page, Query, RunQuery};
 use crate::clock::Timestamp;
 use crate::run::{Backup, Copy, CopyStatus};
@@ -28,6 +28,18 @@ pub struct Stray {
     pub at: StorageRef,
     /// When it was taken.
     pub taken_at: Timestamp,
+}
+
+impl Stray {
+    pub(super) fn of(found: Found) -> Self {
+        Self {
+            device_name: found.device_name.to_string(),
+            artefact: found.artefact.to_string(),
+            backup: found.backup,
+            at: found.at,
+            taken_at: found.taken_at,
+        }
+    }
 }
 
 /// What a comparison of a catalog with a destination found.
@@ -98,13 +110,7 @@ pub async fn check(
                 },
                 None if is_known_by_now(catalog, destination, found.backup, found.run).await? => checked.agreed += 1,
                 None => {
-                    checked.strays.push(Stray {
-                        device_name: found.device_name.to_string(),
-                        artefact: found.artefact.to_string(),
-                        backup: found.backup,
-                        at: found.at.clone(),
-                        taken_at: found.taken_at,
-                    });
+                    checked.strays.push(Stray::of(found.clone()));
                     strays.push(found);
                 }
             }

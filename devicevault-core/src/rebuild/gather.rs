@@ -149,6 +149,37 @@ impl Gathered {
         Ok(())
     }
 
+    /// Lists what these runs stored at a destination, without how long it was valid. What is not believed is left alone.
+    ///
+    /// # Errors
+    /// The destination cannot be listed.
+    pub(super) async fn gather_of(
+        &mut self,
+        destination: &DestinationId,
+        backend: &dyn StorageBackend,
+        runs: &BTreeMap<RunId, Timestamp>,
+    ) -> Result<()> {
+        let Some(first) = runs.values().min() else { return Ok(()) };
+        let sealed = backend.capability().private_content;
+        let mut place = Place { id: destination.clone(), sealed, found: Vec::new(), seen: HashMap::new() };
+        let filter = ListFilter { since: Some(first.checked_sub(SLACK).unwrap_or(*first)), ..ListFilter::default() };
+        let mut list = backend.list(filter);
+        while let Some(item) = list.next().await {
+            match item {
+                Ok((at, manifest)) if runs.contains_key(&manifest.run) && plausible::check(&manifest).is_ok() => {
+                    place.found.push(self.found(at, manifest));
+                }
+                Ok(_) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        drop(list);
+        self.drop_surplus(&mut place, backend).await?;
+        self.places.push(place);
+        Ok(())
+    }
+
     fn refuse(&mut self, destination: &DestinationId, at: Option<String>, error: Error) {
         self.refused.push(Refused { destination: destination.clone(), at, error });
     }

@@ -11,7 +11,9 @@ mod assemble;
 mod check;
 mod gather;
 mod plausible;
+mod unrecorded;
 
 pub use assemble::{Rebuilt, Written};
 pub use check::{Checked, Stray, check};
 pub use gather::{Gathered, Refused};
+pub use unrecorded::{Unrecorded, unrecorded};

@@ -1,10 +1,11 @@
 //! A catalog out of manifests, some of which nobody should believe.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use devicevault_core::catalog::{Page, Query};
-use devicevault_core::rebuild::{Gathered, check};
+use devicevault_core::rebuild::{Gathered, check, unrecorded};
 use devicevault_core::run::Backup;
 use devicevault_core::sightings::{note, note_all, period_of};
 use devicevault_core::{
@@ -152,4 +153,42 @@ async fn a_comparison_tells_strays_and_what_is_missing() {
     assert_eq!(found.adoptable.write(&*house.catalog, &inventory).await.unwrap().backups, 1);
     let found = check(&*house.catalog, &here, &store, now(), &|_| ()).await.unwrap();
     assert_eq!((found.agreed, found.strays.len(), found.missing.len()), (2, 0, 1));
+}
+
+#[tokio::test]
+async fn what_runs_stored_that_were_cut_off_is_found_and_believed_where_it_takes_a_key_to_write() {
+    let (catalog, inventory) = (MemoryCatalog::new(), MemoryInventory::new());
+    let (sealed, open) = (MemoryBackend::new().with_private_content(), MemoryBackend::new());
+    let cut_off = good();
+    put(&sealed, cut_off.clone(), b"good").await;
+    put(&open, cut_off.clone(), b"good").await;
+    // Of a run that nobody cut off; and one that claims to be of the run, where anybody can write.
+    put(&sealed, samples::manifest(&samples::device("sw2"), "running-config", b"late"), b"late").await;
+    let mut forged = samples::manifest(&samples::device("sw1"), "startup-config", b"evil");
+    forged.run = cut_off.run;
+    put(&open, forged.clone(), b"evil").await;
+
+    let places: [(DestinationId, &dyn StorageBackend); 2] = [("sealed".into(), &sealed), ("open".into(), &open)];
+    let runs = [(cut_off.run, cut_off.taken_at)].into();
+    let found = unrecorded(&catalog, &places, &runs).await.unwrap();
+    assert_eq!((found.adoptable.backups.len(), found.adoptable.devices.len(), found.others.len()), (1, 0, 1));
+    assert_eq!((found.adoptable.backups[0].id, found.adoptable.backups[0].copies.len()), (cut_off.backup, 2));
+    assert_eq!((found.others[0].0.as_str(), found.others[0].1.backup), ("open", forged.backup));
+    assert_eq!(found.adoptable.write(&catalog, &inventory).await.unwrap().copies, 2);
+
+    let again = unrecorded(&catalog, &places, &runs).await.unwrap();
+    assert_eq!((again.adoptable.backups.len(), again.others.len()), (0, 1));
+    assert!(unrecorded(&catalog, &places, &BTreeMap::new()).await.unwrap().others.is_empty());
+    // Alone where anybody can write, a copy of a backup that is recorded is what it claims to be, or another one.
+    let elsewhere = MemoryBackend::new();
+    put(&elsewhere, cut_off.clone(), b"good").await;
+    let mut other = samples::manifest(&samples::device("sw1"), "startup-config", b"evil");
+    (other.run, other.backup) = (cut_off.run, cut_off.backup);
+    let third = MemoryBackend::new();
+    put(&third, other, b"evil").await;
+    let places: [(DestinationId, &dyn StorageBackend); 2] =
+        [("elsewhere".into(), &elsewhere), ("third".into(), &third)];
+    let found = unrecorded(&catalog, &places, &runs).await.unwrap();
+    assert_eq!((found.adoptable.backups.len(), found.others.len()), (1, 1));
+    assert_eq!(found.adoptable.backups[0].copies[0].destination.as_str(), "elsewhere");
 }

@@ -93,10 +93,11 @@ impl Answer {
             return make(K::Config, "the bucket is in another region, or on another server")
                 .hint("set region, and endpoint where it is no bucket of Amazon's");
         }
-        if self.has(&["QuotaExceeded", "XMinioStorageFull", "StorageFull", "InsufficientCapacity"])
-            || self.status == 507
-        {
-            return make(K::QuotaExceeded, "the store has no room left").retry_advice(later(60));
+        if self.has(&["QuotaExceeded"]) {
+            return make(K::QuotaExceeded, "the quota at the store is used up").retry_advice(later(60));
+        }
+        if self.has(&["XMinioStorageFull", "StorageFull", "InsufficientCapacity"]) || self.status == 507 {
+            return make(K::StorageFull, "the store has no room left").retry_advice(later(60));
         }
         match self.status {
             429 => make(K::RateLimited, "the store asks for fewer requests").retry_advice(later(5)),
@@ -185,7 +186,7 @@ mod tests {
             ("403 Forbidden", "RequestTimeTooSkewed", ErrorKind::Unavailable),
             ("404 Not Found", "NoSuchBucket", ErrorKind::Unavailable),
             ("400 Bad Request", "AuthorizationHeaderMalformed", ErrorKind::Config),
-            ("507 Insufficient Storage", "XMinioStorageFull", ErrorKind::QuotaExceeded),
+            ("507 Insufficient Storage", "XMinioStorageFull", ErrorKind::StorageFull),
         ] {
             let e = s3(status, code);
             assert_eq!(e.kind(), kind, "{e}");

@@ -23,7 +23,7 @@ pub(super) fn of_ftp(operation: &'static str, e: &FtpError) -> Error {
                         .hint("check user name and password of this destination")
                 }
                 Status::RequestedActionNotTaken | Status::ExceededStorage => {
-                    make(ErrorKind::QuotaExceeded, format!("there is no room at the server: {said}"))
+                    make(ErrorKind::StorageFull, format!("there is no room at the server: {said}"))
                         .hint("free some space there, or move the destination")
                         .retry_advice(Retry::After(Duration::from_secs(60)))
                 }

@@ -20,7 +20,9 @@ pub(super) fn git(operation: &'static str, e: git2::Error) -> Error {
     let error = Error::new(kind, operation, why);
     let error = match kind {
         ErrorKind::PermissionDenied => error.hint("give the folder to the user that DeviceVault runs as"),
-        ErrorKind::QuotaExceeded => error.hint("free some space, or move the repository to a larger disk"),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            error.hint("free some space, or move the repository to a larger disk")
+        }
         _ => error,
     };
     error.because(e)
@@ -28,8 +30,10 @@ pub(super) fn git(operation: &'static str, e: git2::Error) -> Error {
 
 /// libgit2 hands the system's own text on, and nothing else that tells the causes apart.
 fn system_kind(text: &str) -> (ErrorKind, &'static str) {
-    if text.contains("No space left") || text.contains("quota exceeded") {
-        (ErrorKind::QuotaExceeded, "the disk is full")
+    if text.contains("No space left") {
+        (ErrorKind::StorageFull, "the disk is full")
+    } else if text.contains("quota exceeded") {
+        (ErrorKind::QuotaExceeded, "the user's disk quota is used up")
     } else if text.contains("Permission denied") || text.contains("Read-only") {
         (ErrorKind::PermissionDenied, "the folder cannot be written")
     } else {
@@ -44,7 +48,8 @@ pub(super) fn io(operation: &'static str, path: &Path, e: io::Error) -> Error {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             (ErrorKind::PermissionDenied, "the folder cannot be written")
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (ErrorKind::QuotaExceeded, "the disk is full"),
+        io::ErrorKind::StorageFull => (ErrorKind::StorageFull, "the disk is full"),
+        io::ErrorKind::QuotaExceeded => (ErrorKind::QuotaExceeded, "the user's disk quota is used up"),
         _ => (ErrorKind::Unavailable, "the file system refused"),
     };
     Error::new(kind, operation, why).with("path", path.display()).because(e)

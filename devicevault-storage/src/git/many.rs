@@ -423,6 +423,8 @@ impl StorageBackend for GitRepositories {
             let one = backend.maintain(rest).await.map_err(|e| e.with("repository", &name))?;
             report.done.extend(one.done.into_iter().map(|line| format!("{name}.git: {line}")));
             report.bytes_freed += one.bytes_freed;
+            report.unnamed += one.unnamed;
+            report.unnamed_bytes += one.unnamed_bytes;
         }
         Ok(report)
     }

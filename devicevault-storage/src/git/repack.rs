@@ -323,19 +323,34 @@ fn reachable(layout: &Layout, repo: &Repository) -> Result<Option<HashSet<Oid>>>
     walk.collect::<std::result::Result<_, _>>().map(Some).map_err(failed)
 }
 
-/// Removes what a killed process left half, once it is certain that nobody is writing it.
-pub(super) fn clear_leftovers(layout: &Layout, now: SystemTime) -> Result<(usize, u64)> {
-    let mut freed = (0, 0);
-    for (path, size, modified) in pack::leftovers(layout)? {
-        // Another program may be writing: an hour is more than it takes.
-        let age = modified.and_then(|t| now.duration_since(t).ok());
-        if age.is_some_and(|age| age > Duration::from_secs(3600)) {
-            remove(&path)?;
-            freed = (freed.0 + 1, freed.1 + size);
+/// Files, and their bytes.
+type Counted = (u64, u64);
+
+/// What a killed process left half: all of it, and beside it what is so old that nobody is writing it.
+pub(super) fn left_half(layout: &Layout, now: SystemTime) -> Result<(Counted, Counted)> {
+    let (mut all, mut old) = ((0, 0), (0, 0));
+    for (_, size, modified) in pack::leftovers(layout)? {
+        all = (all.0 + 1, all.1 + size);
+        if is_old(modified, now) {
+            old = (old.0 + 1, old.1 + size);
         }
     }
-    clear(&layout.staging())?;
-    Ok(freed)
+    Ok((all, old))
+}
+
+/// Removes what a killed process left half, once it is certain that nobody is writing it.
+pub(super) fn clear_leftovers(layout: &Layout, now: SystemTime) -> Result<()> {
+    for (path, _, modified) in pack::leftovers(layout)? {
+        if is_old(modified, now) {
+            remove(&path)?;
+        }
+    }
+    clear(&layout.staging())
+}
+
+/// Another program may be writing: an hour is more than it takes.
+fn is_old(modified: Option<SystemTime>, now: SystemTime) -> bool {
+    modified.and_then(|t| now.duration_since(t).ok()).is_some_and(|age| age > Duration::from_secs(3600))
 }
 
 /// The index goes first: a pack without one is not looked for, an index without its pack is an error to some.

@@ -254,7 +254,10 @@ impl Store {
             return Ok(report);
         };
         if let Some(_writers) = self.layout.try_lock()? {
-            let (files, bytes) = repack::clear_leftovers(&self.layout, self.now())?;
+            let now = self.now();
+            let (all, (files, bytes)) = repack::left_half(&self.layout, now)?;
+            (report.unnamed, report.unnamed_bytes) = all;
+            repack::clear_leftovers(&self.layout, now)?;
             if files > 0 {
                 report.done.push(format!("removed {files} unfinished files of a process that ended early"));
                 report.bytes_freed += bytes;
@@ -319,6 +322,12 @@ impl Store {
     /// What [`maintain`](Self::maintain) would do.
     pub(super) fn foretell(&self) -> Result<Report> {
         let mut report = Report::default();
+        let (all, (files, bytes)) = repack::left_half(&self.layout, self.now())?;
+        (report.unnamed, report.unnamed_bytes) = all;
+        if files > 0 {
+            report.done.push(format!("would remove {files} unfinished files of a process that ended early"));
+            report.bytes_freed += bytes;
+        }
         report.done.extend(Selection::everything(&self.layout)?.foretold());
         Ok(report)
     }

@@ -16,7 +16,7 @@ use super::LocalStore;
 use super::root::{above, is_link, open_file, split};
 use super::staging::{Area, StagedFile, StagedWriter};
 use super::store::{etag, failed, lost, not_implemented, refuse_reserved};
-use crate::fault::symbolic_link;
+use crate::fault::{symbolic_link, the_same};
 
 /// How many files and folders are flushed at once: journals take several into one commit.
 const FLUSHES_AT_ONCE: usize = 8;
@@ -102,7 +102,7 @@ impl LocalStore {
         let area = match self.area() {
             Ok(area) => area,
             Err(e) => {
-                let again = || clone_io(&e);
+                let again = || the_same(&e);
                 return sets.iter().map(|_| Err(failed("create staging folder", "", again()))).collect();
             }
         };
@@ -173,7 +173,7 @@ impl LocalStore {
             for folder in chain {
                 if let Some(e) = unflushed.get(folder) {
                     set.last().into_iter().for_each(|last| self.take_back(last));
-                    return Err(failed("flush folder", folder, clone_io(e)));
+                    return Err(failed("flush folder", folder, the_same(e)));
                 }
             }
         }
@@ -325,11 +325,6 @@ fn in_parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) ->
         };
         running.into_iter().flat_map(join).collect()
     })
-}
-
-/// One fault of the disk is the verdict of several sets.
-fn clone_io(e: &io::Error) -> io::Error {
-    e.raw_os_error().map_or_else(|| io::Error::new(e.kind(), e.to_string()), io::Error::from_raw_os_error)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Names of a backup's files: its content, its manifest, and how ours are known.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
-use devicevault_core::{Error, ErrorKind, Manifest, Result, StorageRef};
+use devicevault_core::{Error, ErrorKind, Manifest, Result, StorageRef, Timestamp};
 use object_store::path::Path;
 use sha2::{Digest as _, Sha256};
 
@@ -15,6 +15,9 @@ const MANIFEST: &str = ".manifest.json";
 
 /// The form of a stamp: `0` is a decimal digit, `f` one of hexadecimal, the rest is itself.
 const STAMP: &[u8] = b"0000-00-00T00-00-00Z-ffffffff";
+
+/// What stands for a time that has no stamp.
+const NO_TIME: &str = "0000-00-00T00-00-00Z";
 
 /// The form of the mark of one of several contents of a backup: each is sealed under a key of its own.
 const MARK: &str = "ffffffff";
@@ -30,9 +33,13 @@ pub(super) fn stamp(m: &Manifest) -> String {
     }
     let id = hex::encode(hash.finalize());
     // Years of another length than four digits do not occur; a file name that is not ours must not come of them.
-    let time = m.taken_at.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
-    let time = if time.len() == 20 { time } else { "0000-00-00T00-00-00Z".to_owned() };
-    format!("{time}-{}", id.get(..8).unwrap_or_default())
+    format!("{}-{}", stamped(m.taken_at), id.get(..8).unwrap_or_default())
+}
+
+/// A time as a stamp has it.
+fn stamped(at: Timestamp) -> String {
+    let time = at.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+    if time.len() == NO_TIME.len() { time } else { NO_TIME.to_owned() }
 }
 
 /// The day: `2026-11-21`.
@@ -42,13 +49,27 @@ pub(super) fn date(m: &Manifest) -> String {
 
 /// Whether the file name of a path holds a stamp: only such files are ours.
 pub(super) fn has_stamp(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or_default().as_bytes();
+    stamps(path.rsplit('/').next().unwrap_or_default()).next().is_some()
+}
+
+/// What of a file name reads like a stamp.
+fn stamps(name: &str) -> impl Iterator<Item = &str> {
     let fits = |(form, byte): (&u8, &u8)| match form {
         b'0' => byte.is_ascii_digit(),
         b'f' => byte.is_ascii_digit() || (b'a'..=b'f').contains(byte),
         other => other == byte,
     };
-    name.windows(STAMP.len()).any(|window| STAMP.iter().zip(window).all(fits))
+    let windows = name.as_bytes().windows(STAMP.len());
+    windows.filter(move |window| STAMP.iter().zip(*window).all(fits)).filter_map(|w| std::str::from_utf8(w).ok())
+}
+
+/// Whether a backup of this name may have been taken at this time or later: its stamp tells, to the second.
+pub(super) fn may_be_since(path: &str, since: Timestamp) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let earliest = stamped(since);
+    // Of several that a name may hold, any counts; so does one of a year that none of ours has.
+    stamps(name).any(|stamp| stamp.starts_with(NO_TIME) || stamp.get(..earliest.len()) >= Some(earliest.as_str()))
+        || earliest == NO_TIME
 }
 
 /// Where the files of a backup are.
@@ -206,6 +227,22 @@ mod tests {
             family("a/2026-11-21T01-24-44Z-3f2a9c1d.rABCDEF01.dvo"),
             family("a/2026-11-21T01-24-44Z-3f2a9c1d.dvo")
         );
+    }
+
+    #[test]
+    fn what_was_taken_before_is_known_by_its_name() {
+        let since: Timestamp = "2026-11-21T01:24:44.7Z".parse().unwrap();
+        let name = |stamp: &str| format!("a/{stamp}.txt.manifest.json");
+        for (stamp, may_be) in [
+            ("2026-11-21T01-24-44Z-3f2a9c1d", true),
+            ("2026-11-21T01-24-43Z-3f2a9c1d", false),
+            ("2025-12-31T23-59-59Z-3f2a9c1d", false),
+            ("2027-01-01T00-00-00Z-3f2a9c1d", true),
+            ("0000-00-00T00-00-00Z-3f2a9c1d", true),
+        ] {
+            assert_eq!(may_be_since(&name(stamp), since), may_be, "{stamp}");
+        }
+        assert!(may_be_since(&name("2026-11-21T01-24-44Z-3f2a9c1d"), Timestamp::MIN));
     }
 
     #[test]

@@ -71,9 +71,6 @@ impl Plain {
 
     /// Content of a backup that was sealed anew: removed where the manifest names the other.
     async fn remove_superseded(&self, object: &ObjectMeta, act: bool, report: &mut Report) -> Result<()> {
-        if !self.is_old(object) {
-            return Ok(());
-        }
         match self.file_of(&object.location).await {
             Ok(found) if found.content != object.location => self.remove(object, act, report).await,
             // What cannot be said of it is left alone.
@@ -82,9 +79,6 @@ impl Plain {
     }
 
     async fn remove_bare(&self, object: &ObjectMeta, act: bool, report: &mut Report) -> Result<()> {
-        if !self.is_old(object) {
-            return Ok(());
-        }
         // Between the listing and now, somebody may have come back to finish it.
         for manifest in layout::manifest_paths(&object.location) {
             match self.store.head(&manifest).await {
@@ -101,7 +95,13 @@ impl Plain {
         age > i64::try_from(self.options.grace.as_secs()).unwrap_or(i64::MAX)
     }
 
+    /// What is young stays: its manifest may be on its way.
     async fn remove(&self, object: &ObjectMeta, act: bool, report: &mut Report) -> Result<()> {
+        report.unnamed += 1;
+        report.unnamed_bytes += object.size;
+        if !self.is_old(object) {
+            return Ok(());
+        }
         if !act {
             report.done.push(format!("would remove {}, which no manifest names", object.location));
             report.bytes_freed += object.size;

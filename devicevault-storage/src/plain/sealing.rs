@@ -118,6 +118,9 @@ impl Plain {
     pub(super) async fn have(&self, ring: &Keyring, epoch: EpochId) -> Result<()> {
         let Err(first) = ring.epoch(epoch).await else { return Ok(()) };
         let of_key = |e: Error| {
+            if e.kind() == ErrorKind::KeyUnavailable && e.hint_text().is_none() {
+                return e.hint("what it opens is not damaged: have this key at hand, or give the recovery kit");
+            }
             if e.kind() != ErrorKind::Corrupt {
                 return e;
             }

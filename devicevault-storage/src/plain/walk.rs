@@ -92,11 +92,16 @@ impl Plain {
 
     fn listed(self: Arc<Self>, filter: ListFilter) -> BoxStream<'static, Result<Listed>> {
         let (plain, at_once) = (self.clone(), self.reads_at_once());
+        let since = filter.since;
         self.folders()
             .map_ok(move |objects| {
                 let sizes: HashMap<String, u64> = objects.iter().map(|o| (o.location.to_string(), o.size)).collect();
                 let (plain, sizes, filter) = (plain.clone(), Arc::new(sizes), filter.clone());
-                futures::stream::iter(objects.into_iter().filter(|o| layout::is_manifest(o.location.as_ref())))
+                let may_pass = move |o: &ObjectMeta| {
+                    layout::is_manifest(o.location.as_ref())
+                        && since.is_none_or(|t| layout::may_be_since(o.location.as_ref(), t))
+                };
+                futures::stream::iter(objects.into_iter().filter(may_pass))
                     .map(move |manifest| apart(plain.clone().found(manifest.location, sizes.clone())))
                     .buffered(at_once)
                     .try_filter_map(move |listed| {

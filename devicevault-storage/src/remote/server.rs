@@ -73,7 +73,7 @@ impl Found {
 ///
 /// # Contract
 /// - Errors say what they mean to a person: `NotFound` that a name or a folder on its way is not there, `AlreadyExists`
-///   that it is, `PermissionDenied`, `QuotaExceeded` for a full disk; `Unavailable`, `Unreachable`, `Timeout` for
+///   that it is, `PermissionDenied`, `StorageFull` for a full disk; `Unavailable`, `Unreachable`, `Timeout` for
 ///   the connection. Everything has a bound on its time.
 /// - A connection that died while nothing was asked is replaced, once for each call.
 /// - A dropped future has done what it was asked, or nothing; a file that was being written may be left.

@@ -85,7 +85,7 @@ pub(super) fn silent(operation: &'static str, after: Duration) -> Error {
 
 /// The disk of the server is full, as far as its answers tell.
 pub(super) fn disk_full(operation: &'static str) -> Error {
-    Error::new(ErrorKind::QuotaExceeded, operation, "the server's disk is full")
+    Error::new(ErrorKind::StorageFull, operation, "the server's disk is full")
         .hint("free some space there, or move the destination")
         .retry_advice(Retry::After(Duration::from_secs(60)))
 }

@@ -73,6 +73,13 @@ impl MemoryBackend {
         self
     }
 
+    /// Says that nobody without a key can read or write there.
+    #[must_use]
+    pub fn with_private_content(mut self) -> Self {
+        self.capability.private_content = true;
+        self
+    }
+
     /// Takes no body of more than so many bytes.
     #[must_use]
     pub fn with_max_body(mut self, bytes: u64) -> Self {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use devicevault_core::rebuild::{Checked, check};
+use devicevault_core::storage::Budget;
 use devicevault_core::{ErrorRecord, Result};
 use serde::Serialize;
 
@@ -44,6 +45,9 @@ struct Row {
     /// Left over from before a copy was stored anew.
     surplus: Vec<String>,
     refused: Vec<RefusedRow>,
+    /// Objects that nothing names: content without a manifest, half a pack, what a process that was killed left.
+    unnamed: u64,
+    unnamed_bytes: u64,
     /// Strays that were taken into the catalog.
     adopted: usize,
     /// Why it could not be compared.
@@ -108,6 +112,16 @@ async fn one(context: &Context, instance: &Instance, destination: &OpenDestinati
         }
     };
     let mut row = row(name, &checked);
+    if let Ok(backend) = &destination.backend {
+        // What maintenance would say: of a kind that cannot tell, nothing is known.
+        match backend.foretell(Budget::default()).await {
+            Ok(told) => {
+                let told = told.unwrap_or_default();
+                (row.unnamed, row.unnamed_bytes) = (told.unnamed, told.unnamed_bytes);
+            }
+            Err(e) => row.error = Some(e.to_record()),
+        }
+    }
     if adopt && !checked.strays.is_empty() {
         row.adopted = checked.adoptable.write(&*instance.catalog, &*instance.inventory).await?.copies;
     }
@@ -136,6 +150,8 @@ fn row(destination: String, checked: &Checked) -> Row {
         missing: missing.collect(),
         surplus: checked.surplus.iter().map(ToString::to_string).collect(),
         refused: checked.refused.iter().map(RefusedRow::from).collect(),
+        unnamed: 0,
+        unnamed_bytes: 0,
         adopted: 0,
         error: None,
     }
@@ -170,6 +186,9 @@ fn tell(context: &Context, rows: &[Row]) -> Result<()> {
     for r in rows {
         if let Some(e) = &r.error {
             ui.failure(&format!("{}: {}", r.destination, e.message));
+            if let Some(hint) = &e.hint {
+                ui.failure_hint(hint);
+            }
             continue;
         }
         ui.note(&format!(
@@ -182,6 +201,14 @@ fn tell(context: &Context, rows: &[Row]) -> Result<()> {
             r.surplus.len(),
             r.refused.len()
         ));
+        if r.unnamed > 0 {
+            let objects = human::count(usize::try_from(r.unnamed).unwrap_or(usize::MAX), "object");
+            let (size, name) = (human::size(r.unnamed_bytes), &r.destination);
+            ui.note(&format!(
+                "{name}: {objects} ({size}) that nothing names, left by processes that were cut off: `devicevault \
+                 destination maintain {name}` removes them once they are old enough that nobody is writing them"
+            ));
+        }
     }
     Ok(())
 }

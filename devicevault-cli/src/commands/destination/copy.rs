@@ -4,13 +4,12 @@ use clap::Args;
 use devicevault_core::{Error, ErrorKind, Result, sightings};
 use serde::Serialize;
 
-use crate::Exit;
 use crate::context::Context;
 use crate::copying::{self, Copied};
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
-use crate::pushing;
 use crate::ui::human;
+use crate::{Exit, apart, pushing};
 
 /// Copy all backups of a destination to another. What is there already is left alone: a copy that was cut off is gone on
 /// with by the same command.
@@ -84,8 +83,14 @@ async fn note_sightings(context: &Context, instance: &Instance, to: &str) {
 }
 
 fn tell(context: &Context, args: &CopyArgs, done: &Copied) {
-    for f in &done.failed {
-        context.ui.failure(&format!("{}: {} {}: {}", f.device, f.artefact, f.backup, f.error.message));
+    /// So many are named.
+    const NAMED: usize = 10;
+    apart::tell(&context.ui, &done.apart, apart::NOT_COPIED);
+    for f in done.failed.iter().take(NAMED) {
+        context.ui.failure_detail(&format!("{}: {} {}", f.device, f.artefact, f.backup));
+    }
+    if done.failed.len() > NAMED {
+        context.ui.failure_detail(&format!("and {} more, which --json names", done.failed.len() - NAMED));
     }
     if done.no_binaries > 0 {
         context.ui.note(&format!(

@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_line_is_a_device() {
-        let csv = "\u{feff}name,host,platform,port,user,tags,enabled,password_env,key_file,ssh_profile,option.idle\n\
+        let csv = "\u{feff}name,host,platform,port,user,tags,enabled,password_env,key_file,ssh_profile,option.ssh.keepalive\n\
                    core-rtr1,192.0.2.1,cisco_ios,2222,backup,core; lab,no,PW,,legacy,5\n";
         let (lines, faults) = read_str(csv).unwrap();
         assert_eq!(faults, []);
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(d.login.private_key, None);
         assert_eq!(
             d.options.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
-            ["idle=5", "ssh.profile=legacy"]
+            ["ssh.keepalive=5", "ssh.profile=legacy"]
         );
     }
 

@@ -155,6 +155,8 @@ fn show(context: &Context, args: &ShowArgs) -> Result<Exit> {
         if !text.starts_with("#:schema ") {
             context.ui.line(SCHEMA_LINE)?;
         }
+        // A file that somebody sent may hold anything; written to a file it stays as it is.
+        let text = if context.ui.is_terminal() { escape::lines(text.as_bytes()) } else { text };
         context.ui.raw(text.as_bytes())?;
         return Ok(Exit::Done);
     }

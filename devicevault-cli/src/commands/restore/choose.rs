@@ -82,8 +82,9 @@ async fn of_run(archive: &Archive, args: &RestoreArgs, id: &str) -> Result<Chose
     let instance = archive.instance().ok_or_else(|| {
         fail(ErrorKind::Unsupported, "a folder of backups knows no runs".to_owned()).hint("give --at TIME instead")
     })?;
-    let run = run::find(instance, id).await?;
-    // A device that was removed may have had the name.
+    let device = if id == "latest" { Some(archive.device_id(&args.device).await?) } else { None };
+    let run = run::find(instance, id, device.as_ref()).await?;
+    // A device that was removed may have had the name; one that was renamed had another.
     if run.start.device_name != args.device && run.start.device != archive.device_id(&args.device).await? {
         let whose = run.start.device_name.escape_debug();
         return Err(fail(ErrorKind::Config, format!("it is a run of another device: {whose}")));

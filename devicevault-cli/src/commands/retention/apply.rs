@@ -11,6 +11,7 @@ use crate::Exit;
 use crate::context::Context;
 use crate::instance::OpenDestination;
 use crate::interrupt::cancellable;
+use crate::recovered;
 use crate::ui::human;
 use crate::ui::table::{Cell, Table, Tone};
 
@@ -88,6 +89,11 @@ pub(crate) async fn run(context: &Context, args: ApplyArgs) -> Result<Exit> {
         }
     }
     open.retain(|d| args.destinations.is_empty() || args.destinations.contains(&d.config.name));
+    if !args.dry_run {
+        let at_hand =
+            open.iter().filter_map(|d| Some((&d.config.id, d.config.name.as_str(), &**d.backend.as_ref().ok()?)));
+        recovered::record(context, &instance, &at_hand.collect::<Vec<_>>()).await;
+    }
     let (mut good, mut bad) = (0, 0);
     let mut outcomes = Vec::new();
     for destination in &open {

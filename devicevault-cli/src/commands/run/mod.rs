@@ -6,7 +6,7 @@ mod waiting;
 use clap::{Args, Subcommand, ValueEnum};
 use devicevault_core::catalog::{Page, RunQuery};
 use devicevault_core::run::{CopyStatus, Run, RunState};
-use devicevault_core::{Error, ErrorKind, NoteLevel, Result};
+use devicevault_core::{DeviceId, Error, ErrorKind, NoteLevel, Result};
 
 use crate::context::Context;
 use crate::instance::Instance;
@@ -59,7 +59,7 @@ Examples:
   devicevault run show 019a2b3c
   devicevault run show latest --json")]
 pub(crate) struct ShowArgs {
-    /// Its identifier or the beginning of it, or `latest`
+    /// Its identifier, the beginning or the end of it, or `latest`
     run: String,
 }
 
@@ -162,7 +162,7 @@ pub(crate) fn table<'a>(runs: impl IntoIterator<Item = (&'a Run, &'a [Waiting])>
 
 async fn show(context: &Context, args: ShowArgs) -> Result<Exit> {
     let instance = context.instance().await?;
-    let told = Told::of(&instance, find(&instance, &args.run).await?).await?;
+    let told = Told::of(&instance, find(&instance, &args.run, None).await?).await?;
     if context.ui.is_json() {
         context.ui.json(&told)?;
         return Ok(Exit::Done);
@@ -257,10 +257,11 @@ fn artefacts(run: &Run, waiting: &[Waiting]) -> Table {
     table
 }
 
-/// The run that an identifier, its beginning or `latest` names.
-pub(super) async fn find(instance: &Instance, wanted: &str) -> Result<Run> {
+/// The run that an identifier, its beginning or its end names; `latest`: the last one, of this device where there is one.
+pub(super) async fn find(instance: &Instance, wanted: &str, of: Option<&DeviceId>) -> Result<Run> {
     let mut query = RunQuery::default();
     if wanted == "latest" {
+        query.device = of.cloned();
         let newest = all(instance, &query, 1, |_| true).await?.pop();
         return newest.ok_or_else(|| Error::new(ErrorKind::NotFound, "find run", "there are no runs yet"));
     }
@@ -278,12 +279,16 @@ pub(super) async fn find(instance: &Instance, wanted: &str) -> Result<Run> {
     }
     let prefix = wanted.to_ascii_lowercase();
     if prefix.len() < 4 || !prefix.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
-        return fail(ErrorKind::Config, "it is no identifier, nor the first four characters of one or more");
+        return fail(ErrorKind::Config, "it is no identifier, nor the first or last four characters of one or more");
     }
-    let mut found = all(instance, &query, 2, |r| r.id.to_string().starts_with(&prefix)).await?;
+    let mut found = all(instance, &query, 2, |r| is_meant(&r.id.to_string(), &prefix)).await?;
     match (found.pop(), found.is_empty()) {
         (Some(run), true) => Ok(run),
-        (Some(_), false) => fail(ErrorKind::Conflict, "several runs begin so"),
+        (Some(_), false) => fail(ErrorKind::Conflict, "several runs begin or end so"),
         (None, _) => fail(ErrorKind::NotFound, "there is no such run"),
     }
+}
+
+fn is_meant(id: &str, part: &str) -> bool {
+    id.starts_with(part) || id.ends_with(part)
 }

@@ -2,6 +2,7 @@
 
 mod repairs;
 mod scope;
+mod unopened;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 use self::repairs::Repaired;
 use self::scope::{Scope, ScopeArgs, only_in_a_home};
+use crate::apart::{self, Apart};
 use crate::archive::Archive;
 use crate::context::Context;
 use crate::instance::Instance;
@@ -24,8 +26,7 @@ use crate::place::{FromArgs, Place};
 use crate::ui::human;
 use crate::ui::progress::counter;
 use crate::ui::table::{Cell, Table, Tone};
-use crate::wiring::keys::Keys;
-use crate::{Exit, folder, wiring};
+use crate::{Exit, folder};
 
 /// Check that what was stored is still what was stored. The catalog keeps what was found; a damaged copy is stored
 /// anew by the next backup, and by --repair at once, out of another destination that holds a good one.
@@ -87,6 +88,9 @@ const MOST: usize = 10_000_000;
 /// Versions that the catalog is asked for at a time.
 const PAGE: u32 = 1000;
 
+/// What a copy is called that could not be looked at.
+const UNREADABLE: &str = "unreadable";
+
 /// What was found of one copy that is not good.
 #[derive(Debug, Serialize)]
 struct Bad {
@@ -119,6 +123,12 @@ pub(crate) struct Found {
     /// Why nothing was opened, where the contents were to be looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     not_opened: Option<String>,
+    /// Copies whose key is not at hand, by reason. Down to their stored bytes they are as they were stored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unopened: Vec<Apart>,
+    /// Copies that could not be looked at, by reason; they are among the bad ones too.
+    #[serde(skip)]
+    unreadable: Vec<Apart>,
     /// It was a folder or a store by itself, which no backup of this home mends.
     #[serde(skip)]
     in_place: bool,
@@ -133,6 +143,8 @@ impl Default for Found {
             quarantined: 0,
             bad: Vec::new(),
             not_opened: None,
+            unopened: Vec::new(),
+            unreadable: Vec::new(),
             in_place: false,
         }
     }
@@ -141,7 +153,7 @@ impl Default for Found {
 impl Found {
     /// How the program ends: what was asked for and not looked at counts as not done.
     fn exit(&self) -> Exit {
-        let bad = self.bad.len() - self.repaired();
+        let bad = self.bad.len() - self.repaired() + apart::count(&self.unopened);
         Exit::of_parts(self.good + self.repaired(), bad + usize::from(self.not_opened.is_some()))
     }
 
@@ -184,7 +196,7 @@ async fn in_place(context: &Context, args: &VerifyArgs, place: &Place) -> Result
         Err(e)
             if e.kind() == ErrorKind::KeyUnavailable && context.given_keys.is_empty() && args.scope.is_everything() =>
         {
-            return unopened(context, place, depth, &e).await;
+            return unopened::look(context, place, depth, &e).await;
         }
         other => other?,
     };
@@ -203,33 +215,6 @@ async fn in_place(context: &Context, args: &VerifyArgs, place: &Place) -> Result
         found.bad.push(of_manifest(&e));
     }
     found.in_place = true;
-    tell(context, &found)
-}
-
-/// A sealed place whose key is not at hand: what can be said of it without.
-async fn unopened(context: &Context, place: &Place, depth: VerifyDepth, why: &Error) -> Result<Exit> {
-    let backend = wiring::open_place(context, place, &Keys::default()).await?;
-    let mut found = Found { depth: depth.min(VerifyDepth::Stored), ..Found::default() };
-    found.in_place = true;
-    found.not_opened = (depth > found.depth).then(|| why.to_record().message);
-    let check = async {
-        let mut verdicts = backend.verify_unopened(depth);
-        while let Some(one) = verdicts.next().await {
-            let (at, verdict) = one?;
-            found.checked += 1;
-            let (verdict, what) = match verdict {
-                Verdict::Good(_) => {
-                    found.good += 1;
-                    continue;
-                }
-                Verdict::Damaged(what) => ("damaged", what),
-                _ => ("missing", vec!["it is not there".to_owned()]),
-            };
-            found.bad.push(Bad { storage_ref: Some(at.to_string()), ..Bad::unnamed(verdict, what) });
-        }
-        Ok(())
-    };
-    cancellable(check).await?;
     tell(context, &found)
 }
 
@@ -314,12 +299,23 @@ async fn look(
             continue;
         };
         found.quarantined += usize::from(backup.is_quarantined());
-        let bad = match &verdict {
+        let place = archive.place_name(&copy.destination);
+        let bad = match verdict {
             Ok(Verdict::Good(_)) => None,
             Ok(Verdict::Missing) => Some(("missing", vec!["it is not there".to_owned()])),
-            Ok(Verdict::Damaged(what)) => Some(("damaged", what.clone())),
-            Ok(_) => Some(("unreadable", vec!["its destination gave a verdict that is not known here".to_owned()])),
-            Err(e) => Some(("unreadable", vec![e.to_record().message])),
+            Ok(Verdict::Damaged(what)) => Some(("damaged", what)),
+            // Without its key, a copy was looked at as far as that goes, and nothing was found.
+            Err(e) if e.kind() == ErrorKind::KeyUnavailable && depth == VerifyDepth::Content => {
+                apart::add(&mut found.unopened, place, &e);
+                continue;
+            }
+            other => {
+                let unknown = "its destination gave a verdict that is not known here";
+                let unknown = || Error::new(ErrorKind::Unsupported, "verify backup", unknown);
+                let e = other.err().unwrap_or_else(unknown);
+                apart::add(&mut found.unreadable, place, &e);
+                Some((UNREADABLE, vec![e.to_record().message]))
+            }
         };
         remember(context, archive, backup, copy, bad.as_ref()).await?;
         let key = || CopyKey { backup: backup.id, destination: copy.destination.clone() };
@@ -329,13 +325,13 @@ async fn look(
                 device: backup.device_name.clone(),
                 artefact: backup.artefact.clone(),
                 backup: Some(backup.id.to_string()),
-                destination: archive.place_name(&copy.destination).to_owned(),
+                destination: place.to_owned(),
                 storage_ref: copy.storage_ref.as_ref().map(ToString::to_string),
                 first_seen: Some(backup.first_seen.to_string()),
                 verdict,
                 what,
                 repair: None,
-                key: (verdict != "unreadable").then(key),
+                key: (verdict != UNREADABLE).then(key),
             }),
         }
     }
@@ -386,7 +382,7 @@ async fn remember(
     let Some(instance) = archive.instance() else { return Ok(()) };
     let found = match bad {
         None => Ok(context.clock().now()),
-        Some(("unreadable", _)) => return Ok(()),
+        Some((UNREADABLE, _)) => return Ok(()),
         Some((verdict, what)) => {
             let kind = if *verdict == "missing" { ErrorKind::NotFound } else { ErrorKind::Corrupt };
             Err(Error::new(kind, "verify backup", what.join("; ")).to_record())
@@ -439,7 +435,8 @@ pub(crate) fn tell(context: &Context, found: &Found) -> Result<Exit> {
         return Ok(found.exit());
     }
     let mut table = Table::new(["device", "artefact", "version", "destination", "verdict", "what"]);
-    for b in &found.bad {
+    // What could not be looked at is told by its reason, not a line for each copy.
+    for b in found.bad.iter().filter(|b| b.verdict != UNREADABLE) {
         let place =
             b.storage_ref.as_ref().map_or_else(|| b.destination.clone(), |at| format!("{}: {at}", b.destination));
         table.row([
@@ -469,24 +466,44 @@ pub(crate) fn tell(context: &Context, found: &Found) -> Result<Exit> {
         (VerifyDepth::Stored, "their stored bytes are what was recorded"),
         (VerifyDepth::Content, "their content is what was recorded"),
     ]);
-    let good = if found.good == 1 { "1 copy".to_owned() } else { format!("{} copies", found.good) };
-    let line = match (found.good, found.bad.len()) {
-        (0, 0) => "there is nothing to verify".to_owned(),
-        (_, 0) => format!("{good} good: {}", deep[&found.depth]),
-        (_, bad) if found.in_place => format!("{good} good, {bad} not"),
-        (_, bad) if found.bad.iter().any(|b| b.repair.is_some()) => {
-            let left = bad - found.repaired();
-            format!("{good} good, {} repaired, {left} not", found.repaired())
-        }
-        (_, bad) => format!(
-            "{good} good, {bad} not; --repair stores them anew from another destination, and the next backup what the \
-             device holds now"
-        ),
-    };
-    ui.note(&line);
+    ui.note(&summary(found, deep[&found.depth]));
+    apart::tell(ui, &found.unreadable, apart::UNREADABLE);
+    apart::tell(ui, &found.unopened, apart::UNOPENED);
     if let Some(why) = &found.not_opened {
         ui.failure(&format!("no content was looked at: {why}"));
         ui.failure_hint("give the recovery kit or key file by --kek-file; --depth stored asks for no more than this");
     }
     Ok(found.exit())
+}
+
+/// What was found, in a line.
+fn summary(found: &Found, deep: &str) -> String {
+    let unopened = apart::count(&found.unopened);
+    let unreadable = apart::count(&found.unreadable);
+    let bad = found.bad.len().saturating_sub(unreadable);
+    let mut parts = vec![format!("{} good", human::copies(found.good))];
+    match (found.good, bad + unreadable + unopened) {
+        (0, 0) => return "there is nothing to verify".to_owned(),
+        (_, 0) => return format!("{}: {deep}", parts.concat()),
+        _ => {}
+    }
+    let repaired = found.bad.iter().any(|b| b.repair.is_some());
+    if repaired {
+        parts.push(format!("{} repaired", found.repaired()));
+    }
+    let left = bad - found.repaired();
+    if left > 0 || (unopened == 0 && unreadable == 0) {
+        parts.push(format!("{left} not"));
+    }
+    if unreadable > 0 {
+        parts.push(format!("{unreadable} could not be looked at"));
+    }
+    if unopened > 0 {
+        parts.push(format!("{unopened} not opened"));
+    }
+    let line = parts.join(", ");
+    if found.in_place || repaired || left == 0 {
+        return line;
+    }
+    format!("{line}; --repair stores them anew from another destination, and the next backup what the device holds now")
 }

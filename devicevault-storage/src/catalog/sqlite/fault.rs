@@ -93,13 +93,13 @@ fn words(code: Option<i32>, e: &sqlx::Error) -> (ErrorKind, &'static str, &'stat
     const SPACE: &str = "free some space on the file system of the catalog";
     const DAMAGED: &str = "check the path, restore the catalog from a copy, or rebuild it from the destinations";
     if code == Some(SQLITE_IOERR_SHMSIZE) {
-        return (ErrorKind::QuotaExceeded, "there is no space left for the catalog", SPACE);
+        return (ErrorKind::StorageFull, "there is no space left for the catalog", SPACE);
     }
     match (code.map(|c| c & 0xff), e) {
         (Some(SQLITE_BUSY | SQLITE_LOCKED), _) => {
             (ErrorKind::Unavailable, "another process is writing the catalog", "try again")
         }
-        (Some(SQLITE_FULL), _) => (ErrorKind::QuotaExceeded, "there is no space left for the catalog", SPACE),
+        (Some(SQLITE_FULL), _) => (ErrorKind::StorageFull, "there is no space left for the catalog", SPACE),
         (Some(SQLITE_CORRUPT), _) => (ErrorKind::Corrupt, "the catalog's file is damaged", DAMAGED),
         (Some(SQLITE_NOTADB), _) => (ErrorKind::Corrupt, "the file is not an SQLite database", DAMAGED),
         (Some(SQLITE_READONLY | SQLITE_PERM | SQLITE_AUTH), _) => (

@@ -64,14 +64,13 @@ pub(super) fn at_path(operation: &'static str, path: &Path, e: io::Error) -> Err
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             (ErrorKind::PermissionDenied, "the catalog's file or its folder cannot be read and written")
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            (ErrorKind::QuotaExceeded, "there is no space left for the catalog")
-        }
+        io::ErrorKind::StorageFull => (ErrorKind::StorageFull, "there is no space left for the catalog"),
+        io::ErrorKind::QuotaExceeded => (ErrorKind::QuotaExceeded, "there is no space left for the catalog"),
         _ => (ErrorKind::Unavailable, "the catalog's file or its folder cannot be used"),
     };
     let hint = match kind {
         ErrorKind::NotFound => "create one, or check the path",
-        ErrorKind::QuotaExceeded => "free some space on the file system of the catalog",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space on the file system of the catalog",
         _ => "let the user of this program own the file and its folder",
     };
     Error::new(kind, operation, message).with("catalog", path.display()).hint(hint).because(e)

@@ -121,7 +121,7 @@ impl SqliteCatalog {
     /// Opens a catalog, and makes it first where there is none, with the folders above it.
     ///
     /// # Errors
-    /// As [`open`](Self::open), but for `NotFound`; `QuotaExceeded` when there is no space for it.
+    /// As [`open`](Self::open), but for `NotFound`; `StorageFull` when there is no space for it.
     pub async fn create(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self> {
         Self::start(path.as_ref(), true, options).await
     }

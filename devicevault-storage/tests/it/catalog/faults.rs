@@ -327,13 +327,13 @@ async fn a_full_disk_takes_nothing_half_and_recovers() {
         }
         assert!(kept < 1000);
     };
-    assert_eq!((e.kind(), e.message()), (ErrorKind::QuotaExceeded, "there is no space left for the catalog"), "{e:?}");
+    assert_eq!((e.kind(), e.message()), (ErrorKind::StorageFull, "there is no space left for the catalog"), "{e:?}");
     assert_eq!(all_backups(&catalog).await.len(), kept);
     // One that is too large does not keep a small one beside it from being stored.
     let huge = put(&catalog, "huge", 3_000_000);
     let small = put(&catalog, "small", 10);
     let (huge, small) = tokio::join!(huge, small);
-    assert_eq!(huge.unwrap_err().kind(), ErrorKind::QuotaExceeded);
+    assert_eq!(huge.unwrap_err().kind(), ErrorKind::StorageFull);
     kept += usize::from(small.is_ok());
     assert_eq!(all_backups(&catalog).await.len(), kept);
     disk.remount("size=20m");
@@ -343,7 +343,7 @@ async fn a_full_disk_takes_nothing_half_and_recovers() {
     drop(catalog);
     let other = Mounted::new("size=16k");
     let e = SqliteCatalog::create(other.0.path().join("catalog.db"), SqliteOptions::default()).await.unwrap_err();
-    assert_eq!(e.kind(), ErrorKind::QuotaExceeded, "{e:?}");
+    assert_eq!(e.kind(), ErrorKind::StorageFull, "{e:?}");
     assert!(!other.0.path().join("catalog.db").exists());
 }
 

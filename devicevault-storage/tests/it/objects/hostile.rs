@@ -105,7 +105,7 @@ async fn what_a_store_answers_is_told_with_when_to_come_back() {
         (503, "SlowDown", ErrorKind::RateLimited, Some(5)),
         (500, "InternalError", ErrorKind::Unavailable, None),
         (503, "ServiceUnavailable", ErrorKind::Unavailable, None),
-        (507, "XMinioStorageFull", ErrorKind::QuotaExceeded, Some(60)),
+        (507, "XMinioStorageFull", ErrorKind::StorageFull, Some(60)),
         (403, "SignatureDoesNotMatch", ErrorKind::AuthRejected, None),
         (403, "AccessDenied", ErrorKind::PermissionDenied, None),
         (404, "NoSuchBucket", ErrorKind::Unavailable, None),

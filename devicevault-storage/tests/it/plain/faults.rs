@@ -176,13 +176,13 @@ async fn a_full_disk_is_told_leaves_nothing_half_and_passes() {
         // Larger than what is left, both in one piece and by many small ones.
         let (large, content) = config("large", samples::noise(1, 2 << 20));
         let e = backend.store_one(large.clone(), content.clone()).await.unwrap_err();
-        assert_eq!(e.kind(), ErrorKind::QuotaExceeded, "{e:?}");
+        assert_eq!(e.kind(), ErrorKind::StorageFull, "{e:?}");
         assert!(e.message().contains("full") && e.hint_text().is_some());
         let batch = (0..60).map(|i| config(&format!("sw{i}"), samples::noise(i, 30_000))).collect();
         let verdicts = backend.store(batch).await;
         let stored: Vec<_> = verdicts.iter().flatten().cloned().collect();
         for e in verdicts.iter().filter_map(|v| v.as_ref().err()) {
-            assert_eq!(e.kind(), ErrorKind::QuotaExceeded, "{e:?}");
+            assert_eq!(e.kind(), ErrorKind::StorageFull, "{e:?}");
         }
         assert!(stored.len() < 60);
         let found = listed(&backend).await;

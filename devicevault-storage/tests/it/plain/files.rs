@@ -164,7 +164,11 @@ async fn maintenance_removes_what_no_manifest_names_after_a_grace_and_nothing_el
         std::fs::write(folder.path().join(own), "mine").unwrap();
     }
 
-    assert!(backend.maintain(Budget::default()).await.unwrap().done.is_empty());
+    let size = std::fs::metadata(&leavings).unwrap().len();
+    let young = backend.maintain(Budget::default()).await.unwrap();
+    assert!(young.done.is_empty() && (young.unnamed, young.unnamed_bytes) == (1, size), "{young:?}");
+    let told = backend.foretell(Budget::default()).await.unwrap().unwrap();
+    assert_eq!((told.unnamed, told.unnamed_bytes, told.bytes_freed), (1, size, 0));
     clock.advance(Duration::from_secs(25 * 3600));
     let mut none = Budget::default();
     none.duration = Duration::ZERO;

@@ -179,7 +179,7 @@ async fn a_full_disk_is_told_leaves_nothing_half_and_passes() {
     let before = backend.store_one(entry, body).await.unwrap();
     let (large, content) = config("large", samples::noise(1, 12 << 20));
     let e = backend.store_one(large, content).await.unwrap_err();
-    assert_eq!(e.kind(), ErrorKind::QuotaExceeded, "{e:?}");
+    assert_eq!(e.kind(), ErrorKind::StorageFull, "{e:?}");
     assert!(e.message().contains("full") && e.hint_text().is_some(), "{e:?}");
     assert_eq!(listed(&backend).await.len(), 1);
     assert_eq!(staged_files(folder), 0);
