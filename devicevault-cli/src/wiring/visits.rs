@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use devicevault_collectors::{Detector, Dialer, PlatformSet, RecordedDialer, SshDialer, Transports};
+use devicevault_collectors::{Detector, Dialer, PlatformSet, RecordedDialer, SshDialer};
 use devicevault_core::{Result, Target};
 use devicevault_ssh::{HostKeysInMemory, KnownHostsFile};
 
@@ -14,6 +14,9 @@ pub(crate) use devicevault_collectors::{
 
 /// The platform that stands for one that is to be found out.
 pub(crate) const AUTO: &str = "auto";
+
+/// Where the system's `ssh` remembers nothing.
+const NOWHERE: &str = "/dev/null";
 
 /// Makes visits.
 #[derive(Debug, Clone)]
@@ -28,13 +31,11 @@ impl Visits {
     /// # Errors
     /// A platform file is wrong.
     pub(crate) fn new(own: Option<&Path>, known_hosts: Option<&Path>) -> Result<Self> {
-        let dialer: Arc<dyn Dialer> = match known_hosts {
-            Some(file) => {
-                let ssh = SshDialer::new(Arc::new(KnownHostsFile::new(file)));
-                Arc::new(super::reach::transports(ssh, file))
-            }
-            None => Arc::new(Transports::new(SshDialer::new(Arc::new(HostKeysInMemory::default())))),
+        let ssh = match known_hosts {
+            Some(file) => SshDialer::new(Arc::new(KnownHostsFile::new(file))),
+            None => SshDialer::new(Arc::new(HostKeysInMemory::default())),
         };
+        let dialer = Arc::new(super::reach::transports(ssh, known_hosts.unwrap_or(Path::new(NOWHERE))));
         Ok(Self { platforms: Arc::new(super::platform_set(own)?), dialer })
     }
 

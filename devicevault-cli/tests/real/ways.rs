@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::devicevault::Person;
+use crate::devicevault::{PASSWORD, Person};
 use crate::place::Place;
 use crate::process::{Server, free_port, listens, program, run};
 use crate::sshd::Sshd;
@@ -155,6 +155,11 @@ fn the_systems_ssh_reaches_what_ours_does_not_speak() {
     let more = [&by[..], &["--key-file", key.to_str().expect("UTF-8")]].concat();
     person.back_up(sshd.port, "linux", &user.name, "", &more).good();
     assert!(sshd.log().contains("Accepted publickey"), "{}", sshd.log());
+    // Without a home too, where nothing is remembered.
+    let port = sshd.port.to_string();
+    let at = ["platform", "detect", "--host", "127.0.0.1", "--port", &port, "--user", &user.name];
+    let found = person.run(&user.password, &[&at[..], &["--password-env", PASSWORD], &by].concat());
+    assert!(found.code == 0 && found.shows("linux"), "{found:?}");
     // One that is not known is refused under strict, and the secrets leave nothing behind.
     let fresh = Person::new();
     let strict = [&more[..], &["--host-key", "strict"]].concat();

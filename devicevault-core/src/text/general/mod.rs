@@ -102,9 +102,8 @@ pub(super) fn secrets(line: &[u8], by_name: bool, below_snmp: impl Fn() -> bool)
             all.extend(ranges.filter(|r| !is_mask(line.get(r.clone()).unwrap_or_default())));
         }
     }
-    if user {
-        all.extend(userinfo::passwords(line).into_iter().filter(|r| !is_mask(line.get(r.clone()).unwrap_or_default())));
-    }
+    let passwords = if user { userinfo::passwords(line) } else { Vec::new() };
+    all.extend(passwords.iter().filter(|r| !is_mask(line.get((*r).clone()).unwrap_or_default())).cloned());
     if by_name && !stems.is_empty() {
         if snmp {
             stems.extend(net.snmpv3.find_iter(line).map(|m| m.range()));
@@ -114,7 +113,7 @@ pub(super) fn secrets(line: &[u8], by_name: bool, below_snmp: impl Fn() -> bool)
         all.extend(
             keyword::values(line, &stems, context)
                 .into_iter()
-                .filter(|r| !is_mask(line.get(r.clone()).unwrap_or_default())),
+                .filter(|r| !is_mask(line.get(r.clone()).unwrap_or_default()) && !is_address(line, r, &passwords)),
         );
     }
     all.retain(|r| !r.is_empty());
@@ -142,6 +141,13 @@ pub fn secrets_of_line(line: &[u8], below_snmp: bool) -> Vec<Range<usize>> {
 /// A range that is taken for a secret, and what it announces where it is no more than the word before one.
 pub(super) fn with_value(line: &[u8], of: Range<usize>) -> Range<usize> {
     keyword::with_value(line, of)
+}
+
+/// A value that is the address of something, with a password in it: that one alone is the secret.
+fn is_address(line: &[u8], value: &Range<usize>, passwords: &[Range<usize>]) -> bool {
+    let inside = |p: &&Range<usize>| value.start < p.start && p.end <= value.end;
+    let Some(password) = passwords.iter().find(inside) else { return false };
+    line.get(value.start..password.start).is_some_and(|before| memchr::memmem::find(before, b"://").is_some())
 }
 
 /// What was masked before is no secret: a text may be looked through again.
