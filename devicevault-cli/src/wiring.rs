@@ -7,6 +7,7 @@ mod host_keys;
 pub(crate) mod keys;
 mod places;
 mod reach;
+mod remotes;
 mod servers;
 pub(crate) mod space;
 pub(crate) mod visits;
@@ -30,6 +31,7 @@ use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
 use devicevault_storage::codec::Compression;
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
 use devicevault_storage::seal::Key;
+use devicevault_storage::space::Keep;
 use devicevault_storage::spool::{DiskSpool, SpoolOptions};
 use devicevault_testkit::sim::{Fleet, SimDevice};
 use serde::{Deserialize, Serialize};
@@ -37,7 +39,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::credentials::{open_secret, put_secrets};
 pub(crate) use self::git::{Repository, has_remote, is_pushed, queue_options, repository, takes_binaries};
 pub(crate) use self::host_keys::{HostKeys, Server, server, servers};
-pub(crate) use self::places::{PATH, URL, is_store, open_place, place_of};
+pub(crate) use self::places::{CREDENTIAL, PATH, URL, is_store, open_place, place_of};
 pub(crate) use self::reach::{clear_text_warning, set_proxy_command, set_source_address, set_transport};
 pub(crate) use self::servers::clear_text_store;
 use crate::app::{App, BackendSettings};
@@ -181,7 +183,7 @@ pub(crate) async fn create_catalog(path: &Path, clock: Arc<dyn Clock>) -> Result
 }
 
 /// How the spool is bounded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SpoolBounds {
     /// Bytes of bodies on their way.
     pub(crate) capacity: u64,
@@ -189,12 +191,14 @@ pub(crate) struct SpoolBounds {
     pub(crate) parked: u64,
     /// How long they wait.
     pub(crate) keep: Duration,
+    /// How much of the file system stays free.
+    pub(crate) free: Option<Keep>,
 }
 
 impl Default for SpoolBounds {
     fn default() -> Self {
-        let SpoolOptions { capacity, parked, keep, .. } = SpoolOptions::default();
-        Self { capacity, parked, keep }
+        let SpoolOptions { capacity, parked, keep, free, .. } = SpoolOptions::default();
+        Self { capacity, parked, keep, free }
     }
 }
 
@@ -210,7 +214,7 @@ pub(crate) async fn open_spool(
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn Spool>> {
     let options = SpoolOptions::default().with_capacity(bounds.capacity).with_parked(bounds.parked);
-    let options = options.with_keep(bounds.keep).with_parks(parks);
+    let options = options.with_keep(bounds.keep).with_free(bounds.free).with_parks(parks);
     Ok(Arc::new(DiskSpool::open(folder, Key::new(key.derive("spool")), options, clock).await?))
 }
 

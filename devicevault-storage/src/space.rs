@@ -1,4 +1,4 @@
-//! Free space that a destination leaves to others.
+//! Free space that a destination, or the spool, leaves to others.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,16 @@ impl std::str::FromStr for Keep {
     }
 }
 
+impl std::fmt::Display for Keep {
+    /// As it is read.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bytes(n) => write!(f, "{n}"),
+            Self::Percent(part) => write!(f, "{part}%"),
+        }
+    }
+}
+
 impl Keep {
     fn bytes(self, of: u64) -> u64 {
         match self {
@@ -57,8 +67,9 @@ pub struct FreeSpace {
     guard: Guard,
 }
 
+/// Looks after the free space of a file system.
 #[derive(Debug, Clone)]
-struct Guard {
+pub(crate) struct Guard {
     folder: PathBuf,
     keep: Keep,
 }
@@ -67,7 +78,7 @@ impl FreeSpace {
     /// Keeps space free on the file system of this folder.
     #[must_use]
     pub fn new(inner: Arc<dyn StorageBackend>, folder: impl Into<PathBuf>, keep: Keep) -> Arc<Self> {
-        Arc::new(Self { inner, guard: Guard { folder: folder.into(), keep } })
+        Arc::new(Self { inner, guard: Guard::new(folder.into(), keep) })
     }
 }
 
@@ -79,8 +90,18 @@ fn space(folder: &Path) -> Result<(u64, u64)> {
 }
 
 impl Guard {
+    pub(crate) fn new(folder: PathBuf, keep: Keep) -> Self {
+        Self { folder, keep }
+    }
+
     /// Refuses `more` bytes that would go below what is to stay free.
     async fn admit(&self, more: u64) -> Result<()> {
+        let hint = "free some space, apply retention, or lower the option space.keep";
+        self.admit_to("store backup", more).await.map_err(|e| e.hint(hint))
+    }
+
+    /// The same, for something else than a destination.
+    pub(crate) async fn admit_to(&self, operation: &'static str, more: u64) -> Result<()> {
         let folder = self.folder.clone();
         let asked = tokio::task::spawn_blocking(move || space(&folder)).await;
         let ended = |e| Error::new(ErrorKind::Internal, "ask for free space", "the worker thread ended").because(e);
@@ -89,12 +110,11 @@ impl Guard {
         if free.saturating_sub(more) >= keep && free >= keep {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::QuotaExceeded, "store backup", "less space would stay free than is to be kept")
+        Err(Error::new(ErrorKind::QuotaExceeded, operation, "less space would stay free than is to be kept")
             .with("path", self.folder.display())
             .with("free", free)
             .with("to be kept", keep)
-            .with("needed", more)
-            .hint("free some space, apply retention, or lower the option space.keep"))
+            .with("needed", more))
     }
 }
 
@@ -180,6 +200,9 @@ mod tests {
     fn what_is_to_stay_free_is_read() {
         assert_eq!("5%".parse::<Keep>().unwrap(), Keep::Percent(5.0));
         assert_eq!("1 GiB".parse::<Keep>().unwrap(), Keep::Bytes(1 << 30));
+        for keep in [Keep::Bytes(7), Keep::Percent(2.5)] {
+            assert_eq!(keep.to_string().parse::<Keep>().unwrap(), keep);
+        }
         for bad in ["", "100%", "0%", "much", "-5"] {
             assert_eq!(bad.parse::<Keep>().unwrap_err().kind(), ErrorKind::Config, "{bad}");
         }
@@ -204,7 +227,7 @@ mod tests {
     async fn a_large_body_is_stopped_in_its_middle() {
         let folder = tempfile::tempdir().unwrap();
         let large = bytes::Bytes::from(vec![7; 40 << 20]);
-        let guard = Guard { folder: folder.path().to_owned(), keep: Keep::Bytes(u64::MAX) };
+        let guard = Guard::new(folder.path().to_owned(), Keep::Bytes(u64::MAX));
         let chunks: Vec<bytes::Bytes> = large.chunks(1 << 20).map(bytes::Bytes::copy_from_slice).collect();
         #[derive(Debug)]
         struct Chunks(Vec<bytes::Bytes>);

@@ -8,12 +8,15 @@
 //! - [`clock`], [`faulty`], [`bodies`], [`cancel`]: time that moves when told, calls that fail when told, bodies that
 //!   misbehave, futures that are dropped half-way.
 //! - `sim`, with the feature of that name: simulated devices, real SSH on loopback.
+//! - `cloud`, with the feature of that name: a server that keeps objects as S3 and Google Cloud Storage do, well or badly.
 //! - `relay`, with the feature of that name: a connection that is slow, breaks or falls silent.
 //! - [`samples`]: data that tests need and do not care about.
 
 pub mod bodies;
 pub mod cancel;
 pub mod clock;
+#[cfg(feature = "cloud")]
+pub mod cloud;
 pub mod conformance;
 pub mod faulty;
 pub mod memory;

@@ -40,6 +40,7 @@ const S3S_FS: Published =
 /// A new one is a new line.
 const PEERS: &[Peer] = &[
     Peer { word: "dropbear", what: Programs(&["dropbear"]), package: "dropbear-bin" },
+    Peer { word: "faketime", what: Programs(&["faketime"]), package: "faketime" },
     Peer { word: "frr", what: Programs(&["vtysh", "bgpd"]), package: "frr" },
     Peer { word: "git", what: Programs(&["git"]), package: "git" },
     Peer { word: "openssl", what: Programs(&["openssl"]), package: "openssl" },

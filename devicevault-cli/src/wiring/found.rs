@@ -6,10 +6,11 @@ use std::sync::Arc;
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::{Clock, Error, ErrorKind, Result, StorageBackend, View};
 use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
-use devicevault_storage::git::{GitBackend, GitOptions};
+use devicevault_storage::git::{GitBackend, GitOptions, GitRepositories};
 use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
 
+use super::git::REPOSITORY;
 use super::keys::Keys;
 use super::places::Objects;
 use super::{GIT, PLAIN, Store, is_yes, store};
@@ -29,9 +30,15 @@ pub(crate) async fn destination_at(folder: &Path) -> Result<DestinationConfig> {
         let name = folder.file_name().map_or_else(|| GIT.to_owned(), |n| n.to_string_lossy().into_owned());
         return Ok(DestinationConfig::new(name.trim_end_matches(".git"), GIT, View::Redacted));
     }
+    if let Some(template) = GitRepositories::template_of(folder)? {
+        let name = folder.file_name().map_or_else(|| GIT.to_owned(), |n| n.to_string_lossy().into_owned());
+        let config = DestinationConfig::new(name, GIT, View::Redacted);
+        return Ok(config.with_option(REPOSITORY, template.to_string()));
+    }
     let id = LocalStore::destination_of(folder).await?.ok_or_else(|| {
-        fail(ErrorKind::Config, "it is the home of no destination")
-            .hint("name a plain destination's folder or a bare Git repository; of a copy, hidden files are a part")
+        fail(ErrorKind::Config, "it is the home of no destination").hint(
+            "name a plain destination's folder, a bare Git repository or a folder of those; of a copy, hidden files are a part",
+        )
     })?;
     let mut config = DestinationConfig::new(id.0.clone(), PLAIN, View::Original).with_option("compression", "zstd");
     let keys = folder.join("keys");
@@ -89,6 +96,9 @@ pub(crate) async fn open_found(
     keys: &Keys,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn StorageBackend>> {
+    if let Some(template) = config.options.get(REPOSITORY) {
+        return Ok(Arc::new(GitRepositories::open(folder, template.parse()?, GitOptions::default(), clock)?));
+    }
     if config.kind == GIT {
         return Ok(Arc::new(GitBackend::open(folder, GitOptions::default(), clock).await?));
     }

@@ -3,24 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use devicevault_core::engine::DestinationOptions;
 use devicevault_core::inventory::DestinationConfig;
-use devicevault_core::{Error, ErrorKind, Result, SecretRef, StorageBackend, StorageRef, View};
+use devicevault_core::{Error, ErrorKind, Result, StorageBackend, StorageRef, View};
 use devicevault_storage::git::{
     CommitPer, GitBackend, GitOptions, GitRepositories, Purge, PurgeReport, PushReport, PushWhen, Remote, RemoteAccess,
-    RemoteLogin, RemoteState,
+    RemoteState, RemoteUrl,
 };
 
+use super::places::{CREDENTIAL, StoreLogin};
+use super::remotes::{KeyFile, OfRemote};
 use super::{GIT, only, yes_or_no};
 use crate::app::BackendSettings;
 use crate::instance::KNOWN_HOSTS;
-use crate::login_args::secret_ref;
-use crate::secrets::first_line;
 use crate::ui::human;
 
 /// What a Git destination can be told.
-const OPTIONS: [&str; 16] = [
+const OPTIONS: [&str; 17] = [
     "path",
     "branch",
     "author",
@@ -31,6 +30,7 @@ const OPTIONS: [&str; 16] = [
     REPOSITORY,
     REMOTE,
     "push",
+    CREDENTIAL,
     "user",
     "password_env",
     "password_file",
@@ -39,8 +39,12 @@ const OPTIONS: [&str; 16] = [
     "host_key",
 ];
 
+/// Those of them that say something of a remote.
+const OF_REMOTE: [&str; 8] =
+    ["push", CREDENTIAL, "user", "password_env", "password_file", "password_command", "key_file", "host_key"];
+
 /// The option that says which of several repositories a device's backups go to.
-const REPOSITORY: &str = "repository";
+pub(super) const REPOSITORY: &str = "repository";
 
 /// The option that names another repository.
 const REMOTE: &str = "remote";
@@ -110,8 +114,7 @@ fn remote_of(settings: &BackendSettings) -> Result<Option<Remote>> {
     let options = &settings.config.options;
     let text = |name: &str| options.get(name).map(String::as_str);
     let Some(url) = text(REMOTE) else {
-        let of_remote = ["push", "user", "password_env", "password_file", "password_command", "key_file", "host_key"];
-        return match of_remote.into_iter().find(|name| options.contains_key(*name)) {
+        return match OF_REMOTE.into_iter().find(|name| options.contains_key(*name)) {
             None => Ok(None),
             Some(name) => {
                 Err(Error::new(ErrorKind::Config, "open destination", "an option of a remote, and there is none")
@@ -120,8 +123,6 @@ fn remote_of(settings: &BackendSettings) -> Result<Option<Remote>> {
             }
         };
     };
-    let file = |name: &str| text(name).map(|f| settings.home.join(f));
-    let password = secret_ref(text("password_env"), file("password_file").as_deref(), text("password_command"))?;
     let strict_host_key = match text("host_key") {
         None | Some("first-use") => false,
         Some("strict") => true,
@@ -134,30 +135,20 @@ fn remote_of(settings: &BackendSettings) -> Result<Option<Remote>> {
         Some(other) => return Err(wrong("push", other, "it is round, batch or manual")),
     };
     let mut access = RemoteAccess::default();
-    access.user = text("user").map(str::to_owned);
-    access.key_file = file("key_file");
+    access.key_file = text("key_file").map(|file| settings.home.join(file));
     access.known_hosts = Some(settings.home.join(KNOWN_HOSTS));
     access.strict_host_key = strict_host_key;
-    let login = Login { access, password };
-    Ok(Some(Remote::new(url.parse()?).with_push(push).with_login(Arc::new(login))))
-}
-
-/// A login whose secret is looked up when the remote is reached.
-#[derive(Debug)]
-struct Login {
-    access: RemoteAccess,
-    password: Option<SecretRef>,
-}
-
-#[async_trait]
-impl RemoteLogin for Login {
-    async fn access(&self) -> Result<RemoteAccess> {
-        let mut access = self.access.clone();
-        if let Some(at) = &self.password {
-            access.token = Some(first_line("token", at).await?);
-        }
-        Ok(access)
-    }
+    let url: RemoteUrl = url.parse()?;
+    // The key's file is for `ssh` to read.
+    let of_login = |(name, _): &(&String, &String)| name.as_str() != "key_file";
+    let named = options.iter().filter(of_login).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let login = OfRemote {
+        access,
+        takes_token: url.is_http(),
+        source: StoreLogin::of(settings, &named)?,
+        key: KeyFile::default(),
+    };
+    Ok(Some(Remote::new(url).with_push(push).with_login(Arc::new(login))))
 }
 
 /// Whether a destination is pushed to another repository at the end of a round.
@@ -257,10 +248,11 @@ pub(crate) async fn repository(settings: BackendSettings) -> Result<Repository> 
     }
     let path = settings.path()?;
     if let Some(template) = config.options.get(REPOSITORY) {
+        let template = template.parse()?;
         if settings.set_up {
-            GitRepositories::set_up(&path)?;
+            GitRepositories::set_up(&path, &template)?;
         }
-        let many = GitRepositories::open(path, template.parse()?, git, settings.clock.clone())?;
+        let many = GitRepositories::open(path, template, git, settings.clock.clone())?;
         return Ok(Repository::Many(Box::new(many)));
     }
     // An empty folder is where a share is mounted that is not: nothing is filled underneath.

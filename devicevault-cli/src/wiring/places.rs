@@ -29,9 +29,11 @@ pub(crate) const PATH: &str = "path";
 /// The option that names a store.
 pub(crate) const URL: &str = "url";
 
+/// The option that names a stored credential.
+pub(crate) const CREDENTIAL: &str = "credential";
 /// Options that say who logs in at a store, and where the secret is found; never the secret.
 const LOGIN: [&str; 9] = [
-    "credential",
+    CREDENTIAL,
     "user",
     "password_env",
     "password_file",
@@ -82,11 +84,7 @@ impl Objects {
         only(config, &[&PLAIN_OPTIONS[..], &LOGIN, of_store].concat())?;
         let chosen = |(name, _): &(&String, &String)| of_store.contains(&name.as_str());
         let options = config.options.iter().filter(chosen).map(|(k, v)| (k.clone(), v.clone())).collect();
-        let login = StoreLogin {
-            refs: login_of(&config.options, &settings.home)?,
-            inventory: settings.inventory.clone(),
-            keys: settings.keys.clone(),
-        };
+        let login = StoreLogin::of(settings, &config.options)?;
         if of_server.is_some() {
             return servers::open(settings, &url, &login).await;
         }
@@ -178,7 +176,7 @@ pub(crate) async fn open_place(context: &Context, place: &Place, keys: &Keys) ->
             let known_hosts = home.map(servers::known_hosts);
             // The home is needed for its credentials alone.
             let instance = match home {
-                Some(home) if config.options.contains_key("credential") => Some(Instance::open(context, home).await?),
+                Some(home) if config.options.contains_key(CREDENTIAL) => Some(Instance::open(context, home).await?),
                 _ => None,
             };
             let folder = std::env::current_dir().unwrap_or_default();
@@ -233,7 +231,7 @@ fn login_of(options: &BTreeMap<String, String>, home: &Path) -> Result<LoginRef>
         secret_ref(text(&env), file(&path).as_deref(), text(&command))
     };
     let mut login = LoginRef::default();
-    login.credential = text("credential").map(str::to_owned);
+    login.credential = text(CREDENTIAL).map(str::to_owned);
     login.username = text("user").map(str::to_owned);
     login.password = secret("password")?;
     login.private_key = secret_ref(None, file("key_file").as_deref(), None)?;
@@ -246,10 +244,21 @@ fn environment() -> BTreeMap<String, String> {
 }
 
 /// A login that is looked up when the store first asks for it.
-struct StoreLogin {
+pub(super) struct StoreLogin {
     refs: LoginRef,
     inventory: Option<Arc<dyn Inventory>>,
     keys: Keys,
+}
+
+impl StoreLogin {
+    /// As options have it.
+    ///
+    /// # Errors
+    /// `Config` for a secret in two places, or in one that is none.
+    pub(super) fn of(settings: &BackendSettings, options: &BTreeMap<String, String>) -> Result<Self> {
+        let refs = login_of(options, &settings.home)?;
+        Ok(Self { refs, inventory: settings.inventory.clone(), keys: settings.keys.clone() })
+    }
 }
 
 impl std::fmt::Debug for StoreLogin {

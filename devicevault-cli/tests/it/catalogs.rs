@@ -47,12 +47,14 @@ async fn history(person: &Person) -> Value {
 }
 
 /// A, B and A again, one that is suspect, one that was accepted, one that is pinned, all seen again; at a sealed store, a
-/// clear one and a Git repository of redacted texts.
+/// clear one, a Git repository of redacted texts, and one for each group.
 async fn with_a_history() -> (Fleet, Person) {
     let (fleet, person) = devices([SimDevice::cisco_ios("core-sw1").size(32 << 10)]).await;
     person.moves_in(&fleet).await;
     let clear = ["destination", "add", "clear", "--kind", "plain", "--path", "home/clear", "--seal", "no"];
     person.asks(&clear).await.good();
+    let groups = ["destination", "add", "groups", "--kind", "git", "--path", "home/groups"];
+    person.asks(&[&groups[..], &["--option", "repository={group}"]].concat()).await.good();
     let backs_up = async || drop(person.asks(&["backup", "core-sw1", "--quiet"]).await);
     let device = &fleet.devices()[0];
     let shrink = |lines: usize| {
@@ -87,7 +89,7 @@ async fn a_lost_catalog_comes_back_from_each_destination_with_its_validity() {
     assert!(all.iter().any(|v| !v["suspect"].as_array().unwrap().is_empty()), "{before}");
     assert!(all.iter().any(|v| v["first_seen"] != v["last_seen"]), "{before}");
 
-    let sources: [&[&str]; 4] = [&["store"], &["clear"], &["git"], &["git", "clear", "store"]];
+    let sources: [&[&str]; 5] = [&["store"], &["clear"], &["git"], &["groups"], &["git", "clear", "store", "groups"]];
     for from in sources {
         lose_the_catalog(&person);
         let folders: Vec<String> = from.iter().map(|d| format!("home/{d}")).collect();

@@ -55,19 +55,19 @@ impl Person {
         self.home.join(name)
     }
 
-    /// Runs the program with these arguments, and this password in the environment.
-    pub(crate) fn run(&self, password: &str, args: &[&str]) -> Answer {
+    /// The program with these arguments, and this password in the environment.
+    pub(crate) fn program(&self, password: &str, args: &[&str]) -> Command {
         let mut program = Command::new(env!("CARGO_BIN_EXE_devicevault"));
         program.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         program.env("HOME", self.home.path()).env(PASSWORD, password).env(PASSPHRASE, &self.passphrase);
         program.envs(self.agent.as_ref().map(|socket| ("SSH_AUTH_SOCK", socket)));
         program.current_dir(self.home.path()).args(args);
-        let output = program.output().expect("the program under test");
-        let answer = Answer {
-            code: output.status.code().expect("an exit code"),
-            out: String::from_utf8(output.stdout).expect("UTF-8"),
-            err: String::from_utf8(output.stderr).expect("UTF-8"),
-        };
+        program
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(&self, password: &str, args: &[&str]) -> Answer {
+        let answer = Answer::of(&mut self.program(password, args));
         for secret in [password, &self.passphrase] {
             assert!(secret.is_empty() || !answer.shows(secret), "a secret is shown: {answer:?}");
         }
@@ -88,6 +88,16 @@ impl Person {
 }
 
 impl Answer {
+    /// Of a program that is run to its end.
+    pub(crate) fn of(program: &mut Command) -> Self {
+        let output = program.output().expect("the program under test");
+        Self {
+            code: output.status.code().expect("an exit code"),
+            out: String::from_utf8(output.stdout).expect("UTF-8"),
+            err: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+
     /// The answer of a command that did all that was asked for.
     #[track_caller]
     pub(crate) fn good(self) -> Self {

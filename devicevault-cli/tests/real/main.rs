@@ -1,10 +1,11 @@
 //! The `devicevault` program against real servers: OpenSSH, Dropbear, FRRouting.
 //!
-//! Every test here is ignored by name and run by `cargo xtask test`. Asked to run without its server, a test fails. The
+//! A test that needs one is ignored by name and run by `cargo xtask test`. Asked to run without its server, it fails. The
 //! servers listen on 127.0.0.1 at ports that the system hands out, keep their files in folders of their own and end with
 //! the test.
 
 mod algorithms;
+mod clocks;
 mod devicevault;
 mod dropbear;
 mod fakenos;
@@ -18,6 +19,7 @@ mod process;
 mod quarantine;
 mod recordings;
 mod refusals;
+mod remotes;
 mod routers;
 mod secrets;
 mod sshd;

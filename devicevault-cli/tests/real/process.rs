@@ -85,6 +85,20 @@ impl Server {
         panic!("no {what} within {most:?}:\n{}", self.log());
     }
 
+    /// Ends it at once, and whatever it started for its clients.
+    pub(crate) fn ends(&mut self) {
+        let mut all = vec![self.child.id()];
+        let mut at = 0;
+        while let Some(parent) = all.get(at).copied() {
+            all.extend(children(parent));
+            at += 1;
+        }
+        // Each may have ended by itself meanwhile.
+        let _ =
+            Command::new(program("kill")).arg("-9").args(all.iter().map(u32::to_string)).stderr(Stdio::null()).status();
+        self.child.wait().expect("its end");
+    }
+
     /// What it logged.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
@@ -108,6 +122,18 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The processes that one has started and that are there still.
+fn children(parent: u32) -> Vec<u32> {
+    let of = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Behind the name, which may hold anything, come the state and the parent (proc(5)).
+        stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse::<u32>().ok()
+    };
+    let all = std::fs::read_dir("/proc").expect("processes").flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| of(pid) == Some(parent)).collect()
 }
 
 /// A port at which nobody listens.

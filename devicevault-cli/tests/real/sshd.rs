@@ -32,11 +32,25 @@ impl Sshd {
              AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM yes\nPrintMotd no\n"
         );
         let _ = writeln!(config, "{settings}");
-        let config = place.write("sshd_config", &config);
-        let mut sshd = Command::new(program("sshd"));
-        sshd.args(["-D", "-e", "-f"]).arg(config);
-        let server = Server::start(&mut sshd, &place.join("log")).until("an open port", || listens(port));
+        place.write("sshd_config", &config);
+        let server = Self::listening(&place, port);
         Self { port, server, place }
+    }
+
+    fn listening(place: &Place, port: u16) -> Server {
+        let mut sshd = Command::new(program("sshd"));
+        sshd.args(["-D", "-e", "-f"]).arg(place.join("sshd_config"));
+        Server::start(&mut sshd, &place.join("log")).until("an open port", || listens(port))
+    }
+
+    /// Ends it, and the sessions of its clients.
+    pub(crate) fn stops(&mut self) {
+        self.server.ends();
+    }
+
+    /// Starts it again, with its keys at its port.
+    pub(crate) fn starts_again(&mut self) {
+        self.server = Self::listening(&self.place, self.port);
     }
 
     /// What it logged.

@@ -1,5 +1,6 @@
 //! Destinations by URL over their whole life, as a person has them: the program against servers of others.
 
+mod outages;
 mod servers;
 
 use std::collections::BTreeMap;
@@ -7,13 +8,13 @@ use std::collections::BTreeMap;
 use devicevault_testkit::sim::{Fleet, SimDevice, Simulated};
 use serde_json::Value;
 
-use self::servers::Stores;
+use self::servers::{Ftp, Stores};
 use crate::devicevault::{Answer, PASSWORD, Person};
 
 /// A home with simulated devices.
-struct Home {
-    person: Person,
-    fleet: Fleet,
+pub(crate) struct Home {
+    pub(crate) person: Person,
+    pub(crate) fleet: Fleet,
     /// What the devices run on.
     _runtime: tokio::runtime::Runtime,
     commands: std::cell::Cell<usize>,
@@ -22,15 +23,22 @@ struct Home {
 impl Home {
     /// With two switches, of which the second has so much to say that it goes to a store in parts.
     fn new(secret: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.expect("a runtime");
-        let devices = ["core-sw1", "big-sw2"].map(|name| SimDevice::cisco_ios(name).size(8 << 10));
-        let fleet = runtime.block_on(Fleet::builder().devices(devices).start()).expect("devices");
+        let home = Self::with(secret, ["core-sw1", "big-sw2"].map(|name| SimDevice::cisco_ios(name).size(8 << 10)));
         let noise: Vec<u8> = (0..120_000_u64).flat_map(|i| format!(" remark {}\n", noise(i)).into_bytes()).collect();
-        fleet.devices()[1].change(|config| {
+        home.fleet.devices()[1].change(|config| {
             let end = config.windows(5).rposition(|w| w == b"\nend\n").expect("the last line") + 1;
             config.splice(end..end, noise);
         });
+        // What Git does with texts is told elsewhere.
+        home.good(&["destination", "disable", "git"]);
+        home
+    }
+
+    /// With these devices, a sealed store and a Git repository.
+    pub(crate) fn with(secret: &str, devices: impl IntoIterator<Item = SimDevice>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let fleet = runtime.block_on(Fleet::builder().devices(devices).start()).expect("devices");
         let person = Person::new().with_passphrase(secret);
         let home = Self { person, fleet, _runtime: runtime, commands: std::cell::Cell::default() };
         home.good(&["init", "--quiet"]);
@@ -41,20 +49,22 @@ impl Home {
         }
         std::fs::write(home.person.path("devices.csv"), csv).expect("a file");
         home.good(&["device", "import", "devices.csv"]);
-        // What Git does with texts is told elsewhere.
-        home.good(&["destination", "disable", "git"]);
         home
     }
 
-    fn run(&self, args: &[&str]) -> Answer {
+    /// The password of the devices, for a program that is started.
+    pub(crate) fn password(&self) -> String {
+        self.fleet.devices().first().map(Simulated::password).unwrap_or_default()
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Answer {
         self.commands.set(self.commands.get() + 1);
-        let password = self.fleet.devices().first().map(Simulated::password).unwrap_or_default();
-        self.person.run(&password, &[&["--home", "home"], args].concat())
+        self.person.run(&self.password(), &[&["--home", "home"], args].concat())
     }
 
     /// Of a command that does all that was asked for.
     #[track_caller]
-    fn good(&self, args: &[&str]) -> Answer {
+    pub(crate) fn good(&self, args: &[&str]) -> Answer {
         self.run(args).good()
     }
 
@@ -329,5 +339,23 @@ fn a_folder_of_openssh_lives() {
 #[test]
 #[ignore = "needs vsftpd, openssl and root"]
 fn a_folder_of_vsftpd_lives() {
-    lives(&servers::ftps());
+    lives(&servers::ftp(Ftp::Explicit));
+}
+
+#[test]
+#[ignore = "needs vsftpd, openssl and root"]
+fn a_folder_of_vsftpd_with_tls_from_the_first_byte_lives() {
+    lives(&servers::ftp(Ftp::Implicit));
+}
+
+#[test]
+#[ignore = "needs vsftpd, openssl and root"]
+fn a_folder_of_vsftpd_in_clear_text_lives() {
+    lives(&servers::ftp(Ftp::ClearText));
+}
+
+/// No server of others speaks as Google's does: against a double of ours.
+#[test]
+fn a_bucket_of_googles_double_lives() {
+    lives(&servers::google());
 }

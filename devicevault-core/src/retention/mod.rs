@@ -11,9 +11,11 @@
 //! # What never goes
 //! The newest version, the newest one that is not suspect and whose copy is whole, and whatever is pinned. Days and
 //! calendars count back from the last time the artefact was seen, not from now: a clock that leaps ahead, or a device
-//! that has been silent for a year, loses nothing.
+//! that has been silent for a year, loses nothing. Where backups were made while the clock was ahead, days and calendars
+//! count from then: [`Sweep::check`] finds the gap that this leaves, and asks for a person's word.
 
 mod calendar;
+mod leap;
 mod plan;
 mod rules;
 mod sweep;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, parse_size};
 
 /// How long versions of an artefact are kept at a destination. Keep rules add up; limits take away from what they kept.
 ///
@@ -87,7 +87,7 @@ impl Retention {
     }
 
     /// Reads the options that begin with `retention.`: `last`, `days`, `hourly`, `daily`, `weekly`, `monthly`,
-    /// `yearly`, `hanoi`, `max_count`, `max_size` (bytes, or with KiB, MiB, GiB, TiB), `max_days`, or `forever = true`
+    /// `yearly`, `hanoi`, `max_count`, `max_size` (as [`parse_size`] reads it), `max_days`, or `forever = true`
     /// alone. `None`: there are none of them.
     ///
     /// # Errors
@@ -176,21 +176,11 @@ fn at_least_one(n: u32) -> Result<u32> {
 }
 
 fn bytes(value: &str) -> Result<u64> {
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("", 0)];
-    let (digits, shift) = units
-        .iter()
-        .find_map(|(unit, shift)| Some((value.strip_suffix(unit)?.trim_end(), *shift)))
-        .unwrap_or((value, 0));
-    let number: u64 = digits.parse().map_err(|e| {
-        refused("the value is not a size")
+    parse_size(value).filter(|n| *n > 0).ok_or_else(|| {
+        refused("the value is not a size above 0 and below 2^64")
             .with("value", value.escape_debug())
-            .hint("a size is a number of bytes, or one with KiB, MiB, GiB or TiB")
-            .because(e)
-    })?;
-    number
-        .checked_mul(1 << shift)
-        .filter(|n| *n > 0)
-        .ok_or_else(|| refused("the value is not a size above 0 and below 2^64"))
+            .hint("write 500000, 200 MB or 10 GiB")
+    })
 }
 
 impl fmt::Display for Retention {
@@ -239,6 +229,7 @@ mod tests {
     fn options_are_read_and_others_left() {
         assert_eq!(read(&[("path", "/x")]).unwrap(), None);
         assert_eq!(read(&[("retention.forever", "true")]).unwrap(), Some(Retention::forever()));
+        assert_eq!(read(&[("retention.max_size", "2 GB")]).unwrap().unwrap().max_size, Some(2_000_000_000));
         let r = read(&[("retention.max_size", "3 MiB"), ("retention.hanoi", "99")]).unwrap().unwrap();
         assert_eq!((r.max_size, r.hanoi, r.last), (Some(3 << 20), 31, 0));
     }

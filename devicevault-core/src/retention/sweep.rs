@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::leap;
 use super::plan::{Reason, Version, plan};
 use super::rules::Retention;
 use crate::catalog::{Page, Query};
@@ -48,6 +49,9 @@ pub struct Plan {
     pub newest: Option<Timestamp>,
     /// When the plan was made.
     pub made_at: Timestamp,
+    /// From when to when nothing at all was backed up, where that is long and was lately: the clock may have leapt ahead,
+    /// and everything only looks old. Not looked for where nothing goes.
+    pub leap: Option<(Timestamp, Timestamp)>,
 }
 
 /// What becomes of one version.
@@ -141,15 +145,29 @@ impl Sweep {
                 })
             }));
         }
-        Ok(Plan { versions, unfinished, newest, made_at })
+        let mut plan = Plan { versions, unfinished, newest, made_at, leap: None };
+        if plan.going().next().is_some() {
+            let times = plan.versions.iter().flat_map(|v| [v.first_seen, v.last_seen]);
+            plan.leap = leap::find(catalog, self.device.as_ref(), times).await?;
+        }
+        Ok(plan)
     }
 
-    /// Why a plan should not be carried out without a person's word: the clock stands before what has been seen already,
-    /// or most of what is there would go.
+    /// Why a plan should not be carried out without a person's word: the clock stands before what has been seen already or
+    /// leapt ahead, or most of what is there would go.
     ///
     /// # Errors
     /// `Conflict`, with what was found.
     pub fn check(&self, plan: &Plan) -> Result<()> {
+        self.check_clock(plan)?;
+        self.check_amount(plan)
+    }
+
+    /// The part of [`check`](Sweep::check) that looks at the time.
+    ///
+    /// # Errors
+    /// `Conflict`, with the times.
+    pub fn check_clock(&self, plan: &Plan) -> Result<()> {
         let slack = Duration::from_secs(3600);
         if let Some(newest) = plan.newest.filter(|t| plan.made_at.saturating_add(slack).is_ok_and(|now| *t > now)) {
             return Err(Error::new(
@@ -159,8 +177,25 @@ impl Sweep {
             )
             .with("clock", plan.made_at)
             .with("newest backup", newest)
-            .hint("set the clock; if the newest backup has a wrong time, delete it by hand"));
+            .hint(
+                "set the clock; where it is right, a backup was made while it was wrong: then say that it is right",
+            ));
         }
+        if let Some((from, to)) = plan.leap {
+            let why = "for a long time nothing was backed up at all, or the clock has leapt ahead";
+            return Err(Error::new(ErrorKind::Conflict, "apply retention", why)
+                .with("nothing from", from)
+                .with("to", to)
+                .hint("look at the clock; where it is right, say so, or wait until backups were made for a month"));
+        }
+        Ok(())
+    }
+
+    /// The part of [`check`](Sweep::check) that looks at how much goes.
+    ///
+    /// # Errors
+    /// `Conflict`, with the numbers.
+    pub fn check_amount(&self, plan: &Plan) -> Result<()> {
         let (all, going) = (plan.versions.len(), plan.going().count());
         if going > self.most_count && going * 100 > all * usize::from(self.most_percent) {
             return Err(Error::new(ErrorKind::Conflict, "apply retention", "it would delete most of what is there")

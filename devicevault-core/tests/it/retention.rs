@@ -279,6 +279,38 @@ async fn a_clock_that_went_back_stops_it_and_one_that_leaps_ahead_loses_nothing(
 }
 
 #[tokio::test]
+async fn a_backup_made_while_the_clock_was_ahead_lets_nothing_go_without_a_persons_word() {
+    let house = House::of(10).await;
+    let sweep = Sweep::new(house.here.clone());
+    let mut week = Retention::forever();
+    week.days = 7;
+    let plan = async || sweep.plan(&house.catalog, &*house.clock, &|_, _| week).await.unwrap();
+    let kept_before = plan().await;
+    assert_eq!((kept_before.going().count(), kept_before.leap), (2, None));
+    sweep.check(&kept_before).unwrap();
+
+    house.back_up(3650).await;
+    let leapt = plan().await;
+    assert_eq!((leapt.going().count(), leapt.leap), (10, Some((at(9 * DAY), at(3650 * DAY)))));
+    assert_eq!(sweep.check_clock(&leapt).unwrap_err().kind(), ErrorKind::Conflict);
+    sweep.check_amount(&leapt).unwrap();
+
+    // The clock is right again: what was made in the future is told, and nothing that is wanted goes.
+    house.clock.set(at(10 * DAY));
+    let back = plan().await;
+    assert_eq!(sweep.check_clock(&back).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(back.going().count(), kept_before.going().count() + 1);
+
+    // It was right all the time: after a month of backups nobody is asked.
+    for day in 3651..3681 {
+        house.back_up(day).await;
+        assert!(plan().await.leap.is_some(), "{day}");
+    }
+    house.back_up(3682).await;
+    assert_eq!(plan().await.leap, None);
+}
+
+#[tokio::test]
 async fn a_sweep_that_was_cut_off_is_finished_by_the_next() {
     let house = House::of(20).await;
     let sweep = Sweep::new(house.here.clone());

@@ -278,16 +278,16 @@ impl StorageBackend for GitBackend {
 
     async fn note_sightings(&self, record: &Sightings) -> Result<bool> {
         let record = record.clone();
-        self.blocking(move |store| sightings::note(&store.layout, &record)).await.map(|()| true)
+        self.blocking(move |store| sightings::note(&store.layout.own(), &record)).await.map(|()| true)
     }
 
     async fn sightings(&self, period: &str) -> Result<Option<Sightings>> {
         let period = period.to_owned();
-        self.blocking(move |store| sightings::read(&store.layout, &period)).await
+        self.blocking(move |store| sightings::read(&store.layout.own(), &period)).await
     }
 
     async fn sighting_periods(&self) -> Result<Vec<String>> {
-        self.blocking(|store| sightings::periods(&store.layout)).await
+        self.blocking(|store| sightings::periods(&store.layout.own())).await
     }
 }
 

@@ -1,14 +1,16 @@
 //! [`GitRepositories`]: a folder of repositories, one for each site, group or platform.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::fs;
-use std::io::ErrorKind as Io;
+use std::io::{ErrorKind as Io, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use devicevault_core::sightings::Sightings;
 use devicevault_core::storage::{
     Budget, Capability, Health, ListFilter, Report, Usage, UsageFilter, Verdict, VerifyDepth,
 };
@@ -24,12 +26,16 @@ use super::options::GitOptions;
 use super::purge::{Purge, PurgeReport};
 use super::push::PushReport;
 use super::remote::RemoteState;
-use super::{backend, fault, layout};
+use super::{backend, fault, layout, sightings};
 use crate::names::component;
 
-/// Says that a folder is one of repositories: a share that is not mounted has none.
+/// Says that a folder is one of repositories, and by which template: a share that is not mounted has none.
 const MARKER: &str = "devicevault-repositories";
 const MARKER_TEXT: &str = "A folder of Git repositories of DeviceVault, format 1\n";
+/// Before the template, on a line of its own. Earlier releases did not write it.
+const TEMPLATE: &str = "template ";
+/// No marker is longer.
+const MAX_MARKER: u64 = 4096;
 
 /// What stands in a name for a value that a device has not.
 const WITHOUT: &str = "default";
@@ -85,6 +91,17 @@ impl FromStr for RepositoryTemplate {
     }
 }
 
+impl fmt::Display for RepositoryTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Site => f.write_str("{site}"),
+            Part::Group => f.write_str("{group}"),
+            Part::Platform => f.write_str("{platform}"),
+        })
+    }
+}
+
 impl RepositoryTemplate {
     fn name(&self, source: &Source) -> String {
         let value = |v: Option<&str>| v.filter(|v| !v.is_empty()).unwrap_or(WITHOUT).to_owned();
@@ -119,7 +136,7 @@ impl GitRepositories {
     ///
     /// # Errors
     /// `Config` for a folder that holds something else.
-    pub fn set_up(folder: &Path) -> Result<()> {
+    pub fn set_up(folder: &Path, template: &RepositoryTemplate) -> Result<()> {
         let at = |e| fault::io("set up repositories", folder, e);
         layout::make_folder(folder).map_err(at)?;
         let marker = folder.join(MARKER);
@@ -131,11 +148,31 @@ impl GitRepositories {
                 .with("path", folder.display())
                 .hint("name an empty folder"));
         }
-        match layout::write_new(&marker, MARKER_TEXT.as_bytes()) {
+        match layout::write_new(&marker, marker_of(template).as_bytes()) {
             Err(e) if e.kind() != Io::AlreadyExists => return Err(at(e)),
             _ => {}
         }
         layout::sync_folder(folder)
+    }
+
+    /// The template by which repositories of a folder are named; `None` for a folder of something else. Where an earlier
+    /// release made the folder, it is taken to be one for each site.
+    ///
+    /// # Errors
+    /// The folder cannot be read; `Config` for a template that is none.
+    pub fn template_of(folder: &Path) -> Result<Option<RepositoryTemplate>> {
+        let marker = folder.join(MARKER);
+        let failed = |e| fault::io("read folder of repositories", &marker, e);
+        let file = match fs::File::open(&marker) {
+            Err(e) if e.kind() == Io::NotFound => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_MARKER).read_to_end(&mut bytes).map_err(failed)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let named = text.lines().find_map(|line| line.strip_prefix(TEMPLATE));
+        let template = named.map_or_else(|| Ok(RepositoryTemplate(vec![Part::Site])), str::parse);
+        template.map(Some).map_err(|e| e.with("path", marker.display()))
     }
 
     /// Opens a folder that was set up. Repositories in it are opened when they are needed, and made when something is
@@ -160,7 +197,22 @@ impl GitRepositories {
             .with("path", folder.display())
             .hint("mount the share that holds it"));
         }
-        Ok(Self { folder, template, options, clock, open: Mutex::default() })
+        let this = Self { folder, template, options, clock, open: Mutex::default() };
+        this.keep_template();
+        Ok(this)
+    }
+
+    /// Has the folder tell the template that is in force. Where it cannot be written, the next one that opens it does so.
+    fn keep_template(&self) {
+        if matches!(Self::template_of(&self.folder), Ok(Some(told)) if told == self.template) {
+            return;
+        }
+        let staged = self.folder.join(format!("{MARKER}.{}", uuid::Uuid::now_v7().simple()));
+        let written = layout::write_new(&staged, marker_of(&self.template).as_bytes());
+        if let Err(e) = written.and_then(|()| fs::rename(&staged, self.folder.join(MARKER))) {
+            let _ = fs::remove_file(&staged);
+            tracing::debug!(folder = %self.folder.display(), error = %e, "the template is not noted");
+        }
     }
 
     /// The names of the repositories that are there.
@@ -193,6 +245,13 @@ impl GitRepositories {
         let opened = Arc::new(GitBackend::open(path, options, self.clock.clone()).await?);
         open.insert(name.to_owned(), opened.clone());
         Ok(opened)
+    }
+
+    /// Does something in the folder of repositories that waits for the disk.
+    async fn beside<T: Send + 'static>(&self, work: impl FnOnce(&Path) -> Result<T> + Send + 'static) -> Result<T> {
+        let folder = self.folder.clone();
+        let ended = |e| Error::new(ErrorKind::Internal, "note sightings", "the worker thread ended").because(e);
+        tokio::task::spawn_blocking(move || work(&folder)).await.map_err(ended)?
     }
 
     /// All that are there.
@@ -318,6 +377,10 @@ impl GitRepositories {
     }
 }
 
+fn marker_of(template: &RepositoryTemplate) -> String {
+    format!("{MARKER_TEXT}{TEMPLATE}{template}\n")
+}
+
 fn of_repository(name: &str, at: &StorageRef) -> StorageRef {
     StorageRef(format!("[{name}]{at}"))
 }
@@ -429,6 +492,18 @@ impl StorageBackend for GitRepositories {
         Ok(report)
     }
 
+    async fn foretell(&self, budget: Budget) -> Result<Option<Report>> {
+        let mut report = Report::default();
+        let mut all = self.all();
+        while let Some((name, backend)) = all.try_next().await? {
+            let one = backend.foretell(budget.clone()).await.map_err(|e| e.with("repository", &name))?;
+            let one = one.unwrap_or_default();
+            report.done.extend(one.done.into_iter().map(|line| format!("{name}.git: {line}")));
+            report.bytes_freed += one.bytes_freed;
+        }
+        Ok(Some(report))
+    }
+
     async fn check(&self) -> Result<Health> {
         let mut health = Health::default();
         let probe = self.folder.join(format!(".probe-{}", uuid::Uuid::now_v7().simple()));
@@ -447,6 +522,22 @@ impl StorageBackend for GitRepositories {
         health.push("repositories", true, format!("{count} repositories"));
         Ok(health)
     }
+
+    // A record is of the destination, as the catalog is: it stands beside the repositories.
+
+    async fn note_sightings(&self, record: &Sightings) -> Result<bool> {
+        let record = record.clone();
+        self.beside(move |folder| sightings::note(folder, &record)).await.map(|()| true)
+    }
+
+    async fn sightings(&self, period: &str) -> Result<Option<Sightings>> {
+        let period = period.to_owned();
+        self.beside(move |folder| sightings::read(folder, &period)).await
+    }
+
+    async fn sighting_periods(&self) -> Result<Vec<String>> {
+        self.beside(sightings::periods).await
+    }
 }
 
 #[cfg(test)]
@@ -456,7 +547,7 @@ mod tests {
     #[test]
     fn a_template_names_a_part_of_the_device() {
         for good in ["{site}", "{group}-{platform}", "noc_{site}"] {
-            good.parse::<RepositoryTemplate>().unwrap();
+            assert_eq!(good.parse::<RepositoryTemplate>().unwrap().to_string(), good);
         }
         for bad in ["", "all", "{site", "{name}", "../{site}", "{site}/x", "{site}.git", "{}"] {
             assert!(bad.parse::<RepositoryTemplate>().is_err(), "{bad}");

@@ -1,4 +1,4 @@
-//! The records of sightings: files in the folder of ours, beside Git's, since no history is wanted of them.
+//! The records of sightings: files in a folder of ours, beside what is Git's, since no history is wanted of them.
 
 use std::fs;
 use std::io::{ErrorKind as Io, Read as _};
@@ -8,23 +8,23 @@ use devicevault_core::sightings::{MAX_RECORD, Sightings, check_period};
 use devicevault_core::{Error, ErrorKind, Result};
 
 use super::fault;
-use super::layout::{Layout, make_beneath, sync_folder, write_new};
+use super::layout::{make_beneath, sync_folder, write_new};
 
-fn folder(layout: &Layout) -> PathBuf {
-    layout.own().join("sightings")
+fn folder(own: &Path) -> PathBuf {
+    own.join("sightings")
 }
 
-fn file(layout: &Layout, period: &str) -> Result<PathBuf> {
+fn file(own: &Path, period: &str) -> Result<PathBuf> {
     check_period(period)?;
-    Ok(folder(layout).join(format!("{period}.json")))
+    Ok(folder(own).join(format!("{period}.json")))
 }
 
-/// Puts the record in the place of the one of the same month.
-pub(super) fn note(layout: &Layout, record: &Sightings) -> Result<()> {
-    let path = file(layout, &record.period)?;
+/// Puts the record in the place of the one of the same month, beneath a folder of ours.
+pub(super) fn note(own: &Path, record: &Sightings) -> Result<()> {
+    let path = file(own, &record.period)?;
     let failed = |e| fault::io("write sightings", &path, e);
-    make_beneath(&folder(layout)).map_err(failed)?;
-    let staged = folder(layout).join(format!("{}.{}.new", record.period, std::process::id()));
+    make_beneath(&folder(own)).map_err(failed)?;
+    let staged = folder(own).join(format!("{}.{}.new", record.period, std::process::id()));
     // One of a process that had this number before.
     match fs::remove_file(&staged) {
         Err(e) if e.kind() != Io::NotFound => return Err(failed(e)),
@@ -32,12 +32,12 @@ pub(super) fn note(layout: &Layout, record: &Sightings) -> Result<()> {
     }
     write_new(&staged, &record.to_json()).map_err(failed)?;
     fs::rename(&staged, &path).map_err(failed)?;
-    sync_folder(&folder(layout))
+    sync_folder(&folder(own))
 }
 
 /// The record of a month.
-pub(super) fn read(layout: &Layout, period: &str) -> Result<Option<Sightings>> {
-    let path = file(layout, period)?;
+pub(super) fn read(own: &Path, period: &str) -> Result<Option<Sightings>> {
+    let path = file(own, period)?;
     let file = match fs::File::open(&path) {
         Err(e) if e.kind() == Io::NotFound => return Ok(None),
         opened => opened.map_err(|e| fault::io("read sightings", &path, e))?,
@@ -57,8 +57,8 @@ pub(super) fn read(layout: &Layout, period: &str) -> Result<Option<Sightings>> {
 }
 
 /// The months of which there are records.
-pub(super) fn periods(layout: &Layout) -> Result<Vec<String>> {
-    let folder = folder(layout);
+pub(super) fn periods(own: &Path) -> Result<Vec<String>> {
+    let folder = folder(own);
     let entries = match fs::read_dir(&folder) {
         Err(e) if e.kind() == Io::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|e| fault::io("list sightings", &folder, e))?,

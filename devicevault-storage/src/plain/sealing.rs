@@ -19,6 +19,9 @@ use crate::seal::{EpochId, HEADER_LEN, Header, Key, Keyring, SealOptions, Sealed
 /// An epoch key object is not replaced more often than this while it is stored.
 const MAX_REVISIONS: usize = 16;
 
+/// What the key of opaque names is made by.
+const NAMES_KEY: &[u8] = b"devicevault names key v1";
+
 /// How new backups are sealed.
 #[derive(Debug, Clone)]
 pub(super) struct Sealing {
@@ -88,7 +91,10 @@ impl Plain {
             let there = match self.keys.read_record(NAMES).await? {
                 Some(there) => there,
                 None => {
-                    let container = seal_record(Key::generate()?.expose(), epoch, key)?;
+                    // Made of the epoch key: of two that come first at once, both make the same one, also where the store
+                    // keeps the later.
+                    let made = Key::new(key.mac(&[NAMES_KEY, epoch.0.as_bytes()]));
+                    let container = seal_record(made.expose(), epoch, key)?;
                     let record = NamesRecord { format: 1, readable_by: 1, sealed: hex::encode(container) };
                     self.keys.make_record(NAMES, serde_json::to_vec(&record).unwrap_or_default().into()).await?
                 }

@@ -25,13 +25,14 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use uuid::Uuid;
 
 use crate::seal::{EpochId, Key, Keyring, SealOptions, Sealed, seal};
+use crate::space::{Guard, Keep};
 use body::SpoolBody;
 use folder::{Folder, Place, line_name};
 use room::Room;
 use writer::Writer;
 
 /// How a spool is bounded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SpoolOptions {
     /// Bytes of bodies that it may hold beside what is parked; a writer waits for more.
@@ -41,6 +42,9 @@ pub struct SpoolOptions {
     pub parked: u64,
     /// How long something stays parked before it is given up.
     pub keep: Duration,
+    /// How much of its file system it leaves free, beside what the others bound: the catalog is there too. What would take
+    /// from that is refused at once.
+    pub free: Option<Keep>,
     /// Whether anything is parked at all: elsewhere what a destination cannot take is a failure.
     pub parks: bool,
 }
@@ -48,7 +52,8 @@ pub struct SpoolOptions {
 impl Default for SpoolOptions {
     /// 16 GiB each, seven days.
     fn default() -> Self {
-        Self { capacity: 16 << 30, parked: 16 << 30, keep: Duration::from_secs(7 * 24 * 3600), parks: true }
+        let keep = Duration::from_secs(7 * 24 * 3600);
+        Self { capacity: 16 << 30, parked: 16 << 30, keep, free: None, parks: true }
     }
 }
 
@@ -71,6 +76,13 @@ impl SpoolOptions {
     #[must_use]
     pub fn with_keep(mut self, keep: Duration) -> Self {
         self.keep = keep;
+        self
+    }
+
+    /// Sets how much it leaves free.
+    #[must_use]
+    pub fn with_free(mut self, free: Option<Keep>) -> Self {
+        self.free = free;
         self
     }
 
@@ -101,6 +113,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     room: Arc<Room>,
     parked: Arc<Room>,
+    free: Option<Guard>,
 }
 
 impl DiskSpool {
@@ -116,6 +129,7 @@ impl DiskSpool {
     ) -> Result<Self> {
         let root = folder.into();
         let ring = Keyring::of_one(SPOOL_KEY, key.clone());
+        let free = options.free.map(|keep| Guard::new(root.clone(), keep));
         let (folder, bytes) = blocking(move || {
             let folder = Folder::open(&root)?;
             let bytes = folder.parked()?.iter().map(Place::length).sum();
@@ -124,7 +138,7 @@ impl DiskSpool {
         .await?;
         let (room, parked) = (Room::new(options.capacity, 0), Room::new(options.parked, bytes));
         let (room, parked) = (Arc::new(room), Arc::new(parked));
-        Ok(Self(Arc::new(Inner { folder, key, ring, options, clock, room, parked })))
+        Ok(Self(Arc::new(Inner { folder, key, ring, options, clock, room, parked, free })))
     }
 
     /// Bytes that are spooled now, as far as this process knows.
@@ -135,6 +149,13 @@ impl DiskSpool {
 }
 
 impl Inner {
+    /// Refuses bytes that would take from what is to stay free.
+    async fn leaves_free(&self, bytes: u64) -> Result<()> {
+        let Some(guard) = &self.free else { return Ok(()) };
+        let admitted = guard.admit_to("spool artefact", bytes).await;
+        admitted.map_err(|e| e.hint("free some space, or lower spool.free in the configuration"))
+    }
+
     async fn seal_item(&self, item: &Parked) -> Result<Vec<u8>> {
         let broken =
             |e| Error::new(ErrorKind::Internal, "park backup", "the item cannot be written as JSON").because(e);

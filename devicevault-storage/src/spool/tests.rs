@@ -143,6 +143,23 @@ async fn a_full_spool_waits_and_what_can_never_fit_is_refused() {
 }
 
 #[tokio::test]
+async fn what_is_to_stay_free_is_left_by_bodies_and_by_what_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = spool(folder.path(), SpoolOptions::default().with_free(Some(Keep::Bytes(u64::MAX)))).await;
+    let parked = item(SystemClock.now());
+    let e = all.park(&parked, Arc::new(Bytes::from_static(b"x"))).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::QuotaExceeded);
+    assert!(e.hint_text().is_some_and(|h| h.contains("spool.free")), "{e:?}");
+    let mut writer = all.create().await.unwrap();
+    writer.write(vec![0; 100].into()).await.unwrap();
+    assert_eq!(writer.finish().await.unwrap_err().kind(), ErrorKind::QuotaExceeded);
+    assert!(all.pending().await.unwrap().is_empty() && all.bytes() == 0);
+    let little = spool(folder.path(), SpoolOptions::default().with_free(Some(Keep::Percent(0.000_001)))).await;
+    let id = little.park(&parked, Arc::new(Bytes::from_static(b"x"))).await.unwrap();
+    assert_eq!(little.pending_of(&parked.line()).await.unwrap(), [(id, parked)]);
+}
+
+#[tokio::test]
 async fn what_does_not_open_is_put_aside_and_holds_nothing_up() {
     let folder = tempfile::tempdir().unwrap();
     let first = spool(folder.path(), SpoolOptions::default()).await;

@@ -87,6 +87,7 @@ impl Writer {
 
     async fn flush(&mut self) -> Result<()> {
         let bytes = self.buffer.split().freeze();
+        self.spool.leaves_free(bytes.len() as u64).await?;
         if self.waits {
             self.room.take(bytes.len() as u64, self.held).await?;
         } else {

@@ -1,7 +1,6 @@
 //! Object stores by URL: real servers, and a double that misbehaves.
 
 mod conformance;
-mod double;
 mod hostile;
 pub(crate) mod large;
 mod probes;

@@ -10,13 +10,14 @@ mod show;
 mod test;
 
 use clap::Subcommand;
-use devicevault_core::inventory::{Credential, Policy, Selector};
+use devicevault_core::inventory::{Credential, DestinationConfig, Policy, Selector};
 use devicevault_core::{Device, Error, ErrorKind, LoginRef, Result, SecretRef};
 
 use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::secrets;
+use crate::wiring::CREDENTIAL;
 
 /// Look after credentials: logins under a name, shared by devices.
 ///
@@ -64,6 +65,7 @@ struct All {
     credentials: Vec<Credential>,
     devices: Vec<Device>,
     policies: Vec<Policy>,
+    destinations: Vec<DestinationConfig>,
 }
 
 impl All {
@@ -74,6 +76,7 @@ impl All {
             credentials: instance.inventory.credentials().await?,
             devices: instance.inventory.devices(&everybody).await?,
             policies: instance.inventory.policies().await?,
+            destinations: instance.inventory.destinations().await?,
         })
     }
 
@@ -86,7 +89,11 @@ impl All {
     }
 
     fn users(&self, credential: &Credential) -> Vec<String> {
-        devicevault_core::credential::users(credential, &self.credentials, &self.devices, &self.policies)
+        let mut users =
+            devicevault_core::credential::users(credential, &self.credentials, &self.devices, &self.policies);
+        let naming = self.destinations.iter().filter(|d| d.options.get(CREDENTIAL) == Some(&credential.name));
+        users.extend(naming.map(|d| format!("destination {}", d.name.escape_debug())));
+        users
     }
 
     /// Refuses a credential that is for the same as another one.

@@ -77,7 +77,7 @@ impl OptionArgs {
             ("compression", &self.compression),
             (wiring::URL, &self.url),
             ("user", &self.user),
-            ("credential", &self.credential),
+            (wiring::CREDENTIAL, &self.credential),
             ("password_env", &self.password_env),
             ("password_command", &self.password_command),
         ];

@@ -24,8 +24,8 @@ Examples:
   devicevault retention apply --destination store
   devicevault retention apply --allow-mass-deletion     after a look at the plan
 
-It stops where more than half of what a destination holds would go, or the clock stands before the newest backup. It
-may be interrupted at any time; the next one finishes what is left.
+It stops where more than half of what a destination holds would go, and where the clock stands before the newest backup
+or seems to have leapt ahead. It may be interrupted at any time; the next one finishes what is left.
 
 Exit codes: 0 done, 3 some destinations failed or refused, 1 all did.")]
 pub(crate) struct ApplyArgs {
@@ -41,6 +41,10 @@ pub(crate) struct ApplyArgs {
     /// Also where most of what is there would go
     #[arg(long)]
     allow_mass_deletion: bool,
+    /// Also where the clock stands before the newest backup, or nothing was backed up for two months before the last ones:
+    /// it was looked at, and is right
+    #[arg(long)]
+    trust_clock: bool,
 }
 
 /// What became of one destination, as `retention apply --json` tells it.
@@ -136,9 +140,13 @@ async fn one(
     if args.dry_run {
         return Ok(Done::Planned);
     }
-    match sweep.check(plan) {
-        Err(e) if !args.allow_mass_deletion => return Err(e),
-        _ => {}
+    if !args.trust_clock {
+        let told = "look at the clock; where it is right, give --trust-clock";
+        sweep.check_clock(plan).map_err(|e| e.hint(told))?;
+    }
+    if !args.allow_mass_deletion {
+        let told = "look at the plan first, with --dry-run; then give --allow-mass-deletion";
+        sweep.check_amount(plan).map_err(|e| e.hint(told))?;
     }
     let swept = sweep.carry_out(plan, &**catalog, &**backend).await?;
     let failed = swept.failed.into_iter().next().map(|(at, e)| e.with("copy", at));

@@ -9,6 +9,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use devicevault_core::{Clock as _, SystemClock};
+use devicevault_testkit::cloud::Double;
 
 use crate::place::Place;
 use crate::process::{Server, free_port, listens, program, run};
@@ -33,7 +34,58 @@ pub(crate) struct Stores {
     pub(crate) secret: String,
     /// Removes an object behind the program's back.
     remover: Remover,
-    _server: Box<dyn std::any::Any>,
+    server: Box<dyn Running>,
+}
+
+/// A server, which ends with its value.
+trait Running {
+    /// Ends it in the middle of whatever it does.
+    fn stops(&mut self) {
+        panic!("this server is not stopped");
+    }
+
+    /// Starts it again, at its port with what it holds.
+    fn starts_again(&mut self) {
+        panic!("this server is not started again");
+    }
+}
+
+/// One that is there from the beginning of its test to the end.
+struct Always<T>(#[allow(dead_code, reason = "it is held")] T);
+
+impl<T> Running for Always<T> {}
+
+/// A program that keeps what it holds on disk.
+struct OnDisk {
+    server: Server,
+    start: Box<dyn Fn() -> Server>,
+    _place: Place,
+}
+
+impl Running for OnDisk {
+    fn stops(&mut self) {
+        self.server.ends();
+    }
+
+    fn starts_again(&mut self) {
+        self.server = (self.start)();
+    }
+}
+
+struct OfUser {
+    sshd: Sshd,
+    _user: User,
+    _place: Place,
+}
+
+impl Running for OfUser {
+    fn stops(&mut self) {
+        self.sshd.stops();
+    }
+
+    fn starts_again(&mut self) {
+        self.sshd.starts_again();
+    }
 }
 
 enum Remover {
@@ -62,6 +114,16 @@ impl Stores {
         all.flat_map(|o| ["--from-option".to_owned(), o.clone()]).collect()
     }
 
+    /// Ends the server in the middle of whatever it does.
+    pub(crate) fn stops(&mut self) {
+        self.server.stops();
+    }
+
+    /// Starts it again, at its port with what it holds.
+    pub(crate) fn starts_again(&mut self) {
+        self.server.starts_again();
+    }
+
     /// Removes an object; tells whether the test can.
     pub(crate) fn remove(&self, place: &str, object: &str) -> bool {
         match &self.remover {
@@ -73,7 +135,7 @@ impl Stores {
     }
 }
 
-fn clouds(scheme: &str, port: u16, secret: &str, server: Server, place: Place, remover: Remover) -> Stores {
+fn clouds(scheme: &str, port: u16, secret: &str, server: Box<dyn Running>, remover: Remover) -> Stores {
     let account = if scheme == "az" { format!("/{ACCOUNT}") } else { String::new() };
     let who = if scheme == "az" { format!("account={ACCOUNT}") } else { "user=user".to_owned() };
     let endpoint = format!("endpoint=http://127.0.0.1:{port}{account}");
@@ -83,7 +145,7 @@ fn clouds(scheme: &str, port: u16, secret: &str, server: Server, place: Place, r
         stranger: Vec::new(),
         secret: secret.to_owned(),
         remover,
-        _server: Box::new((server, place)),
+        server,
     }
 }
 
@@ -106,20 +168,31 @@ pub(crate) fn moto() -> Stores {
     let words = |port: u16| ["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).to_vec();
     let (server, port) = start("moto_server", &place, words);
     request(port, &format!("PUT /{BUCKET}"), &[]);
-    clouds("s3", port, "s3cret-of-moto", server, place, Remover::Request(port))
+    clouds("s3", port, "s3cret-of-moto", Box::new(Always((server, place))), Remover::Request(port))
 }
 
 /// crates.io's `s3s-fs`.
 pub(crate) fn s3s() -> Stores {
     let place = Place::new();
-    let (folder, secret) = (place.join("objects"), "s3cret-of-s3s");
+    let (folder, secret, port) = (place.join("objects"), "s3cret-of-s3s", free_port());
     std::fs::create_dir_all(folder.join(BUCKET)).expect("a bucket");
-    let (server, port) = start("s3s-fs", &place, |port| {
-        let (port, folder) = (port.to_string(), folder.display().to_string());
-        let words = ["--host", "127.0.0.1", "--port", &port, "--access-key", "user", "--secret-key", secret, &folder];
-        words.map(str::to_owned).to_vec()
-    });
-    clouds("s3", port, secret, server, place, Remover::Folder(folder.join(BUCKET)))
+    let (log, objects) = (place.join("log"), folder.clone());
+    let start = move || {
+        let mut command = Command::new(program("s3s-fs"));
+        command.args([
+            "--host",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "--access-key",
+            "user",
+            "--secret-key",
+            secret,
+        ]);
+        Server::start(command.arg(&objects), &log).patiently("an open port", || listens(port))
+    };
+    let server = OnDisk { server: start(), start: Box::new(start), _place: place };
+    clouds("s3", port, secret, Box::new(server), Remover::Folder(folder.join(BUCKET)))
 }
 
 /// npm's `azurite`.
@@ -142,7 +215,7 @@ pub(crate) fn azurite() -> Stores {
     let who = format!("SharedKey {ACCOUNT}:{tag}");
     let line = format!("PUT /{ACCOUNT}/{BUCKET}?restype=container");
     request(port, &line, &[("x-ms-date", &date), ("x-ms-version", version), ("Authorization", &who)]);
-    clouds("az", port, KEY, server, place, Remover::None)
+    clouds("az", port, KEY, Box::new(Always((server, place))), Remover::None)
 }
 
 /// OpenSSH's SFTP, by password.
@@ -156,34 +229,77 @@ pub(crate) fn sftp() -> Stores {
         stranger: vec![format!("host_key={}", sshd.fingerprint())],
         secret: user.password.clone(),
         remover: Remover::Folder(folder),
-        _server: Box::new((sshd, user, place)),
+        server: Box::new(OfUser { sshd, _user: user, _place: place }),
     }
 }
 
-/// vsftpd, over TLS.
-pub(crate) fn ftps() -> Stores {
+/// A double of ours that speaks as Google Cloud Storage does: none of others does so with conditions and uploads in parts.
+pub(crate) fn google() -> Stores {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let double = runtime.block_on(Double::start());
+    Stores {
+        url: format!("gs://{BUCKET}"),
+        options: vec![
+            format!("endpoint={}", double.endpoint()),
+            "allow_http=yes".to_owned(),
+            "auth=anonymous".to_owned(),
+        ],
+        stranger: Vec::new(),
+        secret: String::new(),
+        remover: Remover::Request(double.addr().port()),
+        server: Box::new(Always((double, runtime))),
+    }
+}
+
+/// How an FTP server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ftp {
+    ClearText,
+    /// TLS is asked for on the usual port.
+    Explicit,
+    /// TLS from the first byte on.
+    Implicit,
+}
+
+/// vsftpd.
+pub(crate) fn ftp(how: Ftp) -> Stores {
     let (user, place) = (User::add(), Place::new());
     let folder = of_user(&place, &user);
     certificates(place.path());
     let at = place.path().display().to_string();
     let port = free_port();
+    let tls = match how {
+        Ftp::ClearText => String::new(),
+        _ => format!(
+            "ssl_enable=YES\nrsa_cert_file={at}/cert.pem\nrsa_private_key_file={at}/key.pem\nssl_ciphers=HIGH\n\
+             force_local_data_ssl=YES\nforce_local_logins_ssl=YES\nimplicit_ssl={}\n",
+            if how == Ftp::Implicit { "YES" } else { "NO" }
+        ),
+    };
     let config = format!(
         "listen=YES\nbackground=NO\nlisten_address=127.0.0.1\nlisten_port={port}\nlocal_enable=YES\nwrite_enable=YES\n\
          anonymous_enable=NO\nxferlog_enable=NO\nsyslog_enable=NO\nvsftpd_log_file={at}/vsftpd.log\nseccomp_sandbox=NO\n\
-         isolate=NO\nisolate_network=NO\npam_service_name=vsftpd\nsecure_chroot_dir={at}\nssl_enable=YES\n\
-         rsa_cert_file={at}/cert.pem\nrsa_private_key_file={at}/key.pem\nssl_ciphers=HIGH\nforce_local_data_ssl=YES\n\
-         force_local_logins_ssl=YES\n"
+         isolate=NO\nisolate_network=NO\npam_service_name=vsftpd\nsecure_chroot_dir={at}\n{tls}"
     );
     let config = place.write("vsftpd.conf", &config);
     let mut command = Command::new(program("vsftpd"));
     let server = Server::start(command.arg(config), &place.join("log")).until("an open port", || listens(port));
+    let mut options = vec![password()];
+    if how != Ftp::ClearText {
+        options.push(format!("ca_file={at}/ca.pem"));
+    }
+    if how == Ftp::Implicit {
+        options.push("tls=implicit".to_owned());
+    }
+    let scheme = if how == Ftp::ClearText { "ftp" } else { "ftps" };
     Stores {
-        url: format!("ftps://{}@127.0.0.1:{port}{}", user.name, folder.display()),
-        options: vec![password(), format!("ca_file={at}/ca.pem")],
+        url: format!("{scheme}://{}@127.0.0.1:{port}{}", user.name, folder.display()),
+        options,
         stranger: Vec::new(),
         secret: user.password.clone(),
         remover: Remover::Folder(folder),
-        _server: Box::new((server, user, place)),
+        server: Box::new(Always((server, user, place))),
     }
 }
 

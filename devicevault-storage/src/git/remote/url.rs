@@ -47,7 +47,9 @@ impl RemoteUrl {
         }
     }
 
-    pub(super) fn is_http(&self) -> bool {
+    /// Whether it is reached over HTTP or HTTPS, which take a user name and a token.
+    #[must_use]
+    pub fn is_http(&self) -> bool {
         matches!(self.scheme, Scheme::Http | Scheme::Https)
     }
 

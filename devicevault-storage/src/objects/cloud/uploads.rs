@@ -12,6 +12,7 @@ use http::{Method, Request};
 use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
 use object_store::client::{HttpClient, HttpRequestBody};
 use object_store::path::Path;
+use serde::Deserialize;
 
 use crate::objects::{IsOurs, Uploads};
 
@@ -83,7 +84,7 @@ impl BucketUploads {
         if status != 200 {
             return Err(refused("list broken uploads", status));
         }
-        Ok(page_of(&String::from_utf8_lossy(&body)))
+        page_of(&String::from_utf8_lossy(&body))
     }
 
     async fn abort(&self, upload: &Begun) -> Result<()> {
@@ -147,28 +148,36 @@ fn encoded(text: &str, path: bool) -> String {
     out
 }
 
-/// Reads `ListMultipartUploadsResult`; what is none of it is passed over.
-fn page_of(xml: &str) -> Page {
-    let mut uploads = Vec::new();
-    let mut rest = xml;
-    while let Some((_, after)) = rest.split_once("<Upload>") {
-        let Some((one, after)) = after.split_once("</Upload>") else { break };
-        rest = after;
-        if let (Some(key), Some(id)) = (element(one, "Key"), element(one, "UploadId")) {
-            let at = element(one, "Initiated").and_then(|t| t.parse().ok());
-            uploads.push(Begun { key, id, at });
-        }
-    }
-    let more = element(xml, "IsTruncated").is_some_and(|t| t == "true");
-    let next = element(xml, "NextKeyMarker").zip(element(xml, "NextUploadIdMarker")).filter(|_| more);
-    Page { uploads, next }
+/// `ListMultipartUploadsResult`, as far as it is of use here.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    #[serde(default)]
+    is_truncated: bool,
+    next_key_marker: Option<String>,
+    next_upload_id_marker: Option<String>,
+    #[serde(default)]
+    upload: Vec<ListedUpload>,
 }
 
-fn element(xml: &str, name: &str) -> Option<String> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    let (text, _) = rest.split_once(&format!("</{name}>"))?;
-    let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
-    Some(text.replace("&amp;", "&"))
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListedUpload {
+    key: Option<String>,
+    upload_id: Option<String>,
+    initiated: Option<String>,
+}
+
+/// Reads `ListMultipartUploadsResult`. What it does not name whole is passed over: it is not ours to give up.
+fn page_of(xml: &str) -> Result<Page> {
+    let none = |e| Error::new(ErrorKind::Corrupt, "list broken uploads", "the answer is no list of uploads").because(e);
+    let listed: Listed = quick_xml::de::from_str(xml).map_err(none)?;
+    let next = listed.next_key_marker.zip(listed.next_upload_id_marker).filter(|_| listed.is_truncated);
+    let uploads = listed.upload.into_iter().filter_map(|u| {
+        let at = u.initiated.and_then(|t| t.parse().ok());
+        Some(Begun { key: u.key?, id: u.upload_id?, at })
+    });
+    Ok(Page { uploads: uploads.collect(), next })
 }
 
 #[cfg(test)]
@@ -185,9 +194,26 @@ mod tests {
             <Initiated>2026-11-21T01:24:44.000Z</Initiated></Upload><Upload><Key>cut</Key></Upload></ListMultipartUploadsResult>";
         let at = Some("2026-11-21T01:24:44Z".parse().unwrap());
         let begun = Begun { key: "dv/a&lt;b".to_owned(), id: "1==".to_owned(), at };
-        assert_eq!(page_of(xml), Page { uploads: vec![begun], next: Some(("dv/z".to_owned(), "9".to_owned())) });
-        assert_eq!(page_of(&xml.replace("true", "false")).next, None);
-        assert_eq!(page_of(""), Page::default());
+        assert_eq!(
+            page_of(xml).unwrap(),
+            Page { uploads: vec![begun], next: Some(("dv/z".to_owned(), "9".to_owned())) }
+        );
+        assert_eq!(page_of(&xml.replace("true", "false")).unwrap().next, None);
+        assert_eq!(page_of("<ListMultipartUploadsResult/>").unwrap(), Page::default());
+        for none in ["", "<html>", "<Upload><Key>a</Key>", "{}", "<a><IsTruncated>perhaps</IsTruncated></a>"] {
+            assert_eq!(page_of(none).unwrap_err().kind(), ErrorKind::Corrupt, "{none}");
+        }
+    }
+
+    #[test]
+    fn other_ways_to_write_the_same_are_the_same() {
+        let xml = "<ListMultipartUploadsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\n  <Upload>\n \
+            <Key><![CDATA[dv/a&b]]></Key><UploadId>&#x31;</UploadId></Upload><CommonPrefixes><Prefix>x</Prefix>\
+            </CommonPrefixes><!-- and --><Upload a=\"b\"><Key>dv/c</Key><UploadId>2</UploadId></Upload>\
+            </ListMultipartUploadsResult>";
+        let keys: Vec<_> = page_of(xml).unwrap().uploads.into_iter().map(|u| (u.key, u.id)).collect();
+        let expected = [("dv/a&b", "1"), ("dv/c", "2")].map(|(k, i)| (k.to_owned(), i.to_owned()));
+        assert_eq!(keys, expected);
     }
 
     #[test]
@@ -199,8 +225,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_answer_is_read_without_harm(xml in "(<Upload>|</Upload>|<Key>|</Key>|<UploadId>|</UploadId>|<Initiated>|</Initiated>|\\PC){0,40}") {
-            let page = page_of(&xml);
-            prop_assert!(page.uploads.len() <= xml.len() / 17);
+            if let Ok(page) = page_of(&xml) {
+                prop_assert!(page.uploads.len() <= xml.len() / 17);
+            }
         }
     }
 }

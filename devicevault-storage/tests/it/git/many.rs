@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use devicevault_core::sightings::{Sighting, Sightings};
 use devicevault_core::storage::{Budget, ListFilter, VerifyDepth};
 use devicevault_core::{
-    Body, DeviceId, Entry, ErrorKind, StorageBackend, StorageBackendExt as _, StorageRef, SystemClock,
+    Body, Clock as _, DeviceId, Entry, ErrorKind, StorageBackend, StorageBackendExt as _, StorageRef, SystemClock,
 };
 use devicevault_storage::git::{GitOptions, GitRepositories, Remote};
 use devicevault_testkit::conformance::BackendSuite;
@@ -28,7 +29,7 @@ async fn the_suite_passes() {
     let places = tempfile::tempdir().unwrap();
     let opener = async |place: &str| {
         let folder = places.path().join(place);
-        GitRepositories::set_up(&folder)?;
+        GitRepositories::set_up(&folder, &"{site}".parse().unwrap())?;
         Ok(Arc::new(open(&folder, GitOptions::default())?) as Arc<dyn StorageBackend>)
     };
     BackendSuite::new(&opener).run().await.assert();
@@ -41,7 +42,7 @@ async fn each_site_has_a_repository_and_a_remote() {
     let folder = dir.path().join("repositories");
     let e = open(&folder, GitOptions::default()).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Unavailable, "a share that is not mounted is not filled underneath");
-    GitRepositories::set_up(&folder).unwrap();
+    GitRepositories::set_up(&folder, &"{site}".parse().unwrap()).unwrap();
     for name in ["zurich", "default"] {
         std::fs::create_dir(dir.path().join(name)).unwrap();
         git(&dir.path().join(name), &["init", "-q", "--bare", "-b", "main"]);
@@ -85,4 +86,46 @@ async fn each_site_has_a_repository_and_a_remote() {
     drop(backend);
     let again = open(&folder, GitOptions::default()).unwrap();
     assert_eq!(again.list(ListFilter::default()).try_collect::<Vec<_>>().await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn how_long_versions_were_valid_and_the_template_stand_beside_the_repositories() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, other) = (dir.path().join("repositories"), dir.path().join("other"));
+    std::fs::create_dir(&other).unwrap();
+    assert_eq!(GitRepositories::template_of(&other).unwrap(), None);
+    GitRepositories::set_up(&folder, &"{site}".parse().unwrap()).unwrap();
+    let backend = open(&folder, GitOptions::default()).unwrap();
+    assert!(backend.sighting_periods().await.unwrap().is_empty());
+    let (entry, body) = at_site("a", Some("zurich"), "a\n");
+    let seen = Sighting {
+        backup: entry.manifest.backup,
+        last_seen: entry.manifest.taken_at,
+        here: None,
+        pinned: true,
+        suspect: false,
+    };
+    backend.store_one(entry, body).await.unwrap();
+    let mut record = Sightings::new("2026-11", SystemClock.now());
+    record.seen.push(seen);
+    for _ in 0..2 {
+        assert!(backend.note_sightings(&record).await.unwrap());
+    }
+    assert!(backend.note_sightings(&Sightings::new("../11", SystemClock.now())).await.is_err());
+    drop(backend);
+    // Another one opens it by another template: what is there stays, and the folder tells the new one.
+    let by_group = "{group}-{platform}".parse().unwrap();
+    let again = GitRepositories::open(&folder, by_group, GitOptions::default(), Arc::new(SystemClock)).unwrap();
+    assert_eq!(again.sighting_periods().await.unwrap(), ["2026-11"]);
+    assert_eq!(again.sightings("2026-11").await.unwrap(), Some(record));
+    assert_eq!(again.sightings("2026-10").await.unwrap(), None);
+    let told = GitRepositories::template_of(&folder).unwrap().unwrap();
+    assert_eq!(told.to_string(), "{group}-{platform}");
+    assert_eq!(again.list(ListFilter::default()).try_collect::<Vec<_>>().await.unwrap().len(), 1);
+    let foretold = again.foretell(Budget::default()).await.unwrap().unwrap();
+    assert!(foretold.done.iter().all(|line| line.starts_with("zurich.git: ")), "{foretold:?}");
+    // As an earlier release made it.
+    std::fs::write(folder.join("devicevault-repositories"), "A folder of Git repositories of DeviceVault, format 1\n")
+        .unwrap();
+    assert_eq!(GitRepositories::template_of(&folder).unwrap().unwrap().to_string(), "{site}");
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use devicevault_core::StorageRef;
 use devicevault_storage::objects::{self, StoreSettings};
 use devicevault_storage::plain::PlainOptions;
+use devicevault_testkit::cloud::Double;
 use devicevault_testkit::conformance::{BackendSuite, Damage};
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
-use super::double::Double;
 use super::{backend, servers};
 use crate::plain::{OPAQUE, SEALED, Way, ZSTD, options};
 

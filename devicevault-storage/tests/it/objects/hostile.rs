@@ -10,10 +10,10 @@ use devicevault_core::{
 };
 use devicevault_storage::objects::StoreSettings;
 use devicevault_storage::plain::PlainBackend;
+use devicevault_testkit::cloud::{Double, Fault};
 use devicevault_testkit::samples;
 use futures::StreamExt as _;
 
-use super::double::{Double, Fault};
 use super::{plain, servers};
 use crate::plain::{SEALED, Way, ZSTD, config, listed, options};
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use devicevault_core::{Clock as _, StorageBackend as _, SystemClock};
 use devicevault_storage::objects::StoreSettings;
+use devicevault_testkit::cloud::Double;
 use devicevault_testkit::samples;
 use futures::StreamExt as _;
 
-use super::double::Double;
 use super::{plain, servers};
 use crate::plain::{SEALED, ZSTD, config, crash, measure, options};
 

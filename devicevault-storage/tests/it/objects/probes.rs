@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use devicevault_core::StorageBackend as _;
 use devicevault_core::storage::{Health, Probe};
+use devicevault_testkit::cloud::{Double, Fault};
 
-use super::double::{Double, Fault};
 use super::{plain, servers};
 use crate::plain::{SEALED, options};
 

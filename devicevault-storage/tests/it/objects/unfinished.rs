@@ -7,10 +7,10 @@ use devicevault_core::StorageBackend as _;
 use devicevault_core::storage::Budget;
 use devicevault_storage::objects;
 use devicevault_testkit::clock::ManualClock;
+use devicevault_testkit::cloud::{Double, Fault};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
 
-use super::double::{Double, Fault};
 use super::{plain, servers};
 use crate::plain::{SEALED, crash, options};
 

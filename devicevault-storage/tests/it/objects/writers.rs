@@ -7,9 +7,9 @@ use std::time::Duration;
 use devicevault_core::storage::{Budget, Verdict, VerifyDepth};
 use devicevault_core::{Body, Entry, StorageBackend as _, StorageBackendExt as _, StorageRef};
 use devicevault_storage::plain::PlainBackend;
+use devicevault_testkit::cloud::{Double, Fault};
 use devicevault_testkit::samples;
 
-use super::double::{Double, Fault};
 use super::{plain, servers};
 use crate::plain::{OPAQUE, SEALED, Way, ZSTD, config, listed, options};
 
@@ -138,4 +138,33 @@ async fn a_write_that_comes_late_takes_nothing_away() {
     eprintln!("{counted:?}");
     assert_eq!(counted.failed.into_inner(), 0);
     assert!(counted.replaced.into_inner() > 0, "nothing came late");
+}
+
+/// Two programs that come first, each of which looks for the key of names before the other has stored it; at a store that
+/// keeps what is there, and at one that replaces it.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_come_first_at_once_make_the_same_opaque_names() {
+    for conditions in [true, false] {
+        let double = Double::with(Duration::ZERO, conditions, 0).await;
+        let settings = servers::settings("s3", &double.endpoint(), "dv");
+        let (one, two) =
+            (plain(&settings, options(OPAQUE)).await.unwrap(), plain(&settings, options(OPAQUE)).await.unwrap());
+        let mut looks = 0;
+        double.plan(move |r| {
+            let of_names = r.verb() == "get" && r.key.ends_with("keys/names.json");
+            looks += u32::from(of_names);
+            (of_names && looks <= 2).then_some(Fault::Answer(404, "NoSuchKey"))
+        });
+        let store = async |backend: &PlainBackend, text: &str| {
+            let (entry, body) = config("sw1", text.to_owned());
+            backend.store_one(entry, body).await.unwrap()
+        };
+        let (first, second) = tokio::join!(store(&one, "one\n"), store(&two, "two\n"));
+        let later = store(&plain(&settings, options(OPAQUE)).await.unwrap(), "three\n").await;
+        let folder = |at: &StorageRef| at.as_str().rsplit_once('/').map(|(folder, _)| folder.to_owned());
+        assert_eq!(folder(&first), folder(&second), "conditions: {conditions}");
+        assert_eq!(folder(&first), folder(&later), "conditions: {conditions}");
+        let kept = double.held().objects.keys().filter(|key| key.ends_with("keys/names.json")).count();
+        assert_eq!((kept, listed(&one).await.len()), (1, 3));
+    }
 }
