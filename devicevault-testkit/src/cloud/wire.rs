@@ -55,6 +55,9 @@ pub(super) async fn serve(state: Arc<State>, mut stream: TcpStream) -> Option<()
             }
             _ => stream.write_all(&answer.body).await.ok()?,
         }
+        if request.headers.get("connection").is_some_and(|wish| wish.eq_ignore_ascii_case("close")) {
+            return None;
+        }
     }
 }
 
