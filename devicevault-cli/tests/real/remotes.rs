@@ -62,6 +62,9 @@ fn a_stored_key_pushes_each_group_to_a_remote_of_its_own() {
     assert!(refused.code == 1 && refused.err.contains("destination groups"), "{refused:?}");
     home.good(&["credential", "add", "words", "--user", "noc", "--password-env", PASSWORD]);
     home.good(&["destination", "edit", "groups", "--credential", "words"]);
+    home.fleet.devices().iter().for_each(Simulated::change_something);
+    let told = home.good(&["backup", "--all"]);
+    assert!(told.err.contains("not pushed"), "{told:?}");
     let refused = home.run(&["git", "push", "groups"]);
     assert!(refused.code == 1 && refused.shows("takes a key"), "{refused:?}");
     home.good(&["credential", "remove", "pusher"]);

@@ -87,11 +87,10 @@ fn goes_and_comes_back(mut stores: Stores) {
     assert!(rows.as_array().expect("rows").iter().all(|r| r["status"] == "unchanged"), "{rows}");
     let found = home.good(&["verify", "--json"]).json();
     assert_eq!(found["checked"], found["good"], "{found}");
-    assert_eq!(
-        home.versions_at("off").keys().collect::<Vec<_>>(),
-        home.versions_at("store").keys().collect::<Vec<_>>()
-    );
-    home.good(&["catalog", "check", "--quiet"]);
+    // What a killed program had stored and not recorded is no version; what it had parked is one, once it is delivered.
+    let (off, store) = (home.versions_at("off"), home.versions_at("store"));
+    let lacking: Vec<_> = store.keys().filter(|version| !off.contains_key(*version)).collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
     for device in home.fleet.devices() {
         home.good(&["restore", device.name(), "running-config", "--from", "off", "--to", "restored", "--force"]);
         let config = String::from_utf8_lossy(&device.config()).into_owned();
