@@ -132,22 +132,22 @@ impl KeyFolder {
         self.get(&self.path(name)).await
     }
 
-    /// Stores a small record where there is none; what is there stays. The record that is there in the end: another one
-    /// than ours where somebody else was first, or where the store does not hold to conditions and somebody was later.
+    /// Stores a small record where there is none; what is there stays. The record that is there in the end.
     pub(crate) async fn make_record(&self, name: &str, bytes: Bytes) -> Result<Bytes> {
         let path = self.path(name);
         match self.store.put_opts(&path, bytes.clone().into(), PutMode::Create.into()).await {
-            Ok(_) | Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {}
-            // The store has no conditions.
-            Err(StoreError::NotImplemented { .. } | StoreError::NotSupported { .. }) => {
-                if self.get(&path).await?.is_none() {
-                    self.put(&path, bytes).await?;
-                }
+            Ok(_) => Ok(bytes),
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                let gone = || Error::new(ErrorKind::Unavailable, "read key record", "it comes and goes");
+                self.get(&path).await?.ok_or_else(|| gone().with("path", &path))
             }
-            Err(e) => return Err(fault::of_store("store key record", &path, e)),
+            // The store has no conditions.
+            Err(StoreError::NotImplemented { .. } | StoreError::NotSupported { .. }) => match self.get(&path).await? {
+                Some(there) => Ok(there),
+                None => self.put(&path, bytes.clone()).await.map(|()| bytes),
+            },
+            Err(e) => Err(fault::of_store("store key record", &path, e)),
         }
-        let gone = || Error::new(ErrorKind::Unavailable, "read key record", "it comes and goes").with("path", &path);
-        self.get(&path).await?.ok_or_else(gone)
     }
 
     async fn get(&self, path: &Path) -> Result<Option<Bytes>> {
