@@ -50,6 +50,7 @@ const PEERS: &[Peer] = &[
     Peer { word: "ssh", what: Programs(&["ssh"]), package: "openssh-client" },
     Peer { word: "ssh-keygen", what: Programs(&["ssh-keygen"]), package: "openssh-client" },
     Peer { word: "sshd", what: Programs(&["sshd"]), package: "openssh-server" },
+    Peer { word: "strace", what: Programs(&["strace"]), package: "strace" },
     Peer { word: "telnetd", what: Programs(&["telnetd"]), package: "inetutils-telnetd" },
     Peer { word: "vsftpd", what: Programs(&["vsftpd"]), package: "vsftpd" },
     Peer { word: "python3", what: Programs(&["python3"]), package: "python3" },

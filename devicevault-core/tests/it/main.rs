@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod doubles;
+mod every_call;
 mod failures;
 mod fleet;
 mod limits;
