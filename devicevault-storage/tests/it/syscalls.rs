@@ -1,9 +1,8 @@
-//! What a store asks of the system, looked at from outside by `strace`: disturbed at every call, and written down, so that the
+//! What a store asks of the system, looked at from outside by `strace`: written down, so that the
 //! power can be cut behind each.
 
 mod cuts;
 mod disk;
-mod errors;
 mod line;
 
 use std::collections::BTreeSet;
@@ -116,7 +115,7 @@ fn stores_when_another_test_asks() {
     let Ok(task) = std::env::var(CHILD) else { return };
     let (kind, folder) = task.split_once('|').unwrap();
     let kind = if kind == "Git" { Kind::Git } else { Kind::Plain };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let verdicts = runtime.block_on(async { kind.open(Path::new(folder)).await.store(batch()).await });
     for at in verdicts.into_iter().flatten() {
         // In one write: cut off, it leaves whole lines.
