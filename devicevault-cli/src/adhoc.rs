@@ -9,6 +9,7 @@ use devicevault_core::{Device, Error, ErrorKind, Result, View};
 
 use crate::context::Context;
 use crate::instance::Instance;
+use crate::wiring;
 
 /// The folder of backups, as the instance beneath it names it.
 pub(crate) const FOLDER: &str = "..";
@@ -56,6 +57,7 @@ fn destination() -> DestinationConfig {
     DestinationConfig::new("folder", "plain", View::Original)
         .with_option("path", FOLDER)
         .with_option("compression", "none")
+        .with_option(wiring::SEAL, "no")
 }
 
 /// What a device is called that was given no name: its host, and its port where that is not SSH's own, so that two

@@ -25,8 +25,8 @@ use crate::keys::lock::lock;
 use crate::keys::new::NewKey;
 use crate::secrets::Asked;
 use crate::settings::CheckerSettings;
-use crate::wiring::SpoolBounds;
 use crate::wiring::keys::{Keys, is_sealed};
+use crate::wiring::{CatalogFile, SpoolBounds};
 use crate::{files, wiring};
 
 /// Name of the catalog's file.
@@ -46,6 +46,8 @@ pub(crate) struct Instance {
     pub(crate) home: PathBuf,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) inventory: Arc<dyn Inventory>,
+    /// Where both are kept.
+    pub(crate) file: CatalogFile,
     pub(crate) key: InstanceKey,
     pub(crate) collectors: Collectors,
     pub(crate) keys: Keys,
@@ -135,6 +137,7 @@ impl Instance {
             home: home.to_owned(),
             catalog: store.catalog,
             inventory: store.inventory,
+            file: store.file,
             key,
             collectors: Collectors::of_home(context, home)?,
             keys,

@@ -34,6 +34,7 @@ mod apart;
 mod app;
 mod archive;
 mod args;
+mod artefacts;
 mod askpass;
 mod checker;
 mod collectors;

@@ -13,6 +13,7 @@ use devicevault_core::{
 };
 use futures::{StreamExt as _, stream};
 
+use crate::artefacts::Artefacts;
 use crate::context::Context;
 use crate::delivery::{self, Delivered};
 use crate::destinations::{Ready, test_all};
@@ -78,7 +79,7 @@ pub(crate) async fn back_up(
     devices: Vec<Device>,
     options: &RoundOptions,
 ) -> Result<RoundOutcome> {
-    refuse_unknown_artefacts(instance, &devices, &options.selection)?;
+    Artefacts::of(instance).refuse_unknown(&devices, &options.selection)?;
     // Closes runs of processes that died, before new ones begin.
     instance.catalog.pending().await?;
     let (routes, unrouted) = routes(instance, &devices, options).await?;
@@ -151,33 +152,6 @@ pub(crate) async fn back_up(
     })
 }
 
-/// A misspelt artefact must not make a round of nothing that ends well. What a collector cannot tell of a device
-/// beforehand is not held against a name.
-fn refuse_unknown_artefacts(instance: &Instance, devices: &[Device], selection: &Selection) -> Result<()> {
-    let Selection::Only(names) = selection else { return Ok(()) };
-    let mut known = BTreeSet::new();
-    let mut seen = BTreeSet::new();
-    for device in devices {
-        // Devices that differ in nothing but name and address have the same artefacts.
-        if !seen.insert((&device.collector, &device.platform, &device.options)) {
-            continue;
-        }
-        let Ok(collector) = instance.collectors.get(&device.collector) else { return Ok(()) };
-        match collector.artefacts(&Target::new(device.clone(), devicevault_core::Login::default())) {
-            Ok(artefacts) => known.extend(artefacts.into_iter().map(|a| a.name)),
-            Err(_) => return Ok(()),
-        }
-    }
-    let unknown: Vec<_> = names.iter().filter(|n| !known.contains(*n)).map(|n| n.escape_debug().to_string()).collect();
-    if unknown.is_empty() || devices.is_empty() {
-        return Ok(());
-    }
-    let known: Vec<_> = known.into_iter().collect();
-    Err(Error::new(ErrorKind::Config, "select artefacts", "none of these devices has an artefact of this name")
-        .with("artefact", unknown.join(", "))
-        .hint(format!("they have: {}", known.join(", "))))
-}
-
 /// An engine over an instance.
 pub(crate) fn engine(
     instance: &Instance,
@@ -211,8 +185,10 @@ async fn routes(
         return Err(Error::new(ErrorKind::Config, "plan backup", "there is no destination to store at"));
     }
     let (mut routes, mut unrouted) = (Routes::new(), BTreeMap::new());
+    let mut artefacts = Artefacts::of(instance);
     for device in devices {
-        match Route::of(device, &options.deciding, &destinations, &options.selection) {
+        let route = Route::of(device, &options.deciding, &destinations, &options.selection);
+        match route.and_then(|r| artefacts.refuse_nothing(device, &r.selection()).map(|()| r)) {
             Ok(route) => drop(routes.insert(device.id.clone(), route)),
             Err(e) => drop(unrouted.insert(device.name.clone(), Err(e))),
         }

@@ -1,6 +1,7 @@
 //! The one place where concrete collectors, stores and catalogs are named.
 
 mod credentials;
+mod defaults;
 pub(crate) mod found;
 mod git;
 mod host_keys;
@@ -24,18 +25,19 @@ use devicevault_core::file_rules::FileRules;
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::text::InstanceKey;
 use devicevault_core::{
-    Catalog, Clock, Collector, Device, Error, ErrorKind, Inventory, Result, Spool, StorageBackend, StorageRef, View,
+    Catalog, Clock, Collector, Device, Error, ErrorKind, Inventory, Result, Spool, StorageBackend, StorageRef,
 };
 use devicevault_ssh::{HostKeyPolicy, KnownHostsFile, Profile};
 use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
 use devicevault_storage::codec::Compression;
-use devicevault_storage::plain::{PlainBackend, PlainOptions};
+use devicevault_storage::plain::PlainBackend;
 use devicevault_storage::seal::Key;
 use devicevault_storage::spool::{DiskSpool, SpoolOptions};
 use devicevault_testkit::sim::{Fleet, SimDevice};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::credentials::{open_secret, put_secrets};
+pub(crate) use self::defaults::{check_destination, destination_defaults, fill_defaults, seals};
 pub(crate) use self::git::{Repository, has_remote, is_pushed, queue_options, repository, takes_binaries};
 pub(crate) use self::host_keys::{HostKeys, Server, server, servers};
 pub(crate) use self::places::{CREDENTIAL, PATH, URL, is_store, open_place, place_of};
@@ -50,33 +52,36 @@ const GIT: &str = "git";
 /// What the names of file rules begin with.
 const FILE_RULES: &str = "file_rules.";
 
-/// What a plain destination has, wherever it is.
+/// The option that says whether a plain destination is sealed.
+pub(crate) const SEAL: &str = "seal";
 /// The option that lets a destination that seals read what is not sealed.
 pub(crate) const ACCEPT_CLEAR: &str = "accept_clear";
 
-const PLAIN_OPTIONS: [&str; 7] = [PATH, URL, "seal", "compression", "template", "opaque_names", ACCEPT_CLEAR];
+/// What a plain destination has, wherever it is.
+const PLAIN_OPTIONS: [&str; 7] = [PATH, URL, SEAL, "compression", "template", "opaque_names", ACCEPT_CLEAR];
 
 /// A catalog and an inventory over one file.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) inventory: Arc<dyn Inventory>,
+    pub(crate) file: CatalogFile,
+}
+
+/// The file beneath a catalog.
+#[derive(Debug, Clone)]
+pub(crate) struct CatalogFile(Arc<SqliteCatalog>);
+
+impl CatalogFile {
+    /// Lets go of the file, with all that was written in it.
+    pub(crate) async fn close(&self) {
+        self.0.close().await;
+    }
 }
 
 /// The backends that the program ships.
 pub(crate) fn register_backends(app: App) -> App {
     app.backend(PLAIN, open_plain).backend(GIT, git::open)
-}
-
-/// What a new destination of a kind keeps and is set to, unless told otherwise. Of kinds of plugins nothing is known:
-/// they keep originals.
-pub(crate) fn destination_defaults(kind: &str) -> (View, BTreeMap<String, String>) {
-    let of = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    match kind {
-        PLAIN => (View::Original, of(&[("seal", "yes"), ("compression", "zstd")])),
-        GIT => (View::Redacted, of(&[])),
-        _ => (View::Original, of(&[])),
-    }
 }
 
 /// Refuses settings that a kind does not have: a slip must not leave a store unsealed. Names with a dot are those of
@@ -100,31 +105,7 @@ async fn open_plain(settings: BackendSettings) -> Result<Arc<dyn StorageBackend>
 /// # Errors
 /// Its options are wrong, its place is not there, or its key is not.
 pub(crate) async fn open_sealed(settings: BackendSettings) -> Result<PlainBackend> {
-    let options = &settings.config.options;
-    let flag = |name: &str| options.get(name).map(|v| yes_or_no(name, v)).transpose().map(|v| v.unwrap_or(false));
-    let keys = &settings.keys;
-    let mut plain = PlainOptions::default().with_clock(settings.clock.clone()).with_keyring(keys.ring().clone());
-    let sealed = flag("seal")?;
-    // A key that this command was given opens what is there; only a home's own ones seal.
-    if sealed && keys.ring().providers().is_empty() {
-        return Err(Error::new(
-            ErrorKind::KeyUnavailable,
-            "open destination",
-            "it is to be sealed, and there is no key",
-        )
-        .hint("make one with `devicevault key init`; what is there is read with the key that sealed it: --kek-file"));
-    }
-    if sealed {
-        plain = plain.with_sealing(keys.ring().clone());
-    }
-    plain = plain.with_opaque_names(flag("opaque_names")?).with_accept_clear(flag(ACCEPT_CLEAR)?);
-    if let Some(name) = options.get("compression") {
-        plain = plain.with_compression(compression(name)?);
-    }
-    if let Some(template) = options.get("template") {
-        plain = plain.with_template(template.parse()?);
-    }
-    plain.check().map_err(|e| e.with("destination", &settings.config.name))?;
+    let plain = defaults::plain_options(&settings.config, &settings.keys)?.with_clock(settings.clock.clone());
     let backend = places::Objects::of(&settings).await?.plain(plain);
     if settings.set_up {
         backend.publish_keys().await?;
@@ -217,7 +198,7 @@ pub(crate) async fn open_spool(
 
 fn store(catalog: SqliteCatalog) -> Store {
     let catalog = Arc::new(catalog);
-    Store { catalog: catalog.clone(), inventory: catalog }
+    Store { catalog: catalog.clone(), inventory: catalog.clone(), file: CatalogFile(catalog) }
 }
 
 /// The collectors that the program ships: for command lines, with the platforms of a folder beside the shipped ones,

@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::inventory::{Credential, DestinationConfig};
 use devicevault_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
 use super::{destination, device, policy};
-use crate::Exit;
+use crate::artefacts::Artefacts;
 use crate::context::Context;
 use crate::definitions::{Action, Change, Definitions, Plan, Wanted, read};
-use crate::instance::Instance;
+use crate::instance::{Instance, no_such};
 use crate::ui::table::{Cell, Table, Tone};
+use crate::{Exit, wiring};
 
 /// Make devices, destinations, policies and credentials as files say. What the files do not speak of stays.
 #[derive(Debug, Args)]
@@ -51,7 +52,9 @@ pub(crate) async fn run(context: &Context, args: ApplyArgs) -> Result<Exit> {
     let wanted = read(&args.file, &there, context.clock().now())?;
     wanted.refuse_twice()?;
     let plan = Plan::of(&wanted, &there, args.prune);
-    check(&instance, &wanted, &there, &plan)?;
+    for doubt in check(&instance, &wanted, &there, &plan).await? {
+        context.ui.warn(&doubt);
+    }
     if !args.without_original {
         let before = (there.destinations.as_slice(), there.policies.as_slice());
         destination::refuse_without(before, (&plan.destinations.after, &plan.policies.after))?;
@@ -73,10 +76,13 @@ pub(crate) async fn run(context: &Context, args: ApplyArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Everything that can be checked before anything changes; each error with its place in the files.
-fn check(instance: &Instance, wanted: &Wanted, there: &Definitions, plan: &Plan) -> Result<()> {
+/// Everything that can be checked before anything changes; each error with its place in the files. Returns what cannot be
+/// known yet.
+async fn check(instance: &Instance, wanted: &Wanted, there: &Definitions, plan: &Plan) -> Result<Vec<String>> {
     for one in wanted.devices.iter().flatten() {
-        device::fields::check(instance, &one.value).map_err(|e| wanted.locate(one, e))?;
+        device::fields::check(instance, &one.value)
+            .and_then(|()| device::fields::check_named(&plan.credentials.after, &one.value))
+            .map_err(|e| wanted.locate(one, e))?;
     }
     for one in wanted.destinations.iter().flatten() {
         check_destination(instance, &one.value, there).map_err(|e| wanted.locate(one, e))?;
@@ -86,7 +92,11 @@ fn check(instance: &Instance, wanted: &Wanted, there: &Definitions, plan: &Plan)
     for one in wanted.destinations.iter().flatten() {
         let before = there.destinations.iter().find(|d| d.id == one.value.id);
         if before.is_none_or(|before| before.options != one.value.options) {
-            destination::refuse_shared_among(&instance.home, &one.value, &places).map_err(|e| wanted.locate(one, e))?;
+            destination::refuse_shared_among(&instance.home, &one.value, &places)
+                .and_then(|()| check_login(&one.value, plan))
+                .map_err(|e| wanted.locate(one, e))?;
+            let settings = instance.backend_settings(&one.value, false);
+            wiring::check_destination(&settings).await.map_err(|e| wanted.locate(one, e))?;
         }
     }
     let names: Vec<String> = plan.devices.after.iter().map(|d| d.name.clone()).collect();
@@ -95,14 +105,33 @@ fn check(instance: &Instance, wanted: &Wanted, there: &Definitions, plan: &Plan)
         let e = Error::new(ErrorKind::AlreadyExists, "apply", "two devices would have this name");
         return Err(e.with("name", twice));
     }
-    let known =
-        policy::Known { destinations: &plan.destinations.after, credentials: &plan.credentials.after, devices: &names };
+    let known = policy::Known {
+        destinations: &plan.destinations.after,
+        credentials: &plan.credentials.after,
+        devices: &plan.devices.after,
+    };
+    let (mut artefacts, mut doubts) = (Artefacts::of(instance), Vec::new());
     for one in wanted.policies.iter().flatten() {
-        policy::check_rules(instance, &one.value).map_err(|e| wanted.locate(one, e))?;
-        policy::check(&one.value, &known).map_err(|e| wanted.locate(one, e))?;
+        let checked = policy::check_rules(instance, &one.value)
+            .and_then(|()| policy::check(&one.value, &known))
+            .and_then(|()| artefacts.check_policy(&one.value, &plan.devices.after));
+        doubts.extend(checked.map_err(|e| wanted.locate(one, e))?);
     }
     // What the files leave alone has to fit what they change.
-    plan.policies.after.iter().try_for_each(|p| policy::check_destinations(p, &plan.destinations.after))
+    plan.policies.after.iter().try_for_each(|p| policy::check_destinations(p, &plan.destinations.after))?;
+    Ok(doubts)
+}
+
+/// Refuses a destination that logs in by a credential which is not there.
+fn check_login(config: &DestinationConfig, plan: &Plan) -> Result<()> {
+    let known = &plan.credentials.after;
+    match config.options.get("credential") {
+        Some(name) if config.kind == wiring::PLAIN && !known.iter().any(|c| c.name == *name) => {
+            let e = no_such("credential", name, known.iter().map(|c| c.name.as_str()));
+            Err(e.with("destination", &config.name))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_destination(instance: &Instance, config: &DestinationConfig, there: &Definitions) -> Result<()> {
@@ -134,20 +163,22 @@ async fn refuse_waited_for(instance: &Instance, plan: &Plan) -> Result<()> {
     }
 }
 
-/// What is needed comes before what needs it, and goes after it.
+/// What is needed comes before what needs it, and goes after it. Destinations are set up and tested, all of them, before
+/// the home knows any; where one cannot be, nothing is changed.
 async fn carry_out(context: &Context, instance: &Instance, plan: Plan) -> Result<()> {
+    // Stores may log in by them.
     for (_, credential) in &plan.credentials.put {
         instance.inventory.put_credential(credential).await?;
     }
-    for (before, mut config) in plan.destinations.put {
-        match before {
-            Some(before) => destination::change(instance, &before, &config).await?,
-            None => {
-                config.created_at = Some(context.clock().now());
-                config.created_by = Some(context.user());
-                destination::put_new(instance, &mut config).await?;
-            }
+    let destinations = match set_up(context, instance, plan.destinations.put).await {
+        Ok(destinations) => destinations,
+        Err(e) => {
+            take_back(instance, &plan.credentials.put).await?;
+            return Err(e.with("applied", "nothing"));
         }
+    };
+    for config in &destinations {
+        instance.inventory.put_destination(config).await?;
     }
     let devices: Vec<_> = plan.devices.put.into_iter().map(|(_, device)| device).collect();
     // A name that goes makes way for one that comes.
@@ -168,6 +199,41 @@ async fn carry_out(context: &Context, instance: &Instance, plan: Plan) -> Result
     }
     for credential in &plan.credentials.remove {
         instance.inventory.remove_credential(&credential.name).await?;
+    }
+    Ok(())
+}
+
+/// Sets up and tests what is to be, one after the other.
+async fn set_up(
+    context: &Context,
+    instance: &Instance,
+    all: Vec<(Option<DestinationConfig>, DestinationConfig)>,
+) -> Result<Vec<DestinationConfig>> {
+    let mut ready = Vec::new();
+    for (before, mut config) in all {
+        match before {
+            Some(before) => destination::set_up_change(instance, &before, &config).await?,
+            None => {
+                config.created_at = Some(context.clock().now());
+                config.created_by = Some(context.user());
+                destination::set_up_new(instance, &mut config).await?;
+                if let Some(warning) = wiring::clear_text_store(&config) {
+                    context.ui.warn(&warning);
+                }
+            }
+        }
+        ready.push(config);
+    }
+    Ok(ready)
+}
+
+/// Makes credentials as they were.
+async fn take_back(instance: &Instance, put: &[(Option<Credential>, Credential)]) -> Result<()> {
+    for (before, after) in put {
+        match before {
+            Some(before) => instance.inventory.put_credential(before).await?,
+            None => drop(instance.inventory.remove_credential(&after.name).await?),
+        }
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::keys::lock::LOCK;
 use crate::keys::sources::SOURCES;
 use crate::ui::escape;
 use crate::wiring::keys::{KEK_FILE, KEYS};
-use crate::{Exit, files, settings};
+use crate::{Exit, files, settings, wiring};
 
 /// Set up a home: a sealed store for originals, a Git repository for people, and a recovery kit.
 #[derive(Debug, Args)]
@@ -84,7 +84,7 @@ pub(crate) async fn make(context: &Context, home: &Path, destinations: &[Destina
 /// Originals, complete and sealed; and what people read.
 fn sealed_destinations() -> [DestinationConfig; 2] {
     let [store, git] = clear_destinations();
-    [store.with_option("seal", "yes"), git]
+    [store.with_option(wiring::SEAL, "yes"), git]
 }
 
 /// The same with originals that any program can read.
@@ -92,7 +92,8 @@ pub(crate) fn clear_destinations() -> [DestinationConfig; 2] {
     [
         DestinationConfig::new("store", "plain", View::Original)
             .with_option("path", "store")
-            .with_option("compression", "zstd"),
+            .with_option("compression", "zstd")
+            .with_option(wiring::SEAL, "no"),
         DestinationConfig::new("git", "git", View::Redacted).with_option("path", "git"),
     ]
 }

@@ -8,7 +8,7 @@ use devicevault_core::{Device, Error, ErrorKind, Result, Timestamp};
 
 use super::{Defined, Definitions};
 use crate::document::{Document, Fault, Node, Value};
-use crate::{files, settings};
+use crate::{files, settings, wiring};
 
 /// Folders below the one that was named are read this deep.
 const DEEPEST: usize = 16;
@@ -104,6 +104,10 @@ impl Wanted {
         }
         self.documents.push(document);
         self.keep(there);
+        for one in self.destinations.iter_mut().flatten() {
+            let before = there.destinations.iter().find(|d| d.id == one.value.id);
+            wiring::fill_defaults(&mut one.value, before);
+        }
         Ok(())
     }
 

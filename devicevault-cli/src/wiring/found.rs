@@ -1,10 +1,12 @@
 //! Destinations as they are found, on disk or in a store, without anything that knows them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use devicevault_core::catalog::{Page, RunQuery};
 use devicevault_core::inventory::DestinationConfig;
-use devicevault_core::{Clock, Error, ErrorKind, Result, StorageBackend, View};
+use devicevault_core::run::RunState;
+use devicevault_core::{Catalog, Clock, Error, ErrorKind, Result, RunId, StorageBackend, View};
 use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
 use devicevault_storage::git::{GitBackend, GitOptions, GitRepositories};
 use devicevault_storage::local::LocalStore;
@@ -13,7 +15,7 @@ use devicevault_storage::plain::{PlainBackend, PlainOptions};
 use super::git::REPOSITORY;
 use super::keys::Keys;
 use super::places::Objects;
-use super::{GIT, PLAIN, Store, is_yes, store};
+use super::{GIT, PLAIN, SEAL, Store, is_yes, store};
 use crate::app::BackendSettings;
 
 /// The destination that a folder is the home of: its kind, name and settings as far as the folder tells. Which view it
@@ -43,10 +45,12 @@ pub(crate) async fn destination_at(folder: &Path) -> Result<DestinationConfig> {
     let mut config = DestinationConfig::new(id.0.clone(), PLAIN, View::Original).with_option("compression", "zstd");
     let keys = folder.join("keys");
     if keys.is_dir() {
-        config = config.with_option("seal", "yes");
+        config = config.with_option(SEAL, "yes");
         if keys.join("names.json").is_file() {
             config = config.with_option("opaque_names", "yes");
         }
+    } else {
+        config = config.with_option(SEAL, "no");
     }
     Ok(config)
 }
@@ -68,10 +72,12 @@ pub(crate) async fn destination_in(mut settings: BackendSettings) -> Result<Dest
     set("compression", "zstd");
     let keys = objects.keys();
     if !keys.list().await?.is_empty() {
-        set("seal", "yes");
+        set(SEAL, "yes");
         if keys.hides_names().await? {
             set("opaque_names", "yes");
         }
+    } else {
+        set(SEAL, "no");
     }
     Ok(config)
 }
@@ -108,48 +114,87 @@ pub(crate) async fn open_found(
 
 fn reading(config: &DestinationConfig, keys: &Keys, clock: Arc<dyn Clock>) -> PlainOptions {
     let options = PlainOptions::default().with_clock(clock).with_keyring(keys.ring().clone());
-    match config.options.get("seal") {
+    match config.options.get(SEAL) {
         Some(seal) if is_yes(seal) => options.with_sealing(keys.ring().clone()),
         _ => options,
     }
 }
 
-/// Moves a catalog out of the way, whole, and returns what it knew beside runs and backups: its inventory. Of one that
-/// cannot be opened, nothing is known.
-///
-/// # Errors
-/// `Conflict` while a run is under way; the files cannot be renamed.
-pub(crate) async fn set_aside(path: &Path, aside: &Path, clock: Arc<dyn Clock>) -> Result<Option<Store>> {
-    match SqliteCatalog::open(path, SqliteOptions::default().with_clock(clock.clone())).await {
-        Ok(catalog) => {
-            let open = still_runs(&catalog).await;
-            catalog.close().await;
-            open?;
+/// A catalog that is to be replaced: what it knows is taken over, and it is kept aside when another one is there.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    path: PathBuf,
+    /// What it knows; `None` where it cannot be read.
+    pub(crate) store: Option<Store>,
+    newest: Option<RunId>,
+}
+
+impl Replaced {
+    /// Opens it. Of one that cannot be opened, nothing is known.
+    ///
+    /// # Errors
+    /// `Conflict` while a run is under way.
+    pub(crate) async fn open(path: PathBuf, clock: Arc<dyn Clock>) -> Result<Self> {
+        match SqliteCatalog::open(&path, SqliteOptions::default().with_clock(clock)).await {
+            Ok(catalog) => {
+                still_runs(&catalog).await?;
+                let newest = newest(&catalog).await?;
+                Ok(Self { path, store: Some(store(catalog)), newest })
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Config) => {
+                tracing::warn!(error = %e, "the catalog that is to be replaced cannot be read");
+                Ok(Self { path, store: None, newest: None })
+            }
+            Err(e) => Err(e),
         }
-        Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Config) => {}
-        Err(e) => return Err(e),
     }
-    for suffix in ["", "-wal", "-shm"] {
-        let of = |p: &Path| std::path::PathBuf::from(format!("{}{suffix}", p.display()));
-        match std::fs::rename(of(path), of(aside)) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(crate::files::failed(&e, "set catalog aside", "it cannot be renamed", path)),
-            Ok(()) => {}
+
+    /// Puts another one, which nobody has open, in its place; until then it is in force. It is found at `aside` then.
+    ///
+    /// # Errors
+    /// `Conflict` where something was backed up since it was opened; the files cannot be renamed.
+    pub(crate) async fn give_way(self, to: &Path, aside: &Path) -> Result<()> {
+        if let Some(store) = &self.store {
+            let unchanged = async {
+                still_runs(&*store.catalog).await?;
+                match newest(&*store.catalog).await? == self.newest {
+                    true => Ok(()),
+                    false => Err(Error::new(ErrorKind::Conflict, "set catalog aside", "a run was made meanwhile")
+                        .hint("nothing was changed; run the same command again")),
+                }
+            };
+            let unchanged = unchanged.await;
+            store.file.close().await;
+            unchanged?;
         }
-    }
-    match SqliteCatalog::open(aside, SqliteOptions::default().with_clock(clock)).await {
-        Ok(catalog) => Ok(Some(store(catalog))),
-        Err(e) => {
-            tracing::warn!(error = %e, "the catalog that was set aside cannot be read");
-            Ok(None)
+        let failed = |e: &std::io::Error| {
+            crate::files::failed(e, "set catalog aside", "it cannot be renamed; nothing was changed", &self.path)
+        };
+        // One name more, so that there is a catalog at every moment; where a file system has no such names, almost.
+        if std::fs::hard_link(&self.path, aside).is_err() {
+            std::fs::rename(&self.path, aside).map_err(|e| failed(&e))?;
         }
+        for suffix in ["-wal", "-shm"] {
+            let of = |p: &Path| PathBuf::from(format!("{}{suffix}", p.display()));
+            match std::fs::rename(of(&self.path), of(aside)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(&e)),
+                _ => {}
+            }
+        }
+        std::fs::rename(to, &self.path).map_err(|e| {
+            // Where it has but one name, it gets its own back.
+            let _ = std::fs::rename(aside, &self.path);
+            failed(&e)
+        })
     }
 }
 
-async fn still_runs(catalog: &SqliteCatalog) -> Result<()> {
-    use devicevault_core::Catalog as _;
-    use devicevault_core::catalog::{Page, RunQuery};
-    use devicevault_core::run::RunState;
+/// The newest run that a catalog knows.
+async fn newest(catalog: &dyn Catalog) -> Result<Option<RunId>> {
+    Ok(catalog.runs(&RunQuery::default(), Page::first(1)).await?.items.pop().map(|run| run.id))
+}
+
+async fn still_runs(catalog: &dyn Catalog) -> Result<()> {
     for state in [RunState::Queued, RunState::Collecting, RunState::Storing] {
         let mut query = RunQuery::default();
         query.state = Some(state);

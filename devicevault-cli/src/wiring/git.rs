@@ -226,11 +226,11 @@ impl Repository {
     }
 }
 
-/// The repository of a destination of the kind `git`.
+/// Checks what is set of a repository, and tells how it is written.
 ///
 /// # Errors
-/// `Config` for one of another kind, or what its options have wrong; it is not there.
-pub(crate) async fn repository(settings: BackendSettings) -> Result<Repository> {
+/// `Config` for a destination of another kind, or what its options have wrong.
+pub(super) fn check(settings: &BackendSettings) -> Result<GitOptions> {
     let config = &settings.config;
     if config.kind != GIT {
         return Err(Error::new(ErrorKind::Config, "open repository", "this destination is no Git repository")
@@ -243,9 +243,23 @@ pub(crate) async fn repository(settings: BackendSettings) -> Result<Repository> 
     if let Some(value) = config.options.get("binaries") {
         yes_or_no("binaries", value)?;
     }
-    if let Some(remote) = remote_of(&settings)? {
+    if let Some(remote) = remote_of(settings)? {
         git = git.with_remote(remote);
     }
+    settings.path()?;
+    if let Some(template) = config.options.get(REPOSITORY) {
+        drop(template.parse::<devicevault_storage::git::RepositoryTemplate>()?);
+    }
+    Ok(git)
+}
+
+/// The repository of a destination of the kind `git`.
+///
+/// # Errors
+/// `Config` for one of another kind, or what its options have wrong; it is not there.
+pub(crate) async fn repository(settings: BackendSettings) -> Result<Repository> {
+    let git = check(&settings)?;
+    let config = &settings.config;
     let path = settings.path()?;
     if let Some(template) = config.options.get(REPOSITORY) {
         let template = template.parse()?;

@@ -63,8 +63,7 @@ impl Objects {
     /// The options are wrong, or the place is not there.
     pub(super) async fn of(settings: &BackendSettings) -> Result<Self> {
         let (config, set_up) = (&settings.config, settings.set_up);
-        let Some(url) = config.options.get(URL) else {
-            only(config, &PLAIN_OPTIONS)?;
+        let Some((url, of_store)) = check(settings)? else {
             let path = settings.path()?;
             let opened = if set_up {
                 LocalStore::init(path, &config.id).await
@@ -73,28 +72,11 @@ impl Objects {
             };
             return opened.map(Self::Folder);
         };
-        if config.options.contains_key(PATH) {
-            return Err(Error::new(ErrorKind::Config, "open destination", "it has both a path and a URL")
-                .with("destination", &config.name)
-                .hint("remove one of them: --remove-option path"));
-        }
-        let url: StoreUrl = url.parse()?;
-        let of_server = servers::options_of(&url);
-        let of_store = of_server.map_or_else(|| objects::options_of(&url), Ok)?;
-        only(config, &[&PLAIN_OPTIONS[..], &LOGIN, of_store].concat())?;
         let chosen = |(name, _): &(&String, &String)| of_store.contains(&name.as_str());
         let options = config.options.iter().filter(chosen).map(|(k, v)| (k.clone(), v.clone())).collect();
         let login = StoreLogin::of(settings, &config.options)?;
-        if of_server.is_some() {
+        if servers::options_of(&url).is_some() {
             return servers::open(settings, &url, &login).await;
-        }
-        if url.scheme() == "memory" {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "open destination",
-                "memory keeps nothing when the program ends",
-            )
-            .hint("it is for programs that embed the library"));
         }
         let store = StoreSettings::new(url.clone())
             .with_options(options)
@@ -153,6 +135,32 @@ impl Objects {
             Self::Ftp(store) => KeyFolder::of_destination(Arc::new(store)),
         }
     }
+}
+
+/// Checks where a plain destination is to be, and its options; of a store, its URL and the options that it has of its own.
+///
+/// # Errors
+/// `Config` that names what is wrong.
+pub(super) fn check(settings: &BackendSettings) -> Result<Option<(StoreUrl, &'static [&'static str])>> {
+    let config = &settings.config;
+    let Some(url) = config.options.get(URL) else {
+        only(config, &PLAIN_OPTIONS)?;
+        return settings.path().map(|_| None);
+    };
+    if config.options.contains_key(PATH) {
+        return Err(Error::new(ErrorKind::Config, "open destination", "it has both a path and a URL")
+            .with("destination", &config.name)
+            .hint("remove one of them: --remove-option path"));
+    }
+    let url: StoreUrl = url.parse()?;
+    let of_store = servers::options_of(&url).map_or_else(|| objects::options_of(&url), Ok)?;
+    only(config, &[&PLAIN_OPTIONS[..], &LOGIN, of_store].concat())?;
+    login_of(&config.options, &settings.home)?;
+    if url.scheme() == "memory" {
+        return Err(Error::new(ErrorKind::Config, "open destination", "memory keeps nothing when the program ends")
+            .hint("it is for programs that embed the library"));
+    }
+    Ok(Some((url, of_store)))
 }
 
 /// Backups in a folder or store, whichever destination it is the home of. Who names a key for it, or finds epoch keys in it,

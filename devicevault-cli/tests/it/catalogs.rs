@@ -277,3 +277,35 @@ async fn a_rebuild_that_fails_or_is_only_tried_leaves_no_catalog_behind() {
     person.asks(&["catalog", "rebuild", "--from", "store"]).await.good();
     person.asks(&["show", "core-sw1", "--view", "original"]).await.good();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_stays_in_force_until_the_one_that_replaces_it_is_whole() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+    let before = history(&person).await;
+    let names = || {
+        let all = std::fs::read_dir(person.path("home")).unwrap().map(|e| e.unwrap().file_name());
+        all.map(|n| n.to_string_lossy().into_owned()).filter(|n| n.contains(".new") || n.contains("replaced")).count()
+    };
+    let replace = ["catalog", "rebuild", "--replace", "--from"];
+    // A slip, a key that is not there, a store that is away.
+    let slip = person.asks(&[&replace[..], &["nostore"]].concat()).await.ended(1);
+    assert!(slip.err.contains("no such folder"), "{slip:?}");
+    assert_eq!((history(&person).await, names()), (before.clone(), 0));
+    std::fs::rename(person.path("home/store"), person.path("away")).unwrap();
+    person.asks(&[&replace[..], &["store"]].concat()).await.ended(1);
+    std::fs::rename(person.path("away"), person.path("home/store")).unwrap();
+    assert_eq!((history(&person).await, names()), (before.clone(), 0));
+    std::fs::rename(person.path("home/kek.key"), person.path("kek.key")).unwrap();
+    assert_ne!(person.asks(&[&replace[..], &["store"]].concat()).await.code, 0);
+    std::fs::rename(person.path("kek.key"), person.path("home/kek.key")).unwrap();
+    let after = history(&person).await;
+    assert_eq!((versions(&after, None), names()), (versions(&before, None), 0));
+    let runs = person.asks(&["run", "list", "--json"]).await.good().json();
+    assert_eq!(runs.as_array().unwrap().len(), 1, "{runs}");
+    // And with all at hand it is replaced.
+    person.asks(&[&replace[..], &["store", "--from", "git"]].concat()).await.good();
+    assert_eq!((versions(&history(&person).await, None), names()), (versions(&before, None), 1));
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+}

@@ -220,3 +220,78 @@ async fn a_destination_that_is_not_apart_is_refused_by_a_rehearsal_too() {
     assert!(!person.path("home/git/.devicevault-destination").exists() && !person.path("home/store/sub").exists());
     assert_eq!(person.asks(&["destination", "list", "--json"]).await.good().json().as_array().unwrap().len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_of_a_file_is_sealed_as_one_of_the_command() {
+    let (_fleet, person) = home().await;
+    let text = "[[destination]]\nname=\"aa\"\nkind=\"plain\"\nview=\"original\"\noptions={path=\"../aa\"}\n";
+    person.write("ap.toml", text);
+    assert_eq!(changes(&person, &["-f", "ap.toml"]).await, ["add destination aa"]);
+    let all = person.asks(&["destination", "list", "--json"]).await.good().json();
+    let made = all.as_array().unwrap().iter().find(|d| d["name"] == "aa").unwrap();
+    assert_eq!((&made["sealed"], &made["options"]["seal"]), (&true.into(), &"yes".into()), "{made}");
+    assert_eq!(made["options"]["compression"], "zstd", "{made}");
+    // The same file says the same again.
+    assert!(changes(&person, &["-f", "ap.toml"]).await.is_empty());
+    person.asks(&["backup", "sw1", "--quiet"]).await.good();
+    let sealed = files_below(&person.path("aa/sw1")).iter().filter(|(_, bytes)| bytes.starts_with(b"DVO1")).count();
+    assert_eq!(sealed, 3, "every content is a container");
+    // In the clear only where it is said.
+    person.write("ap.toml", &text.replace("aa", "bb").replace("../bb\"", "../bb\", seal=\"no\""));
+    person.asks(&["apply", "-f", "ap.toml"]).await.good();
+    let all = person.asks(&["destination", "list", "--json"]).await.good().json();
+    assert!(all.as_array().unwrap().iter().any(|d| d["name"] == "bb" && d["sealed"] == false), "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_applied_of_files_with_a_destination_that_cannot_be() {
+    let (_fleet, person) = home().await;
+    let lists = async || {
+        let mut all = String::new();
+        for list in [["credential", "list", "--json"], ["destination", "list", "--json"], ["device", "list", "--json"]]
+        {
+            all.push_str(&person.asks(&list).await.good().out);
+        }
+        all
+    };
+    let before = lists().await;
+    let credential = "[[credential]]\nname = \"newc\"\nlogin = { username = \"u\", password = { env = \"PW\" } }\n";
+    let destination = |name: &str, options: &str| {
+        format!("[[destination]]\nname=\"{name}\"\nkind=\"plain\"\nview=\"original\"\noptions={{{options}}}\n")
+    };
+    let good = format!("{credential}{}", destination("aa", "path=\"../aa\""));
+    let git = "[[destination]]\nname=\"g\"\nkind=\"git\"\nview=\"redacted\"\noptions={path=\"g\",commits=\"often\"}\n";
+    person.write("file", "no folder");
+    for (wrong, told) in [
+        (destination("bb", "path=\"../bb\", sael=\"yes\""), "sael"),
+        (destination("bb", "path=\"../bb\", compression=\"gzip\""), "gzip does not go with sealing"),
+        (destination("bb", "path=\"../bb\", template=\"{nothing}\""), "nothing"),
+        (destination("bb", "path=\"store\""), "belongs to another destination"),
+        (destination("bb", "path=\"../file/bb\""), "no folder can be there"),
+        (destination("bb", "path=\"/proc/bb\""), "no folder can be made there"),
+        (destination("bb", "path=\"catalog.db.d\""), "the home keeps its own files there"),
+        (destination("bb", "url=\"s3://bucket/x\", credential=\"nope\""), "no credential of this name"),
+        (destination("bb", "url=\"s3://bucket/x\", regoin=\"x\""), "regoin"),
+        (git.to_owned(), "it is artefact or batch"),
+        ("[[device]]\nname=\"d\"\nhost=\"h\"\nplatform=\"frr\"\nlogin={credential=\"nope\"}\n".to_owned(), "nope"),
+    ] {
+        person.write("x.toml", &format!("{good}{wrong}"));
+        for more in [&["--dry-run"][..], &[]] {
+            let answer = person.asks(&[&["apply", "-f", "x.toml"][..], more].concat()).await;
+            assert!(answer.code == 1 || answer.code == 2, "{wrong}: {answer:?}");
+            assert!(answer.err.contains(told) && answer.err.contains("x.toml, line: 9"), "{wrong}: {answer:?}");
+        }
+        assert_eq!(lists().await, before, "{wrong}");
+    }
+    assert!(!person.path("aa").exists());
+
+    // What only the place itself can tell is found before the home knows any of it.
+    let nobody = "url=\"sftp://127.0.0.1:1/x\", user=\"u\", password_env=\"NOT_SET\"";
+    person.write("x.toml", &format!("{good}{}", destination("bb", nobody)));
+    person.asks(&["apply", "-f", "x.toml", "--dry-run"]).await.good();
+    let answer = person.asks(&["apply", "-f", "x.toml"]).await;
+    assert!(answer.code != 0 && answer.err.contains("applied: nothing"), "{answer:?}");
+    assert_eq!(lists().await, before);
+    person.write("x.toml", &format!("{good}{}", destination("bb", "path=\"../bb\"")));
+    person.asks(&["apply", "-f", "x.toml"]).await.good();
+}

@@ -180,3 +180,59 @@ async fn a_destination_has_a_folder_of_its_own() {
     person.asks(&["destination", "add", "outer", "--kind", "plain", "--path", &outer]).await.ended(1);
     assert!(!person.path("outer/.devicevault-destination").exists());
 }
+
+/// A destination of which nobody said whether it is sealed, as files of definitions made them in earlier releases.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_without_a_word_on_sealing_is_sealed_and_what_it_held_in_the_clear_stays_readable() {
+    let (fleet, person) = home().await;
+    let add =
+        ["destination", "add", "old", "--kind", "plain", "--path", "old", "--seal", "no", "--compression", "gzip"];
+    person.asks(&add).await.good();
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    {
+        use devicevault_core::Inventory as _;
+        use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
+        let catalog = SqliteCatalog::open(person.path("home/catalog.db"), SqliteOptions::default()).await.unwrap();
+        let mut all = catalog.destinations().await.unwrap();
+        let old = all.iter_mut().find(|d| d.name == "old").unwrap();
+        old.options.remove("seal").unwrap();
+        catalog.put_destination(old).await.unwrap();
+        catalog.close().await;
+    }
+    let containers = |person: &Person| {
+        files_below(&person.path("old")).iter().filter(|(_, bytes)| bytes.starts_with(b"DVO1")).count()
+    };
+    assert_eq!((containers(&person), listed(&person, "old").await["sealed"].clone()), (0, true.into()));
+    fleet.devices()[0].change_line("description ", "description another uplink");
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    assert!(containers(&person) > 0, "what is new is sealed");
+    assert_eq!(versions_at(&person, "old").await, 10);
+    person.asks(&["verify", "--destination", "old"]).await.good();
+    // A file that says as little changes nothing of it.
+    let path = person.path("old").display().to_string();
+    let text = format!(
+        "[[destination]]\nname=\"old\"\nkind=\"plain\"\nview=\"original\"\noptions={{path=\"{path}\", compression=\"gzip\"}}\n"
+    );
+    person.write("x.toml", &text);
+    let answer = person.asks(&["apply", "-f", "x.toml"]).await.good();
+    assert!(
+        answer.out.contains("all is as the files say") || answer.err.contains("all is as the files say"),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_stops_sealing_is_told_and_finds_the_way_back() {
+    let (_fleet, person) = home().await;
+    person.asks(&["backup", "sw0", "--quiet"]).await.good();
+    let answer = person.asks(&["destination", "edit", "store", "--seal", "no"]).await.good();
+    assert!(answer.err.contains("in the clear") && answer.err.contains("accept_clear=yes"), "{answer:?}");
+    person.asks(&["backup", "sw1", "--quiet"]).await.good();
+    let answer = person.asks(&["destination", "edit", "store", "--seal", "yes"]).await.ended(1);
+    assert!(answer.err.contains("--option accept_clear=yes"), "{answer:?}");
+    person.asks(&["destination", "edit", "store", "--seal", "yes", "--option", "accept_clear=yes"]).await.good();
+    // Taking the word away is no way to the clear.
+    person.asks(&["destination", "edit", "store", "--remove-option", "seal"]).await.good();
+    assert_eq!(listed(&person, "store").await["options"]["seal"], "yes");
+    person.asks(&["verify"]).await.good();
+}

@@ -103,3 +103,32 @@ async fn a_policy_without_anything_to_restore_from_is_refused_unless_it_is_meant
     refused(person.asks(&["policy", "add", "x", "--option", "retention.lost=3"]).await.ended(2), "retention.lost");
     refused(person.asks(&["policy", "add", "x", "--option", "retenshun.last=3"]).await.ended(2), "retenshun");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_for_what_no_device_has_is_no_backup_that_went_well() {
+    let (_fleet, person) = home().await;
+    let slip = ["--artefact", "running-confg", "--to", "store"];
+    let answer = person.asks(&[&["policy", "add", "p4"][..], &slip].concat()).await.ended(2);
+    assert!(
+        answer.err.contains("running-confg") && answer.err.contains("there is: inventory, running-config"),
+        "{answer:?}"
+    );
+    person.write("x.toml", "[[policy]]\nname = \"p4\"\nartefacts = [\"running-confg\"]\n");
+    let answer = person.asks(&["apply", "-f", "x.toml", "--dry-run"]).await.ended(2);
+    assert!(answer.err.contains("x.toml, line: 1") && answer.err.contains("running-confg"), "{answer:?}");
+    assert_eq!(person.asks(&["policy", "list", "--json"]).await.good().json(), Value::Array(Vec::new()));
+
+    // Where its devices come later, nobody can know.
+    let answer = person.asks(&[&["policy", "add", "p4", "--site", "geneva"][..], &slip].concat()).await.good();
+    assert!(answer.err.contains("selects no device yet"), "{answer:?}");
+    person.asks(&["device", "edit", "sw0", "--site", "geneva"]).await.good();
+    let answer = person.asks(&["backup", "sw0"]).await.ended(2);
+    assert!(answer.err.contains("none of the artefacts that are asked for"), "{answer:?}");
+    let answer = person.asks(&["backup", "--all"]).await.ended(3);
+    assert!(answer.err.contains("sw0") && !answer.out.contains("unchanged"), "{answer:?}");
+    assert!(answer.err.contains("3 succeeded, 1 failed"), "{answer:?}");
+    let answer = person.asks(&["policy", "edit", "p4", "--metadata", "a=b"]).await.ended(2);
+    assert!(answer.err.contains("running-confg"), "{answer:?}");
+    person.asks(&["policy", "edit", "p4", "--artefact", "running-config"]).await.good();
+    person.asks(&["backup", "--all"]).await.good();
+}

@@ -19,6 +19,7 @@ use crate::instance::{CATALOG, Instance};
 use crate::interrupt::cancellable;
 use crate::ui::human;
 use crate::ui::progress::counter;
+use crate::wiring::found::Replaced;
 use crate::wiring::{self, found};
 
 /// Make the catalog anew out of what destinations hold: backups, copies, how long they were valid, what was pinned and
@@ -90,12 +91,20 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
             .with("URLs", urls)
             .hint("name one by --from; the next one by a second call with --into"));
     }
-    let kept_as = if args.replace { Some(replace(context, home).await?) } else { None };
-    // Where there is no catalog, none is made before it is known what comes back.
-    let scratch = tempfile::tempdir().map_err(|e| {
+    // Nothing is made in the home before it is known what comes back; a catalog that is to be replaced stays in force
+    // until the other one is whole, beside it.
+    let scratch = if args.replace { beside(home) } else { tempfile::tempdir() };
+    let scratch = scratch.map_err(|e| {
         Error::new(ErrorKind::Unavailable, "rebuild catalog", "no folder for temporary files can be made").because(e)
     })?;
-    let instance = if Instance::exists(home) {
+    let mut replaced = None;
+    let instance = if args.replace {
+        let before = Replaced::open(existing(home)?, context.clock().clone()).await?;
+        let instance = Instance::rehearse(context, home, scratch.path()).await?;
+        take_over(context, &before, &instance).await?;
+        replaced = Some(before);
+        instance
+    } else if Instance::exists(home) {
         Instance::open(context, home).await?
     } else {
         Instance::rehearse(context, home, scratch.path()).await?
@@ -116,7 +125,8 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         let written = if args.dry_run {
             foretold(&rebuilt)
         } else {
-            let instance = open(context, home).await?;
+            let in_force = if args.replace { None } else { Some(open(context, home).await?) };
+            let instance = in_force.as_ref().unwrap_or(&instance);
             for source in sources.iter().filter(|s| s.new) {
                 instance.inventory.put_destination(&source.config).await?;
             }
@@ -125,6 +135,16 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         Ok((rebuilt, written))
     };
     let (rebuilt, written) = cancellable(work).await?;
+    let without_login = without_login(&*instance.inventory, &rebuilt).await?;
+    let kept_as = match replaced {
+        Some(before) => {
+            let aside = aside(context, home);
+            instance.file.close().await;
+            before.give_way(&scratch.path().join(CATALOG), &aside).await?;
+            Some(aside)
+        }
+        None => None,
+    };
     let told = Told {
         from: sources.iter().map(|s| s.config.name.clone()).collect(),
         dry_run: args.dry_run,
@@ -132,7 +152,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         copies: written.copies,
         known: written.known,
         devices: written.devices,
-        without_login: without_login(&*instance.inventory, &rebuilt).await?,
+        without_login,
         surplus: rebuilt.surplus.len(),
         refused: rebuilt.refused.iter().map(RefusedRow::from).collect(),
         kept_as: kept_as.map(|p| p.display().to_string()),
@@ -149,23 +169,37 @@ async fn open(context: &Context, home: &Path) -> Result<Instance> {
     Instance::open(context, home).await
 }
 
-/// Sets the catalog aside and makes a new one with its inventory.
-async fn replace(context: &Context, home: &Path) -> Result<PathBuf> {
+/// A folder on the home's own disk, for the catalog that is to come.
+fn beside(home: &Path) -> std::io::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix(&format!("{CATALOG}.new-")).tempdir_in(home)
+}
+
+/// The catalog that is to be replaced.
+fn existing(home: &Path) -> Result<PathBuf> {
     let path = home.join(CATALOG);
+    if Instance::exists(home) {
+        return Ok(path);
+    }
+    Err(Error::new(ErrorKind::NotFound, "rebuild catalog", "there is none to replace")
+        .with("path", path.display())
+        .hint("leave --replace away"))
+}
+
+/// Where the catalog of before is kept.
+fn aside(context: &Context, home: &Path) -> PathBuf {
     let stamp = context.clock().now().strftime("%Y-%m-%dT%H-%M-%SZ");
-    let aside = home.join(format!("{CATALOG}.replaced-{stamp}"));
-    if !Instance::exists(home) {
-        return Err(Error::new(ErrorKind::NotFound, "rebuild catalog", "there is none to replace")
-            .with("path", path.display())
-            .hint("leave --replace away"));
+    home.join(format!("{CATALOG}.replaced-{stamp}"))
+}
+
+/// Takes devices, destinations, policies and credentials over.
+async fn take_over(context: &Context, before: &Replaced, to: &Instance) -> Result<()> {
+    match &before.store {
+        Some(store) => copy_inventory(&*store.inventory, &*to.inventory).await,
+        None => {
+            context.ui.warn("the catalog of before cannot be read: devices, destinations, policies and credentials in it are not taken over");
+            Ok(())
+        }
     }
-    let before = found::set_aside(&path, &aside, context.clock().clone()).await?;
-    let instance = Instance::create(context, home, &[]).await?;
-    match before {
-        Some(before) => copy_inventory(&*before.inventory, &*instance.inventory).await?,
-        None => context.ui.warn("the catalog of before cannot be read: devices, destinations, policies and credentials in it are not taken over"),
-    }
-    Ok(aside)
 }
 
 async fn copy_inventory(from: &dyn Inventory, to: &dyn Inventory) -> Result<()> {

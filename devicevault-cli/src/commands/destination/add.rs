@@ -52,15 +52,16 @@ pub(super) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
             .with("name", &args.name)
             .hint("`devicevault destination edit` changes it"));
     }
-    let (view, defaults) = wiring::destination_defaults(&args.kind);
+    let (view, _) = wiring::destination_defaults(&args.kind);
     let mut config = DestinationConfig::new(&args.name, &args.kind, args.view.map_or(view, View::from));
-    config.options = defaults;
     args.options.apply(&instance.home, &mut config.options)?;
+    wiring::fill_defaults(&mut config, None);
     check_options(&config.options)?;
     config.enabled = !args.disabled;
     config.created_at = Some(context.clock().now());
     config.created_by = Some(context.user());
-    let known = put_new(&instance, &mut config).await?;
+    let known = set_up_new(&instance, &mut config).await?;
+    instance.inventory.put_destination(&config).await?;
     if let Some(warning) = wiring::clear_text_store(&config) {
         context.ui.warn(&warning);
     }
@@ -81,18 +82,15 @@ pub(super) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
 }
 
 fn sealing(config: &DestinationConfig) -> &'static str {
-    match config.options.get("seal").map(String::as_str) {
-        Some("yes") => "sealed",
-        _ => "not sealed",
-    }
+    if wiring::seals(config) { "sealed" } else { "not sealed" }
 }
 
-/// Sets a new destination up, tests it and puts it into the inventory. Returns how many versions were known there
+/// Sets a new destination up and tests it, before the inventory has it. Returns how many versions were known there
 /// already: the newest, where it is the place that had this name before.
 ///
 /// # Errors
 /// It cannot be set up or used.
-pub(crate) async fn put_new(instance: &Instance, config: &mut DestinationConfig) -> Result<usize> {
+pub(crate) async fn set_up_new(instance: &Instance, config: &mut DestinationConfig) -> Result<usize> {
     place::refuse_shared(instance, config).await?;
     let before = state::last_backups(instance, config, 1000).await?;
     let backend = instance.open_backend(config, true).await?;
@@ -115,7 +113,6 @@ pub(crate) async fn put_new(instance: &Instance, config: &mut DestinationConfig)
         config.id = DestinationId(format!("{}-{}", config.name, uuid::Uuid::now_v7()));
         instance.open_backend(config, true).await?;
     }
-    instance.inventory.put_destination(config).await?;
     Ok(known)
 }
 

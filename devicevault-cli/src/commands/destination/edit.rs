@@ -10,6 +10,7 @@ use super::{place, state};
 use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
+use crate::wiring;
 
 /// Change a destination. What it holds stays as it is.
 #[derive(Debug, Args)]
@@ -49,11 +50,20 @@ pub(super) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
         }
     }
     args.options.apply(&instance.home, &mut after.options)?;
+    wiring::fill_defaults(&mut after, Some(&before));
     check_options(&after.options)?;
     if !args.without_original {
         refuse_without_original(&instance, |d| Some(if d.id == after.id { after.clone() } else { d })).await?;
     }
-    change(&instance, &before, &after).await?;
+    set_up_change(&instance, &before, &after).await?;
+    instance.inventory.put_destination(&after).await?;
+    if wiring::seals(&before) && !wiring::seals(&after) && after.kind == wiring::PLAIN {
+        context.ui.warn(&format!(
+            "{}: what is stored there from now on is in the clear, for everybody who can read there; to seal again: \
+             `devicevault destination edit {} --seal yes --option accept_clear=yes`",
+            after.name, after.name
+        ));
+    }
     if context.ui.is_json() {
         context.ui.json(&after)?;
     } else {
@@ -68,11 +78,15 @@ pub(super) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Puts changed settings in force, where the destination is still found by them.
+/// Sets changed settings up, where the destination is still found by them; the inventory has them not yet.
 ///
 /// # Errors
 /// It is not there by the new settings, or they cannot be.
-pub(crate) async fn change(instance: &Instance, before: &DestinationConfig, after: &DestinationConfig) -> Result<()> {
+pub(crate) async fn set_up_change(
+    instance: &Instance,
+    before: &DestinationConfig,
+    after: &DestinationConfig,
+) -> Result<()> {
     if after.options != before.options || after.kind != before.kind {
         place::refuse_shared(instance, after).await?;
         // Opened as it is first: nothing is set up in a place that is not its own.
@@ -87,12 +101,17 @@ pub(crate) async fn change(instance: &Instance, before: &DestinationConfig, afte
                         "its last backup is not found by these settings",
                     )
                     .with("destination", &after.name)
-                    .hint("move what it holds first; for an empty place, add another destination and copy to it")
+                    .hint(if wiring::seals(after) && !wiring::seals(before) {
+                        "it is in the clear, which is not believed where backups are sealed; to go on reading it, give \
+                         `--option accept_clear=yes` too"
+                    } else {
+                        "move what it holds first; for an empty place, add another destination and copy to it"
+                    })
                     .because(e)
                 })?;
             }
         }
         instance.open_backend(after, true).await?;
     }
-    instance.inventory.put_destination(after).await
+    Ok(())
 }

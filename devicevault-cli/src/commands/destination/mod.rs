@@ -14,8 +14,8 @@ mod state;
 mod switch;
 mod test;
 
-pub(crate) use add::put_new;
-pub(crate) use edit::change;
+pub(crate) use add::set_up_new;
+pub(crate) use edit::set_up_change;
 pub(crate) use fields::{beneath, check_name, check_options, check_policy_options};
 pub(crate) use guard::refuse_without;
 pub(crate) use place::refuse_shared_among;

@@ -37,7 +37,9 @@ pub(crate) fn refuse_shared_among(home: &Path, config: &DestinationConfig, other
     }
     let own = [KEY, KNOWN_HOSTS, PLATFORMS, SPOOL, SOURCES, KEK_FILE, KEYS, CATALOG, settings::FILE];
     let first = here.strip_prefix(home).ok().and_then(|rest| rest.iter().next());
-    if first.is_some_and(|name| own.iter().any(|own| name == *own)) {
+    // The catalog has files and a folder beside it, named after it.
+    let beside_catalog = first.is_some_and(|name| name.to_string_lossy().starts_with(CATALOG));
+    if beside_catalog || first.is_some_and(|name| own.iter().any(|own| name == *own)) {
         return Err(refuse("the home keeps its own files there"));
     }
     for other in others.iter().filter(|d| d.name != config.name && d.id != config.id) {

@@ -197,7 +197,10 @@ pub(crate) async fn check_credentials(instance: &Instance, device: &Device) -> R
 }
 
 /// The same, where the credentials are known.
-pub(super) fn check_named(known: &[Credential], device: &Device) -> Result<()> {
+///
+/// # Errors
+/// `NotFound` that names the credential.
+pub(crate) fn check_named(known: &[Credential], device: &Device) -> Result<()> {
     for name in named_credentials(device) {
         devicevault_core::credential::named(known, name).map_err(|e| e.with("device", &device.name))?;
     }

@@ -35,7 +35,7 @@ pub(super) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
     let mut policy = Policy::new(&args.name);
     args.fields.apply(&mut policy);
     policy.enabled = !args.disabled;
-    check_here(&instance, &policy).await?;
+    check_here(context, &instance, &policy).await?;
     instance.inventory.put_policy(&policy).await?;
     if context.ui.is_json() {
         context.ui.json(&policy)?;

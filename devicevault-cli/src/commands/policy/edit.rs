@@ -67,7 +67,7 @@ pub(super) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
     args.clear.iter().for_each(|field| field.clear(&mut policy));
     args.fields.apply(&mut policy);
     policy.enabled = args.enabled.map_or(policy.enabled, |word| word == "yes");
-    check_here(&instance, &policy).await?;
+    check_here(context, &instance, &policy).await?;
     instance.inventory.put_policy(&policy).await?;
     if context.ui.is_json() {
         context.ui.json(&policy)?;

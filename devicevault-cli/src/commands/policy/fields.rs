@@ -2,10 +2,12 @@
 
 use clap::Args;
 use devicevault_core::inventory::{Credential, DestinationConfig, Policy, Selector};
-use devicevault_core::{Error, ErrorKind, Result, View, check_artefact_name};
+use devicevault_core::{Device, Error, ErrorKind, Result, View, check_artefact_name};
 
+use crate::artefacts::Artefacts;
 use crate::commands::destination::{check_name, check_policy_options};
 use crate::commands::device::fields::key_value;
+use crate::context::Context;
 use crate::instance::{Instance, no_such};
 use crate::selection::SelectorArgs;
 
@@ -69,8 +71,7 @@ impl PolicyArgs {
 pub(crate) struct Known<'a> {
     pub(crate) destinations: &'a [DestinationConfig],
     pub(crate) credentials: &'a [Credential],
-    /// Names of devices.
-    pub(crate) devices: &'a [String],
+    pub(crate) devices: &'a [Device],
 }
 
 /// Checks a policy against what there is.
@@ -93,8 +94,8 @@ fn checked(p: &Policy, known: &Known<'_>) -> Result<()> {
         return missing("credential", name, known.credentials.iter().map(|c| c.name.as_str()).collect());
     }
     for name in &p.devices.names {
-        if !known.devices.contains(name) {
-            return missing("device", name, known.devices.iter().map(String::as_str).collect());
+        if !known.devices.iter().any(|d| d.name == *name) {
+            return missing("device", name, known.devices.iter().map(|d| d.name.as_str()).collect());
         }
     }
     let keeps = |d: &DestinationConfig| {
@@ -133,16 +134,20 @@ pub(crate) fn check_rules(instance: &Instance, p: &Policy) -> Result<()> {
     instance.check_file_rules("the policy", &p.options).map_err(|e| e.with("policy", p.name.escape_debug()))
 }
 
-/// Checks a policy against an instance.
+/// Checks a policy against an instance. What cannot be known yet is told.
 ///
 /// # Errors
-/// As [`check`]; what the inventory answers.
-pub(super) async fn check_here(instance: &Instance, p: &Policy) -> Result<()> {
+/// As [`check`]; an artefact that none of its devices has; what the inventory answers.
+pub(super) async fn check_here(context: &Context, instance: &Instance, p: &Policy) -> Result<()> {
     let mut all = Selector::default();
     all.disabled = true;
-    let devices: Vec<_> = instance.inventory.devices(&all).await?.into_iter().map(|d| d.name).collect();
+    let devices = instance.inventory.devices(&all).await?;
     let destinations = instance.inventory.destinations().await?;
     let credentials = instance.inventory.credentials().await?;
     check_rules(instance, p)?;
-    check(p, &Known { destinations: &destinations, credentials: &credentials, devices: &devices })
+    check(p, &Known { destinations: &destinations, credentials: &credentials, devices: &devices })?;
+    if let Some(doubt) = Artefacts::of(instance).check_policy(p, &devices)? {
+        context.ui.warn(&doubt);
+    }
+    Ok(())
 }
