@@ -74,6 +74,8 @@ impl Archive {
         let id = DestinationId::from("folder");
         let mut found: BTreeMap<(DeviceId, String), Vec<(StorageRef, Manifest)>> = BTreeMap::new();
         let mut unknown = Vec::new();
+        // Under another epoch key, or another home's: it keeps nobody from the others.
+        let mut closed: BTreeMap<String, (usize, Error)> = BTreeMap::new();
         let mut list = backend.list(ListFilter::default());
         while let Some(item) = list.next().await {
             match item {
@@ -84,10 +86,22 @@ impl Archive {
                     unknown.push(e.clone());
                     damaged(e);
                 }
+                Err(e) if e.kind() == ErrorKind::KeyUnavailable => {
+                    let epoch = e.context().find(|(name, _)| *name == "epoch").map(|(_, id)| id.to_owned());
+                    closed.entry(epoch.unwrap_or_default()).or_insert((0, e)).0 += 1;
+                }
                 Err(e) => return Err(e),
             }
         }
         drop(list);
+        for (count, e) in closed.into_values() {
+            if found.is_empty() {
+                return Err(e);
+            }
+            let e = e.with("manifests that stay closed", count);
+            unknown.push(e.clone());
+            damaged(e);
+        }
         let mut all: Vec<Backup> = found.into_values().flat_map(|versions| history_of(&id, versions)).collect();
         all.sort_by_key(|b| std::cmp::Reverse((b.first_seen, b.id)));
         let place = Place { name: id.to_string(), backend: Ok(backend) };

@@ -21,6 +21,8 @@ struct Peer {
 enum What {
     /// All of these programs are.
     Programs(&'static [&'static str]),
+    /// This command, of a program that not every machine lets do its work, succeeds.
+    Works(&'static [&'static str]),
     /// `python3` can import it.
     PythonModule(&'static str),
     /// The folder that this variable names.
@@ -28,7 +30,7 @@ enum What {
     /// A program that Debian does not have is.
     Elsewhere(Published),
 }
-use What::{Elsewhere, Folder, Programs, PythonModule};
+use What::{Elsewhere, Folder, Programs, PythonModule, Works};
 
 const MOTO: Published =
     Published { program: "moto_server", registry: Registry::Python, package: "moto[server,s3]", version: "5.2.5" };
@@ -40,7 +42,7 @@ const S3S_FS: Published =
 /// A new one is a new line.
 const PEERS: &[Peer] = &[
     Peer { word: "dropbear", what: Programs(&["dropbear"]), package: "dropbear-bin" },
-    Peer { word: "faketime", what: Programs(&["faketime"]), package: "faketime" },
+    Peer { word: "faketime", what: Works(&["faketime", "-f", "+1d", "true"]), package: "faketime" },
     Peer { word: "frr", what: Programs(&["vtysh", "bgpd"]), package: "frr" },
     Peer { word: "git", what: Programs(&["git"]), package: "git" },
     Peer { word: "openssl", what: Programs(&["openssl"]), package: "openssl" },
@@ -50,7 +52,7 @@ const PEERS: &[Peer] = &[
     Peer { word: "ssh", what: Programs(&["ssh"]), package: "openssh-client" },
     Peer { word: "ssh-keygen", what: Programs(&["ssh-keygen"]), package: "openssh-client" },
     Peer { word: "sshd", what: Programs(&["sshd"]), package: "openssh-server" },
-    Peer { word: "strace", what: Programs(&["strace"]), package: "strace" },
+    Peer { word: "strace", what: Works(&["strace", "-f", "-o", "/dev/null", "true"]), package: "strace" },
     Peer { word: "telnetd", what: Programs(&["telnetd"]), package: "inetutils-telnetd" },
     Peer { word: "vsftpd", what: Programs(&["vsftpd"]), package: "vsftpd" },
     Peer { word: "python3", what: Programs(&["python3"]), package: "python3" },
@@ -118,7 +120,7 @@ pub(crate) fn install(reasons: &[String]) -> Vec<String> {
 fn elsewhere() -> impl Iterator<Item = Published> {
     PEERS.iter().filter_map(|peer| match peer.what {
         Elsewhere(published) => Some(published),
-        Programs(_) | PythonModule(_) | Folder(_) => None,
+        Programs(_) | Works(_) | PythonModule(_) | Folder(_) => None,
     })
 }
 
@@ -174,6 +176,9 @@ fn lack(word: &str) -> Option<String> {
     let peer = peer(word)?;
     let absent = match peer.what {
         Programs(programs) => *programs.iter().find(|p| find(p).is_none())?,
+        Works([program, ..]) if find(program).is_none() => *program,
+        Works(command) if works(command) => return None,
+        Works(_) => return Some(format!("{word}, which does not work here")),
         PythonModule(module) => (!imports(module)).then_some(word)?,
         Elsewhere(p) => {
             return find(p.program).is_none().then(|| format!("{}, which is not installed ({})", p.program, p.by()));
@@ -195,6 +200,11 @@ fn find(program: &str) -> Option<PathBuf> {
     let path = path();
     let folders = std::env::split_paths(&path).chain(FOLDERS.iter().map(PathBuf::from));
     folders.map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn works(command: &[&str]) -> bool {
+    let Some((program, args)) = command.split_first() else { return false };
+    Command::new(program).args(args).env("PATH", path()).output().is_ok_and(|o| o.status.success())
 }
 
 fn imports(module: &str) -> bool {

@@ -212,6 +212,7 @@ impl Settings {
         GivenKeys {
             files: self.kek_files.value.clone().unwrap_or_default().0,
             passphrase: self.passphrase_file.value.clone().map(|p| p.0),
+            ..GivenKeys::default()
         }
     }
 

@@ -1,5 +1,7 @@
 //! The keys of sealed destinations: who holds them, and the epoch keys of a home.
 
+mod expected;
+
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use crate::files;
 use crate::keys::new::{NewKey, text};
 use crate::keys::sources::{KeyFrom, KeySource, KeySources};
 use crate::secrets;
+use expected::{Expected, Typed};
 
 /// Folder of a home's epoch keys.
 pub(crate) const KEYS: &str = "keys";
@@ -32,13 +35,15 @@ pub(crate) const KEK_FILE: &str = "kek.key";
 /// Shorter passphrases are found by trying.
 const SHORTEST_PASSPHRASE: usize = 12;
 
-/// Keys that a command was given besides those of the home.
+/// Keys that a command was given besides those of the home, and what a person typed for it. Clones share the latter.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct GivenKeys {
     /// Key files or recovery kits.
     pub(crate) files: Vec<PathBuf>,
     /// A file whose first line is a passphrase.
     pub(crate) passphrase: Option<PathBuf>,
+    /// Nobody is asked twice for a passphrase.
+    pub(crate) typed: Typed,
 }
 
 impl GivenKeys {
@@ -54,6 +59,7 @@ pub(crate) struct Keys {
     /// In the order of the sources.
     held: Vec<Arc<dyn KeyProvider>>,
     ring: Keyring,
+    typed: Typed,
 }
 
 impl Keys {
@@ -74,13 +80,13 @@ impl Keys {
             return Ok(Self { ring: Keyring::new(all), ..Self::default() });
         };
         let sources = KeySources::read(home)?;
-        let held = sources.keys.iter().map(|s| provider(home, s)).collect::<Result<Vec<_>>>()?;
+        let held = sources.keys.iter().map(|s| provider(home, s, &given.typed)).collect::<Result<Vec<_>>>()?;
         // What costs nothing is tried before what takes a second, or asks a person.
         let is_quick = |s: &KeySource| matches!(s.from, KeyFrom::Key { .. });
         let of = |quick: bool| sources.keys.iter().zip(&held).filter(move |(s, _)| is_quick(s) == quick);
         all.extend(of(true).chain(of(false)).map(|(_, p)| p.clone()));
         let Some(folder) = home_keys(home, false).await? else {
-            return Ok(Self { sources, held, ring: Keyring::new(all) });
+            return Ok(Self { sources, held, ring: Keyring::new(all), typed: given.typed.clone() });
         };
         let ring = Keyring::of_home(all, folder.clone());
         for id in folder.list().await? {
@@ -88,7 +94,7 @@ impl Keys {
                 ring.add(object);
             }
         }
-        Ok(Self { sources, held, ring })
+        Ok(Self { sources, held, ring, typed: given.typed.clone() })
     }
 
     /// Makes what is missing of a home's keys: a key-encryption key, and a first epoch key under it. Whoever calls it
@@ -97,11 +103,12 @@ impl Keys {
     /// # Errors
     /// A file cannot be written, or the key cannot be had.
     pub(crate) async fn create(home: &Path, new: &NewKey, now: Timestamp) -> Result<Self> {
+        let given = GivenKeys::default();
         if !KeySources::exist(home) {
-            let source = make_source(home, new, Some(KEK_FILE)).await?;
+            let source = make_source(home, new, Some(KEK_FILE), &given.typed).await?;
             KeySources { keys: vec![source] }.write(home)?;
         }
-        let keys = Self::open(Some(home), &GivenKeys::default()).await?;
+        let keys = Self::open(Some(home), &given).await?;
         if keys.ring.objects().is_empty() {
             keys.new_epoch(home, now).await?;
         }
@@ -180,7 +187,7 @@ impl Keys {
         for (source, held) in self.held().filter(|(s, _)| !s.retiring) {
             // A file is read again; nobody is asked twice.
             let is_file = source.from.file(home).is_some();
-            remaining.push(if is_file { provider(home, source)? } else { held.clone() });
+            remaining.push(if is_file { provider(home, source, &self.typed)? } else { held.clone() });
         }
         let places = KeyPlaces { home: Self::folder_of(home).await?, destinations };
         opened_everywhere(&self.ring, &places, &remaining).await
@@ -204,7 +211,7 @@ impl Keys {
 
     /// The same epoch keys with sources that are not written yet, for a kit. It opens nothing.
     pub(crate) fn with_sources(&self, sources: &KeySources) -> Self {
-        Self { sources: sources.clone(), held: Vec::new(), ring: self.ring.clone() }
+        Self { sources: sources.clone(), held: Vec::new(), ring: self.ring.clone(), typed: self.typed.clone() }
     }
 
     /// Refuses a key that opened the epoch keys once: whoever it was taken from has it still.
@@ -233,11 +240,15 @@ impl Keys {
             let kek = match &source.from {
                 KeyFrom::Key { at } => read_key(home, at).await?,
                 KeyFrom::Passphrase { at, .. } => {
-                    let phrase = ask_or_read("passphrase", at.as_ref()).await?;
+                    let phrase = match self.typed.of(&source.id) {
+                        Some(phrase) => phrase,
+                        None => ask_or_read("passphrase", at.as_ref()).await?,
+                    };
                     PassphraseKek::new(phrase).with_parameters(parameters(&source.from)?).derive_own().await?
                 }
                 KeyFrom::Token { .. } => continue,
             };
+            expected::is(&source.id, kek.id())?;
             return Ok((kek.id().0.clone(), kit_lines(kek.key())));
         }
         Err(Error::new(ErrorKind::Unsupported, "write recovery kit", "every key of this home stays in its token").hint(
@@ -250,7 +261,7 @@ impl Keys {
 ///
 /// # Errors
 /// It cannot be written or had.
-pub(crate) async fn make_source(home: &Path, new: &NewKey, first: Option<&str>) -> Result<KeySource> {
+pub(crate) async fn make_source(home: &Path, new: &NewKey, first: Option<&str>, typed: &Typed) -> Result<KeySource> {
     let (id, from) = match new {
         NewKey::Generate(path) => generate(home, path.as_deref(), first).await?,
         NewKey::Use(at) => {
@@ -268,7 +279,10 @@ pub(crate) async fn make_source(home: &Path, new: &NewKey, first: Option<&str>) 
                     .hint("short ones are found by trying: take several words"));
             }
             let p = Passphrase::generate()?;
-            let kek = PassphraseKek::new(phrase).with_parameters(p.clone()).derive_own().await?;
+            let kek = PassphraseKek::new(phrase.clone()).with_parameters(p.clone()).derive_own().await?;
+            if at.is_none() {
+                typed.keep(&kek.id().0, phrase);
+            }
             let (salt, memory_kib, passes, lanes) = (p.salt, p.memory_kib, p.passes, p.lanes);
             (kek.id().clone(), KeyFrom::Passphrase { at: at.clone(), salt, memory_kib, passes, lanes })
         }
@@ -300,10 +314,11 @@ async fn generate(home: &Path, path: Option<&Path>, first: Option<&str>) -> Resu
     Ok((kek.id().clone(), KeyFrom::Key { at }))
 }
 
-fn provider(home: &Path, source: &KeySource) -> Result<Arc<dyn KeyProvider>> {
+/// Whoever holds a key of the home. It wraps nothing unless the key is the one that it was.
+fn provider(home: &Path, source: &KeySource, typed: &Typed) -> Result<Arc<dyn KeyProvider>> {
     let (described, id) = (source.from.describe(), source.id.clone());
     let unavailable = move |e: Error| key_unavailable(e).with("key", &id);
-    Ok(match source.from.clone() {
+    let held: Arc<dyn KeyProvider> = match source.from.clone() {
         KeyFrom::Key { at } => {
             let home = home.to_owned();
             Arc::new(Deferred::new(described, move || {
@@ -314,7 +329,10 @@ fn provider(home: &Path, source: &KeySource) -> Result<Arc<dyn KeyProvider>> {
                 }
             }))
         }
-        KeyFrom::Passphrase { at, .. } => Arc::new(passphrase_of(at, Some(parameters(&source.from)?))),
+        KeyFrom::Passphrase { at: Some(at), .. } => Arc::new(passphrase_of(Some(at), Some(parameters(&source.from)?))),
+        KeyFrom::Passphrase { at: None, .. } => {
+            Arc::new(typed_passphrase(&source.id, parameters(&source.from)?, typed.clone()))
+        }
         KeyFrom::Token { module, token, key, pin, canary } => {
             let canary = Canary::from_hex(&canary).ok_or_else(|| {
                 Error::new(ErrorKind::Config, "read key sources", "a canary is not one").with("key", &source.id)
@@ -329,7 +347,8 @@ fn provider(home: &Path, source: &KeySource) -> Result<Arc<dyn KeyProvider>> {
                 }
             }))
         }
-    })
+    };
+    Ok(Arc::new(Expected::new(&source.id, held)))
 }
 
 /// Whatever kept a key from being fetched: a backup that needs it cannot be read, and is not damaged.
@@ -348,6 +367,26 @@ fn passphrase_of(at: Option<SecretRef>, parameters: Option<Passphrase>) -> Defer
             let phrase = ask_or_read("passphrase", at.as_ref()).await.map_err(key_unavailable)?;
             let kek = PassphraseKek::new(phrase);
             let kek = parameters.into_iter().fold(kek, PassphraseKek::with_parameters);
+            Ok(Arc::new(kek) as Arc<dyn KeyProvider>)
+        }
+    })
+}
+
+/// A passphrase that a person types: once for a command, however many ask.
+fn typed_passphrase(id: &str, parameters: Passphrase, typed: Typed) -> Deferred {
+    let id = id.to_owned();
+    Deferred::new("passphrase, asked for", move || {
+        let (id, parameters, typed) = (id.clone(), parameters.clone(), typed.clone());
+        async move {
+            let known = typed.of(&id);
+            let phrase = match &known {
+                Some(phrase) => phrase.clone(),
+                None => ask_or_read("passphrase", None).await.map_err(key_unavailable)?,
+            };
+            let kek = PassphraseKek::new(phrase.clone()).with_parameters(parameters);
+            if known.is_none() && kek.kek().await?.0 == id {
+                typed.keep(&id, phrase);
+            }
             Ok(Arc::new(kek) as Arc<dyn KeyProvider>)
         }
     })

@@ -13,6 +13,7 @@ mod definitions;
 mod demos;
 mod destinations;
 mod fleets;
+mod foreign_keys;
 mod foul_texts;
 mod frozen;
 mod full_disks;

@@ -17,6 +17,7 @@ use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
 use devicevault_storage::seal::keys::Kek;
 use devicevault_storage::seal::{Key, Keyring};
+use devicevault_storage::spool::{DiskSpool, SpoolOptions};
 use futures::StreamExt as _;
 
 use crate::simulator::read;
@@ -35,7 +36,9 @@ async fn work(list: &str, login: &str, sessions: usize, home: &Path, into: &str)
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let catalog = SqliteCatalog::create(home.join("catalog.db"), SqliteOptions::default()).await.unwrap();
     let catalog = Arc::new(catalog);
+    let spool = DiskSpool::open(home.join("spool"), Key::new([6; 32]), SpoolOptions::default(), clock.clone());
     let engine = Engine::builder(catalog.clone(), InstanceKey::new([5; 32]))
+        .spool(Arc::new(spool.await.unwrap()))
         .limits(Limits::default().with_sessions(sessions))
         .build();
     let mut destinations = Vec::new();

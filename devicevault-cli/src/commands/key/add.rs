@@ -35,8 +35,8 @@ pub(super) async fn run(context: &Context, args: &AddArgs) -> Result<Exit> {
     if !instance.keys.is_set_up() {
         return Err(no_keys());
     }
-    settle::ready(&instance.keys, None).await?;
-    let source = make_source(&instance.home, &args.new.key()?, None).await?;
+    settle::ready(&instance.keys, |s| !s.retiring).await?;
+    let source = make_source(&instance.home, &args.new.key()?, None, &context.given_keys.typed).await?;
     let mut sources = instance.keys.sources().clone();
     if sources.keys.iter().any(|k| k.id == source.id) {
         return Err(Error::new(ErrorKind::AlreadyExists, "add key", "it is one of this home's keys already")

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
-use devicevault_core::key::KeyProvider;
-use devicevault_core::{Error, Result};
+use devicevault_core::key::{KekId, KeyProvider};
+use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_storage::seal::EpochObject;
 use serde::Serialize;
 
 use super::{no_keys, settle};
@@ -14,6 +15,7 @@ use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::kit;
 use crate::keys::sources::KeySource;
+use crate::ui::human;
 use crate::ui::table::{Cell, Table, Tone};
 use crate::wiring::keys::{destination_keys, is_sealed};
 
@@ -30,6 +32,10 @@ pub(crate) struct CheckArgs {
     /// Wrap what is not wrapped as it should be, here and at destinations
     #[arg(long)]
     repair: bool,
+    /// Lay this home's keys also over later ones at a destination: keys that were retired there from elsewhere open it
+    /// again, and those that took their place do not
+    #[arg(long, requires = "repair")]
+    over: bool,
 }
 
 impl CheckArgs {
@@ -49,6 +55,14 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
     let mut instance = context.instance().await?;
     if !instance.keys.is_set_up() {
         return Err(no_keys());
+    }
+    if args.over {
+        for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
+            let folder = destination_keys(instance.backend_settings(&config, false)).await?;
+            for epoch in instance.keys.epochs() {
+                folder.replace(&epoch).await?;
+            }
+        }
     }
     if args.repair {
         settle::tell(context, &settle::settle(context, &instance, None).await?);
@@ -70,26 +84,51 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
                     None => {}
                 }
             }
+            let mut foreign = Vec::new();
+            for id in folder.list().await? {
+                let own = |there: &EpochObject| instance.keys.sources().keys.iter().any(|k| opened_by(there, k));
+                if instance.keys.epochs().iter().all(|e| e.id != id)
+                    && folder.load(id).await?.is_none_or(|there| !own(&there))
+                {
+                    foreign.push(id);
+                }
+            }
+            if let Some(first) = foreign.first() {
+                let why = format!("{} there are not of this home", human::count(foreign.len(), "epoch key"));
+                return Err(Error::new(ErrorKind::Conflict, "check keys", why).with("epoch", first).hint(
+                    "what they sealed opens with the key or kit of the home that made them; with that at hand \
+                     (--kek-file), `devicevault key rotate --scope data` seals it anew under this home's",
+                ));
+            }
             // One that nothing was sealed with there need not be there.
             Ok(format!("{here} of {} epoch keys are there, as they are here", instance.keys.epochs().len()))
         };
         found.push(finding(format!("destination {}", config.name), looked.await));
     }
     let kits = kit::left_in(&instance.home);
-    let opens = |kit: &Path| instance.keys.sources().active().any(|k| kit.ends_with(kit::file_name(&k.id)));
+    let of = |kit: &Path, source: &KeySource| kit.ends_with(kit::file_name(&source.id));
+    let leaves = |kit: &Path| instance.keys.sources().retiring().any(|k| of(kit, k));
+    let opens = |kit: &Path| instance.keys.sources().active().any(|k| of(kit, k));
     found.push(Finding {
         what: "recovery kit".to_owned(),
         good: kits.is_empty(),
         // The dead ones are told first: they are not to be printed.
         detail: match kits.iter().find(|k| !opens(k)).or(kits.first()) {
-            Some(kit) if !opens(kit) => {
-                format!("{} is of a key that opens nothing, or soon nothing: not to be kept", kit.display())
-            }
+            Some(kit) if leaves(kit) => format!(
+                "{} is of a key that is being replaced: to be kept until `devicevault key rotate --scope kek` has ended, \
+                 and not longer",
+                kit.display()
+            ),
+            Some(kit) if !opens(kit) => format!("{} is of a key that opens nothing: not to be kept", kit.display()),
             Some(kit) => format!("{} still lies on this machine: print it, take it away, delete it", kit.display()),
             None => "none lies in the home; may you know where yours is".to_owned(),
         },
     });
     tell(context, &found)
+}
+
+fn opened_by(epoch: &EpochObject, key: &KeySource) -> bool {
+    epoch.is_wrapped_by(&KekId(key.id.clone()))
 }
 
 fn finding(what: String, tried: Result<String>) -> Finding {
@@ -98,7 +137,7 @@ fn finding(what: String, tried: Result<String>) -> Finding {
 }
 
 fn behind(why: &str) -> Error {
-    Error::new(devicevault_core::ErrorKind::Conflict, "check keys", why.to_owned())
+    Error::new(ErrorKind::Conflict, "check keys", why.to_owned())
         .hint("`devicevault key check --repair` brings it up to date")
 }
 

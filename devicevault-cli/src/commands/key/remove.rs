@@ -11,6 +11,8 @@ use crate::context::Context;
 /// Let a key open nothing any more: its wraps are taken out of the epoch keys, here and at every destination.
 ///
 /// Who has a copy of the key and of an epoch key from before can still open what was sealed then.
+///
+/// The new key of a rotation that is not finished is removed too: the rotation is given up, and the old key stays.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -35,12 +37,15 @@ pub(super) async fn run(context: &Context, args: &RemoveArgs) -> Result<Exit> {
     }
     let mut sources = instance.keys.sources().clone();
     let id = named(&sources, &args.key)?.id.clone();
-    if sources.active().all(|k| k.id == id) {
+    let given_up = sources.active().all(|k| k.id == id) && sources.retiring().any(|k| k.id != id);
+    if given_up {
+        sources.keys.iter_mut().for_each(|k| k.retiring = k.id == id);
+    } else if sources.active().all(|k| k.id == id) {
         return Err(Error::new(ErrorKind::Conflict, "remove key", "it is the last one: nothing would open the store")
             .with("key", &id)
             .hint("add another one first, or replace it with `devicevault key rotate --scope kek`"));
     }
-    settle::ready(&instance.keys, Some(&id)).await?;
+    settle::ready(&instance.keys, |s| s.id != id && (given_up || !s.retiring)).await?;
     sources.keys.iter_mut().filter(|k| k.id == id).for_each(|k| k.retiring = true);
     let kit = settle::kit(context, &instance, &instance.keys.with_sources(&sources)).await?;
     sources.write(&instance.home)?;

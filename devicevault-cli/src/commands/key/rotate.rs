@@ -86,8 +86,8 @@ async fn kek(context: &Context, instance: &Instance, args: &RotateArgs) -> Resul
         if wanted == NewKey::Generate(None) {
             of_the_same_kind(&sources, &old)?;
         }
-        settle::ready(&instance.keys, Some(&old)).await?;
-        let source = make_source(&instance.home, &wanted, None).await?;
+        settle::ready(&instance.keys, |s| !s.retiring && s.id != old).await?;
+        let source = make_source(&instance.home, &wanted, None, &context.given_keys.typed).await?;
         if sources.keys.iter().any(|k| k.id == source.id) {
             return Err(Error::new(ErrorKind::AlreadyExists, "replace key", "the new key is an old one")
                 .with("key", &source.id));

@@ -10,7 +10,7 @@ use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::kit::file_name;
-use crate::keys::sources::KeySources;
+use crate::keys::sources::{KeySource, KeySources};
 use crate::wiring::keys::{KeyFolder, Keys, destination_keys, is_sealed};
 
 /// What was done.
@@ -38,8 +38,8 @@ pub(super) enum Kit {
 ///
 /// # Errors
 /// The first that does not.
-pub(super) async fn ready(keys: &Keys, going: Option<&str>) -> Result<()> {
-    for (source, provider) in keys.held().filter(|(s, _)| !s.retiring && going != Some(s.id.as_str())) {
+pub(super) async fn ready(keys: &Keys, stays: impl Fn(&KeySource) -> bool) -> Result<()> {
+    for (source, provider) in keys.held().filter(|(s, _)| stays(s)) {
         if provider.kek().await?.0 != source.id {
             let why = "another key lies where this one was";
             return Err(Error::new(ErrorKind::KeyUnavailable, "fetch key", why).with("key", &source.id));
@@ -103,7 +103,7 @@ pub(super) async fn settle(context: &Context, instance: &Instance, written: Opti
     let retiring: Vec<_> = keys.sources().retiring().cloned().collect();
     let mut settled = Settled::default();
     if !retiring.is_empty() {
-        ready(&keys, None).await?;
+        ready(&keys, |s| !s.retiring).await?;
         let kit = match written {
             Some(kit) => kit,
             None => kit(context, instance, &keys).await?,

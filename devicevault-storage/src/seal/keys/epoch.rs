@@ -93,13 +93,20 @@ impl EpochObject {
         Ok(object)
     }
 
-    /// Adds a wrap, in place of one by the same key-encryption key.
+    /// Adds a wrap, in place of one by the same key-encryption key. It is opened again before it counts.
     ///
     /// # Errors
-    /// What the provider answers; `Conflict` when there are as many as there may be.
+    /// What the provider answers; `KeyUnavailable` when it does not open what it wrapped; `Conflict` when there are as many
+    /// as there may be.
     pub async fn add(&mut self, key: &Key, provider: &dyn KeyProvider) -> Result<()> {
         let secret = SecretKey::new(Box::new(*key.expose()));
         let wrap = provider.wrap(&secret, &self.bound()).await?;
+        let again = provider.unwrap(&wrap, &self.bound()).await;
+        if !again.as_ref().is_ok_and(|k| k.as_ref().is_some_and(|k| k.expose_secret() == secret.expose_secret())) {
+            let why = "what the key wraps it does not open: it is not the one that it is taken for";
+            let e = Error::new(ErrorKind::KeyUnavailable, "wrap epoch key", why).with("key", &wrap.kek);
+            return Err(again.err().map_or(e.clone(), |cause| e.because(cause)));
+        }
         self.wraps.retain(|w| w.kek != wrap.kek);
         if self.wraps.len() >= MAX_WRAPS {
             let why = format!("there are {MAX_WRAPS} keys already");

@@ -93,18 +93,36 @@ impl KeyFolder {
     /// is damaged, is replaced.
     ///
     /// # Errors
-    /// What the store answers.
+    /// What the store answers; `Conflict` where a later revision has retired every key that opens this one: it was
+    /// rotated from another home, or this one is older than it was.
     pub async fn publish(&self, object: &EpochObject) -> Result<()> {
         match self.load(object.id).await {
             Ok(Some(there)) if there == *object => Ok(()),
             // A revision alone says nothing: whoever writes at a destination writes revisions too.
             Ok(Some(there)) if there.revision > object.revision && opens_no_less(&there, object) => Ok(()),
-            Ok(_) => self.put(&self.object(object.id), object.to_json().into()).await,
-            Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
-                self.put(&self.object(object.id), object.to_json().into()).await
+            Ok(Some(there)) if there.revision > object.revision && has_retired(&there, object) => {
+                let why = "its keys were rotated from another home, or this home is an older copy of itself";
+                let to = there.wraps.iter().map(|w| w.kek.0.as_str()).collect::<Vec<_>>().join(" or ");
+                Err(Error::new(ErrorKind::Conflict, "store epoch key", why)
+                    .with("epoch", object.id)
+                    .with("opened there by", to.escape_debug())
+                    .hint(
+                        "work with the home that rotated them; where nobody did, `devicevault key check --repair --over` \
+                         lays this home's keys over those",
+                    ))
             }
+            Ok(_) => self.replace(object).await,
+            Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => self.replace(object).await,
             Err(e) => Err(e),
         }
+    }
+
+    /// Stores an object durably over whatever is there.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn replace(&self, object: &EpochObject) -> Result<()> {
+        self.put(&self.object(object.id), object.to_json().into()).await
     }
 
     /// Removes an object; what is not there is removed.
@@ -184,6 +202,11 @@ impl KeyFolder {
             Err(e) => Err(fault::of_store("store epoch key", path, e)),
         }
     }
+}
+
+/// Whether the keys that open ours opened this one once.
+fn has_retired(there: &EpochObject, ours: &EpochObject) -> bool {
+    !there.wraps.is_empty() && ours.wraps.iter().all(|w| there.retired.contains(&w.kek))
 }
 
 /// Whether an object has every wrap that ours has, but for keys that were retired.

@@ -1,0 +1,129 @@
+//! Keys that are not what they were taken for: another one at the same place, those of another home, those of before.
+
+use std::path::Path;
+
+use devicevault_testkit::sim::{Fleet, Simulated};
+
+use crate::keys::{copy, home, take_kit};
+use crate::person::{Answer, Person};
+
+async fn changed(fleet: &Fleet, person: &Person) {
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+}
+
+/// With a store and a kit alone.
+fn verifies(store: &Path, kit: &Path) -> Answer {
+    let nobody = Person::new();
+    copy(store, &nobody.path("store"));
+    copy(kit, &nobody.path("kit.txt"));
+    nobody.run(&["verify", "--from", "store", "--kek-file", "kit.txt"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_key_at_the_place_of_ours_wraps_nothing_and_makes_no_kit() {
+    let (fleet, person) = home().await;
+    let kit = take_kit(&person, "kit.txt");
+    let good = std::fs::read_to_string(person.path("home/kek.key")).unwrap();
+    let put = |text: &str| {
+        person.write("home/kek.key", text);
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(person.path("home/kek.key"), private).unwrap();
+    };
+    put(&"ab".repeat(32));
+    for command in [
+        &["key", "rotate", "--scope", "epoch"][..],
+        &["key", "rotate", "--scope", "kek"],
+        &["key", "export", "--to", "other.txt"],
+        &["key", "add", "--generate", "second.key"],
+    ] {
+        let refused = person.run(command).ended(1);
+        let says = ["another key lies where this one was", "none of the keys at hand opens it"];
+        assert!(says.iter().any(|says| refused.err.contains(says)), "{command:?}: {refused:?}");
+    }
+    person.run(&["key", "rotate", "--scope", "data"]).ended(3);
+    assert!(!person.path("other.txt").exists());
+    put(&good);
+    let keys = person.run(&["key", "list", "--json"]).good().json();
+    assert_eq!(keys["epochs"].as_array().unwrap().len(), 1, "{keys}");
+    changed(&fleet, &person).await;
+    verifies(&person.path("home/store"), &kit).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_of_a_home_undoes_no_rotation() {
+    let (fleet, person) = home().await;
+    take_kit(&person, "old.txt");
+    person.run(&["destination", "add", "nas", "--kind", "plain", "--path", "nas"]).good();
+    changed(&fleet, &person).await;
+    copy(&person.path("home"), &person.path("older"));
+    person.run(&["key", "rotate", "--scope", "kek"]).good();
+    let kit = take_kit(&person, "new.txt");
+    let older = |command: &[&str]| person.run(&[&["--home", "older"][..], command].concat());
+    older(&["destination", "test", "nas"]);
+    let backup = person.asks(&["--home", "older", "backup", "--all", "--retries", "0"]).await;
+    assert!(backup.code != 0 && backup.err.contains("rotated from another home"), "{backup:?}");
+    verifies(&person.path("nas"), &kit).good();
+    let check = older(&["key", "check", "--repair"]).ended(3);
+    assert!(check.out.contains("nas"), "{check:?}");
+    verifies(&person.path("nas"), &kit).good();
+    // Who means it says so.
+    older(&["key", "check", "--repair", "--over"]);
+    verifies(&person.path("nas"), &person.path("old.txt")).good();
+    person.run(&["key", "check", "--repair", "--over"]);
+    verifies(&person.path("nas"), &kit).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_epoch_key_that_is_gone_or_foreign_keeps_nobody_from_the_others() {
+    let (fleet, person) = home().await;
+    let kit = take_kit(&person, "kit.txt");
+    person.run(&["key", "rotate", "--scope", "epoch"]).good();
+    changed(&fleet, &person).await;
+    let newest = person.run(&["show", "core-sw1", "--view", "original"]).good().out;
+    let keys = person.path("home/store/keys");
+    let mut objects: Vec<_> = std::fs::read_dir(&keys).unwrap().map(|e| e.unwrap().path()).collect();
+    objects.retain(|p| p.extension().is_some_and(|e| e == "json") && !p.ends_with("names.json"));
+    objects.sort();
+    assert_eq!(objects.len(), 2);
+    copy(&person.path("home/store"), &person.path("copy"));
+    let first = person.path("copy/keys").join(objects[0].file_name().unwrap());
+    let from = ["--from", "copy", "--kek-file", kit.to_str().unwrap()];
+    let asked = |what: &[&str]| person.run(&[what, &from[..]].concat());
+    for damage in ["", "{\"half"] {
+        if damage.is_empty() {
+            std::fs::remove_file(&first).unwrap();
+        } else {
+            std::fs::write(&first, damage).unwrap();
+        }
+        let shown = asked(&["show", "core-sw1", "--view", "original"]).good();
+        assert_eq!(shown.out, newest);
+        let listed = asked(&["history", "core-sw1", "--artefact", "running-config"]).good();
+        assert!(listed.err.contains("epoch"), "{listed:?}");
+        let restored = asked(&["restore", "core-sw1", "running-config", "--to", "x.cfg", "--force"]).ended(3);
+        assert_eq!(std::fs::read_to_string(person.path("x.cfg")).unwrap(), newest, "{restored:?}");
+        asked(&["verify"]).ended(3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_whose_new_key_is_lost_is_given_up() {
+    let (fleet, person) = home().await;
+    let kit = take_kit(&person, "old.txt");
+    person.run(&["destination", "add", "nas", "--kind", "plain", "--path", "nas"]).good();
+    changed(&fleet, &person).await;
+    std::fs::rename(person.path("nas"), person.path("away")).unwrap();
+    person.run(&["key", "rotate", "--scope", "kek", "--generate", "stick.key"]).ended(3);
+    std::fs::remove_file(person.path("stick.key")).unwrap();
+    take_kit(&person, "lost.txt");
+    std::fs::rename(person.path("away"), person.path("nas")).unwrap();
+    let keys = person.run(&["key", "list", "--json"]).good().json();
+    let new = keys["keys"].as_array().unwrap().iter().find(|k| k["retiring"] != true).unwrap();
+    person.run(&["key", "remove", new["id"].as_str().unwrap()]).good();
+    person.run(&["key", "check"]);
+    changed(&fleet, &person).await;
+    person.run(&["verify"]).good();
+    verifies(&person.path("nas"), &kit).good();
+    verifies(&person.path("home/store"), &kit).good();
+    person.run(&["key", "rotate", "--scope", "kek"]).good();
+}
