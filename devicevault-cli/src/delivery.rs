@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use devicevault_core::catalog::{Page, PendingCopy, Query};
+use devicevault_core::run::{Copy, CopyStatus};
 use devicevault_core::spool::Parked;
-use devicevault_core::{BackupId, DestinationId, Engine, Error, Result, Spool};
+use devicevault_core::{BackupId, DestinationId, Engine, Error, ErrorRecord, Result, Spool};
 use futures::future::join_all;
+use serde::Serialize;
 
 use crate::context::Context;
 use crate::destinations::{Ready, test_all};
@@ -21,9 +24,79 @@ pub(crate) struct Delivered {
     /// Copies that wait still.
     pub(crate) waiting: usize,
     /// Copies that were given up, and why.
-    pub(crate) failed: Vec<(Parked, Error)>,
+    pub(crate) failed: Vec<GivenUp>,
     /// Why nothing could be delivered.
     pub(crate) error: Option<Error>,
+}
+
+/// A copy that was given up.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct GivenUp {
+    pub(crate) device: String,
+    pub(crate) artefact: String,
+    pub(crate) backup: String,
+    pub(crate) error: ErrorRecord,
+}
+
+impl GivenUp {
+    fn of_parked((item, e): &(Parked, Error)) -> Self {
+        let m = &item.entry.manifest;
+        Self {
+            device: m.source.device_name.clone(),
+            artefact: m.artefact.clone(),
+            backup: m.backup.to_string(),
+            error: e.to_record(),
+        }
+    }
+}
+
+/// What the catalog believes to wait and the spool has no longer: what waited for too long, or is damaged. The next
+/// delivery gives it up; [`given_up`] tells what became of it.
+///
+/// # Errors
+/// What the catalog and the spool answer.
+pub(crate) async fn gone(instance: &Instance, spool: &Arc<dyn Spool>) -> Result<Vec<PendingCopy>> {
+    // In this order: what is delivered by another process meanwhile is recorded before it leaves the spool.
+    let believed = instance.catalog.pending().await?;
+    let here = waiting(spool).await?;
+    Ok(believed.into_iter().filter(|c| !here.contains(&(c.backup, c.destination.clone()))).collect())
+}
+
+/// Those of them that were given up, by destination.
+///
+/// # Errors
+/// What the catalog and the inventory answer.
+pub(crate) async fn given_up(instance: &Instance, gone: Vec<PendingCopy>) -> Result<Vec<Delivered>> {
+    let mut each: BTreeMap<DestinationId, Vec<GivenUp>> = BTreeMap::new();
+    for copy in gone {
+        let mut query = Query::default();
+        query.id = Some(copy.backup);
+        let Some(backup) = instance.catalog.find(&query, Page::first(1)).await?.items.pop() else { continue };
+        let failed = |c: &&Copy| c.destination == copy.destination && c.status == CopyStatus::Failed;
+        let Some(error) = backup.copies.iter().find(failed).and_then(|c| c.error.clone()) else { continue };
+        let (device, artefact) = (backup.device_name, backup.artefact);
+        let one = GivenUp { device, artefact, backup: backup.id.to_string(), error };
+        each.entry(copy.destination).or_default().push(one);
+    }
+    let names = instance.destination_configs().await?;
+    let all = each.into_iter().map(|(id, failed)| Delivered {
+        name: names.get(&id).map_or_else(|| id.to_string(), |d| d.name.clone()),
+        delivered: 0,
+        waiting: 0,
+        failed,
+        error: None,
+    });
+    Ok(all.collect())
+}
+
+/// Takes what was given up into what became of each destination.
+pub(crate) fn add(all: &mut Vec<Delivered>, more: Vec<Delivered>) {
+    for one in more {
+        match all.iter_mut().find(|d| d.name == one.name) {
+            Some(same) => same.failed.extend(one.failed),
+            None => all.push(one),
+        }
+    }
 }
 
 /// Delivers to destinations that are at hand; those that are not ready keep what waits for them.
@@ -37,7 +110,7 @@ pub(crate) async fn deliver(engine: &Engine, destinations: &[Ready]) -> Result<V
             name: ready.config.name.clone(),
             delivered: done.delivered,
             waiting: done.waiting,
-            failed: done.failed,
+            failed: done.failed.iter().map(GivenUp::of_parked).collect(),
             error: ready.error.clone().filter(|_| done.waiting > 0),
         })
     });
@@ -56,6 +129,7 @@ pub(crate) async fn deliver_what_waits(
     engine: &Engine,
     spool: &Arc<dyn Spool>,
 ) -> Result<Vec<Delivered>> {
+    let gone = gone(instance, spool).await?;
     let mut waiting: BTreeMap<DestinationId, usize> = BTreeMap::new();
     for (_, item) in spool.pending().await? {
         *waiting.entry(item.destination).or_default() += 1;
@@ -81,6 +155,7 @@ pub(crate) async fn deliver_what_waits(
             error: Some(Error::new(devicevault_core::ErrorKind::NotFound, "deliver", why)),
         });
     }
+    add(&mut all, given_up(instance, gone).await?);
     all.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
 }

@@ -37,6 +37,7 @@ mod args;
 mod artefacts;
 mod askpass;
 mod checker;
+mod clear_secrets;
 mod collectors;
 mod commands;
 mod context;

@@ -110,8 +110,10 @@ pub(crate) async fn back_up(
             }
         };
         let both = async {
+            let gone = delivery::gone(instance, &spool).await?;
             let ((), caught_up) = futures::join!(work, catch_up);
             delivered.extend(caught_up?);
+            delivery::add(&mut delivered, delivery::given_up(instance, gone).await?);
             if !delivery::waiting(&spool).await?.is_empty() {
                 delivered.extend(delivery::deliver_what_waits(context, instance, &engine, &spool).await?);
             }

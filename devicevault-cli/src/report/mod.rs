@@ -160,10 +160,11 @@ fn tell_deliveries(context: &Context, round: &RoundOutcome) {
         if d.delivered > 0 {
             context.ui.note(&format!("{} waited for {} and arrived", human::copies(d.delivered), d.name));
         }
-        for (item, e) in &d.failed {
-            let m = &item.entry.manifest;
-            let what = format!("{}: {} given up: {}", m.source.device_name, m.artefact, e.to_record().message);
-            context.ui.failure(&what);
+        for lost in &d.failed {
+            context.ui.failure(&format!(
+                "{}: {} given up for {}: {}",
+                lost.device, lost.artefact, d.name, lost.error.message
+            ));
         }
     }
     if !round.waiting.is_empty() {

@@ -19,7 +19,7 @@ use devicevault_storage::seal::keys::{
 };
 use devicevault_storage::seal::{EpochObject, Keyring};
 
-use super::{PLAIN, is_yes};
+use super::seals;
 use crate::app::BackendSettings;
 use crate::files;
 use crate::keys::new::{NewKey, text};
@@ -450,9 +450,9 @@ async fn home_keys(home: &Path, make: bool) -> Result<Option<KeyFolder>> {
     Ok(Some(KeyFolder::of_home(Arc::new(store))))
 }
 
-/// Whether a destination seals what it keeps.
+/// Whether a destination seals what it keeps: one on which there is no word does, unless the home has no key.
 pub(crate) fn is_sealed(config: &DestinationConfig) -> bool {
-    config.kind == PLAIN && config.options.get("seal").is_some_and(|v| is_yes(v))
+    seals(config)
 }
 
 /// The folder of epoch keys at a destination.

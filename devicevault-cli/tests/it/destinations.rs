@@ -236,3 +236,31 @@ async fn whoever_stops_sealing_is_told_and_finds_the_way_back() {
     assert_eq!(listed(&person, "store").await["options"]["seal"], "yes");
     person.asks(&["verify"]).await.good();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_removed_destination_holds_is_nothing_that_is_wrong() {
+    let (_fleet, person) = home().await;
+    person.asks(&["destination", "add", "off0", "--kind", "plain", "--path", "off0"]).await.good();
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    person.asks(&["destination", "remove", "off0"]).await.good();
+    for more in [&[][..], &["--repair"], &["--depth", "size"]] {
+        let answer = person.asks(&[&["verify"][..], more].concat()).await.good();
+        assert!(answer.err.contains("9 copies at destinations that were removed"), "{answer:?}");
+    }
+    let found = person.asks(&["verify", "--json"]).await.good().json();
+    assert_eq!(found["elsewhere"], 9, "{found}");
+    person.asks(&["verify", "--sample", "100%"]).await.good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kit_does_not_go_where_it_opens_what_lies_there() {
+    let (_fleet, person) = home().await;
+    for at in ["home/store/kit.txt", "home/git/kit.txt", "home/store", "home/store/../store/x/kit.txt"] {
+        let answer = person.asks(&["key", "export", "--to", at]).await.ended(1);
+        assert!(answer.err.contains("within a destination"), "{at}: {answer:?}");
+    }
+    let answer = person.asks(&["key", "add", "--generate", "home/store/y.key"]).await.ended(1);
+    assert!(answer.err.contains("within a destination"), "{answer:?}");
+    assert!(!person.path("home/store/kit.txt").exists() && !person.path("home/store/y.key").exists());
+    person.asks(&["key", "export", "--to", "kit.txt"]).await.good();
+}

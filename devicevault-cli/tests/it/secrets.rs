@@ -3,7 +3,7 @@
 use devicevault_testkit::sim::SimDevice;
 
 use crate::person::{Answer, Person, files_below};
-use crate::sight::devices;
+use crate::sight::{devices, switch};
 
 /// Which of the secrets stand in these bytes.
 fn found<'a>(bytes: &[u8], secrets: &'a [String]) -> Vec<&'a str> {
@@ -81,4 +81,33 @@ async fn a_process_list_shows_no_secret() {
     for (file, bytes) in files_below(&person.path("backups/.devicevault")) {
         assert_eq!(found(&bytes, &device.secrets()), Vec::<&str>::new(), "{}", file.display());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_in_an_address_or_a_setting_is_refused_and_not_repeated() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    let devices = person.asks(&["device", "list", "--json"]).await.good().out;
+    let jump =
+        "[[device]]\nname=\"x\"\nhost=\"h\"\nplatform=\"frr\"\njump=[{host=\"b\",login={username=\"u:Sekret-1\"}}]\n";
+    person.write("x.toml", jump);
+    person.write("x.csv", "name,host,platform\nx,u:Sekret-1@h,frr\n");
+    let add = ["device", "add", "x", "--platform", "frr", "--host"];
+    for args in [
+        &[&add[..], &["u:Sekret-1@127.0.0.1"]].concat()[..],
+        &[&add[..], &["h", "--jump", "u:Sekret-1@b"]].concat(),
+        &[&add[..], &["h", "--option", "password=Sekret-1"]].concat(),
+        &[&add[..], &["h", "--proxy-command", "nc -x u:Sekret-1@proxy %h %p"]].concat(),
+        &["device", "edit", "core-sw1", "--host", "u:Sekret-1@127.0.0.1"],
+        &["device", "edit", "core-sw1", "--jump", "u:Sekret-1@b"],
+        &["apply", "-f", "x.toml"],
+        &["device", "import", "x.csv"],
+        &["backup", "--host", "u:Sekret-1@h", "--platform", "frr", "--to", "there"],
+    ] {
+        let answer = person.asks(args).await;
+        assert!(answer.code == 1 || answer.code == 2, "{args:?}: {answer:?}");
+        assert!(!format!("{answer:?}").contains("Sekret-1"), "{args:?}: {answer:?}");
+    }
+    assert_eq!(person.asks(&["device", "list", "--json"]).await.good().out, devices);
+    assert!(!person.path("there").exists());
 }

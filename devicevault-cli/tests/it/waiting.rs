@@ -220,3 +220,32 @@ async fn two_that_deliver_at_once_do_no_harm() {
     assert_eq!(commits(), before + 3 * 8, "each version is there once");
     git_is_up_to_date(&fleet, &person);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_for_too_long_is_told_as_given_up() {
+    let (fleet, person) = home(1).await;
+    away(&person, true);
+    person.asks(&["backup", "--all"]).await.ended(3);
+    let waits = copies(&person, "pending").await;
+    assert!(waits > 0);
+    // So long has passed by now.
+    person.write("home/devicevault.toml", "[spool]\nkeep = \"1ms\"\n");
+    let answer = person.asks(&["run", "deliver"]).await.ended(1);
+    assert!(answer.err.contains("given up for git") && !answer.err.contains("nothing waits"), "{answer:?}");
+    let shown = person.asks(&["run", "show", "latest"]).await.good().out;
+    assert!(shown.contains("given up") && !shown.contains("delivered later"), "{shown}");
+    let shown = person.asks(&["run", "show", "latest", "--json"]).await.good().json();
+    assert_eq!(shown["given_up"].as_array().unwrap().len(), waits, "{shown}");
+    person.asks(&["run", "deliver"]).await.good();
+
+    // A round tells it too, and stores what the device holds now.
+    std::fs::remove_file(person.path("home/devicevault.toml")).unwrap();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all"]).await.ended(3);
+    person.write("home/devicevault.toml", "[spool]\nkeep = \"1ms\"\n");
+    away(&person, false);
+    fleet.devices().iter().for_each(Simulated::change_something);
+    let answer = person.asks(&["backup", "--all"]).await.good();
+    assert!(answer.err.contains("given up for git"), "{answer:?}");
+    git_is_up_to_date(&fleet, &person);
+}

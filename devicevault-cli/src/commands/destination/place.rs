@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use devicevault_core::inventory::DestinationConfig;
-use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_core::{Error, ErrorKind, Result, SecretRef};
 
 use crate::instance::{CATALOG, Instance, KEY, KNOWN_HOSTS, PLATFORMS, SPOOL};
+use crate::keys::new::NewKey;
 use crate::keys::sources::SOURCES;
 use crate::settings;
 use crate::wiring::keys::{KEK_FILE, KEYS};
@@ -53,6 +54,34 @@ pub(crate) fn refuse_shared_among(home: &Path, config: &DestinationConfig, other
         }
     }
     Ok(())
+}
+
+/// Refuses a place for a key that is within a destination: who copies what is sealed would copy what opens it.
+///
+/// # Errors
+/// `Conflict` that names the destination; what the inventory answers.
+pub(crate) async fn refuse_key_inside(instance: &Instance, key: &Path) -> Result<()> {
+    let (home, key) = (settled(&instance.home), settled(key));
+    let all = instance.inventory.destinations().await?;
+    match all.iter().find(|d| folder(&home, d).is_some_and(|folder| key.starts_with(folder))) {
+        None => Ok(()),
+        Some(d) => Err(Error::new(ErrorKind::Conflict, "write key", "the place is within a destination")
+            .with("path", key.display())
+            .with("destination", &d.name)
+            .hint("whoever copies what is sealed there would copy the key with it: name a place apart from it")),
+    }
+}
+
+/// The same for a new key, where it is in a file.
+///
+/// # Errors
+/// As [`refuse_key_inside`].
+pub(crate) async fn refuse_new_key_inside(instance: &Instance, key: &NewKey) -> Result<()> {
+    match key {
+        NewKey::Generate(Some(file)) => refuse_key_inside(instance, file).await,
+        NewKey::Use(SecretRef::File(file)) => refuse_key_inside(instance, Path::new(file)).await,
+        _ => Ok(()),
+    }
 }
 
 /// The folder of a destination that has one on this machine.

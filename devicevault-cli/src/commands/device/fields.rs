@@ -11,7 +11,7 @@ use super::jump;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::login_args::LoginArgs;
-use crate::{recognition, wiring};
+use crate::{clear_secrets, recognition, wiring};
 
 /// Heading of the options that say how a device is reached.
 const WAY: &str = "Way to the device";
@@ -146,6 +146,8 @@ pub(crate) fn check_texts(device: &Device) -> Result<()> {
             .with("field", field)
             .with("device", device.name.escape_debug()))
     };
+    // First: no other error is to tell what holds a password.
+    clear_secrets::refuse(device)?;
     devicevault_core::check_device_name(&device.name)?;
     let texts = [("host", Some(&device.host)), ("site", device.site.as_ref()), ("group", device.group.as_ref())];
     let texts = texts.into_iter().filter_map(|(field, text)| Some((field, text?)));

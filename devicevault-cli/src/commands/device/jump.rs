@@ -35,6 +35,11 @@ pub(super) fn parse(text: &str) -> Result<Hop> {
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control()) || user == Some("") {
         return Err(wrong("there is no such address".to_owned()));
     }
+    if user.is_some_and(|user| user.contains(':')) {
+        return Err(Error::new(ErrorKind::Config, "read jump host", "secrets are not arguments")
+            .with("jump host", host.escape_debug())
+            .hint("refer to it by password-env, password-file or password-command"));
+    }
     let mut hop = Hop::new(host, port);
     hop.login.username = user.map(str::to_owned);
     for part in parts {
@@ -145,8 +150,10 @@ mod tests {
         for bad in ["b,ssh-profile=old", "b,colour=blue", "b,password-env", "b,agent=x", "b,host-key=maybe"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-        let e = parse("b,password=hunter2").unwrap_err();
-        assert!(!format!("{e:?}").contains("hunter2"), "{e:?}");
+        for secret in ["b,password=hunter2", "u:hunter2@b", "u:hunter2@b:22,agent"] {
+            let e = parse(secret).unwrap_err();
+            assert!(!format!("{e:?}").contains("hunter2"), "{e:?}");
+        }
     }
 
     proptest! {

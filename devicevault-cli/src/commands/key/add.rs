@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{no_keys, settle};
 use crate::Exit;
+use crate::commands::destination::refuse_new_key_inside;
 use crate::context::Context;
 use crate::keys::new::NewKeyArgs;
 use crate::wiring::keys::make_source;
@@ -36,7 +37,9 @@ pub(super) async fn run(context: &Context, args: &AddArgs) -> Result<Exit> {
         return Err(no_keys());
     }
     settle::ready(&instance.keys, |s| !s.retiring).await?;
-    let source = make_source(&instance.home, &args.new.key()?, None, &context.given_keys.typed).await?;
+    let key = args.new.key()?;
+    refuse_new_key_inside(&instance, &key).await?;
+    let source = make_source(&instance.home, &key, None, &context.given_keys.typed).await?;
     let mut sources = instance.keys.sources().clone();
     if sources.keys.iter().any(|k| k.id == source.id) {
         return Err(Error::new(ErrorKind::AlreadyExists, "add key", "it is one of this home's keys already")

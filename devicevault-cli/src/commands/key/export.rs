@@ -7,6 +7,7 @@ use devicevault_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
 use super::no_keys;
+use crate::commands::destination::refuse_key_inside;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::kit::{self, KitFacts};
@@ -34,6 +35,9 @@ pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Exit> {
     let instance = context.instance().await?;
     if !instance.keys.is_set_up() {
         return Err(no_keys());
+    }
+    if let Some(to) = &args.to {
+        refuse_key_inside(&instance, to).await?;
     }
     let path = write(context, &instance, args.to.as_deref()).await?;
     if context.ui.is_json() {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{data, named, no_keys, settle};
 use crate::Exit;
+use crate::commands::destination::refuse_new_key_inside;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::new::{NewKey, NewKeyArgs};
@@ -83,6 +84,7 @@ async fn kek(context: &Context, instance: &Instance, args: &RotateArgs) -> Resul
             None => only(instance)?,
         };
         let wanted = args.new.key()?;
+        refuse_new_key_inside(instance, &wanted).await?;
         if wanted == NewKey::Generate(None) {
             of_the_same_kind(&sources, &old)?;
         }

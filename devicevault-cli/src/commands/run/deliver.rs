@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::Exit;
 use crate::context::Context;
-use crate::delivery::{self, Delivered};
+use crate::delivery::{self, Delivered, GivenUp};
 use crate::interrupt::cancellable;
 use crate::pushing;
 use crate::round::{self, RoundOptions};
@@ -33,17 +33,8 @@ struct Row {
     destination: String,
     delivered: usize,
     waiting: usize,
-    failed: Vec<Failed>,
+    failed: Vec<GivenUp>,
     error: Option<ErrorRecord>,
-}
-
-/// A copy that was given up.
-#[derive(Debug, Serialize)]
-struct Failed {
-    device: String,
-    artefact: String,
-    backup: String,
-    error: ErrorRecord,
 }
 
 pub(crate) async fn run(context: &Context, _args: DeliverArgs) -> Result<Exit> {
@@ -69,17 +60,11 @@ pub(crate) async fn run(context: &Context, _args: DeliverArgs) -> Result<Exit> {
 }
 
 fn row(d: &Delivered) -> Row {
-    let failed = d.failed.iter().map(|(item, e)| Failed {
-        device: item.entry.manifest.source.device_name.clone(),
-        artefact: item.entry.manifest.artefact.clone(),
-        backup: item.entry.manifest.backup.to_string(),
-        error: e.to_record(),
-    });
     Row {
         destination: d.name.clone(),
         delivered: d.delivered,
         waiting: d.waiting,
-        failed: failed.collect(),
+        failed: d.failed.clone(),
         error: d.error.as_ref().map(ErrorRecord::from),
     }
 }
@@ -105,10 +90,11 @@ fn tell(context: &Context, done: &[Delivered]) {
             context.ui.failure(&format!("{} for {}: {}", human::copies_wait(d.waiting), d.name, e.to_record().message));
             e.hint_text().into_iter().for_each(|hint| context.ui.failure_hint(hint));
         }
-        for (item, e) in &d.failed {
-            let m = &item.entry.manifest;
-            let what = format!("{}: {} given up: {}", m.source.device_name, m.artefact, e.to_record().message);
-            context.ui.failure(&what);
+        for lost in &d.failed {
+            context.ui.failure(&format!(
+                "{}: {} given up for {}: {}",
+                lost.device, lost.artefact, d.name, lost.error.message
+            ));
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::ui::paint::Style;
 use crate::ui::table::{Cell, Table, Tone};
 use crate::ui::{escape, human};
 use crate::{Exit, reference};
-pub(crate) use waiting::{Told, Waiting};
+pub(crate) use waiting::{GivenUp, Told, Waiting};
 
 /// List and show runs.
 #[derive(Debug, Subcommand)]
@@ -167,7 +167,7 @@ async fn show(context: &Context, args: ShowArgs) -> Result<Exit> {
         context.ui.json(&told)?;
         return Ok(Exit::Done);
     }
-    let Told { run, waiting } = told;
+    let Told { run, waiting, given_up } = told;
     let ui = &context.ui;
     let paint = ui.paint();
     let started = human::time(run.start.started_at);
@@ -191,7 +191,7 @@ async fn show(context: &Context, args: ShowArgs) -> Result<Exit> {
     }
     if !run.artefacts.is_empty() {
         ui.line("")?;
-        ui.table(artefacts(&run, &waiting), "")?;
+        ui.table(artefacts(&run, &waiting, &given_up), "")?;
     }
     if !waiting.is_empty() {
         let note = waiting::note(&waiting);
@@ -211,7 +211,7 @@ async fn show(context: &Context, args: ShowArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn artefacts(run: &Run, waiting: &[Waiting]) -> Table {
+fn artefacts(run: &Run, waiting: &[Waiting], given_up: &[GivenUp]) -> Table {
     let mut table = Table::new(["artefact", "kind", "status", "size", "destination", "view", "copy", "where or why"]);
     for a in &run.artefacts {
         let mut first = Some(a);
@@ -236,13 +236,16 @@ fn artefacts(run: &Run, waiting: &[Waiting]) -> Table {
         }
         for c in &a.copies {
             let waits = waiting.iter().any(|w| w.artefact == a.artefact && w.destination == c.destination);
+            let lost = given_up.iter().find(|g| g.artefact == a.artefact && g.destination == c.destination);
             let (status, tone) = match c.status {
+                CopyStatus::Pending if lost.is_some() => ("given up", Tone::Bad),
                 CopyStatus::Pending if waits => ("waiting", Tone::Warning),
                 CopyStatus::Pending => ("delivered later", Tone::Good),
                 CopyStatus::Failed => (c.status.as_str(), Tone::Bad),
                 _ => (c.status.as_str(), Tone::Good),
             };
-            let why = match &c.error {
+            let why = match lost.map_or(&c.error, |g| &g.error) {
+                Some(e) if lost.is_some() => e.message.clone(),
                 Some(e) if c.status != CopyStatus::Pending || waits => e.message.clone(),
                 _ => c.storage_ref.as_ref().map(ToString::to_string).unwrap_or_default(),
             };

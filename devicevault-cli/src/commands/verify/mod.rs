@@ -5,6 +5,7 @@ mod scope;
 mod unopened;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::{Args, ValueEnum};
 use devicevault_core::catalog::{CopyKey, Page, Query};
@@ -129,9 +130,17 @@ pub(crate) struct Found {
     /// Copies that could not be looked at, by reason; they are among the bad ones too.
     #[serde(skip)]
     unreadable: Vec<Apart>,
+    /// Copies at destinations that were removed: not looked at, and nothing that is wrong.
+    #[serde(skip_serializing_if = "is_zero")]
+    elsewhere: usize,
     /// It was a folder or a store by itself, which no backup of this home mends.
     #[serde(skip)]
     in_place: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 impl Default for Found {
@@ -145,6 +154,7 @@ impl Default for Found {
             not_opened: None,
             unopened: Vec::new(),
             unreadable: Vec::new(),
+            elsewhere: 0,
             in_place: false,
         }
     }
@@ -227,7 +237,12 @@ async fn walk(
     args: &VerifyArgs,
 ) -> Result<Found> {
     let mut found = Found { depth: args.depth.into(), ..Found::default() };
-    let means = |b: &Backup, c: &Copy| scope.means(b, c);
+    let elsewhere = AtomicUsize::new(0);
+    let means = |b: &Backup, c: &Copy| {
+        let meant = scope.means(b, c);
+        elsewhere.fetch_add(usize::from(meant && scope.is_elsewhere(c)), Ordering::Relaxed);
+        meant && !scope.is_elsewhere(c)
+    };
     if let Some(sample) = args.sample {
         let mut chosen: BTreeMap<BackupId, BTreeSet<DestinationId>> = BTreeMap::new();
         for key in choose(&*instance.catalog, &scope.queries(), &means, sample).await? {
@@ -257,6 +272,7 @@ async fn walk(
             }
         }
     }
+    found.elsewhere = elsewhere.into_inner();
     Ok(found)
 }
 
@@ -467,6 +483,9 @@ pub(crate) fn tell(context: &Context, found: &Found) -> Result<Exit> {
         (VerifyDepth::Content, "their content is what was recorded"),
     ]);
     ui.note(&summary(found, deep[&found.depth]));
+    if found.elsewhere > 0 {
+        ui.note(&format!("{} at destinations that were removed: not looked at", human::copies(found.elsewhere)));
+    }
     apart::tell(ui, &found.unreadable, apart::UNREADABLE);
     apart::tell(ui, &found.unopened, apart::UNOPENED);
     if let Some(why) = &found.not_opened {

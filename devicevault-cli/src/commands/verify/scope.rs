@@ -39,6 +39,8 @@ pub(super) struct Scope {
     destinations: BTreeSet<DestinationId>,
     /// What the policies send: a copy is meant by one of them. Empty: all.
     policies: Vec<OfPolicy>,
+    /// Those that the home has: what a destination holds that was removed cannot be looked at.
+    known: BTreeSet<DestinationId>,
     /// Nothing can be meant.
     empty: bool,
 }
@@ -95,6 +97,7 @@ impl ScopeArgs {
         }
         let places: BTreeMap<_, _> =
             instance.inventory.destinations().await?.into_iter().map(|d| (d.name, d.id)).collect();
+        scope.known = places.values().cloned().collect();
         for name in &self.policies {
             let policy = instance.policy(name).await?;
             scope.policies.push(of_policy(&policy, &all, &places));
@@ -143,7 +146,12 @@ impl Scope {
         each.collect()
     }
 
-    /// Whether a copy is meant.
+    /// Whether a copy is at a destination that the home has no more.
+    pub(super) fn is_elsewhere(&self, copy: &Copy) -> bool {
+        !self.known.contains(&copy.destination)
+    }
+
+    /// Whether a copy is meant, wherever it is.
     pub(super) fn means(&self, backup: &Backup, copy: &Copy) -> bool {
         let sent = |p: &OfPolicy| {
             p.devices.contains(&backup.device)
