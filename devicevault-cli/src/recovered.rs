@@ -22,6 +22,8 @@ pub(crate) const FILE: &str = "recovered.json";
 const FIRST: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
 /// No run goes on for longer than this.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(2 * 24 * 3600);
+/// A note of more destinations than anybody has is nobody's.
+const LONGEST_FILE: u64 = 1 << 20;
 /// Runs that the catalog is asked for at a time.
 const PAGE: u32 = 200;
 
@@ -53,7 +55,7 @@ async fn look(context: &Context, instance: &Instance, places: &[Place<'_>]) -> R
     // Closes runs of processes that died.
     instance.catalog.pending().await?;
     let now = context.clock().now();
-    let mut looked = read(instance);
+    let mut looked = read(instance, now);
     let first = now.checked_sub(FIRST).unwrap_or(Timestamp::MIN);
     let since = |looked: &Looked, id: &DestinationId| looked.at.get(id).copied().unwrap_or(first);
     let earliest = places.iter().map(|(id, ..)| since(&looked, id)).min().unwrap_or(first);
@@ -71,10 +73,15 @@ async fn look(context: &Context, instance: &Instance, places: &[Place<'_>]) -> R
     Ok(found)
 }
 
-/// What was noted; nothing, where that cannot be read: looking once more costs time, and changes nothing.
-fn read(instance: &Instance) -> Looked {
-    let text = std::fs::read(instance.home.join(FILE)).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
+/// What was noted; nothing, where that cannot be read: looking once more costs time, and changes nothing. Nor is anything
+/// that is to come, which a clock that was ahead has written.
+fn read(instance: &Instance, now: Timestamp) -> Looked {
+    let path = instance.home.join(FILE);
+    let is_ours = path.symlink_metadata().is_ok_and(|m| m.is_file() && m.len() <= LONGEST_FILE);
+    let text = if is_ours { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
+    let mut looked: Looked = serde_json::from_slice(&text).unwrap_or_default();
+    looked.at.retain(|_, at| *at <= now);
+    looked
 }
 
 /// Runs that ended after this time without being able to say what they had done.

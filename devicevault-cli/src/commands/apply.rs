@@ -12,6 +12,7 @@ use crate::artefacts::Artefacts;
 use crate::context::Context;
 use crate::definitions::{Action, Change, Definitions, Plan, Wanted, read};
 use crate::instance::{Instance, no_such};
+use crate::keys::lock::lock;
 use crate::ui::table::{Cell, Table, Tone};
 use crate::{Exit, wiring};
 
@@ -166,6 +167,9 @@ async fn refuse_waited_for(instance: &Instance, plan: &Plan) -> Result<()> {
 /// What is needed comes before what needs it, and goes after it. Destinations are set up and tested, all of them, before
 /// the home knows any; where one cannot be, nothing is changed.
 async fn carry_out(context: &Context, instance: &Instance, plan: Plan) -> Result<()> {
+    // A key that is replaced meanwhile would stay at a destination that the home does not know yet.
+    let is_new = plan.destinations.put.iter().any(|(before, _)| before.is_none());
+    let _alone = if is_new { Some(lock(&instance.home).await?) } else { None };
     // Stores may log in by them.
     for (_, credential) in &plan.credentials.put {
         instance.inventory.put_credential(credential).await?;

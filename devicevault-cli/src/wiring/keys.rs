@@ -17,7 +17,7 @@ use devicevault_storage::seal::keys::{
     Canary, Deferred, FileAccess, Kek, KeyPlaces, Passphrase, PassphraseKek, Rewrapped, TokenKek, TokenOptions,
     key_file, key_of_text, kit_lines, opened_everywhere, read_key_file, rewrap,
 };
-use devicevault_storage::seal::{EpochObject, Keyring};
+use devicevault_storage::seal::{EpochId, EpochObject, Keyring};
 
 use super::seals;
 use crate::app::BackendSettings;
@@ -59,6 +59,8 @@ pub(crate) struct Keys {
     /// In the order of the sources.
     held: Vec<Arc<dyn KeyProvider>>,
     ring: Keyring,
+    /// So many of the ring's holders were given with the command.
+    given: usize,
     typed: Typed,
 }
 
@@ -76,17 +78,18 @@ impl Keys {
             let at = SecretRef::File(text(path)?);
             all.push(Arc::new(passphrase_of(Some(at), None)));
         }
+        let (given, asked) = (all.len(), given.typed.clone());
         let Some(home) = home else {
-            return Ok(Self { ring: Keyring::new(all), ..Self::default() });
+            return Ok(Self { ring: Keyring::new(all), given, ..Self::default() });
         };
         let sources = KeySources::read(home)?;
-        let held = sources.keys.iter().map(|s| provider(home, s, &given.typed)).collect::<Result<Vec<_>>>()?;
+        let held = sources.keys.iter().map(|s| provider(home, s, &asked)).collect::<Result<Vec<_>>>()?;
         // What costs nothing is tried before what takes a second, or asks a person.
         let is_quick = |s: &KeySource| matches!(s.from, KeyFrom::Key { .. });
         let of = |quick: bool| sources.keys.iter().zip(&held).filter(move |(s, _)| is_quick(s) == quick);
         all.extend(of(true).chain(of(false)).map(|(_, p)| p.clone()));
         let Some(folder) = home_keys(home, false).await? else {
-            return Ok(Self { sources, held, ring: Keyring::new(all), typed: given.typed.clone() });
+            return Ok(Self { sources, held, ring: Keyring::new(all), given, typed: asked });
         };
         let ring = Keyring::of_home(all, folder.clone());
         for id in folder.list().await? {
@@ -94,7 +97,7 @@ impl Keys {
                 ring.add(object);
             }
         }
-        Ok(Self { sources, held, ring, typed: given.typed.clone() })
+        Ok(Self { sources, held, ring, given, typed: asked })
     }
 
     /// Makes what is missing of a home's keys: a key-encryption key, and a first epoch key under it. Whoever calls it
@@ -198,6 +201,28 @@ impl Keys {
         home_keys(home, false).await?.ok_or_else(none)
     }
 
+    /// Epoch keys at a destination that are not of this home, and that neither a key of it wraps nor one that was given.
+    ///
+    /// # Errors
+    /// What the destination answers.
+    pub(crate) async fn foreign_epochs(&self, folder: &KeyFolder) -> Result<Vec<EpochId>> {
+        let mut ours: Vec<KekId> = self.sources.keys.iter().map(|s| KekId(s.id.clone())).collect();
+        for given in self.ring.providers().iter().take(self.given) {
+            ours.extend(given.kek().await.ok());
+        }
+        let mut foreign = Vec::new();
+        for id in folder.list().await?.into_iter().filter(|id| self.ring.object(*id).is_none()) {
+            let there = match folder.load(id).await {
+                Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => None,
+                other => other?,
+            };
+            if there.is_none_or(|there| ours.iter().all(|kek| !there.is_wrapped_by(kek))) {
+                foreign.push(id);
+            }
+        }
+        Ok(foreign)
+    }
+
     /// Opens every epoch key of the home with whichever key is at hand.
     ///
     /// # Errors
@@ -211,7 +236,7 @@ impl Keys {
 
     /// The same epoch keys with sources that are not written yet, for a kit. It opens nothing.
     pub(crate) fn with_sources(&self, sources: &KeySources) -> Self {
-        Self { sources: sources.clone(), held: Vec::new(), ring: self.ring.clone(), typed: self.typed.clone() }
+        Self { sources: sources.clone(), held: Vec::new(), ..self.clone() }
     }
 
     /// Refuses a key that opened the epoch keys once: whoever it was taken from has it still.

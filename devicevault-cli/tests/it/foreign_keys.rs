@@ -64,6 +64,19 @@ async fn an_older_copy_of_a_home_undoes_no_rotation() {
     let backup = person.asks(&["--home", "older", "backup", "--all", "--retries", "0"]).await;
     assert!(backup.code != 0 && backup.err.contains("rotated from another home"), "{backup:?}");
     verifies(&person.path("nas"), &kit).good();
+    for command in [
+        &["key", "rotate", "--scope", "kek"][..],
+        &["key", "rotate", "--scope", "epoch"],
+        &["key", "add", "--generate", "second.key"],
+    ] {
+        let refused = older(command).ended(1);
+        assert!(refused.err.contains("rotated from another home") && refused.err.contains("nas"), "{refused:?}");
+    }
+    verifies(&person.path("nas"), &kit).good();
+    // Nor does it thin out what the newer one keeps.
+    let files = crate::person::files_below(&person.path("nas")).len();
+    let applied = older(&["retention", "apply", "--destination", "nas", "--allow-mass-deletion"]);
+    assert_eq!(crate::person::files_below(&person.path("nas")).len(), files, "{applied:?}");
     let check = older(&["key", "check", "--repair"]).ended(3);
     assert!(check.out.contains("nas"), "{check:?}");
     verifies(&person.path("nas"), &kit).good();
@@ -126,4 +139,29 @@ async fn a_rotation_whose_new_key_is_lost_is_given_up() {
     verifies(&person.path("nas"), &kit).good();
     verifies(&person.path("home/store"), &kit).good();
     person.run(&["key", "rotate", "--scope", "kek"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_homes_do_not_share_a_sealed_place_by_mistake() {
+    let (fleet, person) = home().await;
+    let other = Person::new();
+    let place = person.path("nas");
+    let add = ["destination", "add", "offsite", "--kind", "plain", "--path", place.to_str().unwrap()];
+    person.run(&add).good();
+    changed(&fleet, &person).await;
+    let kit = take_kit(&person, "kit.txt");
+    other.run(&["init", "--quiet"]).good();
+    let refused = other.run(&add).ended(1);
+    assert!(refused.err.contains("another home seals") && refused.err.contains("--kek-file"), "{refused:?}");
+    other.write(
+        "a.toml",
+        &format!(
+            "[[destination]]\nname = \"offsite\"\nkind = \"plain\"\noptions = {{ path = \"{}\" }}\n",
+            place.display()
+        ),
+    );
+    other.run(&["apply", "-f", "a.toml"]);
+    let keys = std::fs::read_dir(place.join("keys")).unwrap().count();
+    verifies(&place, &kit).good();
+    assert_eq!(std::fs::read_dir(place.join("keys")).unwrap().count(), keys, "nothing was laid there");
 }

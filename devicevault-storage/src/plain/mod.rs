@@ -63,7 +63,7 @@ use devicevault_core::sightings::Sightings;
 use devicevault_core::storage::{
     Budget, Capability, Health, ListFilter, Report, Usage, UsageFilter, Verdict, VerifyDepth,
 };
-use devicevault_core::{Body, ByteStream, Entry, Manifest, Result, StorageBackend, StorageRef};
+use devicevault_core::{Body, ByteStream, Entry, ErrorKind, Manifest, Result, StorageBackend, StorageRef};
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
 use tokio::sync::OnceCell;
@@ -209,6 +209,13 @@ impl StorageBackend for PlainBackend {
     }
 
     async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
+        // What another home has taken over is that home's to thin out.
+        if let Some(ring) = self.0.options.keyring.as_ref().filter(|_| self.0.options.sealed)
+            && let Err(e) = self.0.refuse_others(ring).await
+            && e.kind() == ErrorKind::Conflict
+        {
+            return refs.iter().map(|_| Err(e.clone())).collect();
+        }
         self.0.delete(refs).await
     }
 

@@ -70,6 +70,7 @@ impl Plain {
             return Ok(());
         }
         let mut next = ring.object_now(epoch).await?.unwrap_or(object);
+        self.refuse_others(ring).await?;
         // A rotation may replace it in the home, and then here, while this writes. What was written last is what the
         // home had after it: otherwise a key that was retired would be the only one that opens it.
         for _ in 0..MAX_REVISIONS {
@@ -83,6 +84,15 @@ impl Plain {
             }
         }
         Err(Error::new(ErrorKind::Conflict, "store epoch key", "it is replaced again and again").with("epoch", epoch))
+    }
+
+    /// Refuses to change what another home has taken over: its keys are not ours any more. All of them are looked at: an
+    /// older copy of a home may have made an epoch of its own, under a key that was retired here.
+    pub(super) async fn refuse_others(&self, ring: &Keyring) -> Result<()> {
+        for own in ring.objects() {
+            self.keys.refuse_another(&own).await?;
+        }
+        Ok(())
     }
 
     /// The key of opaque names, made before the first backup.

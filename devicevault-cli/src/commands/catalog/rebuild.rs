@@ -187,7 +187,7 @@ fn existing(home: &Path) -> Result<PathBuf> {
 
 /// Where the catalog of before is kept.
 fn aside(context: &Context, home: &Path) -> PathBuf {
-    let stamp = context.clock().now().strftime("%Y-%m-%dT%H-%M-%SZ");
+    let stamp = context.clock().now().strftime("%Y-%m-%dT%H-%M-%S%.6fZ");
     home.join(format!("{CATALOG}.replaced-{stamp}"))
 }
 

@@ -11,8 +11,10 @@ use crate::Exit;
 use crate::context::Context;
 use crate::destinations;
 use crate::instance::Instance;
+use crate::keys::lock::lock;
 use crate::ui::human;
 use crate::wiring;
+use crate::wiring::keys::destination_keys;
 
 /// Add a destination: it is set up and tested before the home knows it.
 #[derive(Debug, Args)]
@@ -45,6 +47,9 @@ pub(crate) struct AddArgs {
 }
 
 pub(super) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
+    // A key that is replaced meanwhile would stay at a destination that the home does not know yet.
+    let home = context.home()?;
+    let _alone = if Instance::exists(home) { Some(lock(home).await?) } else { None };
     let instance = context.instance().await?;
     check_name("destination", &args.name)?;
     if instance.inventory.destinations().await?.iter().any(|d| d.name == args.name) {
@@ -93,6 +98,9 @@ fn sealing(config: &DestinationConfig) -> &'static str {
 pub(crate) async fn set_up_new(instance: &Instance, config: &mut DestinationConfig) -> Result<usize> {
     place::refuse_shared(instance, config).await?;
     let before = state::last_backups(instance, config, 1000).await?;
+    if before.is_empty() && wiring::seals(config) {
+        refuse_foreign(instance, config).await?;
+    }
     let backend = instance.open_backend(config, true).await?;
     let health = backend.check().await.map_err(|e| e.with("destination", &config.name))?;
     if let Some(probe) = destinations::sorted(&health).0.first() {
@@ -114,6 +122,22 @@ pub(crate) async fn set_up_new(instance: &Instance, config: &mut DestinationConf
         instance.open_backend(config, true).await?;
     }
     Ok(known)
+}
+
+/// Refuses a place that another home seals: with the keys of both there, neither's kit opens all of it.
+async fn refuse_foreign(instance: &Instance, config: &DestinationConfig) -> Result<()> {
+    // A place that is not there yet is nobody's.
+    let Ok(folder) = destination_keys(instance.backend_settings(config, false)).await else { return Ok(()) };
+    let Some(first) = instance.keys.foreign_epochs(&folder).await.unwrap_or_default().into_iter().next() else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Conflict, "add destination", "another home seals what it keeps there")
+        .with("destination", &config.name)
+        .with("epoch", first)
+        .hint(
+            "give each home a place of its own; where this one takes the other's place, have its recovery kit at hand: \
+             --kek-file KIT",
+        ))
 }
 
 /// Whether a copy that is recorded of a destination is at this place.

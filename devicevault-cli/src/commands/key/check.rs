@@ -4,9 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
-use devicevault_core::key::{KekId, KeyProvider};
+use devicevault_core::key::KeyProvider;
 use devicevault_core::{Error, ErrorKind, Result};
-use devicevault_storage::seal::EpochObject;
 use serde::Serialize;
 
 use super::{no_keys, settle};
@@ -84,15 +83,7 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
                     None => {}
                 }
             }
-            let mut foreign = Vec::new();
-            for id in folder.list().await? {
-                let own = |there: &EpochObject| instance.keys.sources().keys.iter().any(|k| opened_by(there, k));
-                if instance.keys.epochs().iter().all(|e| e.id != id)
-                    && folder.load(id).await?.is_none_or(|there| !own(&there))
-                {
-                    foreign.push(id);
-                }
-            }
+            let foreign = instance.keys.foreign_epochs(&folder).await?;
             if let Some(first) = foreign.first() {
                 let why = format!("{} there are not of this home", human::count(foreign.len(), "epoch key"));
                 return Err(Error::new(ErrorKind::Conflict, "check keys", why).with("epoch", first).hint(
@@ -125,10 +116,6 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
         },
     });
     tell(context, &found)
-}
-
-fn opened_by(epoch: &EpochObject, key: &KeySource) -> bool {
-    epoch.is_wrapped_by(&KekId(key.id.clone()))
 }
 
 fn finding(what: String, tried: Result<String>) -> Finding {

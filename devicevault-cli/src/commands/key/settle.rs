@@ -92,6 +92,22 @@ async fn destinations(instance: &Instance) -> Result<(Vec<(String, KeyFolder)>, 
     Ok((reachable, behind))
 }
 
+/// Refuses to change keys that were changed from another home since: the two would write over each other for ever.
+///
+/// # Errors
+/// `Conflict` that names the destination. One that is away is asked when it is written to.
+pub(super) async fn refuse_another(instance: &Instance) -> Result<()> {
+    for (name, folder) in destinations(instance).await?.0 {
+        for epoch in instance.keys.epochs() {
+            match folder.refuse_another(&epoch).await {
+                Err(e) if e.kind() == ErrorKind::Conflict => return Err(e.with("destination", name)),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Wraps the epoch keys as the sources have it. A key that is retiring goes when nothing needs it any more: after the kit
 /// of those that stay was written, and after everything was read back and opened without it.
 ///

@@ -87,10 +87,11 @@ fn goes_and_comes_back(mut stores: Stores) {
     assert!(rows.as_array().expect("rows").iter().all(|r| r["status"] == "unchanged"), "{rows}");
     let found = home.good(&["verify", "--json"]).json();
     assert_eq!(found["checked"], found["good"], "{found}");
-    // What a killed program had stored and not recorded is no version; what it had parked is one, once it is delivered.
+    // What a killed program had parked is a version, once it is delivered. What it had stored and not recorded is one too,
+    // where it was: the server was away then.
     let (off, store) = (home.versions_at("off"), home.versions_at("store"));
     let lacking: Vec<_> = store.keys().filter(|version| !off.contains_key(*version)).collect();
-    assert!(lacking.is_empty(), "{lacking:?}");
+    assert!(lacking.len() <= SLOW && lacking.iter().all(|version| version.starts_with("slow")), "{lacking:?}");
     for device in home.fleet.devices() {
         home.good(&["restore", device.name(), "running-config", "--from", "off", "--to", "restored", "--force"]);
         let config = String::from_utf8_lossy(&device.config()).into_owned();

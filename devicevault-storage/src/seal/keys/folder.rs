@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use devicevault_core::key::KekId;
 use devicevault_core::{Error, ErrorKind, Result};
 use futures::TryStreamExt as _;
 use object_store::path::Path;
@@ -93,27 +94,29 @@ impl KeyFolder {
     /// is damaged, is replaced.
     ///
     /// # Errors
-    /// What the store answers; `Conflict` where a later revision has retired every key that opens this one: it was
-    /// rotated from another home, or this one is older than it was.
+    /// What the store answers; `Conflict` where the keys of this one were replaced there by others that it has never
+    /// known: they were rotated from another home, or this one is older than it was.
     pub async fn publish(&self, object: &EpochObject) -> Result<()> {
         match self.load(object.id).await {
             Ok(Some(there)) if there == *object => Ok(()),
+            Ok(Some(there)) if is_of_another(&there, object) => Err(of_another(&there)),
             // A revision alone says nothing: whoever writes at a destination writes revisions too.
             Ok(Some(there)) if there.revision > object.revision && opens_no_less(&there, object) => Ok(()),
-            Ok(Some(there)) if there.revision > object.revision && has_retired(&there, object) => {
-                let why = "its keys were rotated from another home, or this home is an older copy of itself";
-                let to = there.wraps.iter().map(|w| w.kek.0.as_str()).collect::<Vec<_>>().join(" or ");
-                Err(Error::new(ErrorKind::Conflict, "store epoch key", why)
-                    .with("epoch", object.id)
-                    .with("opened there by", to.escape_debug())
-                    .hint(
-                        "work with the home that rotated them; where nobody did, `devicevault key check --repair --over` \
-                         lays this home's keys over those",
-                    ))
-            }
             Ok(_) => self.replace(object).await,
             Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => self.replace(object).await,
             Err(e) => Err(e),
+        }
+    }
+
+    /// Refuses what [`publish`](KeyFolder::publish) would, and stores nothing.
+    ///
+    /// # Errors
+    /// As there. What is there and is no object of this key is nobody's.
+    pub async fn refuse_another(&self, object: &EpochObject) -> Result<()> {
+        match self.load(object.id).await {
+            Ok(Some(there)) if is_of_another(&there, object) => Err(of_another(&there)),
+            Err(e) if !matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => Err(e),
+            _ => Ok(()),
         }
     }
 
@@ -204,9 +207,24 @@ impl KeyFolder {
     }
 }
 
-/// Whether the keys that open ours opened this one once.
-fn has_retired(there: &EpochObject, ours: &EpochObject) -> bool {
-    !there.wraps.is_empty() && ours.wraps.iter().all(|w| there.retired.contains(&w.kek))
+/// Whether keys of ours were replaced in an object by others that ours has never known. Revisions say nothing of it: both
+/// go on counting.
+fn is_of_another(there: &EpochObject, ours: &EpochObject) -> bool {
+    let is_known = |kek: &KekId| ours.is_wrapped_by(kek) || ours.retired.contains(kek);
+    let all_foreign = !there.wraps.is_empty() && there.wraps.iter().all(|w| !is_known(&w.kek));
+    all_foreign && there.retired.iter().any(is_known)
+}
+
+fn of_another(there: &EpochObject) -> Error {
+    let why = "its keys were rotated from another home, or this home is an older copy of itself";
+    let by = there.wraps.iter().map(|w| w.kek.0.as_str()).collect::<Vec<_>>().join(" or ");
+    Error::new(ErrorKind::Conflict, "store epoch key", why)
+        .with("epoch", there.id)
+        .with("opened there by", by.escape_debug())
+        .hint(
+            "work with the home that rotated them; where nobody did, `devicevault key check --repair --over` lays this \
+             home's keys over those",
+        )
 }
 
 /// Whether an object has every wrap that ours has, but for keys that were retired.
