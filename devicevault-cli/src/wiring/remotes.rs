@@ -39,7 +39,7 @@ impl KeyFile {
             #[cfg(unix)]
             builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
             let folder = builder.tempdir().map_err(unusable)?;
-            let mut text = key.expose_secret().to_owned();
+            let mut text = zeroize::Zeroizing::new(key.expose_secret().to_owned());
             // A key without a line end is none to `ssh`.
             if !text.ends_with('\n') {
                 text.push('\n');
