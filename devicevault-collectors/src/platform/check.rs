@@ -18,7 +18,15 @@ use super::{
 };
 
 /// Pagers of many vendors. It is looked for at the end of a line that stands at the very end of what has come.
-const PAGER: &str = r"(?i)(?:-{2,4} ?\(?more\)?[^-]{0,60}-{2,4}(?: ?or \(q\)uit|, next page: .*)?|<-+ ?more ?-+>|\bmore: ?<space>.*|^ ?lines \d+-\d+.*|(?:press|hit) (?:any key|<?space(?:bar)?>?|<?enter>?|<?return>?)(?: key)? to continue.*)\s*$";
+/// What asks for the next page: Cisco's and its followers', Juniper's, Huawei's and H3C's, ProCurve's, EXOS's and SR OS's,
+/// `less`; Aruba's with its keys, D-Link's, Eltex ESR's, Zhone's, ISAM's, Alteon's, Infinera's.
+const PAGER: &str = concat!(
+    r"(?i)(?:-{2,4} ?\(?more\)?[^-]{0,60}-{2,4}(?: ?or \(q\)uit|, next page: .*| \(q\) ?quit .*| <space> = next page.*)?",
+    r"|<-+ ?more ?-+>|\bmore: ?<space>.*|^ ?more\? enter - next line; .*|^ ?lines \d+-\d+.*",
+    r"|(?:press|hit) (?:any key|<?space(?:bar)?>?|<?enter>?|<?return>?)(?: key)? to continue.*",
+    r"|press <space>\\?<n> to page.*|^<space> for next page, <cr> for next line, .*|^ ?ctrl\+c esc q quit space n next page .*",
+    r"|press q to quit, any other key to continue.*|^enter 'q' to quit; any other key for more.*)\s*$",
+);
 
 /// How platforms that follow Cisco say within a text that something of it is missing: `%Error opening nvram:`,
 /// `% Error: NVRAM read failed`, `%% Unable to read`.
@@ -101,8 +109,11 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     let shell = match file.session {
         None => None,
         // Silence proves nothing: that the device reads the logout tells that it had come to its prompt.
-        Some(s) if s.confirm == Confirm::Quiet && file.logout.command.is_none() => {
-            return Err(wrong("session.confirm", "`quiet` needs a logout: `[logout]` with its `command`"));
+        Some(s) if s.confirm != Confirm::EmptyLine && file.logout.command.is_none() => {
+            return Err(wrong(
+                "session.confirm",
+                "a confirmation by silence needs a logout: `[logout]` with its `command`",
+            ));
         }
         Some(s) => Some(Arc::new(ShellRules {
             prompt: s.prompt.0,

@@ -110,6 +110,9 @@ pub enum Confirm {
     /// An empty line is sent at the prompt, and exactly the prompt comes back.
     #[default]
     EmptyLine,
+    /// For platforms of which it is not known what an empty line does: one is tried at login. Where exactly the prompt comes
+    /// back, as `empty-line`; where it does not, as `quiet`.
+    Learned,
     /// For platforms on which an empty line does something: nothing more comes for three times the longest gap seen,
     /// at least 250 ms.
     Quiet,

@@ -220,6 +220,12 @@ impl Platform {
         self.shell.as_ref().is_some_and(|s| !line.is_empty() && s.prompt.is_match(&line))
     }
 
+    /// Whether a line would be taken for a pager of this platform, from its beginning to its end.
+    #[must_use]
+    pub fn takes_for_pager(&self, line: &[u8]) -> bool {
+        self.shell.as_ref().is_some_and(|s| crate::session::is_pager(&s.pager, line))
+    }
+
     /// The rules for its texts; secrets are the same for all artefacts.
     pub(crate) fn text_rules(&self) -> Option<&TextRules> {
         self.artefacts.first().map(|a| a.info.rules.as_ref())

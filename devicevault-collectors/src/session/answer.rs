@@ -266,7 +266,7 @@ impl Answer {
             return self.prompt_twice(current);
         };
         if let Some(candidate) = &self.candidate {
-            let answered = !candidate.lines.is_empty() && candidate.lines.len() % (1 + self.prompt.blanks) == 0;
+            let answered = !candidate.lines.is_empty() && candidate.lines.len() % (1 + self.prompt.between.len()) == 0;
             if text == 0 && (answered || (self.prompt.mute && candidate.stood)) {
                 return self.completed();
             }
@@ -275,7 +275,7 @@ impl Answer {
                 return if again || rules.confirm == Confirm::Quiet { Next::WaitQuietly } else { Next::Wait };
             }
             if text == 0 && !candidate.lines.is_empty() {
-                // The blank lines are still to come.
+                // The lines between two prompts are still to come.
                 return Next::Wait;
             }
             self.drop_candidate();
@@ -297,8 +297,8 @@ impl Answer {
         self.candidate = Some(Candidate { line, text, lines: Vec::new(), stood: true, seen_at: redrawn });
         match rules.confirm {
             Confirm::Quiet => Next::WaitQuietly,
-            Confirm::EmptyLine if self.pending > 0 && !self.prompt.mute => Next::Wait,
-            Confirm::EmptyLine => {
+            _ if self.pending > 0 && !self.prompt.mute => Next::Wait,
+            Confirm::EmptyLine | Confirm::Learned => {
                 self.pending += 1;
                 Next::EmptyLine
             }
@@ -354,7 +354,7 @@ impl Answer {
         let typed = self.pending + self.perhaps;
         let mut answered = 0;
         if let Some(candidate) = self.candidate.take() {
-            let each = 1 + self.prompt.blanks;
+            let each = 1 + self.prompt.between.len();
             let prompts = candidate.lines.len() / each;
             answered = prompts.min(typed);
             // More prompts than empty lines: the first ones were lines of the text.
@@ -513,8 +513,7 @@ impl Rows for Answer {
         if let Some(candidate) = &mut self.candidate {
             let expected = match candidate.lines.len() {
                 0 => line.trim_ascii_end() == candidate.line.trim_ascii_end(),
-                n if n % (1 + self.prompt.blanks) == 0 => self.prompt.is(line),
-                _ => line.is_empty(),
+                lines => self.prompt.follows(lines, line),
             };
             if expected && self.pending + self.perhaps > 0 && candidate.lines.len() < MOST_PROMPTS {
                 candidate.lines.push(line.to_vec());
@@ -555,6 +554,11 @@ fn prompts(mut text: &[u8], prompt: &[u8]) -> Option<usize> {
         count += 1;
     }
     text.is_empty().then_some(count)
+}
+
+/// Whether a line is a pager and nothing else.
+pub(crate) fn is_pager(pager: &Regex, line: &[u8]) -> bool {
+    at_end(pager, line) == Some(0)
 }
 
 /// Where a pager begins that the line ends in.

@@ -1,6 +1,8 @@
 //! Finding the prompt: banners, questions and look-alikes before the first command, and after privileges were raised.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
+use std::collections::VecDeque;
+
 use devicevault_core::{Error, ErrorKind, Login};
 use regex::bytes::Regex;
 
@@ -53,12 +55,17 @@ pub(crate) struct Dialogue<'a> {
     lines: u64,
     lines_needed: u64,
     last: Vec<u8>,
-    blanks: usize,
+    /// The lines that ended last.
+    seen: VecDeque<Vec<u8>>,
+    /// What stood between two prompts when an empty line was typed for the first time.
+    between: Option<Vec<Vec<u8>>>,
     paged_at: Option<u64>,
 }
 
-/// More blank lines before a prompt are no answer to an empty line.
-const MOST_BLANKS: usize = 3;
+/// More lines before a prompt are no answer to an empty line.
+const MOST_BETWEEN: usize = 3;
+/// Of a longer line no more is kept: it is no prompt.
+const LONGEST_LINE: usize = 1024;
 
 impl<'a> Dialogue<'a> {
     pub(crate) fn new(
@@ -85,7 +92,8 @@ impl<'a> Dialogue<'a> {
             lines: 0,
             lines_needed: 0,
             last: Vec::new(),
-            blanks: 0,
+            seen: VecDeque::with_capacity(MOST_BETWEEN + 1),
+            between: None,
             paged_at: None,
         }
     }
@@ -114,8 +122,14 @@ impl<'a> Dialogue<'a> {
 
     fn forget(&mut self) {
         self.last.clear();
-        self.blanks = 0;
+        self.seen.clear();
         self.lines = 0;
+    }
+
+    /// What stands between the prompt at which an empty line was typed and this one.
+    fn lines_between(&self, prompt: &Prompt) -> Option<Vec<Vec<u8>>> {
+        let at = self.seen.iter().rposition(|line| prompt.is(line))?;
+        Some(self.seen.iter().skip(at + 1).cloned().collect())
     }
 
     /// Nothing more has come: what now?
@@ -146,14 +160,20 @@ impl<'a> Dialogue<'a> {
         if self.typed
             && let Some(prompt) = twice(current).filter(|p| self.prompt.is_match(p) && *p == self.candidate)
         {
-            return Move::Learned(Prompt::new(prompt, self.prompt, 0).mute());
+            return Move::Learned(Prompt::new(prompt, self.prompt).mute());
         }
         if current.is_empty() || !self.prompt.is_match(current) {
             return Move::Wait;
         }
-        // The blank at a prompt's end may be lost when the prompt is drawn again.
-        if self.typed && self.last.trim_ascii_end() == current.trim_ascii_end() && self.blanks <= MOST_BLANKS {
-            return Move::Learned(Prompt::new(current, self.prompt, self.blanks));
+        let prompt = Prompt::new(current, self.prompt);
+        if let Some(between) = self.typed.then(|| self.lines_between(&prompt)).flatten() {
+            // A prompt may have several lines. So may a greeting that goes on: what stands above it comes twice, or it is
+            // none of it.
+            if between.iter().all(Vec::is_empty) || self.between.as_ref() == Some(&between) {
+                return Move::Learned(prompt.apart(between));
+            }
+            self.between = Some(between);
+            return self.type_empty_line(current, redrawn);
         }
         if self.confirm == Confirm::Quiet {
             return Move::WaitQuietly;
@@ -165,6 +185,10 @@ impl<'a> Dialogue<'a> {
                 && current.trim_ascii_end() == self.candidate.trim_ascii_end();
             return if again { Move::WaitQuietly } else { Move::Wait };
         }
+        self.type_empty_line(current, redrawn)
+    }
+
+    fn type_empty_line(&mut self, current: &[u8], redrawn: u64) -> Move {
         self.typed = true;
         self.typed_at = redrawn;
         self.candidate = current.to_vec();
@@ -173,9 +197,17 @@ impl<'a> Dialogue<'a> {
         Move::EmptyLine
     }
 
+    /// Nothing more came for long after [`Move::EmptyLine`]: the prompt, of a platform that may answer it by something
+    /// else, or not at all.
+    pub(crate) fn unconfirmed(&self, current: &[u8]) -> Option<Prompt> {
+        let stands = !current.is_empty() && self.prompt.is_match(current);
+        let learned = self.confirm == Confirm::Learned && self.typed && stands && self.lines >= self.lines_needed;
+        learned.then(|| Prompt::new(current, self.prompt).unconfirmed())
+    }
+
     /// Nothing more came for long enough after [`Move::WaitQuietly`].
     pub(crate) fn stayed_quiet(&self, current: &[u8]) -> Prompt {
-        let prompt = Prompt::new(current, self.prompt, 0);
+        let prompt = Prompt::new(current, self.prompt);
         if self.typed && self.confirm != Confirm::Quiet { prompt.in_place() } else { prompt }
     }
 
@@ -229,12 +261,13 @@ fn twice(line: &[u8]) -> Option<&[u8]> {
 impl Rows for Dialogue<'_> {
     fn line(&mut self, text: &[u8]) {
         self.lines += 1;
-        if text.is_empty() {
-            self.blanks += 1;
-        } else {
+        if self.seen.len() > MOST_BETWEEN {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(text.get(..LONGEST_LINE).unwrap_or(text).to_vec());
+        if !text.is_empty() {
             self.last.clear();
             self.last.extend_from_slice(text);
-            self.blanks = 0;
         }
     }
 

@@ -9,6 +9,7 @@ mod sequence;
 mod shell;
 mod shown;
 
+pub(crate) use answer::is_pager;
 pub(crate) use screen::last_line;
 pub(crate) use shell::{LoginBounds, Shell};
 pub(crate) use shown::shown_text;

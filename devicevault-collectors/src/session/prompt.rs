@@ -9,19 +9,49 @@ pub(crate) struct Prompt {
     text: Vec<u8>,
     /// Where the platform names groups `varies…`, what they match may differ from one prompt to the next.
     varies: Option<Regex>,
-    /// Blank lines between the prompt that an empty line was typed at and the next one.
-    pub(crate) blanks: usize,
+    /// The lines between the prompt that an empty line was typed at and the next one: blank ones mostly, and those of a
+    /// prompt that has several lines.
+    pub(crate) between: Vec<Vec<u8>>,
     /// The device shows nothing of what is typed, not even the line end: the next prompt stands right behind this one.
     pub(crate) mute: bool,
     /// The device draws its prompt anew on the same line when an empty line is typed.
     pub(crate) in_place: bool,
+    /// It is not known how the device answers an empty line.
+    pub(crate) unconfirmed: bool,
 }
 
 impl Prompt {
     /// The prompt `text`, which `pattern` matches.
-    pub(crate) fn new(text: &[u8], pattern: &Regex, blanks: usize) -> Self {
+    pub(crate) fn new(text: &[u8], pattern: &Regex) -> Self {
         let varies = pattern.capture_names().flatten().any(|n| n.starts_with("varies"));
-        Self { text: text.to_vec(), varies: varies.then(|| pattern.clone()), blanks, mute: false, in_place: false }
+        Self {
+            text: text.to_vec(),
+            varies: varies.then(|| pattern.clone()),
+            between: Vec::new(),
+            mute: false,
+            in_place: false,
+            unconfirmed: false,
+        }
+    }
+
+    /// The same, with these lines between two of it.
+    pub(crate) fn apart(mut self, between: Vec<Vec<u8>>) -> Self {
+        self.between = between;
+        self
+    }
+
+    /// The same, of a device that does not answer an empty line by it.
+    pub(crate) fn unconfirmed(mut self) -> Self {
+        self.unconfirmed = true;
+        self
+    }
+
+    /// Whether a line is the one that comes so many lines after a prompt at which an empty line was typed.
+    pub(crate) fn follows(&self, lines: usize, line: &[u8]) -> bool {
+        match (lines % (1 + self.between.len())).checked_sub(1) {
+            None => self.is(line),
+            Some(n) => self.between.get(n).is_some_and(|own| own.trim_ascii_end() == line.trim_ascii_end()),
+        }
     }
 
     /// The same, of a device that shows nothing of what is typed.
@@ -83,10 +113,10 @@ mod tests {
     #[test]
     fn a_part_may_vary_and_no_other() {
         let pattern = Regex::new(r"^(?<varies>\* )?(?<name>[\w-]+)\.(?<varies2>\d+) # $").unwrap();
-        let prompt = Prompt::new(b"sw.1 # ", &pattern, 0);
+        let prompt = Prompt::new(b"sw.1 # ", &pattern);
         assert!(prompt.is(b"sw.1 # ") && prompt.is(b"sw.17 # ") && prompt.is(b"* sw.3 # "));
         assert!(!prompt.is(b"sx.1 # ") && !prompt.is(b"sw.1 >") && !prompt.is(b"x sw.1 # "));
-        let exact = Prompt::new(b"rtr#", &Regex::new("#$").unwrap(), 0);
+        let exact = Prompt::new(b"rtr#", &Regex::new("#$").unwrap());
         assert!(exact.is(b"rtr#") && exact.is(b"rtr# ") && !exact.is(b"rtr#x") && !exact.is(b" rtr#"));
         assert_eq!(exact.at_end_of(b"no line end rtr#"), Some(12));
         assert_eq!(exact.at_end_of(b"rtr# "), Some(0));

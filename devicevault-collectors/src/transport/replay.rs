@@ -30,6 +30,7 @@ pub struct Replay {
     at_once: bool,
     deaf_while_busy: bool,
     redraws: bool,
+    wrapped: usize,
 }
 
 /// A part of what a device sends.
@@ -44,6 +45,8 @@ pub enum Piece {
     Pager(Vec<u8>, Vec<u8>),
     /// A question that is answered by a line, which is not echoed.
     Question(Vec<u8>),
+    /// Nothing is sent: from now on, this is the prompt.
+    Prompt(Vec<u8>),
     /// The connection is cut.
     Cut,
     /// Nothing more, for ever.
@@ -68,6 +71,7 @@ impl Replay {
             at_once: false,
             deaf_while_busy: false,
             redraws: false,
+            wrapped: usize::MAX,
         }
     }
 
@@ -133,6 +137,24 @@ impl Replay {
         self
     }
 
+    /// Breaks its echo at this column, whatever the terminal's width.
+    pub fn echo_wrapped(mut self, columns: usize) -> Self {
+        self.wrapped = columns.max(2);
+        self
+    }
+
+    fn echo_of(&self, line: &str) -> Vec<u8> {
+        let mut echo = Vec::with_capacity(line.len() + 2);
+        for (n, byte) in line.bytes().enumerate() {
+            echo.push(byte);
+            if (n + 1) % self.wrapped == 0 {
+                echo.extend_from_slice(b" \r");
+            }
+        }
+        echo.extend_from_slice(b"\r\n");
+        echo
+    }
+
     fn pieces(&self, command: &str) -> Option<&[Piece]> {
         self.answers.iter().find(|(c, _)| c == command).map(|(_, p)| p.as_slice())
     }
@@ -169,8 +191,14 @@ impl Dialer for ReplayDialer {
 #[async_trait]
 impl Link for ReplayDialer {
     async fn shell(&mut self, _columns: u32, _rows: u32) -> Result<Box<dyn Terminal>> {
-        let mut session =
-            Session { dialer: self.clone(), out: VecDeque::new(), typed: BytesMut::new(), sent: 0, closed: false };
+        let mut session = Session {
+            dialer: self.clone(),
+            prompt: self.device.prompt.clone(),
+            out: VecDeque::new(),
+            typed: BytesMut::new(),
+            sent: 0,
+            closed: false,
+        };
         session.out.extend(self.device.greeting.iter().cloned());
         session.prompt();
         Ok(Box::new(session))
@@ -209,7 +237,7 @@ impl Running for Command {
                 Some(Piece::Stall) => std::future::pending().await,
                 Some(Piece::Cut) => return Err(cut()),
                 Some(Piece::Hangup) => return Ok(None),
-                Some(Piece::Pager(..) | Piece::Question(_)) => {}
+                Some(Piece::Pager(..) | Piece::Question(_) | Piece::Prompt(_)) => {}
             }
         }
     }
@@ -222,6 +250,7 @@ impl Running for Command {
 #[derive(Debug)]
 struct Session {
     dialer: ReplayDialer,
+    prompt: Vec<u8>,
     out: VecDeque<Piece>,
     typed: BytesMut,
     sent: usize,
@@ -243,8 +272,7 @@ impl Session {
     }
 
     fn prompt(&mut self) {
-        let prompt = self.dialer.device.prompt.clone();
-        self.text(prompt);
+        self.text(self.prompt.clone());
     }
 
     fn ready(&mut self) -> Ready {
@@ -291,6 +319,14 @@ impl Session {
                     self.out.pop_front();
                     self.out.push_front(Piece::Text(b"\r\n".to_vec()));
                 }
+                Some(Piece::Prompt(prompt)) => {
+                    self.prompt = std::mem::take(prompt);
+                    self.out.pop_front();
+                    // It stands behind its answer by now, as the one before.
+                    if let Some(Piece::Text(next)) = self.out.back_mut() {
+                        next.clone_from(&self.prompt);
+                    }
+                }
                 Some(Piece::Cut) => return Ready::Cut,
                 Some(Piece::Stall) => return Ready::Nothing,
                 Some(Piece::Hangup) => return Ready::Closed,
@@ -322,7 +358,7 @@ impl Session {
             return self.prompt();
         }
         if device.echo {
-            self.text(format!("{line}\r\n"));
+            self.text(device.echo_of(line));
         } else {
             self.text("\r\n");
         }

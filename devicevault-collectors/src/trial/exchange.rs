@@ -160,7 +160,7 @@ impl Open {
         let without = |l: &&[u8]| shown(&without_secrets(l, platform.text_rules()), LONGEST);
         exchange.first_line = some.next().map(without).unwrap_or_default();
         exchange.last_line = some.next_back().map(without).unwrap_or_default();
-        let quiet = platform.shell.as_ref().is_some_and(|s| s.confirm == Confirm::Quiet);
+        let quiet = platform.shell.as_ref().is_some_and(|s| s.confirm != Confirm::EmptyLine);
         exchange.ended = match () {
             () if closed => EndedBy::Closed,
             () if received.is_empty() => EndedBy::Nothing,

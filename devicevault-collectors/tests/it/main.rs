@@ -17,4 +17,5 @@ mod simulated;
 mod telnet;
 mod texts;
 mod tools;
+mod traps;
 mod whole;

@@ -15,9 +15,9 @@ use crate::tools::{recognised, recording};
 /// What a platform's file says.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Session {
+pub(crate) struct Session {
     /// Prompts of it. The first one is that of the session, with all rights.
-    prompts: Vec<String>,
+    pub(crate) prompts: Vec<String>,
     not_prompts: Vec<String>,
     /// How it says no to a command.
     refusal: String,
@@ -48,7 +48,7 @@ struct Shown {
 
 impl Session {
     /// Its configuration at one time or the other, and no smaller than a real one.
-    fn text(&self, later: bool, smallest: u64) -> String {
+    pub(crate) fn text(&self, later: bool, smallest: u64) -> String {
         let mut text = String::new();
         for (one, other) in &self.volatile {
             text.push_str(if later { other } else { one });
@@ -71,7 +71,7 @@ impl Session {
     }
 }
 
-fn all() -> BTreeMap<String, Session> {
+pub(crate) fn all() -> BTreeMap<String, Session> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/platforms");
     let files = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path());
     let read = |f: std::path::PathBuf| {
@@ -82,12 +82,12 @@ fn all() -> BTreeMap<String, Session> {
     files.map(read).collect()
 }
 
-fn mandatory(platform: &Platform) -> &ArtifactInfo {
+pub(crate) fn mandatory(platform: &Platform) -> &ArtifactInfo {
     platform.artefacts().find(|a| a.mandatory).unwrap()
 }
 
 /// Fails with all that was said of all platforms.
-fn none(wrong: &[String]) {
+pub(crate) fn none(wrong: &[String]) {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 

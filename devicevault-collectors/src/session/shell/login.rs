@@ -46,7 +46,7 @@ impl Shell {
             login: login.clone(),
             limits: limits.clone(),
             screen: Screen::default(),
-            prompt: Prompt::new(b"", &rules.prompt, 0),
+            prompt: Prompt::new(b"", &rules.prompt),
             command: String::new(),
             answer: None,
             doubts: Doubts::default(),
@@ -134,6 +134,10 @@ impl Shell {
                 }
                 Err(_) if quiet => return Ok(dialogue.stayed_quiet(&self.screen.current())),
                 Err(_) if wakes < MOST_WAKES => {
+                    if let Some(prompt) = dialogue.unconfirmed(&self.screen.current()) {
+                        self.late_prompts += 1;
+                        return Ok(prompt);
+                    }
                     wakes += 1;
                     self.late_prompts += 1;
                     dialogue.woken();

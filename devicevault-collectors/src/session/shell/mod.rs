@@ -15,7 +15,7 @@ use regex::bytes::Regex;
 use tokio::time::{Instant, timeout};
 
 use crate::escape::shown;
-use crate::platform::{Echo, Question, ShellRules};
+use crate::platform::{Confirm, Echo, Question, ShellRules};
 use crate::session::answer::{Answer, Doubts, Next, Rules};
 use crate::session::prompt::Prompt;
 use crate::session::question::{self, Asked, Secret};
@@ -139,6 +139,7 @@ impl Shell {
 
     /// Takes what has come; where that is nothing, does what the answer asks for and waits.
     async fn advance(&mut self) -> Result<()> {
+        let rules = Rules { pager: &self.rules.pager, confirm: self.confirm() };
         let Some(answer) = &mut self.answer else { return Ok(()) };
         let begun = answer.has_begun();
         while answer.ready() < PIECE {
@@ -158,7 +159,6 @@ impl Shell {
         if answer.has_begun() && (!begun || answer.ready() > 0) {
             return Ok(());
         }
-        let rules = Rules { pager: &self.rules.pager, confirm: self.rules.confirm };
         match answer.at_rest(rules, &self.screen.current(), (self.screen.redrawn(), self.screen.ended())) {
             Next::Complete => return Ok(()),
             Next::Wait => {}
@@ -191,7 +191,7 @@ impl Shell {
             match timeout((until - silent).min(left), self.terminal.read()).await {
                 Ok(received) => return self.received(received),
                 Err(_) => {
-                    let confirm = self.rules.confirm;
+                    let confirm = self.confirm();
                     let (current, redrawn) = (self.screen.current(), self.screen.redrawn());
                     if self.answer.as_mut().is_some_and(|a| a.is_over(&current, redrawn)) {
                         return Ok(());
@@ -238,6 +238,15 @@ impl Shell {
             self.screen.feed(&bytes, answer);
         }
         Ok(())
+    }
+
+    /// How the end of an answer is made sure of in this session.
+    fn confirm(&self) -> Confirm {
+        match self.rules.confirm {
+            Confirm::Learned if self.prompt.unconfirmed => Confirm::Quiet,
+            Confirm::Learned => Confirm::EmptyLine,
+            settled => settled,
+        }
     }
 
     fn quiet_time(&self) -> Duration {
