@@ -99,7 +99,10 @@ fn take(staged: &Path, lock: &Path) -> Result<()> {
         match fs::hard_link(staged, lock) {
             Ok(()) => return Ok(()),
             Err(e) if e.kind() == Io::AlreadyExists => std::thread::sleep(LOCK_PAUSE),
-            Err(e) => return take_without_links(staged, lock).map_err(|_| fault::io("lock branch", lock, e)),
+            Err(e) if lacks_links(&e) => {
+                return take_without_links(staged, lock).map_err(|e| fault::io("lock branch", lock, e));
+            }
+            Err(e) => return Err(fault::io("lock branch", lock, e)),
         }
     }
     let _ = fs::remove_file(staged);
@@ -111,7 +114,18 @@ fn take(staged: &Path, lock: &Path) -> Result<()> {
 
 /// On a file system without hard links a lock can be left empty for a moment; whoever dies in it leaves it to a person.
 fn take_without_links(staged: &Path, lock: &Path) -> std::io::Result<()> {
-    write_new(lock, &fs::read(staged)?)
+    let content = fs::read(staged)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).open(lock)?;
+    // From here on it is ours, and one that cannot be finished is in the way of every later commit.
+    std::io::Write::write_all(&mut file, &content).and_then(|()| file.sync_all()).inspect_err(|_| {
+        let _ = fs::remove_file(lock);
+    })
+}
+
+/// Whether a file system has no hard links, in the words of all those that have none. A disk that is full or broken would
+/// not take the lock in another way either.
+fn lacks_links(e: &std::io::Error) -> bool {
+    matches!(e.kind(), Io::Unsupported | Io::PermissionDenied | Io::TooManyLinks | Io::InvalidInput)
 }
 
 #[cfg(test)]

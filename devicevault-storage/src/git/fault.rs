@@ -9,6 +9,8 @@ use git2::{ErrorClass, ErrorCode};
 /// An error of libgit2 while doing `operation`.
 pub(super) fn git(operation: &'static str, e: git2::Error) -> Error {
     let (kind, why) = match (e.code(), e.class()) {
+        // Of any class: what a disk does not read is missing, or no configuration, to libgit2.
+        _ if e.message().contains("Input/output error") => (ErrorKind::Unavailable, "the disk failed"),
         (ErrorCode::NotFound, _) => (ErrorKind::NotFound, "the repository does not hold it"),
         (ErrorCode::Locked, _) => (ErrorKind::Conflict, "another program holds a lock in the repository"),
         (ErrorCode::Owner, _) => (ErrorKind::PermissionDenied, "the repository belongs to another user"),

@@ -39,7 +39,10 @@ impl FileLock {
         let begun = clock.monotonic();
         let mut pause = Duration::from_millis(1);
         loop {
-            if let Some(lock) = Self::try_acquire(path)? {
+            // Opening the file may wait for a disk.
+            let at = path.to_owned();
+            let tried = tokio::task::spawn_blocking(move || Self::try_acquire(&at)).await;
+            if let Some(lock) = tried.map_err(fault::panicked)?? {
                 return Ok(lock);
             }
             if clock.monotonic().saturating_sub(begun) >= timeout {

@@ -28,23 +28,23 @@ async fn open(path: &Path) -> SqliteCatalog {
 }
 
 /// So many seconds after the beginning of the samples.
-fn second(n: i64) -> Timestamp {
+pub(crate) fn second(n: i64) -> Timestamp {
     Timestamp::from_second(BEGINNING.as_second() + n).unwrap()
 }
 
-fn new_run(device: &str, n: i64) -> NewRun {
+pub(crate) fn new_run(device: &str, n: i64) -> NewRun {
     NewRun::new(DeviceId::from(device), device, Trigger::Manual, second(n))
 }
 
 /// The end of a run that began.
-fn ended(id: RunId, start: NewRun, state: RunState) -> Run {
+pub(crate) fn ended(id: RunId, start: NewRun, state: RunState) -> Run {
     let mut run = Run::begun(id, start);
     run.state = state;
     run.finished_at = Some(SystemClock.now());
     run
 }
 
-async fn all_backups(catalog: &dyn Catalog) -> Vec<Backup> {
+pub(crate) async fn all_backups(catalog: &dyn Catalog) -> Vec<Backup> {
     let page = catalog.find(&Query::default(), Page::first(10_000)).await.unwrap();
     assert_eq!(page.next, None);
     page.items

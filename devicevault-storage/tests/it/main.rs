@@ -17,7 +17,7 @@ mod objects;
 mod plain;
 #[cfg(all(any(feature = "sftp", feature = "ftp"), unix))]
 mod remote;
-#[cfg(all(feature = "git", feature = "plain", target_os = "linux"))]
+#[cfg(all(feature = "git", feature = "spool", feature = "sqlite", target_os = "linux"))]
 mod syscalls;
 #[cfg(all(feature = "pkcs11", feature = "plain", unix))]
 mod tokens;

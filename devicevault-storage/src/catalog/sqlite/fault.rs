@@ -100,7 +100,10 @@ fn words(code: Option<i32>, e: &sqlx::Error) -> (ErrorKind, &'static str, &'stat
             (ErrorKind::Unavailable, "another process is writing the catalog", "try again")
         }
         (Some(SQLITE_FULL), _) => (ErrorKind::StorageFull, "there is no space left for the catalog", SPACE),
-        (Some(SQLITE_CORRUPT), _) => (ErrorKind::Corrupt, "the catalog's file is damaged", DAMAGED),
+        // SQLite makes the one of the other.
+        (Some(SQLITE_CORRUPT), _) => {
+            (ErrorKind::Corrupt, "the catalog's file is damaged, or its disk does not read it", DAMAGED)
+        }
         (Some(SQLITE_NOTADB), _) => (ErrorKind::Corrupt, "the file is not an SQLite database", DAMAGED),
         (Some(SQLITE_READONLY | SQLITE_PERM | SQLITE_AUTH), _) => (
             ErrorKind::PermissionDenied,

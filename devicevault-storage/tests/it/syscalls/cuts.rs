@@ -11,8 +11,8 @@ async fn every_prefix(kind: Kind) {
     let mut disk = Disk::of(folder.path());
     let logs = tempfile::tempdir().unwrap();
     let log = logs.path().join("log");
-    let told = kind.stores(folder.path(), &log, &["-y", "-xx", "-s", "10000000"]);
-    assert_eq!(told.len(), 3);
+    let told = kind.acts(folder.path(), &log, super::CHANGES, super::ALL_TOLD);
+    assert_eq!(told.done.len(), 3);
     let mut confirmed = BTreeSet::from([before]);
     let (mut prefixes, mut states) = (0, 0);
     for call in line::calls(&std::fs::read_to_string(&log).unwrap()) {
@@ -39,6 +39,12 @@ async fn every_prefix(kind: Kind) {
 #[ignore = "needs strace and git"]
 async fn a_folder_after_every_call() {
     every_prefix(Kind::Plain).await;
+}
+
+#[tokio::test]
+#[ignore = "needs strace and git"]
+async fn a_spool_after_every_call() {
+    every_prefix(Kind::Spool).await;
 }
 
 #[tokio::test]

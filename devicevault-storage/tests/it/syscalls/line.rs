@@ -5,9 +5,21 @@ use std::collections::HashMap;
 /// A call that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Call {
+    pub(super) thread: String,
     pub(super) name: String,
     pub(super) args: Vec<Arg>,
     pub(super) result: Arg,
+}
+
+impl Call {
+    /// Whether a path that it names, or a descriptor's, lies there.
+    pub(super) fn touches(&self, folder: &str) -> bool {
+        let below = |path: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.args.iter().chain([&self.result]).any(|arg| {
+            arg.path.as_deref().is_some_and(below)
+                || arg.text.as_deref().and_then(|t| std::str::from_utf8(t).ok()).is_some_and(below)
+        })
+    }
 }
 
 /// A number, word or descriptor, the path that a descriptor stands for, and a text.
@@ -83,7 +95,7 @@ pub(super) fn calls(log: &str) -> Vec<Call> {
         };
         // Braces are of structures that nothing is read from but the flags in them.
         let args = args.split(", ").map(Arg::parse).collect();
-        all.push(Call { name: name.to_owned(), args, result: Arg::parse(result) });
+        all.push(Call { thread: process.to_owned(), name: name.to_owned(), args, result: Arg::parse(result) });
     }
     all
 }
