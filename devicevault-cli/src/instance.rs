@@ -427,6 +427,7 @@ pub(crate) fn no_such<'a>(what: &str, name: &str, known: impl Iterator<Item = &'
 fn alike<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut near: Vec<_> = known.map(|k| (similarity(name, k), k)).filter(|(s, _)| *s >= 0.7).collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    near.dedup_by_key(|(_, k)| *k);
     near.into_iter().take(3).map(|(_, k)| k).collect()
 }
 
@@ -443,6 +444,7 @@ mod tests {
         let known = ["core-rtr1", "core-rtr2", "edge-sw1"];
         assert_eq!(alike("core-rt1", known.into_iter()), ["core-rtr1", "core-rtr2"]);
         assert_eq!(alike("Edge-SW1", known.into_iter()), ["edge-sw1"]);
+        assert_eq!(alike("192.0.2.1", ["192.0.2.1_22"; 3].into_iter()), ["192.0.2.1_22"]);
         assert!(alike("zzz", known.into_iter()).is_empty());
     }
 }

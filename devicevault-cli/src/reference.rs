@@ -45,7 +45,14 @@ pub(crate) fn resolve<'a>(reference: &str, versions: &'a [Backup], zone: &TimeZo
     }
     if let Some(at) = human::parse_time(reference, zone) {
         let Some(found) = good.iter().find(|b| b.first_seen <= at) else {
-            return fail(ErrorKind::NotFound, "there was no version yet".to_owned());
+            let first = good.iter().map(|b| b.first_seen).min();
+            let e = fail(ErrorKind::NotFound, "there was no version yet".to_owned());
+            return e.map_err(|e| match first {
+                Some(at) => {
+                    e.hint(format!("the first version is of {}: name that time or a later one", human::time(at)))
+                }
+                None => e,
+            });
         };
         return Ok(found);
     }
@@ -161,6 +168,8 @@ mod tests {
         assert_eq!(kind("019a"), ErrorKind::Conflict);
         assert_eq!(kind("019b"), ErrorKind::NotFound);
         assert_eq!(kind("2026-11-19"), ErrorKind::NotFound);
+        let hint = find("2026-11-19").unwrap_err().hint_text().unwrap_or_default().to_owned();
+        assert!(hint.contains("the first version is of 2026-11-2"), "{hint}");
         assert_eq!(kind("yesterday-ish"), ErrorKind::Config);
         for never in ["2026-02-30", "2026-13-01", "2026-02-30 10:30", "2026-1-1"] {
             let e = find(never).unwrap_err();

@@ -225,7 +225,9 @@ async fn ready_destinations(context: &Context, instance: &Instance, routes: &Rou
         context.ui.warn("no destination that keeps originals is ready: what is backed up now waits in the home alone");
     }
     for (name, e) in tested.iter().filter_map(|d| Some((&d.config.name, d.error.as_ref()?))) {
-        context.ui.warn(&format!("destination {name}: {}; what it is to have waits for it", e.to_record().message));
+        let hint = e.hint_text().map_or_else(String::new, |hint| format!(" ({hint})"));
+        let why = e.to_record().message;
+        context.ui.warn(&format!("destination {name}: {why}{hint}; what it is to have waits for it"));
     }
     Ok(tested)
 }

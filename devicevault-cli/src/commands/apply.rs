@@ -12,6 +12,7 @@ use crate::artefacts::Artefacts;
 use crate::context::Context;
 use crate::definitions::{Action, Change, Definitions, Plan, Wanted, read};
 use crate::instance::{Instance, no_such};
+use crate::keys::elsewhere;
 use crate::keys::lock::lock;
 use crate::ui::table::{Cell, Table, Tone};
 use crate::{Exit, wiring};
@@ -100,6 +101,7 @@ async fn check(instance: &Instance, wanted: &Wanted, there: &Definitions, plan: 
             wiring::check_destination(&settings).await.map_err(|e| wanted.locate(one, e))?;
         }
     }
+    check_places(instance, wanted, there)?;
     let names: Vec<String> = plan.devices.after.iter().map(|d| d.name.clone()).collect();
     let mut seen = std::collections::BTreeSet::new();
     if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
@@ -121,6 +123,27 @@ async fn check(instance: &Instance, wanted: &Wanted, there: &Definitions, plan: 
     // What the files leave alone has to fit what they change.
     plan.policies.after.iter().try_for_each(|p| policy::check_destinations(p, &plan.destinations.after))?;
     Ok(doubts)
+}
+
+/// Refuses two new plain destinations of one place: the second would find the mark of the first.
+fn check_places(instance: &Instance, wanted: &Wanted, there: &Definitions) -> Result<()> {
+    let mut seen = std::collections::BTreeMap::new();
+    for one in wanted.destinations.iter().flatten() {
+        let is_new = there.destinations.iter().all(|d| d.id != one.value.id);
+        if !is_new || one.value.kind != wiring::PLAIN {
+            continue;
+        }
+        let Some(place) = destination::place_apart(&instance.home, &one.value) else { continue };
+        if let Some(other) = seen.insert(place.clone(), &one.value.name) {
+            let e = Error::new(ErrorKind::Conflict, "apply", "two destinations would have one place")
+                .with("destination", &one.value.name)
+                .with("other", other)
+                .with("place", place)
+                .hint("give each a folder of its own");
+            return Err(wanted.locate(one, e));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a destination that logs in by a credential which is not there.
@@ -169,7 +192,8 @@ async fn refuse_waited_for(instance: &Instance, plan: &Plan) -> Result<()> {
 async fn carry_out(context: &Context, instance: &Instance, plan: Plan) -> Result<()> {
     // A key that is replaced meanwhile would stay at a destination that the home does not know yet.
     let is_new = plan.destinations.put.iter().any(|(before, _)| before.is_none());
-    let _alone = if is_new { Some(lock(&instance.home).await?) } else { None };
+    // Of one that goes, it is noted which keys open it.
+    let _alone = if is_new || !plan.destinations.remove.is_empty() { Some(lock(&instance.home).await?) } else { None };
     // Stores may log in by them.
     for (_, credential) in &plan.credentials.put {
         instance.inventory.put_credential(credential).await?;
@@ -199,6 +223,13 @@ async fn carry_out(context: &Context, instance: &Instance, plan: Plan) -> Result
         instance.inventory.remove_policy(&policy.name).await?;
     }
     for config in &plan.destinations.remove {
+        if let Some(left) = elsewhere::leave(instance, config).await? {
+            context.ui.note(&format!(
+                "{} opens by key {}: keep that kit for as long as what it holds",
+                left.describe(),
+                left.keys_text()
+            ));
+        }
         instance.inventory.remove_destination(&config.id).await?;
     }
     for credential in &plan.credentials.remove {

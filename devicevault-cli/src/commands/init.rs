@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::key;
 use crate::context::Context;
 use crate::instance::{CATALOG, Instance, KEY, KNOWN_HOSTS, PLATFORMS, SPOOL};
+use crate::keys::elsewhere;
 use crate::keys::kit;
 use crate::keys::lock::LOCK;
 use crate::keys::sources::SOURCES;
@@ -70,7 +71,20 @@ pub(crate) async fn make(context: &Context, home: &Path, destinations: &[Destina
         return refuse("there is a home in this folder already");
     }
     // What an `init` that was cut off left is gone on with.
-    let ours = [KEY, KNOWN_HOSTS, PLATFORMS, SPOOL, settings::FILE, KEYS, KEK_FILE, SOURCES, LOCK, "store", "git"];
+    let ours = [
+        KEY,
+        KNOWN_HOSTS,
+        PLATFORMS,
+        SPOOL,
+        settings::FILE,
+        KEYS,
+        KEK_FILE,
+        SOURCES,
+        LOCK,
+        elsewhere::FILE,
+        "store",
+        "git",
+    ];
     let foreign = files::entries(home)?.into_iter().find(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         !ours.contains(&&*name) && !name.starts_with(CATALOG) && !name.ends_with(".tmp") && !kit::is_kit(path)

@@ -1,5 +1,6 @@
 //! Keys as people handle them: where they come from, how new ones are named, the recovery kit.
 
+pub(crate) mod elsewhere;
 pub(crate) mod kit;
 pub(crate) mod lock;
 pub(crate) mod new;

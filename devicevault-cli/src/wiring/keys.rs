@@ -14,7 +14,7 @@ use devicevault_core::{
 use devicevault_storage::local::LocalStore;
 pub(crate) use devicevault_storage::seal::keys::KeyFolder;
 use devicevault_storage::seal::keys::{
-    Canary, Deferred, FileAccess, Kek, KeyPlaces, Passphrase, PassphraseKek, Rewrapped, TokenKek, TokenOptions,
+    Canary, Deferred, FileAccess, Kek, KeyPlaces, Passphrase, PassphraseKek, Rewrapped, TokenKek, TokenOptions, adopt,
     key_file, key_of_text, kit_lines, opened_everywhere, read_key_file, rewrap,
 };
 use devicevault_storage::seal::{EpochId, EpochObject, Keyring};
@@ -196,6 +196,26 @@ impl Keys {
         opened_everywhere(&self.ring, &places, &remaining).await
     }
 
+    /// Takes over what destinations hold of epoch keys that the home lacks, as far as a key at hand opens them. How many.
+    ///
+    /// # Errors
+    /// See [`adopt`].
+    pub(crate) async fn adopt(
+        &self,
+        home: &Path,
+        destinations: Vec<(String, KeyFolder)>,
+        now: Timestamp,
+    ) -> Result<usize> {
+        let newest = self.ring.objects().last().map(|o| o.id);
+        let places = KeyPlaces { home: Self::folder_of(home).await?, destinations };
+        let adopted = adopt(&self.ring, &places, &self.active()).await?;
+        // An old key opens, and does not seal.
+        if adopted.iter().any(|id| Some(*id) > newest) {
+            self.new_epoch(home, now).await?;
+        }
+        Ok(adopted.len())
+    }
+
     async fn folder_of(home: &Path) -> Result<KeyFolder> {
         let none = || Error::new(ErrorKind::Config, "wrap epoch keys", "this home has no keys");
         home_keys(home, false).await?.ok_or_else(none)
@@ -206,21 +226,29 @@ impl Keys {
     /// # Errors
     /// What the destination answers.
     pub(crate) async fn foreign_epochs(&self, folder: &KeyFolder) -> Result<Vec<EpochId>> {
-        let mut ours: Vec<KekId> = self.sources.keys.iter().map(|s| KekId(s.id.clone())).collect();
-        for given in self.ring.providers().iter().take(self.given) {
-            ours.extend(given.kek().await.ok());
-        }
         let mut foreign = Vec::new();
         for id in folder.list().await?.into_iter().filter(|id| self.ring.object(*id).is_none()) {
-            let there = match folder.load(id).await {
-                Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => None,
-                other => other?,
-            };
-            if there.is_none_or(|there| ours.iter().all(|kek| !there.is_wrapped_by(kek))) {
+            if !self.opens_there(folder, id).await? {
                 foreign.push(id);
             }
         }
         Ok(foreign)
+    }
+
+    /// Whether an epoch key lies at a destination that a key of the home wraps, or one that was given.
+    ///
+    /// # Errors
+    /// What the destination answers.
+    pub(crate) async fn opens_there(&self, folder: &KeyFolder, id: EpochId) -> Result<bool> {
+        let mut ours: Vec<KekId> = self.sources.keys.iter().map(|s| KekId(s.id.clone())).collect();
+        for given in self.ring.providers().iter().take(self.given) {
+            ours.extend(given.kek().await.ok());
+        }
+        let there = match folder.load(id).await {
+            Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => None,
+            other => other?,
+        };
+        Ok(there.is_some_and(|there| ours.iter().any(|kek| there.is_wrapped_by(kek))))
     }
 
     /// Opens every epoch key of the home with whichever key is at hand.

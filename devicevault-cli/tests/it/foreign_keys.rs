@@ -165,3 +165,82 @@ async fn two_homes_do_not_share_a_sealed_place_by_mistake() {
     verifies(&place, &kit).good();
     assert_eq!(std::fs::read_dir(place.join("keys")).unwrap().count(), keys, "nothing was laid there");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_removed_opens_by_the_kit_of_then_and_that_is_told() {
+    let (fleet, person) = home().await;
+    let kit = take_kit(&person, "old.txt");
+    let old = person.run(&["key", "list", "--json"]).good().json()["keys"][0]["id"].as_str().unwrap().to_owned();
+    let add = ["destination", "add", "nas", "--kind", "plain", "--path", "nas"];
+    person.run(&add).good();
+    changed(&fleet, &person).await;
+    let removed = person.run(&["destination", "remove", "nas"]).good();
+    assert!(removed.err.contains(&old) && removed.err.contains("keep that kit"), "{removed:?}");
+    let rotated = person.run(&["key", "rotate", "--scope", "kek"]).good();
+    let at = person.path("nas").display().to_string();
+    for says in [&at, &old, "keep the kit of that key", "keep the old one for the destinations that were removed"] {
+        assert!(rotated.err.contains(says), "{says}: {rotated:?}");
+    }
+    assert!(!rotated.err.contains("destroy the old one"), "{rotated:?}");
+    // It may be the last copy of that key.
+    assert!(person.path("home/kek.key").exists());
+    verifies(&person.path("nas"), &kit).good();
+    let new = take_kit(&person, "new.txt");
+    verifies(&person.path("nas"), &new).ended(1);
+    let check = person.run(&["key", "check"]).good();
+    assert!(check.out.contains("removed nas") && check.out.contains(&old), "{check:?}");
+
+    // There again, it opens by the new one, all of it.
+    person.run(&add).good();
+    verifies(&person.path("nas"), &new).good();
+    verifies(&person.path("nas"), &kit).ended(1);
+    assert!(!person.run(&["key", "check"]).good().out.contains("removed nas"));
+
+    // In the middle of a rotation, while it is away: the old key alone opens it for certain.
+    std::fs::rename(person.path("nas"), person.path("away")).unwrap();
+    person.run(&["key", "rotate", "--scope", "kek"]).ended(3);
+    person.run(&["destination", "remove", "nas"]).good();
+    let rotated = person.run(&["key", "rotate", "--scope", "kek"]).good();
+    assert!(rotated.err.contains("keep the kit of that key"), "{rotated:?}");
+    verifies(&person.path("away"), &new).good();
+
+    // Until nobody needs it any more.
+    let keys = person.run(&["key", "list", "--json"]).good().json();
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 1, "{keys}");
+    let note = std::fs::read_to_string(person.path("home/removed.json")).unwrap();
+    let key = serde_json::from_str::<serde_json::Value>(&note).unwrap()["places"][0]["keys"][0].clone();
+    person.run(&["key", "remove", key.as_str().unwrap()]).good();
+    assert!(!person.path("home/removed.json").exists());
+    assert!(!person.path(&format!("home/kek-{}.key", key.as_str().unwrap())).exists());
+    person.run(&["key", "check"]);
+    person.run(&["verify", "--destination", "store"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kit_of_a_key_that_stays_is_not_called_a_new_one() {
+    let (_fleet, person) = home().await;
+    person.run(&["key", "add", "--generate", "second.key"]).good();
+    let keys = person.run(&["key", "list", "--json"]).good().json();
+    let second = keys["keys"][1]["id"].as_str().unwrap();
+    let removed = person.run(&["key", "remove", second]).good();
+    assert!(removed.err.contains("which this home had before") && !removed.err.contains("new one"), "{removed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_gives_a_key_lies_in_no_destination() {
+    let (_fleet, person) = home().await;
+    person.write("home/store/inside.key", &"ab".repeat(32));
+    for option in [&["--use-file", "home/store/inside.key"], &["--passphrase-file", "home/store/inside.key"]] {
+        for command in [&["key", "add"][..], &["key", "rotate", "--scope", "kek"]] {
+            let refused = person.run(&[command, &option[..]].concat()).ended(1);
+            assert!(refused.err.contains("within a destination") && refused.err.contains("store"), "{refused:?}");
+        }
+    }
+    let bare = Person::new();
+    bare.run(&["init"]).good();
+    std::fs::remove_dir_all(bare.path("home/keys")).unwrap();
+    std::fs::remove_file(bare.path("home/keys.toml")).unwrap();
+    bare.write("home/store/inside.key", &"ab".repeat(32));
+    let refused = bare.run(&["key", "init", "--use-file", "home/store/inside.key"]).ended(1);
+    assert!(refused.err.contains("within a destination"), "{refused:?}");
+}

@@ -28,6 +28,7 @@ mod pages;
 mod person;
 mod platforms;
 mod policies;
+mod recovery;
 mod refusals;
 mod repositories;
 mod restores;

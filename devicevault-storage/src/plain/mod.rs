@@ -36,6 +36,7 @@
 mod chain;
 mod check;
 mod envelope;
+mod epochs;
 #[cfg(unix)]
 mod folder;
 mod keep;
@@ -166,6 +167,17 @@ impl PlainBackend {
     /// What the store answers, as items.
     pub fn verify_unopened(&self, depth: VerifyDepth) -> BoxStream<'static, Result<(StorageRef, Verdict)>> {
         self.0.clone().verify_unopened(depth)
+    }
+}
+
+impl PlainBackend {
+    /// Under which epoch key each backup is sealed, as its manifest says in the clear: no key is needed. What is not
+    /// sealed, and what cannot be told of, is left out.
+    ///
+    /// # Errors
+    /// What the store answers, as items.
+    pub fn epochs(&self) -> BoxStream<'static, Result<EpochId>> {
+        self.0.clone().epochs()
     }
 }
 

@@ -1,9 +1,11 @@
 //! `devicevault catalog`
 
+mod beside;
 mod check;
 mod rebuild;
 mod told;
 
+pub(crate) use beside::sweep;
 use clap::Subcommand;
 use devicevault_core::Result;
 

@@ -10,13 +10,18 @@ use devicevault_core::rebuild::{Gathered, Rebuilt, Written};
 use devicevault_core::{Error, ErrorKind, Result, StorageBackend, View};
 use serde::Serialize;
 
+use super::beside::Beside;
 use super::told::{self, RefusedRow};
 use crate::Exit;
 use crate::commands::destination::{beneath, check_name};
 use crate::commands::device::fields::key_value;
+use crate::commands::key;
 use crate::context::Context;
 use crate::instance::{CATALOG, Instance};
 use crate::interrupt::cancellable;
+use crate::keys::lock::lock;
+use crate::keys::new::NewKey;
+use crate::keys::sources::KeySources;
 use crate::ui::human;
 use crate::ui::progress::counter;
 use crate::wiring::found::Replaced;
@@ -73,6 +78,8 @@ struct Told {
     refused: Vec<RefusedRow>,
     /// Where the catalog of before is.
     kept_as: Option<String>,
+    /// The kit of the keys that the home was given: it had none.
+    recovery_kit: Option<String>,
 }
 
 /// A destination that is read.
@@ -93,21 +100,29 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
     }
     // Nothing is made in the home before it is known what comes back; a catalog that is to be replaced stays in force
     // until the other one is whole, beside it.
-    let scratch = if args.replace { beside(home) } else { tempfile::tempdir() };
-    let scratch = scratch.map_err(|e| {
-        Error::new(ErrorKind::Unavailable, "rebuild catalog", "no folder for temporary files can be made").because(e)
-    })?;
+    let (beside, elsewhere);
+    let scratch: &Path = if args.replace {
+        existing(home)?;
+        beside = Beside::make(home)?;
+        beside.path()
+    } else {
+        elsewhere = tempfile::tempdir().map_err(|e| {
+            let why = "no folder for temporary files can be made";
+            Error::new(ErrorKind::Unavailable, "rebuild catalog", why).because(e)
+        })?;
+        elsewhere.path()
+    };
     let mut replaced = None;
     let instance = if args.replace {
         let before = Replaced::open(existing(home)?, context.clock().clone()).await?;
-        let instance = Instance::rehearse(context, home, scratch.path()).await?;
+        let instance = Instance::rehearse(context, home, scratch).await?;
         take_over(context, &before, &instance).await?;
         replaced = Some(before);
         instance
     } else if Instance::exists(home) {
         Instance::open(context, home).await?
     } else {
-        Instance::rehearse(context, home, scratch.path()).await?
+        Instance::rehearse(context, home, scratch).await?
     };
     let empty = instance.catalog.find(&Query::default(), Page::first(1)).await?.items.is_empty();
     if !empty && !args.into && !args.dry_run {
@@ -140,11 +155,12 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         Some(before) => {
             let aside = aside(context, home);
             instance.file.close().await;
-            before.give_way(&scratch.path().join(CATALOG), &aside).await?;
+            before.give_way(&scratch.join(CATALOG), &aside).await?;
             Some(aside)
         }
         None => None,
     };
+    let recovery_kit = if args.dry_run { None } else { own_keys(context, home, &sources, &rebuilt).await? };
     let told = Told {
         from: sources.iter().map(|s| s.config.name.clone()).collect(),
         dry_run: args.dry_run,
@@ -156,9 +172,21 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         surplus: rebuilt.surplus.len(),
         refused: rebuilt.refused.iter().map(RefusedRow::from).collect(),
         kept_as: kept_as.map(|p| p.display().to_string()),
+        recovery_kit: recovery_kit.map(|p| p.display().to_string()),
     };
     tell(context, &told)?;
     Ok(Exit::of_parts(rebuilt.backups.len(), told.refused.len()))
+}
+
+/// Gives a home that has none keys of its own, which open what came back too: it was read with a kit that is put away
+/// again, and the next backup needs a key.
+async fn own_keys(context: &Context, home: &Path, sources: &[Source], rebuilt: &Rebuilt) -> Result<Option<PathBuf>> {
+    let is_sealed = sources.iter().any(|s| wiring::seals(&s.config));
+    if !is_sealed || rebuilt.backups.is_empty() || context.given_keys.is_empty() || KeySources::exist(home) {
+        return Ok(None);
+    }
+    let _alone = lock(home).await?;
+    key::init::make(context, home, &NewKey::Generate(None)).await
 }
 
 /// Opens the home's catalog; an empty one is made where it is gone.
@@ -167,11 +195,6 @@ async fn open(context: &Context, home: &Path) -> Result<Instance> {
         drop(Instance::create(context, home, &[]).await?);
     }
     Instance::open(context, home).await
-}
-
-/// A folder on the home's own disk, for the catalog that is to come.
-fn beside(home: &Path) -> std::io::Result<tempfile::TempDir> {
-    tempfile::Builder::new().prefix(&format!("{CATALOG}.new-")).tempdir_in(home)
 }
 
 /// The catalog that is to be replaced.
@@ -185,10 +208,14 @@ fn existing(home: &Path) -> Result<PathBuf> {
         .hint("leave --replace away"))
 }
 
-/// Where the catalog of before is kept.
+/// Where the catalog of before is kept: no other one is, whatever the clock says.
 fn aside(context: &Context, home: &Path) -> PathBuf {
-    let stamp = context.clock().now().strftime("%Y-%m-%dT%H-%M-%S%.6fZ");
-    home.join(format!("{CATALOG}.replaced-{stamp}"))
+    let stamp = context.clock().now().strftime("%Y-%m-%dT%H-%M-%S%.6fZ").to_string();
+    let named = |n: u32| match n {
+        0 => home.join(format!("{CATALOG}.replaced-{stamp}")),
+        n => home.join(format!("{CATALOG}.replaced-{stamp}-{n}")),
+    };
+    (0..).map(named).find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| named(0))
 }
 
 /// Takes devices, destinations, policies and credentials over.

@@ -11,6 +11,7 @@ use crate::Exit;
 use crate::context::Context;
 use crate::destinations;
 use crate::instance::Instance;
+use crate::keys::elsewhere;
 use crate::keys::lock::lock;
 use crate::ui::human;
 use crate::wiring;
@@ -121,7 +122,23 @@ pub(crate) async fn set_up_new(instance: &Instance, config: &mut DestinationConf
         config.id = DestinationId(format!("{}-{}", config.name, uuid::Uuid::now_v7()));
         instance.open_backend(config, true).await?;
     }
+    if wiring::seals(config) {
+        bring_up_to_date(instance, config).await?;
+    }
+    elsewhere::back(instance, config, known > 0)?;
     Ok(known)
+}
+
+/// Lays the home's epoch keys over those that are there of earlier: keys may have been replaced since. Those that the home
+/// lacks are taken over, where a key at hand opens them.
+async fn bring_up_to_date(instance: &Instance, config: &DestinationConfig) -> Result<()> {
+    let folder = destination_keys(instance.backend_settings(config, false)).await?;
+    instance.keys.adopt(&instance.home, vec![(config.name.clone(), folder.clone())], instance.now()).await?;
+    let there = folder.list().await?;
+    for epoch in instance.keys.epochs().into_iter().filter(|e| there.contains(&e.id)) {
+        folder.publish(&epoch).await.map_err(|e| e.with("destination", &config.name))?;
+    }
+    Ok(())
 }
 
 /// Refuses a place that another home seals: with the keys of both there, neither's kit opens all of it.

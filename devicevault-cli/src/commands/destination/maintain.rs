@@ -8,6 +8,7 @@ use devicevault_core::{Error, ErrorKind, ErrorRecord, Result, sightings};
 use serde::Serialize;
 
 use crate::Exit;
+use crate::commands::catalog;
 use crate::context::Context;
 use crate::instance::{Instance, OpenDestination};
 use crate::interrupt::cancellable;
@@ -53,6 +54,14 @@ pub(super) async fn run(context: &Context, args: MaintainArgs) -> Result<Exit> {
     let wanted = |d: &devicevault_core::inventory::DestinationConfig| {
         if args.names.is_empty() { d.enabled } else { args.names.contains(&d.name) }
     };
+    if !args.dry_run {
+        let left = catalog::sweep(&instance.home);
+        if left > 0 {
+            context
+                .ui
+                .note(&format!("removed {} that were left where a rebuild was killed", human::count(left, "folder")));
+        }
+    }
     let open = instance.destinations_where(wanted).await?;
     let mut all = Vec::new();
     for destination in &open {

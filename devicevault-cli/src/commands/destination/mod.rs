@@ -18,7 +18,7 @@ pub(crate) use add::set_up_new;
 pub(crate) use edit::set_up_change;
 pub(crate) use fields::{beneath, check_name, check_options, check_policy_options};
 pub(crate) use guard::refuse_without;
-pub(crate) use place::{refuse_key_inside, refuse_new_key_inside, refuse_shared_among};
+pub(crate) use place::{place_apart, refuse_key_inside, refuse_new_key_inside, refuse_shared_among};
 
 use clap::Subcommand;
 use devicevault_core::Result;

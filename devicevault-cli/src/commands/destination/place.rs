@@ -6,9 +6,11 @@ use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::{Error, ErrorKind, Result, SecretRef};
 
 use crate::instance::{CATALOG, Instance, KEY, KNOWN_HOSTS, PLATFORMS, SPOOL};
+use crate::keys::elsewhere;
 use crate::keys::new::NewKey;
 use crate::keys::sources::SOURCES;
 use crate::settings;
+use crate::wiring;
 use crate::wiring::keys::{KEK_FILE, KEYS};
 
 /// Refuses a folder that is not a destination's own, as [`refuse_shared_among`] those of the inventory.
@@ -36,7 +38,7 @@ pub(crate) fn refuse_shared_among(home: &Path, config: &DestinationConfig, other
     if home.starts_with(&here) {
         return Err(refuse("the home lies in its folder"));
     }
-    let own = [KEY, KNOWN_HOSTS, PLATFORMS, SPOOL, SOURCES, KEK_FILE, KEYS, CATALOG, settings::FILE];
+    let own = [KEY, KNOWN_HOSTS, PLATFORMS, SPOOL, SOURCES, KEK_FILE, KEYS, CATALOG, settings::FILE, elsewhere::FILE];
     let first = here.strip_prefix(home).ok().and_then(|rest| rest.iter().next());
     // The catalog has files and a folder beside it, named after it.
     let beside_catalog = first.is_some_and(|name| name.to_string_lossy().starts_with(CATALOG));
@@ -65,22 +67,32 @@ pub(crate) async fn refuse_key_inside(instance: &Instance, key: &Path) -> Result
     let all = instance.inventory.destinations().await?;
     match all.iter().find(|d| folder(&home, d).is_some_and(|folder| key.starts_with(folder))) {
         None => Ok(()),
-        Some(d) => Err(Error::new(ErrorKind::Conflict, "write key", "the place is within a destination")
+        Some(d) => Err(Error::new(ErrorKind::Conflict, "keep key apart", "its file would lie within a destination")
             .with("path", key.display())
             .with("destination", &d.name)
             .hint("whoever copies what is sealed there would copy the key with it: name a place apart from it")),
     }
 }
 
-/// The same for a new key, where it is in a file.
+/// The same for a new key, or what gives it, where that is in a file.
 ///
 /// # Errors
 /// As [`refuse_key_inside`].
 pub(crate) async fn refuse_new_key_inside(instance: &Instance, key: &NewKey) -> Result<()> {
     match key {
         NewKey::Generate(Some(file)) => refuse_key_inside(instance, file).await,
-        NewKey::Use(SecretRef::File(file)) => refuse_key_inside(instance, Path::new(file)).await,
+        NewKey::Use(SecretRef::File(file))
+        | NewKey::Passphrase(Some(SecretRef::File(file)))
+        | NewKey::Token { pin: Some(SecretRef::File(file)), .. } => refuse_key_inside(instance, Path::new(file)).await,
         _ => Ok(()),
+    }
+}
+
+/// Where a destination is, told in one way only, so that two of one place are told apart from two places.
+pub(crate) fn place_apart(home: &Path, config: &DestinationConfig) -> Option<String> {
+    match folder(home, config) {
+        Some(folder) => Some(folder.display().to_string()),
+        None => config.options.get(wiring::URL).map(|url| url.trim_end_matches('/').to_owned()),
     }
 }
 

@@ -10,6 +10,8 @@ use super::guard::{refuse_named_by_policies, refuse_without_original};
 use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
+use crate::keys::elsewhere;
+use crate::keys::lock::lock;
 use crate::round::{self, RoundOptions};
 use crate::ui::human;
 use crate::wiring;
@@ -48,9 +50,14 @@ struct Left {
     destination: String,
     /// Its folder or URL.
     path: Option<String>,
+    /// Ids of the keys each of which opens what is sealed there.
+    keys: Vec<String>,
 }
 
 pub(super) async fn run(context: &Context, args: RemoveArgs) -> Result<Exit> {
+    // What a key opens is noted as it is: no rotation may be under way.
+    let home = context.home()?;
+    let _alone = if Instance::exists(home) { Some(lock(home).await?) } else { None };
     let instance = context.instance().await?;
     let mut gone = Vec::new();
     for name in &args.names {
@@ -62,11 +69,12 @@ pub(super) async fn run(context: &Context, args: RemoveArgs) -> Result<Exit> {
         refuse_without_original(&instance, |d| (!ids.contains(&d.id)).then_some(d)).await?;
     }
     let discarded = discard(context, &instance, &ids, args.discard_waiting).await?;
+    let mut left = Vec::new();
     for d in &gone {
+        let keys = elsewhere::leave(&instance, d).await?.map(|l| l.keys.into_iter().collect()).unwrap_or_default();
         instance.inventory.remove_destination(&d.id).await?;
+        left.push(Left { destination: d.name.clone(), path: wiring::place_of(d, &instance.home), keys });
     }
-    let left: Vec<_> =
-        gone.iter().map(|d| Left { destination: d.name.clone(), path: wiring::place_of(d, &instance.home) }).collect();
     if context.ui.is_json() {
         context.ui.json(&Removed { removed: args.names, left, discarded })?;
         return Ok(Exit::Done);
@@ -77,6 +85,12 @@ pub(super) async fn run(context: &Context, args: RemoveArgs) -> Result<Exit> {
     for l in &left {
         let at = l.path.as_ref().map_or_else(String::new, |p| format!(" in {p}"));
         context.ui.note(&format!("removed {}; what it holds was not deleted, and stays{at}", l.destination));
+        if !l.keys.is_empty() {
+            context.ui.note(&format!(
+                "it opens by key {}, and no rotation changes that from now on: keep that kit for as long as what it holds",
+                l.keys.join(" or ")
+            ));
+        }
     }
     Ok(Exit::Done)
 }

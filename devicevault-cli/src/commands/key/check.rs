@@ -8,13 +8,13 @@ use devicevault_core::key::KeyProvider;
 use devicevault_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
-use super::{no_keys, settle};
+use super::{needed, no_keys, settle};
 use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
+use crate::keys::elsewhere::Elsewhere;
 use crate::keys::kit;
 use crate::keys::sources::KeySource;
-use crate::ui::human;
 use crate::ui::table::{Cell, Table, Tone};
 use crate::wiring::keys::{destination_keys, is_sealed};
 
@@ -79,27 +79,34 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
             for epoch in instance.keys.epochs() {
                 match folder.load(epoch.id).await? {
                     Some(there) if there == epoch => here += 1,
-                    Some(_) => return Err(behind("an epoch key there is not as it is here")),
+                    // Its error says what is to be done where another home has replaced it.
+                    Some(_) => {
+                        folder.refuse_another(&epoch).await?;
+                        return Err(behind("an epoch key there is not as it is here"));
+                    }
                     None => {}
                 }
             }
-            let foreign = instance.keys.foreign_epochs(&folder).await?;
-            if let Some(first) = foreign.first() {
-                let why = format!("{} there are not of this home", human::count(foreign.len(), "epoch key"));
-                return Err(Error::new(ErrorKind::Conflict, "check keys", why).with("epoch", first).hint(
-                    "what they sealed opens with the key or kit of the home that made them; with that at hand \
-                     (--kek-file), `devicevault key rotate --scope data` seals it anew under this home's",
-                ));
-            }
+            needed::check(context, &instance, &config, &folder).await?;
             // One that nothing was sealed with there need not be there.
             Ok(format!("{here} of {} epoch keys are there, as they are here", instance.keys.epochs().len()))
         };
         found.push(finding(format!("destination {}", config.name), looked.await));
     }
+    let elsewhere = Elsewhere::read(&instance.home)?;
+    let stays: Vec<String> = instance.keys.sources().keys.iter().map(|k| k.id.clone()).collect();
+    for left in elsewhere.without(&stays) {
+        found.push(Finding {
+            what: format!("removed {}", left.name),
+            good: true,
+            detail: format!("opens by key {} alone: keep its kit for {}", left.keys_text(), left.describe()),
+        });
+    }
     let kits = kit::left_in(&instance.home);
     let of = |kit: &Path, source: &KeySource| kit.ends_with(kit::file_name(&source.id));
     let leaves = |kit: &Path| instance.keys.sources().retiring().any(|k| of(kit, k));
     let opens = |kit: &Path| instance.keys.sources().active().any(|k| of(kit, k));
+    let serves = |kit: &Path| elsewhere.keys().into_iter().any(|k| kit.ends_with(kit::file_name(k)));
     found.push(Finding {
         what: "recovery kit".to_owned(),
         good: kits.is_empty(),
@@ -108,6 +115,10 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
             Some(kit) if leaves(kit) => format!(
                 "{} is of a key that is being replaced: to be kept until `devicevault key rotate --scope kek` has ended, \
                  and not longer",
+                kit.display()
+            ),
+            Some(kit) if !opens(kit) && serves(kit) => format!(
+                "{} is of a key that only what was removed needs: print it for that, take it away, delete it",
                 kit.display()
             ),
             Some(kit) if !opens(kit) => format!("{} is of a key that opens nothing: not to be kept", kit.display()),
@@ -120,10 +131,14 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
 
 fn finding(what: String, tried: Result<String>) -> Finding {
     let good = tried.is_ok();
-    Finding { what, good, detail: tried.unwrap_or_else(|e| e.to_record().message) }
+    let told = |e: Error| match e.hint_text() {
+        Some(hint) => format!("{}; {hint}", e.to_record().message),
+        None => e.to_record().message,
+    };
+    Finding { what, good, detail: tried.unwrap_or_else(told) }
 }
 
-fn behind(why: &str) -> Error {
+pub(super) fn behind(why: &str) -> Error {
     Error::new(ErrorKind::Conflict, "check keys", why.to_owned())
         .hint("`devicevault key check --repair` brings it up to date")
 }

@@ -1,16 +1,19 @@
 //! `devicevault key init`
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use devicevault_core::{Error, ErrorKind, Result};
 
-use super::export;
+use super::{export, settle};
 use crate::Exit;
+use crate::commands::destination::refuse_new_key_inside;
 use crate::context::Context;
 use crate::instance::Instance;
-use crate::keys::new::NewKeyArgs;
+use crate::keys::new::{NewKey, NewKeyArgs};
 use crate::wiring::keys::Keys;
 
-/// Make the first keys of a home that has none. `devicevault init` does so by itself.
+/// Make the first keys of a home that has none. `devicevault init` does so by itself, and `devicevault catalog rebuild` with a kit.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -28,15 +31,37 @@ pub(super) async fn run(context: &Context, args: &InitArgs) -> Result<Exit> {
         return Err(Error::new(ErrorKind::AlreadyExists, "make keys", "this home has keys already")
             .hint("`devicevault key add` lets one more key open them, `devicevault key rotate` replaces them"));
     }
-    Keys::create(&instance.home, &args.new.key()?, context.clock().now()).await?;
-    let instance = Instance::open(context, &instance.home).await?;
-    match export::write(context, &instance, None).await {
-        Ok(kit) => context.ui.note(&export::advice(&kit)),
-        Err(e) if e.kind() == ErrorKind::Unsupported => {
-            context.ui.warn(&format!("{}; {}", e.message(), e.hint_text().unwrap_or_default()));
-        }
-        Err(e) => return Err(e),
-    }
+    let key = args.new.key()?;
+    refuse_new_key_inside(&instance, &key).await?;
+    make(context, &instance.home, &key).await?;
     context.ui.note("a destination with the option seal = \"yes\" is sealed with them from now on");
     Ok(Exit::Done)
+}
+
+/// Makes a home's first keys, lets them open what sealed destinations hold, as far as a key at hand does, and writes the
+/// kit, all of which is told. Where the kit is; `None` where every key stays in its token. Whoever calls it holds the lock.
+///
+/// # Errors
+/// A key cannot be had, or the home cannot be written.
+pub(crate) async fn make(context: &Context, home: &Path, key: &NewKey) -> Result<Option<PathBuf>> {
+    Keys::create(home, key, context.clock().now()).await?;
+    let instance = Instance::open(context, home).await?;
+    let (reachable, _) = settle::destinations(&instance).await?;
+    let adopted = instance.keys.adopt(home, reachable, context.clock().now()).await?;
+    if adopted > 0 {
+        context.ui.note(&settle::taken_over(adopted));
+    }
+    let kit = match export::write(context, &instance, None).await {
+        Ok(kit) => kit,
+        Err(e) if e.kind() == ErrorKind::Unsupported => {
+            context.ui.warn(&format!("{}; {}", e.message(), e.hint_text().unwrap_or_default()));
+            return Ok(None);
+        }
+        Err(e) => return Err(e),
+    };
+    context.ui.note(&export::advice(&kit));
+    if adopted > 0 {
+        context.ui.note("an older kit opens what was stored until now, and nothing that is stored from now on");
+    }
+    Ok(Some(kit))
 }

@@ -7,10 +7,14 @@ use serde::Serialize;
 use super::{named, no_keys, settle};
 use crate::Exit;
 use crate::context::Context;
+use crate::instance::Instance;
+use crate::keys::elsewhere::Elsewhere;
 
 /// Let a key open nothing any more: its wraps are taken out of the epoch keys, here and at every destination.
 ///
 /// Who has a copy of the key and of an epoch key from before can still open what was sealed then.
+///
+/// A key that was replaced, and is remembered for a destination that was removed, is forgotten with it.
 ///
 /// The new key of a rotation that is not finished is removed too: the rotation is given up, and the old key stays.
 #[derive(Debug, Args)]
@@ -36,7 +40,10 @@ pub(super) async fn run(context: &Context, args: &RemoveArgs) -> Result<Exit> {
         return Err(no_keys());
     }
     let mut sources = instance.keys.sources().clone();
-    let id = named(&sources, &args.key)?.id.clone();
+    let id = match named(&sources, &args.key) {
+        Ok(source) => source.id.clone(),
+        Err(e) => return forget(context, &instance, &args.key).and_then(|done| done.ok_or(e)),
+    };
     let given_up = sources.active().all(|k| k.id == id) && sources.retiring().any(|k| k.id != id);
     if given_up {
         sources.keys.iter_mut().for_each(|k| k.retiring = k.id == id);
@@ -50,11 +57,32 @@ pub(super) async fn run(context: &Context, args: &RemoveArgs) -> Result<Exit> {
     sources.keys.iter_mut().filter(|k| k.id == id).for_each(|k| k.retiring = true);
     let kit = settle::kit(context, &instance, &instance.keys.with_sources(&sources)).await?;
     sources.write(&instance.home)?;
-    let settled = settle::settle(context, &instance, Some(kit)).await?;
+    let mut settled = settle::settle(context, &instance, Some(kit)).await?;
+    settled.kit_of_before = true;
     if context.ui.is_json() {
         let behind: Vec<_> = settled.behind.iter().map(|(name, _)| name.clone()).collect();
         context.ui.json(&Removed { gone: settled.gone.contains(&id), id, behind })?;
         return Ok(Exit::of_parts(1, settled.behind.len()));
     }
     Ok(settle::tell(context, &settled))
+}
+
+/// Forgets a key that is none of the home's any more, and what needed it; `None` where nothing did.
+fn forget(context: &Context, instance: &Instance, id: &str) -> Result<Option<Exit>> {
+    let mut elsewhere = Elsewhere::read(&instance.home)?;
+    let wanted = id.to_lowercase();
+    let found: Vec<String> = elsewhere
+        .keys()
+        .into_iter()
+        .filter(|k| !wanted.is_empty() && k.starts_with(&wanted))
+        .map(str::to_owned)
+        .collect();
+    let [id] = found.as_slice() else { return Ok(None) };
+    elsewhere.forget(&instance.home, id)?;
+    if context.ui.is_json() {
+        context.ui.json(&Removed { id: id.clone(), gone: true, behind: Vec::new() })?;
+    } else {
+        context.ui.note(&format!("key {id} is forgotten, and what was removed and needed it; destroy its kit"));
+    }
+    Ok(Some(Exit::Done))
 }

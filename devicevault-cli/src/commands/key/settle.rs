@@ -2,6 +2,7 @@
 //! be run again.
 
 use std::fs;
+use std::path::PathBuf;
 
 use devicevault_core::{Error, ErrorKind, Result};
 
@@ -9,8 +10,10 @@ use super::export;
 use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
+use crate::keys::elsewhere::{Elsewhere, Left};
 use crate::keys::kit::file_name;
 use crate::keys::sources::{KeySource, KeySources};
+use crate::ui::human;
 use crate::wiring::keys::{KeyFolder, Keys, destination_keys, is_sealed};
 
 /// What was done.
@@ -18,12 +21,19 @@ use crate::wiring::keys::{KeyFolder, Keys, destination_keys, is_sealed};
 pub(super) struct Settled {
     /// Epoch keys that were wrapped anew.
     pub(super) changed: usize,
+    /// Epoch keys that destinations alone had, and the home has now.
+    pub(super) adopted: usize,
     /// Destinations that could not be brought up to date, and why.
     pub(super) behind: Vec<(String, Error)>,
     /// Ids of keys that are no longer needed, and gone.
     pub(super) gone: Vec<String>,
-    /// The new recovery kit.
+    /// Removed destinations that open by a key which is gone, and by none that stays; with the file of that key, where it
+    /// stays in the home for them.
+    pub(super) needed: Vec<(Left, Option<PathBuf>)>,
+    /// The new recovery kit; none where no key takes another's place.
     pub(super) kit: Option<String>,
+    /// It is the kit of a key that the home had before.
+    pub(super) kit_of_before: bool,
 }
 
 /// What came of writing the kit of the keys that stay.
@@ -81,7 +91,7 @@ pub(super) async fn kit_while_unfinished(context: &Context, instance: &Instance,
 }
 
 /// Every sealed destination that is there, and those that are not.
-async fn destinations(instance: &Instance) -> Result<(Vec<(String, KeyFolder)>, Vec<(String, Error)>)> {
+pub(super) async fn destinations(instance: &Instance) -> Result<(Vec<(String, KeyFolder)>, Vec<(String, Error)>)> {
     let (mut reachable, mut behind) = (Vec::new(), Vec::new());
     for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
         match destination_keys(instance.backend_settings(&config, false)).await {
@@ -129,6 +139,7 @@ pub(super) async fn settle(context: &Context, instance: &Instance, written: Opti
         }
     }
     let (reachable, away) = destinations(instance).await?;
+    settled.adopted = keys.adopt(home, reachable.clone(), instance.now()).await?;
     let done = keys.settle(home, reachable, away.is_empty()).await?;
     (settled.changed, settled.behind) = (done.changed, away);
     settled.behind.extend(done.behind);
@@ -142,15 +153,32 @@ pub(super) async fn settle(context: &Context, instance: &Instance, written: Opti
     if !settled.behind.is_empty() {
         return Ok(settled);
     }
+    let stays: Vec<String> = keys.sources().active().map(|k| k.id.clone()).collect();
+    let mut elsewhere = Elsewhere::read(home)?;
     KeySources { keys: keys.sources().active().cloned().collect() }.write(home)?;
     for source in retiring {
-        if let Some(file) = source.from.file(home).filter(|f| f.starts_with(home)) {
-            remove(context, &file);
+        let needed: Vec<Left> = elsewhere.needing(&source.id, &stays).cloned().collect();
+        let file = source.from.file(home).filter(|f| f.starts_with(home));
+        if needed.is_empty() {
+            if let Some(file) = file {
+                remove(context, &file);
+            }
+            remove(context, &home.join(file_name(&source.id)));
+        } else {
+            // It may be the last copy of that key.
+            let kept = file.clone().unwrap_or_else(|| home.join(file_name(&source.id)));
+            elsewhere.keep_file(home, &source.id, &kept)?;
+            settled.needed.extend(needed.into_iter().map(|left| (left, file.clone())));
         }
-        remove(context, &home.join(file_name(&source.id)));
         settled.gone.push(source.id);
     }
     Ok(settled)
+}
+
+/// Says that epoch keys were taken over.
+pub(super) fn taken_over(adopted: usize) -> String {
+    let (keys, is) = (human::count(adopted, "epoch key"), if adopted == 1 { "is" } else { "are" });
+    format!("{keys} that destinations alone had {is} taken over into the home: its keys open them too")
 }
 
 /// A file that stays opens nothing that is sealed from now on: it is told, and no error.
@@ -165,6 +193,9 @@ fn remove(context: &Context, path: &std::path::Path) {
 
 /// Tells what was done, and how the program ends.
 pub(super) fn tell(context: &Context, settled: &Settled) -> Exit {
+    if settled.adopted > 0 {
+        context.ui.note(&taken_over(settled.adopted));
+    }
     for (name, e) in &settled.behind {
         context.ui.warn(&format!("the keys at {name} are not up to date: {}", e.to_record().message));
     }
@@ -172,11 +203,37 @@ pub(super) fn tell(context: &Context, settled: &Settled) -> Exit {
         context.ui.note("run the same command again when it is back; until then, retiring keys stay in use");
     }
     for id in &settled.gone {
-        context.ui.note(&format!("key {id} opens nothing any more, and is gone"));
+        let rest =
+            if settled.needed.iter().any(|(left, _)| left.keys.contains(id)) { " here" } else { ", and is gone" };
+        context.ui.note(&format!("key {id} opens nothing any more{rest}"));
+    }
+    for (left, file) in &settled.needed {
+        let file = file.as_ref().map_or_else(String::new, |f| format!(" (its file stays: {})", f.display()));
+        context.ui.warn(&format!(
+            "{}, a destination that was removed, opens by key {}{file} and by no other: keep the kit of that key for it",
+            left.describe(),
+            left.keys_text()
+        ));
+    }
+    if !settled.needed.is_empty() {
+        context.ui.note(
+            "`devicevault destination add` of that place lays the new keys there; when nothing there is needed any more, \
+             `devicevault key remove KEY` forgets the old one",
+        );
     }
     if let Some(kit) = &settled.kit {
-        let old =
-            if settled.behind.is_empty() { "destroy the old one" } else { "keep the old one until this is finished" };
+        let old = match (settled.behind.is_empty(), settled.needed.is_empty()) {
+            (false, _) => "keep the old one until this is finished",
+            (true, true) => "destroy the old one",
+            (true, false) => "keep the old one for the destinations that were removed",
+        };
+        if settled.kit_of_before {
+            context.ui.note(&format!(
+                "the recovery kit is that of a key which this home had before: {kit}\nprint it and take it away from here, or \
+                 delete it where you have it already; as for the key that was removed, {old}"
+            ));
+            return Exit::of_parts(1, settled.behind.len());
+        }
         context.ui.note(&format!("the recovery kit is a new one: {kit}\nprint it, take it away from here, and {old}"));
     }
     Exit::of_parts(1, settled.behind.len())

@@ -1,6 +1,6 @@
 //! A version into a draft, from the first copy that is good.
 
-use devicevault_core::run::{Backup, Copy};
+use devicevault_core::run::{Backup, Copy, CopyStatus};
 use devicevault_core::{Error, ErrorKind, Result, StorageRef, View};
 use futures::StreamExt as _;
 
@@ -87,8 +87,30 @@ async fn read(
 }
 
 fn none(archive: &Archive, only: Option<&str>, backup: &Backup, view: View) -> Error {
-    let kept: Vec<_> =
-        backup.copies.iter().map(|c| format!("{} at {}", c.view, archive.place_name(&c.destination))).collect();
+    let waits = |c: &&Copy| c.status == CopyStatus::Pending;
+    let meant = |c: &&Copy| only.is_none_or(|name| archive.place_name(&c.destination) == name) && c.view == view;
+    if let Some(copy) = backup.copies.iter().filter(meant).find(waits) {
+        let name = archive.place_name(&copy.destination);
+        let why = format!("{name} does not have the {view} view of it yet: the copy waits to be delivered there");
+        let e = Error::new(ErrorKind::NotFound, "restore", why)
+            .with("artefact", &backup.artefact)
+            .with("backup", backup.id);
+        let others = archive.copies(backup, view);
+        return e.hint(match others.first() {
+            Some((c, _)) => format!(
+                "`devicevault run deliver` delivers it; {} has it: leave --from away",
+                archive.place_name(&c.destination)
+            ),
+            None => "`devicevault run deliver` delivers it, as soon as the destination is back".to_owned(),
+        });
+    }
+    let has = |c: &&Copy| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended | CopyStatus::Damaged);
+    let kept: Vec<_> = backup
+        .copies
+        .iter()
+        .filter(has)
+        .map(|c| format!("{} at {}", c.view, archive.place_name(&c.destination)))
+        .collect();
     let whose = only.map_or_else(|| "no destination keeps".to_owned(), |name| format!("{name} does not keep"));
     let e = Error::new(ErrorKind::NotFound, "restore", format!("{whose} the {view} view of it"))
         .with("artefact", &backup.artefact)

@@ -41,8 +41,6 @@ pub(super) struct Scope {
     policies: Vec<OfPolicy>,
     /// Those that the home has: what a destination holds that was removed cannot be looked at.
     known: BTreeSet<DestinationId>,
-    /// Nothing can be meant.
-    empty: bool,
 }
 
 #[derive(Debug)]
@@ -71,7 +69,7 @@ impl ScopeArgs {
     /// What that is.
     ///
     /// # Errors
-    /// `NotFound` for a name that nothing has.
+    /// `NotFound` for a name that nothing has, `Config` where no device is meant.
     pub(super) async fn scope(&self, instance: &Instance) -> Result<Scope> {
         let mut scope = Scope::default();
         let all = instance.inventory.devices(&everything()).await?;
@@ -79,7 +77,9 @@ impl ScopeArgs {
             let mut selector = self.selector.selector();
             selector.disabled = true;
             scope.devices = all.iter().filter(|d| selector.matches(d)).map(|d| d.id.clone()).collect();
-            scope.empty = scope.devices.is_empty();
+            if scope.devices.is_empty() {
+                return Err(nobody("no device fits"));
+            }
         }
         if !self.devices.is_empty() {
             let mut named = BTreeSet::new();
@@ -88,7 +88,9 @@ impl ScopeArgs {
             }
             if self.selects() {
                 named.retain(|id| scope.devices.contains(id));
-                scope.empty = named.is_empty();
+                if named.is_empty() {
+                    return Err(nobody("no device that was named fits the other options"));
+                }
             }
             scope.devices = named;
         }
@@ -104,6 +106,10 @@ impl ScopeArgs {
         }
         Ok(scope)
     }
+}
+
+fn nobody(why: &str) -> Error {
+    Error::new(ErrorKind::Config, "verify backups", why).hint("`devicevault device list` shows all")
 }
 
 fn everything() -> Selector {
@@ -128,9 +134,6 @@ fn of_policy(
 impl Scope {
     /// What to ask the catalog for; what it finds is to be filtered by [`means`](Scope::means).
     pub(super) fn queries(&self) -> Vec<Query> {
-        if self.empty {
-            return Vec::new();
-        }
         let mut query = Query::default();
         if self.destinations.len() == 1 {
             query.destination = self.destinations.first().cloned();

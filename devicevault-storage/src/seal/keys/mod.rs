@@ -4,6 +4,8 @@
 //! [`PassphraseKek`] makes them of a passphrase, `TokenKek` (feature `pkcs11`) has a token use them, [`key_file`] and [`key_command`] fetch them when they are needed. A
 //! plugin's provider goes into a [`Keyring`] beside these.
 
+#[cfg(feature = "plain")]
+mod adopt;
 mod deferred;
 mod epoch;
 mod file;
@@ -18,6 +20,8 @@ mod raw;
 #[cfg(feature = "plain")]
 mod rewrap;
 
+#[cfg(feature = "plain")]
+pub use adopt::adopt;
 pub use deferred::Deferred;
 pub use epoch::{EpochId, EpochObject};
 pub use file::{FileAccess, key_command, key_file, read_key_file};

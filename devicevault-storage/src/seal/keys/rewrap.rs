@@ -121,7 +121,7 @@ async fn opened(object: &EpochObject, expected: &Key, keys: &[Arc<dyn KeyProvide
 }
 
 /// What is no object of ours is left where it is.
-async fn load_whole(folder: &KeyFolder, id: EpochId) -> Result<Option<EpochObject>> {
+pub(super) async fn load_whole(folder: &KeyFolder, id: EpochId) -> Result<Option<EpochObject>> {
     match folder.load(id).await {
         Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => Ok(None),
         other => other,

@@ -1,0 +1,72 @@
+//! Epoch keys that backups need, and whether somebody holds them.
+
+use std::collections::BTreeMap;
+
+use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_storage::seal::EpochId;
+use futures::TryStreamExt as _;
+
+use super::check::behind;
+use crate::context::Context;
+use crate::instance::Instance;
+use crate::ui::human;
+use crate::ui::progress::counter;
+use crate::wiring;
+use crate::wiring::keys::KeyFolder;
+
+/// Looks under which epoch keys a destination's backups are sealed, and whether each of them opens.
+///
+/// # Errors
+/// `KeyUnavailable` where one is nowhere, `Conflict` where it is another home's, or at the destination alone; what the
+/// destination answers.
+pub(super) async fn check(
+    context: &Context,
+    instance: &Instance,
+    config: &DestinationConfig,
+    folder: &KeyFolder,
+) -> Result<()> {
+    let copies = used(context, instance, config).await?;
+    let of = |id: &EpochId| copies.get(id).copied().unwrap_or_default();
+    let there = folder.list().await?;
+    let lacks = |id: &&EpochId| instance.keys.epochs().iter().all(|e| e.id != **id);
+    let gone: Vec<&EpochId> = copies.keys().filter(|id| !there.contains(*id)).filter(lacks).collect();
+    if let Some(first) = gone.first() {
+        let lost: usize = gone.iter().map(|id| of(id)).sum();
+        let keys = human::count(gone.len(), "epoch key");
+        let why = format!(
+            "{} cannot be opened: {keys} that sealed them can be found neither here nor there",
+            human::copies(lost)
+        );
+        return Err(Error::new(ErrorKind::KeyUnavailable, "check keys", why).with("epoch", first).hint(format!(
+            "bring keys/{first}.json back, from a copy of this home or of any destination, into keys/ there"
+        )));
+    }
+    let foreign = instance.keys.foreign_epochs(folder).await?;
+    if let Some(first) = foreign.first() {
+        let (keys, lost) = (human::count(foreign.len(), "epoch key"), foreign.iter().map(of).sum());
+        let why = format!("{keys} there are not of this home: {} cannot be opened", human::copies(lost));
+        return Err(Error::new(ErrorKind::Conflict, "check keys", why).with("epoch", first).hint(
+            "the key or kit of the home that made them opens them; with that at hand, \
+             `devicevault --kek-file KIT key check --repair` takes them over into this home",
+        ));
+    }
+    match there.iter().filter(lacks).find(|id| of(id) > 0) {
+        Some(_) => Err(behind("an epoch key that opens is there alone, and not in the home")),
+        None => Ok(()),
+    }
+}
+
+/// How many copies are sealed under each epoch key.
+async fn used(context: &Context, instance: &Instance, config: &DestinationConfig) -> Result<BTreeMap<EpochId, usize>> {
+    let backend = wiring::open_sealed(instance.backend_settings(config, false)).await?;
+    let bar = counter(&context.ui, 0, "manifests");
+    let mut copies = BTreeMap::new();
+    let mut each = backend.epochs();
+    while let Some(epoch) = each.try_next().await? {
+        bar.inc(1);
+        *copies.entry(epoch).or_default() += 1;
+    }
+    bar.finish_and_clear();
+    Ok(copies)
+}

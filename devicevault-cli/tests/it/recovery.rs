@@ -1,0 +1,156 @@
+//! A home made anew out of a store and a kit, and keys that are nowhere any more.
+
+use std::path::PathBuf;
+
+use devicevault_testkit::sim::Simulated;
+
+use crate::keys::{copy, home, take_kit};
+use crate::person::Person;
+
+/// The epoch key objects in a folder, oldest first.
+fn epochs(folder: PathBuf) -> Vec<PathBuf> {
+    let mut found: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    found.retain(|p| p.extension().is_some_and(|e| e == "json") && !p.ends_with("names.json"));
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_and_its_kit_make_a_home_that_goes_on() {
+    let (fleet, person) = home().await;
+    let kit = take_kit(&person, "kit.txt");
+    person.run(&["key", "rotate", "--scope", "epoch"]).good();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    copy(&person.path("home/store"), &person.path("store"));
+    std::fs::rename(person.path("home"), person.path("gone")).unwrap();
+
+    let rebuilt = person.run(&["--kek-file", kit.to_str().unwrap(), "catalog", "rebuild", "--from", "store"]).good();
+    assert!(rebuilt.err.contains("2 epoch keys that destinations alone had"), "{rebuilt:?}");
+    let new = take_kit(&person, "new.txt");
+    // The kit is put away again.
+    std::fs::rename(&kit, person.path("safe.txt")).unwrap();
+    person.run(&["key", "check"]).good();
+    let verified = person.run(&["verify"]).good();
+    for name in ["core-sw1", "core-sw2"] {
+        let edit = [
+            "device",
+            "edit",
+            name,
+            "--user",
+            fleet.devices()[0].username(),
+            "--password-env",
+            crate::person::PASSWORD,
+            "--port",
+        ];
+        let port = fleet.devices().iter().find(|d| d.name() == name).unwrap().addr().port().to_string();
+        person.run(&[&edit[..], &[&port]].concat()).good();
+    }
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    person.run(&["verify"]).good();
+    person.run(&["key", "check"]).good();
+
+    // The new kit opens all of it, the old one what was stored until then.
+    let nobody = Person::new();
+    copy(&person.path("store"), &nobody.path("store"));
+    copy(&new, &nobody.path("new.txt"));
+    copy(&person.path("safe.txt"), &nobody.path("old.txt"));
+    let with = |kit: &str| nobody.run(&["verify", "--from", "store", "--kek-file", kit]);
+    with("new.txt").good();
+    with("old.txt").ended(3);
+    assert!(verified.err.contains("good"), "{verified:?}");
+    // A rotation ends, too.
+    person.run(&["key", "rotate", "--scope", "kek"]).good();
+    person.run(&["key", "check", "--repair"]);
+    person.run(&["verify"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_key_that_is_nowhere_is_missed_by_the_check() {
+    let (fleet, person) = home().await;
+    take_kit(&person, "kit.txt");
+    person.run(&["key", "rotate", "--scope", "epoch"]).good();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    person.run(&["key", "check"]).good();
+    let (here, there) = (epochs(person.path("home/keys")), epochs(person.path("home/store/keys")));
+    assert_eq!((here.len(), there.len()), (2, 2));
+    let aside = person.path("aside.json");
+    std::fs::rename(&here[0], &aside).unwrap();
+    // The store has it still: it is taken back.
+    let alone = person.run(&["key", "check"]).ended(3);
+    assert!(alone.out.contains("there alone"), "{alone:?}");
+    let repaired = person.run(&["key", "check", "--repair"]).good();
+    assert!(repaired.err.contains("1 epoch key that destinations alone had is taken over"), "{repaired:?}");
+    assert_eq!(epochs(person.path("home/keys")), here);
+
+    std::fs::remove_file(&here[0]).unwrap();
+    std::fs::remove_file(&there[0]).unwrap();
+    let checked = person.run(&["key", "check"]).ended(3);
+    assert!(checked.out.contains("6 copies cannot be opened"), "{checked:?}");
+    assert!(checked.out.contains(here[0].file_name().unwrap().to_str().unwrap()), "{checked:?}");
+    std::fs::copy(&aside, &here[0]).unwrap();
+    person.run(&["key", "check"]).good();
+    person.run(&["verify"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_rebuild_left_goes_with_the_next_one_or_with_maintenance() {
+    let (_fleet, person) = home().await;
+    let left = person.path("home/catalog.db.new-killed");
+    for command in [&["catalog", "rebuild", "--replace", "--from", "store"][..], &["destination", "maintain"]] {
+        std::fs::create_dir(&left).unwrap();
+        std::fs::write(left.join("catalog.db"), "half").unwrap();
+        person.run(&["destination", "maintain", "--dry-run"]);
+        assert!(left.exists());
+        person.run(command).good();
+        assert!(!left.exists(), "{command:?}");
+    }
+    let kept = || {
+        let all = std::fs::read_dir(person.path("home")).unwrap().map(|e| e.unwrap().file_name());
+        all.filter(|n| n.to_string_lossy().starts_with("catalog.db.replaced-")).count()
+    };
+    let before = kept();
+    for _ in 0..3 {
+        person.run(&["catalog", "rebuild", "--replace", "--from", "store"]).good();
+    }
+    assert_eq!(kept(), before + 3, "none takes the place of another");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_yet_is_told_with_what_is() {
+    let (fleet, person) = home().await;
+    let early = person.run(&["download", "core-sw1", "--at", "2020-01-01", "--to", "x"]).ended(1);
+    assert!(early.err.contains("hint: the first version is of 20"), "{early:?}");
+    let none = person.run(&["verify", "--site", "TYPO"]).ended(2);
+    assert!(none.err.contains("no device fits"), "{none:?}");
+    person.run(&["destination", "add", "nas", "--kind", "plain", "--path", "nas"]).good();
+    std::fs::rename(person.path("nas"), person.path("away")).unwrap();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.ended(3);
+    std::fs::rename(person.path("away"), person.path("nas")).unwrap();
+    let args = ["restore", "core-sw1", "running-config", "--from", "nas", "--to", "x.cfg"];
+    let waits = person.run(&args).ended(1);
+    assert!(waits.err.contains("waits to be delivered") && waits.err.contains("store has it"), "{waits:?}");
+    person.run(&["run", "deliver"]).good();
+    person.run(&args).good();
+}
+
+#[test]
+fn two_new_destinations_of_one_place_are_refused_before_it_is_made() {
+    let person = Person::new();
+    person.run(&["init", "--quiet"]).good();
+    let one = |name: &str, path: &str| {
+        format!(
+            "[[destination]]\nname = \"{name}\"\nkind = \"plain\"\nview = \"original\"\noptions = {{ path = \"{path}\" }}\n"
+        )
+    };
+    person.write("two.toml", &(one("a1", "../same") + &one("a2", "../home/../same/")));
+    for dry in [&["--dry-run"][..], &[]] {
+        let refused = person.run(&[&["apply", "-f", "two.toml"][..], dry].concat()).ended(1);
+        assert!(refused.err.contains("two destinations would have one place"), "{refused:?}");
+        assert!(refused.err.contains("line"), "{refused:?}");
+    }
+    assert!(!person.path("same").exists());
+}
