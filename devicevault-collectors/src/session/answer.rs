@@ -6,11 +6,13 @@
 //! still to come, counts as the confirmation of the prompt that it follows.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use regex::bytes::Regex;
 
+use super::doubts::Doubts;
 use super::prompt::Prompt;
 use super::question::Asked;
 use super::screen::Rows;
@@ -33,33 +35,6 @@ pub(crate) enum Next {
     Reply { question: usize, times: u32 },
     /// The answer is complete.
     Complete,
-}
-
-/// What may make the text another one than the device's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Doubts {
-    /// The command's echo was not seen.
-    pub(crate) no_echo: bool,
-    /// The echo of an empty line of ours may stand in the text, or a line end of the text may be missing.
-    pub(crate) line_end: bool,
-    /// Text was shown and taken away again.
-    pub(crate) erased: bool,
-}
-
-impl Doubts {
-    /// In words, where there are any.
-    pub(crate) fn text(self) -> Option<&'static str> {
-        match self {
-            Self { no_echo: true, .. } => {
-                Some("the device did not echo the command, so that the text's beginning is a guess")
-            }
-            Self { line_end: true, .. } => {
-                Some("the device paused at a line that looks like its prompt; a line end there may be ours")
-            }
-            Self { erased: true, .. } => Some("the device erased text in a line; part of the line may be lost"),
-            _ => None,
-        }
-    }
 }
 
 /// Rules that hold for every answer of a session.
@@ -85,6 +60,8 @@ pub(crate) struct Answer {
     late_prompts: usize,
     stray: bool,
     out: BytesMut,
+    /// Lines that may be the first ones of a prompt of several.
+    held: VecDeque<Vec<u8>>,
     some_text: bool,
     last: Vec<u8>,
     candidate: Option<Candidate>,
@@ -148,6 +125,7 @@ impl Answer {
             late_prompts: 0,
             stray: false,
             out: BytesMut::new(),
+            held: VecDeque::new(),
             some_text: false,
             last: Vec::new(),
             candidate: None,
@@ -361,11 +339,16 @@ impl Answer {
             let surplus = (prompts - answered) * each;
             candidate.lines.iter().take(surplus).for_each(|line| self.text(line));
             self.doubts.line_end |= prompts > self.pending && self.perhaps > 0;
+            if surplus == 0 && candidate.text == 0 && self.prompt.begins_with(&self.held) {
+                self.held.clear();
+            }
+            self.release();
             if surplus == 0 {
                 // Output that ended without a line end stands before the prompt.
                 self.out.extend_from_slice(candidate.line.get(..candidate.text).unwrap_or_default());
             }
         }
+        self.release();
         self.unanswered = typed - answered;
         self.complete = true;
         Next::Complete
@@ -442,6 +425,7 @@ impl Answer {
 
     /// The device does not echo: what came is all text, save the prompt that the command was typed at.
     fn without_echo(&mut self) {
+        self.release();
         self.echoed = true;
         self.doubts.no_echo = true;
         let before = self.before.split();
@@ -462,10 +446,34 @@ impl Answer {
         candidate.lines.iter().for_each(|line| self.text(line));
     }
 
-    fn text(&mut self, line: &[u8]) {
+    /// Lines that were held back are text.
+    fn release(&mut self) {
+        while !self.held.is_empty() {
+            self.release_one();
+        }
+    }
+
+    fn release_one(&mut self) {
+        if let Some(line) = self.held.pop_front() {
+            self.whole(&line);
+        }
+    }
+
+    fn whole(&mut self, line: &[u8]) {
         let out = if self.echoed { &mut self.out } else { &mut self.before };
         out.extend_from_slice(line);
         out.extend_from_slice(b"\n");
+    }
+
+    fn text(&mut self, line: &[u8]) {
+        if self.prompt.first_lines() == 0 {
+            self.whole(line);
+        } else {
+            self.held.push_back(line.to_vec());
+            while self.held.len() > self.prompt.first_lines() {
+                self.release_one();
+            }
+        }
         self.some_text = true;
         if !line.trim_ascii().is_empty() {
             self.last.clear();
@@ -498,6 +506,7 @@ impl Rows for Answer {
             self.after_echo = true;
             self.candidate = None;
             self.before.clear();
+            self.held.clear();
             self.last.clear();
             self.some_text = false;
             return;
@@ -536,6 +545,7 @@ impl Rows for Answer {
 
     fn part(&mut self, text: &[u8]) {
         self.drop_candidate();
+        self.release();
         let out = if self.echoed { &mut self.out } else { &mut self.before };
         out.extend_from_slice(text);
         self.some_text = true;

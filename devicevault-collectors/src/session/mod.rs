@@ -2,6 +2,7 @@
 
 mod answer;
 mod dialogue;
+mod doubts;
 mod prompt;
 mod question;
 mod screen;

@@ -66,6 +66,18 @@ impl Prompt {
         self
     }
 
+    /// How many lines of it, blank ones among them, stand above the last one; none where there are only blank ones, which
+    /// may as well end an answer.
+    pub(crate) fn first_lines(&self) -> usize {
+        if self.between.iter().all(Vec::is_empty) { 0 } else { self.between.len() }
+    }
+
+    /// Whether these lines are those that stand above its last one.
+    pub(crate) fn begins_with<'l>(&self, lines: impl IntoIterator<Item = &'l Vec<u8>>) -> bool {
+        self.first_lines() > 0
+            && lines.into_iter().map(|l| l.trim_ascii_end()).eq(self.between.iter().map(|l| l.trim_ascii_end()))
+    }
+
     /// As it was seen last.
     pub(crate) fn text(&self) -> &[u8] {
         &self.text

@@ -9,8 +9,9 @@ use tokio::time::{Instant, timeout};
 
 use super::Shell;
 use crate::platform::ShellRules;
-use crate::session::answer::{Answer, Doubts};
+use crate::session::answer::Answer;
 use crate::session::dialogue::{Dialogue, Move};
+use crate::session::doubts::Doubts;
 use crate::session::prompt::Prompt;
 use crate::session::question::{Asked, Secret};
 use crate::session::screen::Screen;

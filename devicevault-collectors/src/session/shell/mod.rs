@@ -16,7 +16,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::escape::shown;
 use crate::platform::{Confirm, Echo, Question, ShellRules};
-use crate::session::answer::{Answer, Doubts, Next, Rules};
+use crate::session::answer::{Answer, Next, Rules};
+use crate::session::doubts::Doubts;
 use crate::session::prompt::Prompt;
 use crate::session::question::{self, Asked, Secret};
 use crate::session::screen::{Rows, Screen};
