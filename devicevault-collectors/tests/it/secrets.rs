@@ -109,6 +109,10 @@ $9$§
 ENC §
 %^%#§%^%#
 -AQ==§
+snmp-server host 192.0.2.1 version 2c §
+ ip rip authentication string §
+createUser bob SHA "§" AES §
+com2sec local default §
 remote https://ghp_§0123456789abcdef@github.com/x
 -----BEGIN RSA PRIVATE KEY-----
 §

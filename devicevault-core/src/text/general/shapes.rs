@@ -1,7 +1,7 @@
 //! Secrets that are known by their shape, wherever they stand.
 
 /// What has to stand in a line before an expression is asked, in any case, and the expression. Its groups are secret.
-pub(super) const SHAPES: [(&[&str], &str); 29] = [
+pub(super) const SHAPES: [(&[&str], &str); 33] = [
     // crypt(3), the vendors' own such as `$9$` (Junos), `$M$` (F5), `$c$3$` (Comware), `$1a$` (VRP)
     (
         &["$"],
@@ -62,4 +62,16 @@ pub(super) const SHAPES: [(&[&str], &str); 29] = [
         r"\bauthentication (?:text|simple|plain-text|ietf-md5) (?:(?:auth-)?key .*|\x22?([^\s\x22]+))",
     ),
     (&["nhrp authentication "], r"\bnhrp authentication (\S+)"),
+    (&["authentication string ", "authentication-string "], r"\brip authentication[ -]string (\S+)"),
+    // The agent of net-snmp: users of version 3, and communities by which security names are found
+    (
+        &["createuser "],
+        r"^\s*createUser\s+(?:-e\s+\S+\s+)?\S+\s+(?:MD5|SHA\S*)\s+(?:\x22([^\x22]*)\x22|(\S+))(?:\s+(?:DES|AES\S*)\s+(?:\x22([^\x22]*)\x22|(\S+)))?",
+    ),
+    (&["com2sec"], r"^\s*com2sec6?\s+(?:-Cn\s+\S+\s+)?\S+\s+\S+\s+(?:\x22([^\x22]*)\x22|(\S+))"),
+    // Communities that stand behind a version
+    (
+        &["snmp-server host "],
+        r"\bsnmp-server host \S+(?: (?:vrf|udp-port|port) \S+)*(?: (?:traps?|informs?))?(?: version)? v?(?:1|2c?) (?:(?:udp-port|port|severity-level|use-vrf|vrf|source-interface|source|community|filter|timeout|retries)\b.*|(?:(?:clear|encrypted|[0-9]) )?\x22?([^\s\x22]+))",
+    ),
 ];
