@@ -19,13 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devicevault_collectors::{
-    CliCollector, Platform, PlatformSet, PlatformSource, ScpCollector, SftpCollector, SshDialer, options,
+    CliCollector, PlatformOutline, PlatformSet, ScpCollector, SftpCollector, SshDialer, options,
 };
 use devicevault_core::file_rules::FileRules;
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::text::InstanceKey;
 use devicevault_core::{
-    Catalog, Clock, Collector, Device, Error, ErrorKind, Inventory, Result, Spool, StorageBackend, StorageRef,
+    Catalog, Clock, Collector, Device, Error, ErrorKind, Inventory, Kind, Result, Spool, StorageBackend, StorageRef,
 };
 use devicevault_ssh::{HostKeyPolicy, KnownHostsFile, Profile};
 use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
@@ -280,7 +280,10 @@ pub(crate) fn check_options(device: &Device) -> Result<()> {
 
 fn platform_set(own: Option<&Path>) -> Result<PlatformSet> {
     let set = PlatformSet::built_in();
-    own.map_or(Ok(set), |folder| PlatformSet::built_in().with_folder(folder))
+    match own {
+        Some(folder) => set.with_folder(folder),
+        None => Ok(set),
+    }
 }
 
 /// A platform, for people and programs.
@@ -304,22 +307,17 @@ pub(crate) struct ArtefactSummary {
     pub(crate) commands: Vec<String>,
 }
 
-impl From<&Platform> for PlatformSummary {
-    fn from(p: &Platform) -> Self {
-        let artefacts = p.artefacts().map(|a| ArtefactSummary {
-            name: a.name.clone(),
-            kind: a.kind.to_string(),
+impl From<PlatformOutline> for PlatformSummary {
+    fn from(p: PlatformOutline) -> Self {
+        let artefacts = p.artefacts.into_iter().map(|a| ArtefactSummary {
+            name: a.name,
+            kind: Kind::Text.to_string(),
             mandatory: a.mandatory,
-            extension: a.extension.clone(),
-            commands: p.commands(&a.name).map(str::to_owned).collect(),
+            extension: a.extension,
+            commands: a.commands,
         });
-        Self {
-            name: p.name().to_owned(),
-            description: p.title().to_owned(),
-            aliases: p.aliases().to_vec(),
-            own: *p.source() != PlatformSource::BuiltIn,
-            artefacts: artefacts.collect(),
-        }
+        let artefacts = artefacts.collect();
+        Self { name: p.name, description: p.title, aliases: p.aliases, own: !p.built_in, artefacts }
     }
 }
 
@@ -328,7 +326,7 @@ impl From<&Platform> for PlatformSummary {
 /// # Errors
 /// A platform file is wrong.
 pub(crate) fn platforms(own: Option<&Path>) -> Result<Vec<PlatformSummary>> {
-    platform_set(own)?.list().map(|p| p.map(|p| PlatformSummary::from(&*p))).collect()
+    Ok(platform_set(own)?.outlines().map(PlatformSummary::from).collect())
 }
 
 /// A platform by name or alias, and the text of its file.
@@ -337,7 +335,7 @@ pub(crate) fn platforms(own: Option<&Path>) -> Result<Vec<PlatformSummary>> {
 /// `Config` where there is none.
 pub(crate) fn platform(own: Option<&Path>, name: &str) -> Result<(PlatformSummary, String)> {
     let p = platform_set(own)?.get(name)?;
-    Ok((PlatformSummary::from(&*p), p.text().to_owned()))
+    Ok((PlatformOutline::from(&*p).into(), p.text().to_owned()))
 }
 
 /// What a person does to put back what was taken of a device of this platform, where that is known.
@@ -350,7 +348,7 @@ pub(crate) fn restore_hint(own: Option<&Path>, platform: &str) -> Option<String>
 /// # Errors
 /// What is wrong with it, and where.
 pub(crate) fn check_platform(file: &Path) -> Result<PlatformSummary> {
-    PlatformSet::check_file(file).map(|p| PlatformSummary::from(&*p))
+    PlatformSet::check_file(file).map(|p| PlatformOutline::from(&*p).into())
 }
 
 /// The JSON Schema of platform files.

@@ -41,7 +41,8 @@ pub use detect::{Candidate, Detector, Recognition};
 pub use draft::Draft;
 pub use files::{ScpCollector, SftpCollector};
 pub use platform::{
-    Channel, Confirm, Echo, Platform, PlatformSet, PlatformSource, platform_reference, platform_schema,
+    ArtefactOutline, Channel, Confirm, Echo, Platform, PlatformOutline, PlatformSet, PlatformSource,
+    platform_reference, platform_schema,
 };
 pub use recording::{Disguise, Recording, Step, Suspicion};
 pub use transport::{

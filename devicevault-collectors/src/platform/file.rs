@@ -353,7 +353,7 @@ pub(crate) struct ArtefactSection {
     pub(crate) volatile_blocks: Vec<BlockSection>,
 }
 
-fn default_extension() -> String {
+pub(super) fn default_extension() -> String {
     "txt".to_owned()
 }
 

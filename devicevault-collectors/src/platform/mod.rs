@@ -3,6 +3,7 @@
 mod builtin;
 mod check;
 mod file;
+mod outline;
 mod place;
 mod schema;
 mod set;
@@ -18,6 +19,7 @@ use crate::transport::Transport;
 
 pub(crate) use file::Credential;
 pub use file::{Channel, Confirm, Echo};
+pub use outline::{ArtefactOutline, PlatformOutline};
 pub(crate) use place::located;
 pub use schema::{platform_reference, platform_schema};
 pub use set::PlatformSet;

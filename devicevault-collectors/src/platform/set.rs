@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use devicevault_core::{Error, ErrorKind, Result};
 
-use super::{DetectRules, Platform, PlatformSource, builtin, check};
+use super::{DetectRules, Platform, PlatformOutline, PlatformSource, builtin, check, outline};
 
 /// Platforms by name and alias.
 ///
@@ -136,6 +136,15 @@ impl PlatformSet {
     pub fn list(&self) -> impl Iterator<Item = Result<Arc<Platform>>> {
         let own = self.names.iter().filter_map(|(name, i)| self.entries.get(*i).filter(|e| e.name == *name));
         own.map(Entry::compiled)
+    }
+
+    /// All of them, by name, as a list shows them: their rules are not compiled.
+    pub fn outlines(&self) -> impl Iterator<Item = PlatformOutline> {
+        let own = self.names.iter().filter_map(|(name, i)| self.entries.get(*i).filter(|e| e.name == *name));
+        own.filter_map(|entry| match entry.platform.get() {
+            Some(platform) => platform.as_ref().ok().map(|p| PlatformOutline::from(p.as_ref())),
+            None => outline::of_text(entry.text),
+        })
     }
 
     /// Names, titles and the signs of all that say how they are recognised.

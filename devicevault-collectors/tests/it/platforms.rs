@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use devicevault_collectors::{Platform, PlatformSet, PlatformSource, platform_reference, platform_schema};
+use devicevault_collectors::{
+    Platform, PlatformOutline, PlatformSet, PlatformSource, platform_reference, platform_schema,
+};
 use devicevault_core::ErrorKind;
 
 const SMALL: &str = r#"
@@ -36,6 +38,17 @@ fn every_file_of_the_folder_is_a_platform_under_its_own_name() {
     let files = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path());
     let files: BTreeSet<_> = files.map(|f| f.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     assert_eq!(names, files);
+}
+
+#[test]
+fn a_list_shows_what_the_platforms_say() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("acme.toml"), SMALL).unwrap();
+    let set = || PlatformSet::built_in().with_folder(folder.path()).unwrap();
+    let outlines: Vec<_> = set().outlines().collect();
+    let compiled: Vec<_> = set().list().map(|p| PlatformOutline::from(&*p.unwrap())).collect();
+    assert_eq!(outlines, compiled);
+    assert!(outlines.iter().any(|p| p.name == "acme" && !p.built_in));
 }
 
 #[test]
