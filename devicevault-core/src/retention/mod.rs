@@ -13,13 +13,18 @@
 //! calendars count back from the last time the artefact was seen, not from now: a clock that leaps ahead, or a device
 //! that has been silent for a year, loses nothing. Where backups were made while the clock was ahead, days and calendars
 //! count from then: [`Sweep::check`] finds the gap that this leaves, and asks for a person's word.
+//!
+//! A record is not believed blindly: before anything of an artefact goes, its copies that are to stay as good ones are
+//! looked at, and what is not what was stored takes nobody's place.
 
 mod calendar;
 mod leap;
 mod plan;
+mod remaining;
 mod rules;
 mod sweep;
 
 pub use plan::{Decision, Reason, Version, plan};
+pub use remaining::Lost;
 pub use rules::Retention;
 pub use sweep::{Plan, Planned, Sweep, Swept};

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt as _};
 use jiff::tz::TimeZone;
 
 use super::leap;
 use super::plan::{Reason, Version, plan};
+use super::remaining::{Lost, Series};
 use super::rules::Retention;
 use crate::catalog::{Page, Query};
 use crate::clock::{Clock, Timestamp};
@@ -17,11 +19,14 @@ use crate::{BackupId, Catalog, DestinationId, DeviceId, Error, ErrorKind, Result
 /// Backups asked for at a time, and copies deleted in one step.
 const PAGE: u32 = 1000;
 const BATCH: usize = 256;
+/// Artefacts whose remaining copies are looked at at a time.
+const LOOKED_AT: usize = 4;
 
 /// Retention at one destination.
 ///
 /// A sweep may be stopped at any moment, run twice at once, and run beside backups: a copy is marked in the catalog,
-/// then its bytes are deleted, then its record goes; the next sweep finishes what one left marked.
+/// then its bytes are deleted, then its record goes; the next sweep finishes what one left marked. Before anything of an
+/// artefact is marked, the good copies of it that are to stay are looked at.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Sweep {
@@ -52,6 +57,8 @@ pub struct Plan {
     /// From when to when nothing at all was backed up, where that is long and was lately: the clock may have leapt ahead,
     /// and everything only looks old. Not looked for where nothing goes.
     pub leap: Option<(Timestamp, Timestamp)>,
+    /// What the versions were decided from: so many of them each, in the same order.
+    series: Vec<(Series, usize)>,
 }
 
 /// What becomes of one version.
@@ -73,7 +80,7 @@ pub struct Planned {
     /// Stays or goes, and why.
     pub reason: Reason,
     /// The version that is the last good one here, which this one must not outlive.
-    last_good: Option<BackupId>,
+    pub(super) last_good: Option<BackupId>,
 }
 
 impl Plan {
@@ -93,17 +100,13 @@ pub struct Swept {
     pub content_bytes: u64,
     /// Copies that had become needed since the plan was made, and stayed.
     pub spared: u64,
+    /// Copies that were to stay as good ones and are not what was stored. They are recorded as damaged, and others stayed
+    /// in their place.
+    pub lost: Vec<Lost>,
+    /// Why nothing of an artefact was deleted: a copy that is to stay could not be opened.
+    pub unlooked: Vec<Error>,
     /// Copies that the destination could not delete; they stay marked and are tried again by the next sweep.
     pub failed: Vec<(StorageRef, Error)>,
-}
-
-/// Versions of one artefact of one device.
-#[derive(Debug)]
-struct Series {
-    device: DeviceId,
-    device_name: Arc<str>,
-    artefact: Arc<str>,
-    versions: Vec<Version>,
 }
 
 impl Sweep {
@@ -126,9 +129,12 @@ impl Sweep {
         let (series, unfinished) = self.everything(catalog).await?;
         let made_at = clock.now();
         let newest = series.iter().flat_map(|s| &s.versions).map(|v| v.last_seen).max();
-        let mut versions = Vec::new();
-        for Series { device, device_name, artefact, versions: found } in series {
-            let decisions = plan(&found, &wanted(&device, &artefact), made_at, &self.zone);
+        let (mut versions, mut sets) = (Vec::new(), Vec::new());
+        for mut of in series {
+            of.wanted = wanted(&of.device, &of.artefact);
+            let Series { device_name, artefact, versions: found, .. } = &of;
+            let before = versions.len();
+            let decisions = plan(found, &of.wanted, made_at, &self.zone);
             let last_good = found.iter().filter(|v| v.is_good()).max_by_key(|v| (v.first_seen, v.id)).map(|v| v.id);
             let by_id: HashMap<_, _> = found.iter().map(|v| (v.id, v)).collect();
             versions.extend(decisions.into_iter().filter_map(|decision| {
@@ -144,8 +150,10 @@ impl Sweep {
                     last_good,
                 })
             }));
+            let planned = versions.len() - before;
+            sets.push((of, planned));
         }
-        let mut plan = Plan { versions, unfinished, newest, made_at, leap: None };
+        let mut plan = Plan { versions, unfinished, newest, made_at, leap: None, series: sets };
         if plan.going().next().is_some() {
             let times = plan.versions.iter().flat_map(|v| [v.first_seen, v.last_seen]);
             plan.leap = leap::find(catalog, self.device.as_ref(), times).await?;
@@ -209,9 +217,13 @@ impl Sweep {
 
     /// Deletes what a plan lets go, and what an earlier sweep left unfinished. Does not ask [`check`](Sweep::check).
     ///
+    /// Before anything of an artefact goes, the copies of it that are to stay and count as good are looked at: the size of
+    /// each, and the content of the only one. What fails is recorded as damaged, others stay in its place, and where no
+    /// good one is left, nothing goes.
+    ///
     /// # Errors
-    /// `Unsupported` where the destination cannot delete, and what the catalog answers. What the destination could not
-    /// delete is in [`Swept::failed`].
+    /// `Unsupported` where the destination cannot delete; why what is to stay cannot be looked at: nothing more is deleted
+    /// then; and what the catalog answers. What the destination could not delete is in [`Swept::failed`].
     pub async fn carry_out(&self, plan: &Plan, catalog: &dyn Catalog, backend: &dyn StorageBackend) -> Result<Swept> {
         if !backend.capability().delete {
             return Err(Error::new(ErrorKind::Unsupported, "apply retention", "this destination keeps its history")
@@ -222,20 +234,52 @@ impl Sweep {
         for refs in plan.unfinished.chunks(BATCH) {
             self.delete(refs.iter().map(|r| (r.clone(), 0)).collect(), catalog, backend, &mut swept).await?;
         }
-        let going: Vec<&Planned> = plan.going().collect();
-        for batch in going.chunks(BATCH) {
-            let mut refs = Vec::with_capacity(batch.len());
-            for planned in batch {
-                match self.still_going(planned, catalog).await? {
-                    Some(at) => refs.push((at, planned.size)),
-                    None => swept.spared += 1,
-                }
+        let mut rest = plan.versions.as_slice();
+        let mut due = Vec::new();
+        for (series, planned) in &plan.series {
+            let (of, behind) = rest.split_at((*planned).min(rest.len()));
+            rest = behind;
+            let going: Vec<Planned> = of.iter().filter(|v| !v.reason.keeps()).cloned().collect();
+            if !going.is_empty() {
+                let count = going.len();
+                let settled = self.settle(series, plan, going, catalog, backend);
+                due.push(async move { (count, settled.await) });
             }
-            let only: Vec<_> = refs.iter().map(|(at, _)| at.clone()).collect();
-            catalog.mark(&self.destination, &only).await?;
-            self.delete(refs, catalog, backend, &mut swept).await?;
         }
+        let mut looks = stream::iter(due).buffered(LOOKED_AT);
+        let mut going = Vec::new();
+        while let Some((planned, settled)) = looks.next().await {
+            let settled = settled.map_err(|e| e.with("destination", &self.destination))?;
+            swept.spared += (planned - settled.going.len()) as u64;
+            swept.lost.extend(settled.lost);
+            swept.unlooked.extend(settled.unlooked);
+            going.extend(settled.going);
+            while going.len() >= BATCH {
+                let rest = going.split_off(BATCH);
+                self.delete_planned(&std::mem::replace(&mut going, rest), catalog, backend, &mut swept).await?;
+            }
+        }
+        self.delete_planned(&going, catalog, backend, &mut swept).await?;
         Ok(swept)
+    }
+
+    async fn delete_planned(
+        &self,
+        batch: &[Planned],
+        catalog: &dyn Catalog,
+        backend: &dyn StorageBackend,
+        swept: &mut Swept,
+    ) -> Result<()> {
+        let mut refs = Vec::with_capacity(batch.len());
+        for planned in batch {
+            match self.still_going(planned, catalog).await? {
+                Some(at) => refs.push((at, planned.size)),
+                None => swept.spared += 1,
+            }
+        }
+        let only: Vec<_> = refs.iter().map(|(at, _)| at.clone()).collect();
+        catalog.mark(&self.destination, &only).await?;
+        self.delete(refs, catalog, backend, swept).await
     }
 
     /// Every stored version here, by artefact, and what is marked.
@@ -260,6 +304,7 @@ impl Sweep {
                         device_name: backup.device_name.as_str().into(),
                         artefact: backup.artefact.as_str().into(),
                         versions: Vec::new(),
+                        wanted: Retention::default(),
                     });
                     series.len() - 1
                 });

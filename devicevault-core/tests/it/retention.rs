@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use devicevault_core::catalog::{Page, Query};
-use devicevault_core::retention::{Reason, Retention, Sweep, Version, plan};
+use devicevault_core::retention::{Reason, Retention, Sweep, Swept, Version, plan};
 use devicevault_core::run::{Backup, Copy, CopyStatus, NewRun, Outcome, Trigger};
-use devicevault_core::storage::ListFilter;
+use devicevault_core::storage::{ListFilter, VerifyDepth};
 use devicevault_core::{
-    BackupId, Catalog, DestinationId, Digest, Entry, ErrorKind, Kind, Manifest, ManifestSeed, Source, StorageBackend,
-    StorageBackendExt as _, Timestamp, View,
+    BackupId, Catalog, DestinationId, Digest, Entry, Error, ErrorKind, Kind, Manifest, ManifestSeed, Source,
+    StorageBackend, StorageBackendExt as _, StorageRef, Timestamp, View,
 };
 use devicevault_testkit::clock::ManualClock;
+use devicevault_testkit::conformance::Damage;
+use devicevault_testkit::faulty::{Fault, Faulty, Operation};
 use devicevault_testkit::memory::{MemoryBackend, MemoryCatalog};
 use futures::TryStreamExt as _;
 use jiff::tz::TimeZone;
@@ -218,8 +220,9 @@ impl House {
             sha256: digest,
             content: digest,
         });
+        let size = manifest.size;
         let at = self.backend.store_one(Entry::new(manifest), Arc::new(bytes::Bytes::from(text))).await.unwrap();
-        let mut copy = Copy::new(self.here.clone(), View::Original, 10, digest, seen);
+        let mut copy = Copy::new(self.here.clone(), View::Original, size, digest, seen);
         copy.status = CopyStatus::Stored;
         copy.storage_ref = Some(at);
         let mut backup = Backup::new(id(day), run, "r1".into(), "running-config", digest, seen);
@@ -355,4 +358,117 @@ async fn a_history_that_cannot_be_thinned_out_says_so() {
     let plan = sweep.plan(&house.catalog, &*house.clock, &|_, _| last(1)).await.unwrap();
     let git = MemoryBackend::new().without_delete();
     assert_eq!(sweep.carry_out(&plan, &house.catalog, &git).await.unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+impl House {
+    /// Where the copies are, the oldest first.
+    async fn copies(&self) -> Vec<(BackupId, StorageRef)> {
+        let mut found = self.catalog.find(&Query::default(), Page::first(1000)).await.unwrap().items;
+        found.reverse();
+        found.into_iter().map(|b| (b.id, b.copies[0].storage_ref.clone().unwrap())).collect()
+    }
+
+    async fn sweep(&self, keep: u32) -> Swept {
+        let sweep = Sweep::new(self.here.clone());
+        let plan = sweep.plan(&self.catalog, &*self.clock, &|_, _| last(keep)).await.unwrap();
+        sweep.carry_out(&plan, &self.catalog, &self.backend).await.unwrap()
+    }
+
+    /// What still reads back as it was stored, of these.
+    async fn whole(&self, copies: &[(BackupId, StorageRef)]) -> Vec<BackupId> {
+        let mut whole = Vec::new();
+        for (id, at) in copies {
+            if self.backend.verify(at, None, VerifyDepth::Content).await.unwrap().is_good() {
+                whole.push(*id);
+            }
+        }
+        whole
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_all_else_would_go_for_is_looked_at_first() {
+    for how in ["flipped", "cut", "gone"] {
+        let house = House::of(20).await;
+        let copies = house.copies().await;
+        let newest = &copies[19].1;
+        match how {
+            "flipped" => assert!(house.backend.damage(newest, Damage::FlipBit)),
+            "cut" => assert!(house.backend.damage(newest, Damage::Truncate)),
+            _ => house.backend.delete_one(newest).await.unwrap(),
+        }
+        let swept = house.sweep(1).await;
+        let lost: Vec<_> = swept.lost.iter().map(|l| (l.id, l.missing)).collect();
+        assert_eq!(lost, [(id(19), how == "gone")], "{how}");
+        assert_eq!((swept.deleted, swept.spared), (18, 1), "{how}");
+        assert_eq!(house.whole(&copies).await, [id(18)], "{how}");
+        // It is known now, and the next one finds nothing new.
+        let again = house.sweep(1).await;
+        assert_eq!((again.deleted, again.lost.len()), (0, 0), "{how}");
+        let known = house.catalog.find(&Query::default(), Page::first(1)).await.unwrap().items.remove(0);
+        assert_eq!((known.id, known.copies[0].status), (id(19), CopyStatus::Damaged));
+    }
+}
+
+#[tokio::test]
+async fn every_good_copy_that_is_to_stay_is_looked_at_by_its_size() {
+    let house = House::of(20).await;
+    let copies = house.copies().await;
+    for at in [19, 18, 15] {
+        house.backend.delete_one(&copies[at].1).await.unwrap();
+    }
+    let swept = house.sweep(5).await;
+    assert_eq!(swept.lost.len(), 3);
+    // Five that are good stay, and what may be repaired from elsewhere keeps its place as well.
+    assert_eq!(house.whole(&copies).await, [12, 13, 14, 16, 17].map(id));
+    assert_eq!((swept.deleted, swept.spared), (12, 3));
+}
+
+#[tokio::test]
+async fn nothing_goes_where_nothing_good_is_left_or_nobody_can_look() {
+    let house = House::of(20).await;
+    let copies = house.copies().await;
+    // All that a first look finds is bad, down to the oldest.
+    for (_, at) in &copies {
+        assert!(house.backend.damage(at, Damage::FlipBit));
+    }
+    let swept = house.sweep(1).await;
+    assert_eq!((swept.deleted, swept.spared, swept.lost.len()), (0, 19, 20));
+    assert_eq!(house.left().await, (20, 20));
+
+    let house = House::of(20).await;
+    let sweep = Sweep::new(house.here.clone());
+    let plan = sweep.plan(&house.catalog, &*house.clock, &|_, _| last(12)).await.unwrap();
+    for kind in [ErrorKind::Unavailable, ErrorKind::Timeout, ErrorKind::PermissionDenied] {
+        let away = blind(&house, kind);
+        assert_eq!(sweep.carry_out(&plan, &house.catalog, &away).await.unwrap_err().kind(), kind);
+        assert_eq!(house.left().await, (20, 20));
+    }
+    let closed = blind(&house, ErrorKind::KeyUnavailable);
+    let swept = sweep.carry_out(&plan, &house.catalog, &closed).await.unwrap();
+    assert_eq!((swept.deleted, swept.spared, swept.unlooked.len(), swept.lost.len()), (0, 8, 1, 0));
+    assert_eq!(house.left().await, (20, 20));
+}
+
+#[tokio::test]
+async fn a_copy_that_moved_since_it_was_planned_is_looked_at_where_it_is() {
+    let house = House::of(20).await;
+    let sweep = Sweep::new(house.here.clone());
+    let plan = sweep.plan(&house.catalog, &*house.clock, &|_, _| last(1)).await.unwrap();
+    // Somebody else's retention is done with the newest meanwhile.
+    let copies = house.copies().await;
+    house.catalog.mark(&house.here, &[copies[19].1.clone()]).await.unwrap();
+    house.backend.delete_one(&copies[19].1).await.unwrap();
+    house.catalog.forget(&house.here, &[copies[19].1.clone()]).await.unwrap();
+    let swept = sweep.carry_out(&plan, &house.catalog, &house.backend).await.unwrap();
+    assert_eq!((swept.deleted, swept.lost.len()), (18, 0));
+    assert_eq!(house.whole(&copies).await, [id(18)]);
+}
+
+/// The destination, where nothing can be looked at.
+fn blind(house: &House, kind: ErrorKind) -> Faulty<MemoryBackend> {
+    let faulty = Faulty::new(Arc::new(house.backend.clone()));
+    let nobody = Error::new(kind, "verify backup", "nobody can look");
+    faulty.plan().add(Fault::failing(Operation::Verify, nobody).for_ever());
+    faulty
 }

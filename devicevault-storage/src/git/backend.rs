@@ -233,6 +233,11 @@ impl StorageBackend for GitBackend {
                     version.branch, version.commit
                 )]));
             }
+            if verdict.is_good()
+                && let Some(why) = store.not_shown(&repo, &version)?
+            {
+                return Ok(Verdict::Damaged(vec![why]));
+            }
             Ok(verdict)
         })
         .await

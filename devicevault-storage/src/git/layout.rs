@@ -149,6 +149,12 @@ impl Layout {
         self.own().join(format!("index-{name}"))
     }
 
+    /// Which folders of a branch are ours.
+    pub(super) fn own_folders(&self, branch: &str) -> PathBuf {
+        let name: String = Digest::of(branch.as_bytes()).to_string().chars().take(16).collect();
+        self.own().join(format!("folders-{name}"))
+    }
+
     /// What is remembered of a branch's remote.
     pub(super) fn remote_state(&self, branch: &str) -> PathBuf {
         let name: String = Digest::of(branch.as_bytes()).to_string().chars().take(16).collect();

@@ -7,6 +7,7 @@ use git2::{ErrorCode, Oid, Repository};
 
 use super::branch::{self, Moved};
 use super::fresh::Fresh;
+use super::own::Folders;
 use super::tree::{Item, Tree};
 use super::write::Target;
 use super::{fault, history, objects};
@@ -27,8 +28,9 @@ pub(super) enum Merged {
 impl Target<'_> {
     /// Takes the commits up to `theirs` into the branch. The caller holds the writers' lock.
     ///
-    /// A file that was changed here since both went apart is ours, any other theirs.
-    pub(super) fn merge(&self, theirs: Oid) -> Result<Merged> {
+    /// What is in the folders of our devices is ours. Of the rest, a file that was changed here since both went apart is
+    /// ours, any other theirs.
+    pub(super) fn merge(&self, theirs: Oid, own: &Folders) -> Result<Merged> {
         let refname = self.options.refname();
         let failed = |e| fault::git("merge what others pushed", e);
         let ours = branch::tip(self.repo, &refname)?;
@@ -42,7 +44,6 @@ impl Target<'_> {
         history::guard(self.layout)?;
         let base = match self.repo.merge_base(tip, theirs) {
             Ok(base) if base == theirs => return Ok(Merged::Known),
-            Ok(base) if base == tip => return moved(Merged::Followed, theirs),
             Ok(base) => Some(base),
             // Two that never met, such as a new repository at a hosting service with a README in it.
             Err(e) if e.code() == ErrorCode::NotFound => None,
@@ -50,10 +51,13 @@ impl Target<'_> {
         };
         let tree =
             |commit| Ok(objects::commit(self.repo, commit).map_err(|e| objects::lost(e, "commit", commit))?.tree_id());
+        let follows = base == Some(tip);
         let base = base.map(tree).transpose()?;
-        let mut fresh = Fresh::default();
-        let merged = join(self.repo, &mut fresh, base, Some(tree(tip)?), Some(tree(theirs)?))?;
+        let mut join = Join { repo: self.repo, fresh: Fresh::default(), own };
+        let merged = join.trees("", [base, Some(tree(tip)?), Some(tree(theirs)?)])?;
+        let mut fresh = join.fresh;
         let merged = match merged {
+            Some(merged) if follows && merged == tree(theirs)? => return moved(Merged::Followed, theirs),
             Some(merged) => merged,
             None => fresh.add_tree("", Vec::new())?,
         };
@@ -68,44 +72,52 @@ impl Target<'_> {
     }
 }
 
-/// One tree of two that were one; `None` where nothing is in it.
-fn join(
-    repo: &Repository,
-    fresh: &mut Fresh,
-    base: Option<Oid>,
-    ours: Option<Oid>,
-    theirs: Option<Oid>,
-) -> Result<Option<Oid>> {
-    if base == ours {
-        return Ok(theirs);
+/// Makes one tree of two that were one.
+struct Join<'a> {
+    repo: &'a Repository,
+    fresh: Fresh,
+    own: &'a Folders,
+}
+
+impl Join<'_> {
+    /// One tree, at this path, of what it was, ours and theirs; `None` where nothing is in it.
+    fn trees(&mut self, path: &str, [base, ours, theirs]: [Option<Oid>; 3]) -> Result<Option<Oid>> {
+        if self.own.has(path) && ours.is_some() {
+            return Ok(ours);
+        }
+        if ours == theirs || base == theirs {
+            return Ok(ours);
+        }
+        if base == ours && !self.own.are_beneath(path) {
+            return Ok(theirs);
+        }
+        let [base, ours, theirs] = [base, ours, theirs].map(|id| items(self.repo, id));
+        let (base, ours, theirs) = (base?, ours?, theirs?);
+        let names: BTreeSet<&Vec<u8>> = ours.keys().chain(theirs.keys()).collect();
+        let mut joined = Vec::new();
+        for name in names {
+            let (b, o, t) = (base.get(name), ours.get(name), theirs.get(name));
+            let inner = String::from_utf8_lossy(name);
+            let inner = if path.is_empty() { inner.into_owned() } else { format!("{path}/{inner}") };
+            let folder = |i: Option<&Item>| i.filter(|i| i.is_folder()).map(|i| i.id);
+            let holds_ours = || self.own.has(&inner) || self.own.are_beneath(&inner);
+            let item = if let Some(o) = o.filter(|o| o.is_folder() && (t.is_some_and(Item::is_folder) || holds_ours()))
+            {
+                let id = self.trees(&inner, [folder(b), Some(o.id), folder(t)])?;
+                id.map(|id| Item { id, ..o.clone() })
+            } else if o == b {
+                t.cloned()
+            } else {
+                // Ours in the tree, theirs in history. What is a file here and a folder there is ours too.
+                o.cloned()
+            };
+            joined.extend(item);
+        }
+        if joined.is_empty() {
+            return Ok(None);
+        }
+        self.fresh.add(git2::ObjectType::Tree, Tree::of(joined).to_bytes()).map(Some)
     }
-    if base == theirs || ours == theirs {
-        return Ok(ours);
-    }
-    let [base, ours, theirs] = [base, ours, theirs].map(|id| items(repo, id));
-    let (base, ours, theirs) = (base?, ours?, theirs?);
-    let names: BTreeSet<&Vec<u8>> = ours.keys().chain(theirs.keys()).collect();
-    let mut joined = Vec::new();
-    for name in names {
-        let (b, o, t) = (base.get(name), ours.get(name), theirs.get(name));
-        let folder = |i: Option<&Item>| i.filter(|i| i.is_folder()).map(|i| i.id);
-        let item = if o == b {
-            t.cloned()
-        } else if t == b || o == t {
-            o.cloned()
-        } else if let (Some(o), Some(t)) = (o.filter(|i| i.is_folder()), t.filter(|i| i.is_folder())) {
-            let id = join(repo, fresh, folder(b), Some(o.id), Some(t.id))?;
-            id.map(|id| Item { id, ..o.clone() })
-        } else {
-            // Ours in the tree, theirs in history. What is a file here and a folder there is ours too.
-            o.cloned()
-        };
-        joined.extend(item);
-    }
-    if joined.is_empty() {
-        return Ok(None);
-    }
-    fresh.add(git2::ObjectType::Tree, Tree::of(joined).to_bytes()).map(Some)
 }
 
 fn items(repo: &Repository, id: Option<Oid>) -> Result<BTreeMap<Vec<u8>, Item>> {

@@ -11,8 +11,8 @@
 //!   was taken. Two trailers end the message, `DeviceVault-Path` and `DeviceVault-Manifest` (JSON on one line): enough
 //!   to rebuild a catalog. With [`CommitPer::Batch`], there are two for each file.
 //! - A reference reads `branch:path@commit`. [`GitRepositories`] spreads devices over several repositories.
-//! - `devicevault/` in the repository's folder holds locks, and an index of the history that is made again when it is
-//!   lost. Git leaves that folder alone.
+//! - `devicevault/` in the repository's folder holds locks, which folders of the tree are ours, and an index of the
+//!   history that is made again when it is lost. Git leaves that folder alone.
 //!
 //! # What holds
 //! - A [`store`](devicevault_core::StorageBackend::store) is one pack, flushed with its name, and then one move of the
@@ -65,6 +65,7 @@ mod message;
 mod moves;
 mod objects;
 mod options;
+mod own;
 mod pack;
 mod packfile;
 mod path;
@@ -72,6 +73,7 @@ mod purge;
 mod push;
 mod remote;
 mod repack;
+mod shown;
 mod sightings;
 mod store;
 mod tree;

@@ -32,8 +32,9 @@ pub struct PushReport {
 }
 
 impl GitBackend {
-    /// Pushes the branch to its remote; what others pushed there meanwhile is merged first, ours in every file that was
-    /// changed on both sides. Nothing is forced. Does nothing where there is no remote, or it has everything.
+    /// Pushes the branch to its remote; what others pushed there meanwhile is merged first, ours in the folders of our
+    /// devices and in every file that was changed on both sides. Nothing is forced. The remote is asked whether it has
+    /// everything: somebody may have moved its branch, or put an empty one in its place. Does nothing where there is none.
     ///
     /// What was tried is remembered beside the repository: see [`remote_state`](Self::remote_state). Dropped or killed in
     /// between, the next push does the rest.
@@ -70,23 +71,32 @@ impl GitBackend {
         let branch = self.store.options.branch.clone();
         let mut report = PushReport::default();
         let known = remote::load(&self.store.layout, &branch, remote.url.as_str());
+        // Where its branch is known to stand.
+        let mut there = None;
         for tries in 0..TRIES {
             // Who was faster may still be at it.
             self.store.clock.sleep(AGAIN * tries).await;
             let refname = self.store.options.refname();
             let tip = self.blocking(move |store| branch::tip(&store.layout.repository()?, &refname)).await?;
             let Some(tip) = tip else { return Ok((report, None)) };
-            if known.error.is_none() && known.pushed == Some(tip.to_string()) {
+            let git = Git::new(remote, self.store.layout.dir()).await?;
+            if there.is_none() && known.pushed == Some(tip.to_string()) {
+                there = git.tip(&branch).await?;
+            }
+            if there == Some(tip) {
                 return Ok((report, Some(tip)));
             }
-            let git = Git::new(remote, self.store.layout.dir()).await?;
             match git.push(&branch, tip).await? {
                 Pushed::Done => {
                     report.pushed = true;
                     tracing::info!(event = "pushed", remote = %remote.url, branch, commit = %tip);
                     return Ok((report, Some(tip)));
                 }
-                Pushed::Behind => report.merged |= self.take_in(&git, &branch).await?,
+                Pushed::Behind => {
+                    let (theirs, merged) = self.take_in(&git, &branch).await?;
+                    report.merged |= merged;
+                    there = theirs;
+                }
             }
         }
         Err(Error::new(ErrorKind::Conflict, "push branch", "others keep pushing to the remote")
@@ -94,9 +104,9 @@ impl GitBackend {
             .retry_advice(devicevault_core::Retry::After(PAUSE)))
     }
 
-    /// Merges what others pushed.
-    async fn take_in(&self, git: &Git<'_>, branch: &str) -> Result<bool> {
-        let Some(theirs) = git.tip(branch).await? else { return Ok(false) };
+    /// Merges what others pushed: where the remote's branch stands, and whether ours has something new of it.
+    async fn take_in(&self, git: &Git<'_>, branch: &str) -> Result<(Option<Oid>, bool)> {
+        let Some(theirs) = git.tip(branch).await? else { return Ok((None, false)) };
         git.fetch(branch).await?;
         let guard = self.writer.clone().lock_owned().await;
         let (store, clock) = (self.store.clone(), &*self.store.clock);
@@ -111,7 +121,7 @@ impl GitBackend {
         };
         let merged = tokio::task::spawn_blocking(merge).await.map_err(fault::panicked)??;
         tracing::info!(event = "merged", branch, commit = %theirs, ?merged, "what others pushed was taken in");
-        Ok(matches!(merged, Merged::Joined | Merged::Followed))
+        Ok((Some(theirs), matches!(merged, Merged::Joined | Merged::Followed)))
     }
 
     /// How the remote stands, as of the last push; `None` where there is no remote. Nothing is asked over the network.

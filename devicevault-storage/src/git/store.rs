@@ -10,12 +10,14 @@ use devicevault_core::storage::{Budget, EntryId, Report, Usage, UsageFilter};
 use devicevault_core::{Clock, Error, ErrorKind, Result};
 use git2::{Oid, Repository};
 
+use super::folder::Folder;
 use super::handles::Handles;
 use super::index::{Index, Record};
 use super::layout::Layout;
 use super::lock::FileLock;
 use super::merge::Merged;
 use super::options::GitOptions;
+use super::own::Own;
 use super::path::Version;
 use super::repack::{self, Selection};
 use super::write::{self, Checked, Head, Target};
@@ -35,6 +37,9 @@ pub(super) struct Store {
     index: RwLock<Option<Index>>,
     /// Whoever stores leaves it to the next.
     head: Mutex<Head>,
+    /// The tree of the branch, as far as it was looked at.
+    pub(super) shown: Mutex<Option<(Oid, Folder)>>,
+    own: Own,
     repacking: Mutex<()>,
     /// Which commit took the place of which, of the branch and as of the files that it was read from.
     successors: Mutex<Option<Read>>,
@@ -61,6 +66,8 @@ impl Store {
             handles: Handles::default(),
             index: RwLock::default(),
             head: Mutex::default(),
+            shown: Mutex::default(),
+            own: Own::default(),
             repacking: Mutex::default(),
             successors: Mutex::default(),
             stores: AtomicU32::default(),
@@ -81,7 +88,7 @@ impl Store {
     /// Stores a batch. The caller holds the writers' lock.
     pub(super) fn store(&self, batch: &[Checked]) -> Result<Vec<write::Verdict>> {
         self.handles.with(&self.layout, 8, |repo| {
-            let target = Target { layout: &self.layout, options: &self.options, repo, now: self.clock.now() };
+            let target = self.target(repo);
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
             let stored = target.store(self.loaded(&mut index), &mut head, batch)?;
@@ -120,7 +127,13 @@ impl Store {
     pub(super) fn merge_theirs(&self, theirs: Oid) -> Result<Merged> {
         self.handles.close();
         let repo = self.layout.repository()?;
-        Target { layout: &self.layout, options: &self.options, repo: &repo, now: self.clock.now() }.merge(theirs)
+        let ours =
+            self.indexed(&repo, |index| self.own.folders((&self.layout, &self.options.branch), &repo, index))??;
+        self.target(&repo).merge(theirs, &ours)
+    }
+
+    fn target<'s>(&'s self, repo: &'s Repository) -> Target<'s> {
+        Target { layout: &self.layout, options: &self.options, repo, own: &self.own, now: self.clock.now() }
     }
 
     /// Replaces what is damaged, unless somebody is at the packs already: then they are looked at by `maintain`.

@@ -17,6 +17,7 @@ use super::message;
 use super::moves;
 use super::objects;
 use super::options::{CommitPer, GitOptions};
+use super::own::Own;
 use super::path::{TreePath, Version};
 use super::verify;
 
@@ -37,6 +38,7 @@ pub(super) struct Target<'a> {
     pub(super) layout: &'a Layout,
     pub(super) options: &'a GitOptions,
     pub(super) repo: &'a Repository,
+    pub(super) own: &'a Own,
     pub(super) now: Timestamp,
 }
 
@@ -83,7 +85,7 @@ impl Target<'_> {
                 folders: HashMap::new(),
             };
             chain.commit_all(&new, &mut verdicts)?;
-            let Chain { root, tip: end, records, .. } = chain;
+            let Chain { root, tip: end, records, folders, .. } = chain;
             let damaged = fresh.replaced();
             let Some(end) = end.filter(|end| Some(*end) != tip) else {
                 if damaged > 0 {
@@ -92,6 +94,8 @@ impl Target<'_> {
                 head.set(tip, root);
                 return Ok(Stored { verdicts, damaged });
             };
+            let at = (self.layout, self.options.branch.as_str());
+            self.own.add(at, self.repo, index, folders.values().map(String::as_str))?;
             fresh.flush(self.layout)?;
             match branch::advance(self.layout, self.repo, &refname, tip, end)? {
                 Moved::Elsewhere => continue,

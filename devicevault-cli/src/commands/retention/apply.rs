@@ -1,7 +1,7 @@
 //! `devicevault retention apply`
 
 use clap::Args;
-use devicevault_core::retention::{Plan, Sweep};
+use devicevault_core::retention::{Lost, Plan, Sweep, Swept};
 use devicevault_core::{Error, ErrorKind, Result, Timestamp};
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -27,7 +27,10 @@ Examples:
 It stops where more than half of what a destination holds would go, and where the clock stands before the newest backup
 or seems to have leapt ahead. It may be interrupted at any time; the next one finishes what is left.
 
-Exit codes: 0 done, 3 some destinations failed or refused, 1 all did.")]
+Before anything of an artefact goes, its copies that are to stay are looked at. One that is not what was stored is recorded
+as damaged and named, and older ones stay in its place.
+
+Exit codes: 0 done, 3 some destinations failed or refused, or a copy that was to stay is damaged, 1 all failed.")]
 pub(crate) struct ApplyArgs {
     /// Only show what would go
     #[arg(long)]
@@ -58,8 +61,33 @@ struct Outcome {
     deleted: u64,
     content_bytes: u64,
     error: Option<String>,
+    /// Copies that were to stay as good ones and are not what was stored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<LostCopy>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     versions: Vec<Decided>,
+}
+
+#[derive(Debug, Serialize)]
+struct LostCopy {
+    device: String,
+    artefact: String,
+    backup: String,
+    /// `damaged` or `missing`.
+    verdict: &'static str,
+    what: String,
+}
+
+impl LostCopy {
+    fn of(lost: &Lost) -> Self {
+        Self {
+            device: lost.device_name.to_string(),
+            artefact: lost.artefact.to_string(),
+            backup: lost.id.to_string(),
+            verdict: if lost.missing { "missing" } else { "damaged" },
+            what: lost.what.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -112,6 +140,7 @@ pub(crate) async fn run(context: &Context, args: ApplyArgs) -> Result<Exit> {
             bad += 1;
         } else {
             good += 1;
+            bad += usize::from(!outcome.lost.is_empty());
         }
         outcomes.push(outcome);
     }
@@ -123,7 +152,7 @@ pub(crate) async fn run(context: &Context, args: ApplyArgs) -> Result<Exit> {
 enum Done {
     Planned,
     Kept,
-    Applied { deleted: u64, content_bytes: u64, failed: Option<Error> },
+    Applied(Swept),
 }
 
 async fn one(
@@ -149,8 +178,7 @@ async fn one(
         sweep.check_amount(plan).map_err(|e| e.hint(told))?;
     }
     let swept = sweep.carry_out(plan, &**catalog, &**backend).await?;
-    let failed = swept.failed.into_iter().next().map(|(at, e)| e.with("copy", at));
-    Ok(Done::Applied { deleted: swept.deleted, content_bytes: swept.content_bytes, failed })
+    Ok(Done::Applied(swept))
 }
 
 fn outcome(args: &ApplyArgs, destination: &OpenDestination, plan: &Plan, done: Result<Done>) -> Outcome {
@@ -163,15 +191,21 @@ fn outcome(args: &ApplyArgs, destination: &OpenDestination, plan: &Plan, done: R
         deleted: 0,
         content_bytes: 0,
         error: None,
+        lost: Vec::new(),
         versions: Vec::new(),
     };
     match done {
         Ok(Done::Planned) => {}
         Ok(Done::Kept) => (outcome.status, outcome.stays, outcome.goes) = ("kept", plan.versions.len(), 0),
-        Ok(Done::Applied { deleted, content_bytes, failed }) => {
+        Ok(Done::Applied(swept)) => {
+            let not_deleted = swept.failed.into_iter().next().map(|(at, e)| e.with("copy", at));
+            let failed = not_deleted.or(swept.unlooked.into_iter().next());
             outcome.status = if failed.is_some() { "failed" } else { "applied" };
-            (outcome.deleted, outcome.content_bytes) = (deleted, content_bytes);
+            (outcome.deleted, outcome.content_bytes) = (swept.deleted, swept.content_bytes);
+            let gone = usize::try_from(swept.deleted).unwrap_or(usize::MAX);
+            outcome.stays = (plan.versions.len() + plan.unfinished.len()).saturating_sub(gone);
             outcome.error = failed.map(|e| e.to_record().message);
+            outcome.lost = swept.lost.iter().map(LostCopy::of).collect();
         }
         Err(e) => {
             outcome.status = "failed";
@@ -238,6 +272,15 @@ fn tell(context: &Context, args: &ApplyArgs, outcomes: &[Outcome]) -> Result<()>
                 o.stays
             )),
             (_, error) => ui.failure(&format!("{name}: {}", error.as_deref().unwrap_or("it failed"))),
+        }
+        for l in &o.lost {
+            ui.failure(&format!(
+                "{name}: {} of {}, backup {}, was to stay and is {}: {}",
+                l.artefact, l.device, l.backup, l.verdict, l.what
+            ));
+        }
+        if !o.lost.is_empty() {
+            ui.failure_hint("older versions stay in their place; `devicevault verify --repair` mends what it can");
         }
     }
     Ok(())

@@ -4,8 +4,8 @@
 //! kind, and its own transports can only be registered by unsafe code. It reads no configuration but what it is given,
 //! asks nothing of a person, and is handed secrets in its environment, where neither a process list nor a log shows them.
 //!
-//! Nothing is ever forced. What others pushed meanwhile is fetched and **merged**: files that were changed here since are
-//! ours, all others theirs, and both stay in history. A rebase would give versions of ours another name, by which the
+//! Nothing is ever forced. What others pushed meanwhile is fetched and **merged**: the folders of our devices are ours, and
+//! so are files that were changed here since, all others theirs, and both stay in history. A rebase would give versions of ours another name, by which the
 //! catalog knows them.
 
 mod program;

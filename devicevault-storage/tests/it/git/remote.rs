@@ -32,14 +32,20 @@ fn tip(repo: &Path) -> String {
 
 /// Commits to a bare repository as a person would from a clone.
 fn commit(repo: &Path, file: &str, text: &str) {
+    change(repo, &[(file, Some(text))]);
+}
+
+/// The same: a text for each file, or nothing where the file or folder is to go.
+pub(crate) fn change(repo: &Path, files: &[(&str, Option<&str>)]) {
     let folder = tempfile::tempdir().unwrap();
-    let tree = folder.path().to_str().unwrap();
-    let index = format!("{tree}/.index");
+    let (tree, index) = (folder.path().join("tree"), folder.path().join("index"));
+    std::fs::create_dir(&tree).unwrap();
     let run = |args: &[&str]| {
         let done = std::process::Command::new("git")
             .args(["-c", "user.name=p", "-c", "user.email=p@p", "--git-dir"])
             .arg(repo)
-            .args(["--work-tree", tree])
+            .arg("--work-tree")
+            .arg(&tree)
             .args(args)
             .env("GIT_INDEX_FILE", &index)
             .output()
@@ -48,10 +54,18 @@ fn commit(repo: &Path, file: &str, text: &str) {
     };
     run(&["read-tree", "main"]);
     run(&["checkout-index", "-a", "-f"]);
-    let path = folder.path().join(file);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, text).unwrap();
-    run(&["add", "--", file]);
+    for (file, text) in files {
+        let path = tree.join(file);
+        match text {
+            Some(text) => {
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            }
+            None if path.is_dir() => std::fs::remove_dir_all(path).unwrap(),
+            None => std::fs::remove_file(path).unwrap(),
+        }
+    }
+    run(&["add", "-A"]);
     run(&["commit", "-q", "-m", "a person's"]);
 }
 
@@ -342,4 +356,103 @@ async fn killed_while_it_pushes_nothing_is_lost_and_the_next_push_catches_up() {
     eprintln!("{} references were acknowledged", acknowledged.len());
     assert_sound(&repo);
     assert_sound(&other);
+}
+
+#[tokio::test]
+#[ignore = "needs git"]
+async fn what_others_push_decides_nothing_of_our_devices() {
+    let dir = tempfile::tempdir().unwrap();
+    let (repo, other) = (dir.path().join("r.git"), dir.path().join("o.git"));
+    bare(&other);
+    let backend = with_remote(&repo, to(other.to_str().unwrap())).await;
+    let mut first = Vec::new();
+    for device in ["sw1", "sw2", "sw3"] {
+        first.push(store(&backend, device, format!("hostname {device}\n")).await);
+    }
+    backend.push().await.unwrap();
+    let forged = [
+        ("sw1/running-config.txt", Some("hostname forged\n")),
+        ("sw1/startup-config.txt", Some("hostname forged\n")),
+        ("sw2", None),
+        ("sw3/running-config.txt", None),
+        ("README.md", Some("read me\n")),
+        ("notes/sw1.md", Some("in the cellar\n")),
+    ];
+    let shown = "README.md\nnotes/sw1.md\nsw1/running-config.txt\nsw2/running-config.txt\nsw3/running-config.txt\n";
+    let as_ours = |round: &str| {
+        for at in [&repo, &other] {
+            assert_eq!(git(at, &["ls-tree", "-r", "--name-only", "main"]), shown, "{round}");
+            assert_eq!(git(at, &["show", "main:sw1/running-config.txt"]), "hostname sw1\n", "{round}");
+        }
+    };
+    // Once with nothing of ours since, once with a change; what is noted may be lost, too.
+    change(&other, &forged);
+    let theirs = tip(&other);
+    let done = backend.push().await.unwrap();
+    assert!(done.merged && done.pushed);
+    as_ours("nothing of ours");
+    git(&repo, &["merge-base", "--is-ancestor", &theirs, "main"]);
+
+    change(&other, &forged[..2]);
+    store(&backend, "sw3", "hostname sw3, changed\n").await;
+    assert!(backend.push().await.unwrap().merged);
+    as_ours("a change of ours");
+
+    drop(backend);
+    for entry in std::fs::read_dir(repo.join("devicevault")).unwrap().map(|e| e.unwrap().path()) {
+        if entry.file_name().unwrap().to_string_lossy().starts_with("folders-") {
+            std::fs::remove_file(entry).unwrap();
+        }
+    }
+    change(&other, &forged[..3]);
+    let backend = with_remote(&repo, to(other.to_str().unwrap())).await;
+    assert!(backend.push().await.unwrap().merged);
+    as_ours("a repository of an earlier release");
+    for at in &first {
+        assert!(backend.verify(at, None, VerifyDepth::Content).await.unwrap().is_good(), "{at}");
+    }
+    // What is theirs alone is followed, and a device that another home stores there is theirs.
+    change(&other, &[("README.md", None), ("notes/sw1.md", Some("on the roof\n"))]);
+    let elsewhere = with_remote(&dir.path().join("e.git"), to(other.to_str().unwrap())).await;
+    store(&elsewhere, "sw9", "one\n").await;
+    elsewhere.push().await.unwrap();
+    backend.push().await.unwrap();
+    store(&elsewhere, "sw9", "two\n").await;
+    elsewhere.push().await.unwrap();
+    assert!(!backend.push().await.unwrap().pushed, "there is nothing of ours that it has not");
+    assert_eq!(tip(&repo), tip(&other));
+    assert_eq!(git(&repo, &["show", "main:sw9/running-config.txt"]), "two\n");
+    assert_eq!(git(&repo, &["show", "main:notes/sw1.md"]), "on the roof\n");
+    assert_sound(&repo);
+    assert_sound(&other);
+}
+
+#[tokio::test]
+#[ignore = "needs git"]
+async fn a_remote_is_asked_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let (repo, other) = (dir.path().join("r.git"), dir.path().join("o.git"));
+    bare(&other);
+    let backend = with_remote(&repo, to(other.to_str().unwrap())).await;
+    store(&backend, "sw1", "one\n").await;
+    assert!(backend.push().await.unwrap().pushed);
+    // An empty one is in its place.
+    std::fs::remove_dir_all(&other).unwrap();
+    bare(&other);
+    assert!(backend.push().await.unwrap().pushed);
+    assert_eq!(tip(&repo), tip(&other));
+    // Somebody threw all of it away.
+    let empty = git(&other, &["hash-object", "-t", "tree", "-w", "/dev/null"]);
+    let root = git(&other, &["commit-tree", empty.trim(), "-m", "Mine"]);
+    git(&other, &["update-ref", "refs/heads/main", root.trim()]);
+    let done = backend.push().await.unwrap();
+    assert!(done.pushed && done.merged);
+    assert_eq!(git(&other, &["show", "main:sw1/running-config.txt"]), "one\n");
+    // It is not there.
+    std::fs::rename(&other, dir.path().join("away")).unwrap();
+    backend.push().await.unwrap_err();
+    assert!(backend.remote_state().unwrap().error.is_some());
+    std::fs::rename(dir.path().join("away"), &other).unwrap();
+    assert!(!backend.push().await.unwrap().pushed);
+    assert!(backend.remote_state().unwrap().error.is_none());
 }

@@ -8,6 +8,7 @@ use devicevault_core::{Body, DeviceId, Entry, StorageBackend, StorageBackendExt 
 use devicevault_storage::git::{CommitPer, GitBackend, GitOptions};
 use futures::TryStreamExt as _;
 
+use super::remote::change;
 use super::{assert_sound, config, git, listed, open, open_with, store};
 
 async fn verdict(backend: &GitBackend, at: &StorageRef) -> Verdict {
@@ -144,5 +145,54 @@ async fn a_name_that_another_device_has_now_is_its_own() {
     entry.manifest.extension.clear();
     assert!(backend.store_one(entry, body).await.is_err());
     assert_eq!(git(&repo, &["show", "main:core/running-config.txt"]), "new\n");
+    assert_sound(&repo);
+}
+
+#[tokio::test]
+#[ignore = "needs git"]
+async fn what_somebody_else_changed_in_the_branch_is_seen_and_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("r.git");
+    let backend = open(&repo).await;
+    let put = async |id, name, artefact, text| {
+        let (entry, body) = at_site(id, name, None, artefact, text);
+        backend.store_one(entry, body).await.unwrap()
+    };
+    let old = put("d1", "sw1", "running-config", "zero\n").await;
+    let running = put("d1", "sw1", "running-config", "one\n").await;
+    let inventory = put("d1", "sw1", "inventory", "chassis\n").await;
+    let gone = put("d2", "sw2", "running-config", "two\n").await;
+    let all = [&old, &running, &inventory, &gone];
+    for at in all {
+        assert!(verdict(&backend, at).await.is_good(), "{at}");
+    }
+    change(&repo, &[("sw1/running-config.txt", Some("forged\n")), ("sw2", None), ("README.md", Some("x\n"))]);
+    for backend in [&backend, &open(&repo).await] {
+        for (at, what) in [(&running, "shows another text"), (&gone, "does not show it any more")] {
+            let Verdict::Damaged(why) = verdict(backend, at).await else { panic!("{at}") };
+            assert!(why.join("").contains(what), "{why:?}");
+        }
+        // What had no place in it before, and what nobody touched.
+        assert!(verdict(backend, &old).await.is_good() && verdict(backend, &inventory).await.is_good());
+    }
+    let again = put("d1", "sw1", "running-config", "one\n").await;
+    let back = put("d2", "sw2", "running-config", "two\n").await;
+    assert_eq!(git(&repo, &["show", "main:sw1/running-config.txt"]), "one\n");
+    assert_eq!(git(&repo, &["show", "main:sw2/running-config.txt"]), "two\n");
+    assert_eq!(git(&repo, &["show", "main:README.md"]), "x\n");
+    for at in all.into_iter().chain([&again, &back]) {
+        assert!(verdict(&backend, at).await.is_good(), "{at}");
+    }
+    // A file that moved along with its device is where it should be; a name that is another device's is its own.
+    put("d1", "core", "running-config", "three\n").await;
+    put("d3", "sw2", "running-config", "mine\n").await;
+    for at in all {
+        assert!(verdict(&backend, at).await.is_good(), "{at}");
+    }
+    change(&repo, &[("core/inventory.txt", Some("forged\n"))]);
+    assert!(matches!(verdict(&backend, &inventory).await, Verdict::Damaged(_)));
+    put("d1", "core", "inventory", "chassis\n").await;
+    assert_eq!(git(&repo, &["show", "main:core/inventory.txt"]), "chassis\n");
+    assert!(verdict(&backend, &inventory).await.is_good());
     assert_sound(&repo);
 }

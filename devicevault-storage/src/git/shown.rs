@@ -1,0 +1,70 @@
+//! Whether the branch shows what was stored last: somebody else may have changed or removed a file of ours in it.
+
+use std::sync::PoisonError;
+
+use devicevault_core::Result;
+use git2::{Oid, Repository};
+
+use super::folder::Folder;
+use super::index::{device_key, folder_key};
+use super::path::{TreePath, Version};
+use super::store::Store;
+use super::{branch, history, verify};
+
+impl Store {
+    /// What is wrong with the file of a version that is the newest of its artefact: the branch has another text there, or
+    /// none. Nothing where a newer one of the device, or another device, has its place by now.
+    pub(super) fn not_shown(&self, repo: &Repository, at: &Version) -> Result<Option<String>> {
+        if at.branch != self.options.branch {
+            return Ok(None);
+        }
+        let Some(tip) = branch::tip(repo, &self.options.refname())?.filter(|tip| *tip != at.commit) else {
+            return Ok(None);
+        };
+        let stored = verify::blob(repo, at)?;
+        if self.shown_at(repo, tip, &at.path)? == Some(stored) {
+            return Ok(None);
+        }
+        let manifest = verify::manifest(repo, at)?;
+        let device = &manifest.source.device;
+        let (folder, file) = at.path.rsplit_once('/').unwrap_or(("", &at.path));
+        // Of the device, what came after it, newest first; and whose the folder is by now.
+        let (later, holder) = self.indexed(repo, |index| {
+            let later = index.of_device(device).take_while(|r| r.commit != at.commit).collect::<Vec<_>>();
+            let holder = index.records().iter().rev().find(|r| r.is_backup() && r.folder == folder_key(folder));
+            (later, holder.map(|r| r.device))
+        })?;
+        if holder.is_some_and(|holder| holder != device_key(device)) {
+            return Ok(None);
+        }
+        for record in &later {
+            for (_, newer) in history::manifests(repo, &at.branch, record.commit, device.as_str())? {
+                let path = TreePath::of(&newer);
+                let (newer_folder, newer_file) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
+                if newer.source.device != *device {
+                    continue;
+                }
+                // A newer version of it; or its file moved along with another of the device's.
+                if newer_file == file || self.shown_at(repo, tip, &format!("{newer_folder}/{file}"))? == Some(stored) {
+                    return Ok(None);
+                }
+            }
+        }
+        let what = match self.shown_at(repo, tip, &at.path)? {
+            Some(_) => "shows another text in its place",
+            None => "does not show it any more",
+        };
+        Ok(Some(format!("branch {} {what}: somebody else changed {}", at.branch, at.path)))
+    }
+
+    /// The file at a path in the tree of the branch. Folders that were read are remembered until the branch moves.
+    fn shown_at(&self, repo: &Repository, tip: Oid, path: &str) -> Result<Option<Oid>> {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = match shown.take() {
+            Some((at, folder)) if at == tip => folder,
+            _ => Folder::root(repo, Some(tip))?,
+        };
+        let (_, folder) = shown.insert((tip, folder));
+        folder.find(repo, &path.split('/').collect::<Vec<_>>())
+    }
+}
