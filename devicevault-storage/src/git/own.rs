@@ -46,7 +46,7 @@ impl Folders {
 pub(super) struct Own(Mutex<Option<Folders>>);
 
 impl Own {
-    /// Notes folders, before something is stored in them. `index` knows the branch, which stands at `tip`.
+    /// Notes folders, before something is stored in them. `index` knows the whole branch.
     pub(super) fn add<'f>(
         &self,
         at: (&Layout, &str),
@@ -75,6 +75,11 @@ impl Own {
     pub(super) fn folders(&self, at: (&Layout, &str), repo: &Repository, index: &Index) -> Result<Folders> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all = read_or_make(at, repo, index)?;
+        // Once something of others is followed, it cannot be made any more.
+        let path = at.0.own_folders(at.1);
+        if !path.exists() {
+            write(&path, &all)?;
+        }
         *known = Some(all.clone());
         Ok(all)
     }
