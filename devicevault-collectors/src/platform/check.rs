@@ -23,7 +23,7 @@ use super::{
 const PAGER: &str = concat!(
     r"(?i)(?:-{2,4} ?\(?more\)?[^-]{0,60}-{2,4}(?: ?or \(q\)uit|, next page: .*| \(q\) ?quit .*| <space> = next page.*)?",
     r"|<-+ ?more ?-+>|\bmore: ?<space>.*|^ ?more\? enter - next line; .*|^ ?lines \d+-\d+.*",
-    r"|(?:press|hit) (?:any key|<?space(?:bar)?>?|<?enter>?|<?return>?)(?: key)? to continue.*",
+    r"|(?:press|hit) ?(?:any ?key|<?space(?:bar)?>?|<?enter>?|<?return>?)(?: key)? ?to ?continue.*",
     r"|press <space>\\?<n> to page.*|^<space> for next page, <cr> for next line, .*|^ ?ctrl\+c esc q quit space n next page .*",
     r"|press q to quit, any other key to continue.*|^enter 'q' to quit; any other key for more.*)\s*$",
 );

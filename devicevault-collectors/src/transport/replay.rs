@@ -31,6 +31,7 @@ pub struct Replay {
     deaf_while_busy: bool,
     redraws: bool,
     wrapped: usize,
+    ends: Option<(usize, Piece)>,
 }
 
 /// A part of what a device sends.
@@ -72,6 +73,7 @@ impl Replay {
             deaf_while_busy: false,
             redraws: false,
             wrapped: usize::MAX,
+            ends: None,
         }
     }
 
@@ -134,6 +136,13 @@ impl Replay {
     /// Draws its prompt anew on the same line, without an echo, where a command prints nothing.
     pub fn redraws_prompt(mut self) -> Self {
         self.redraws = true;
+        self
+    }
+
+    /// Once so many bytes were sent in a shell, whatever they were, the session ends so: by a [`Piece::Cut`], a
+    /// [`Piece::Hangup`] or a [`Piece::Stall`].
+    pub fn ends_after(mut self, bytes: usize, end: Piece) -> Self {
+        self.ends = Some((bytes, end));
         self
     }
 
@@ -276,10 +285,21 @@ impl Session {
     }
 
     fn ready(&mut self) -> Ready {
+        let left = match &self.dialer.device.ends {
+            Some((bytes, end)) if self.sent >= *bytes => {
+                return match end {
+                    Piece::Cut => Ready::Cut,
+                    Piece::Hangup => Ready::Closed,
+                    _ => Ready::Nothing,
+                };
+            }
+            Some((bytes, _)) => bytes - self.sent,
+            None => usize::MAX,
+        };
         loop {
             match self.out.front_mut() {
                 Some(Piece::Text(text)) => {
-                    let chunk = self.dialer.device.chunk.min(text.len());
+                    let chunk = self.dialer.device.chunk.min(text.len()).min(left);
                     let bytes: Vec<u8> = text.drain(..chunk).collect();
                     if text.is_empty() {
                         self.out.pop_front();

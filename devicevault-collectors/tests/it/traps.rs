@@ -25,9 +25,9 @@ enum Allowed {
 use Allowed::{Exact, NeverWrong};
 
 /// A trap: how the device of the platform behaves, what of its text is meant, and what may come of it.
-struct Trap {
-    name: String,
-    device: Replay,
+pub(crate) struct Trap {
+    pub(crate) name: String,
+    pub(crate) device: Replay,
     want: String,
     allowed: Allowed,
     /// The artefact is made from several commands.
@@ -35,19 +35,29 @@ struct Trap {
 }
 
 /// A platform that is asked at a prompt, with a text such as it prints.
-struct Case<'a> {
+pub(crate) struct Case<'a> {
     platform: &'a Platform,
     shows: &'a Session,
     /// Lines end by LF.
-    text: String,
+    pub(crate) text: String,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    /// Of a platform that shows this text.
+    pub(crate) fn new(platform: &'a Platform, shows: &'a Session, text: String) -> Self {
+        Self { platform, shows, text }
+    }
+
+    /// A device of which the text is to come, or none that is beyond doubt.
+    pub(crate) fn never_wrong(&self, name: String, pieces: &[Piece]) -> Trap {
+        self.trap(name, pieces, NeverWrong)
+    }
+
     fn prompt(&self) -> &str {
         &self.shows.prompts[0]
     }
 
-    fn sent(text: &str) -> Piece {
+    pub(crate) fn sent(text: &str) -> Piece {
         Piece::Text(text.replace('\n', "\r\n").into_bytes())
     }
 
@@ -174,7 +184,7 @@ impl Case<'_> {
 
     /// Pagers that devices of the platform may show: one at least.
     fn pagers(&self) -> Vec<&'static str> {
-        const KNOWN: [&str; 22] = [
+        const KNOWN: [&str; 23] = [
             "--More--",
             " --More-- ",
             "--More-- or (q)uit",
@@ -190,6 +200,7 @@ impl Case<'_> {
             "CTRL+C ESC q Quit SPACE n Next Page ENTER Next Entry a All",
             "<SPACE> for next page, <CR> for next line, A for all, Q to quit",
             "Press any key to continue (Q to quit)",
+            "Pressanykeytocontinue(Qtoquit)",
             "Press <SPACE> to continue or <Q> to quit:",
             "Press <space>\\<n> to page\\line; <q> to quit",
             "---(more 32%)---",
@@ -272,7 +283,11 @@ fn of_file(platform: &Platform, section: &str, key: &str) -> Option<String> {
 }
 
 /// What was taken: the text and whether it is doubted, or why there is none.
-async fn visit(set: &Arc<PlatformSet>, platform: &Platform, device: Replay) -> Result<(String, Vec<String>), String> {
+pub(crate) async fn visit(
+    set: &Arc<PlatformSet>,
+    platform: &Platform,
+    device: Replay,
+) -> Result<(String, Vec<String>), String> {
     let info = mandatory(platform);
     let collector = CliCollector::new(set.clone(), Arc::new(ReplayDialer::new(device)));
     let mut login = Login::default();
@@ -306,7 +321,7 @@ fn suspicions(platform: &Platform, text: &str) -> usize {
     maker.finish(&mut clean, &mut redacted).len()
 }
 
-fn wrong(platform: &Platform, trap: &Trap, got: &Result<(String, Vec<String>), String>) -> Option<String> {
+pub(crate) fn wrong(platform: &Platform, trap: &Trap, got: &Result<(String, Vec<String>), String>) -> Option<String> {
     match (got, trap.allowed) {
         (Ok((text, doubts)), _) if doubts.is_empty() && same(text, trap) => None,
         (Ok((_, doubts)), NeverWrong) if !doubts.is_empty() => None,
