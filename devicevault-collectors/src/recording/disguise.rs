@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 
-use devicevault_core::text::{TextRules, secrets_of_line};
+use devicevault_core::text::{TextRules, begins_secret_key, ends_secret_key, secrets_of_line};
 use devicevault_core::{Error, ErrorKind, Login, Result};
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -224,11 +224,10 @@ impl<'a> Finder<'a> {
     fn secrets(&mut self, raw: &[u8], continued: Option<&Regex>, generic: &[Regex]) -> Vec<Vec<u8>> {
         let text = raw.strip_suffix(b"\n").unwrap_or(raw);
         let mut secrets: Vec<Vec<u8>> = Vec::new();
-        let has = |what: &str| memchr::memmem::find(text, what.as_bytes()).is_some();
-        if has("-----BEGIN ") && has("PRIVATE KEY-----") {
+        if begins_secret_key(text) && !ends_secret_key(text) {
             self.in_key = true;
         } else if self.in_key {
-            self.in_key = !has("-----END ");
+            self.in_key = !ends_secret_key(text);
             if self.in_key {
                 secrets.push(text.trim_ascii().to_vec());
             }

@@ -33,7 +33,13 @@ impl<'a> SecretFinder<'a> {
                 return SecretPart::Line;
             }
             self.block = None;
-            return if block.keep_end { SecretPart::Nothing } else { SecretPart::Line };
+            if !block.keep_end {
+                return SecretPart::Line;
+            }
+            // What ends one block may begin the next.
+            if !self.rules.secret_blocks.iter().any(|b| b.start.is_match(line)) {
+                return SecretPart::Nothing;
+            }
         }
         let starts = self.rules.secret_blocks.iter().find_map(|b| Some((b, b.start.captures(line)?)));
         if let Some((block, found)) = starts {

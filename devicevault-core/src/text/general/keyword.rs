@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use super::words::{Class, class, is_algorithm, is_modifier, is_plain, makes_key_plain, takes_an_argument};
+use super::names::{Class, class, class_of_element};
+use super::words::{is_algorithm, is_modifier, is_plain, makes_key_plain, takes_an_argument};
 
 /// So many words may stand between a name and its value.
 const WORDS_BETWEEN: usize = 8;
@@ -16,6 +17,8 @@ const LONGEST_TAG: usize = 256;
 const CDATA: &[u8] = b"<![CDATA[";
 /// So far before a name a list may begin.
 const LONGEST_LIST: usize = 1024;
+/// What a PIN has at least, and what goes by a word that says many other things.
+const SHORTEST: usize = 4;
 
 /// What the lines around one say of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,7 @@ pub(super) fn values(line: &[u8], stems: &[Range<usize>], context: Context) -> V
         if masked_at(line, name.start) {
             continue;
         }
+        let class = if in_a_tag(line, name.start) { class_of_element } else { class };
         let Some(class) = class(part(line, &name)) else { continue };
         if class == Class::Snmpv3 && !context.snmp || in_a_list(line, name.start) {
             continue;
@@ -48,7 +52,7 @@ pub(super) fn values(line: &[u8], stems: &[Range<usize>], context: Context) -> V
             let name = text.split(|b| matches!(b, b'"' | b'\'' | b':' | b'=')).next().unwrap_or_default();
             // No name has capitals and digits: that is a secret with such a word in it.
             let random = name.iter().any(u8::is_ascii_uppercase) && name.iter().any(u8::is_ascii_digit);
-            if random || super::words::class(name).is_none() {
+            if random || super::names::class(name).is_none() {
                 done = value.end;
             }
             found.push(value);
@@ -124,17 +128,27 @@ enum Tie {
 
 fn value(line: &[u8], name: &Range<usize>, class: Class, context: Context) -> Option<Range<usize>> {
     let (at, tie) = match tied(line, name)? {
-        After::Element(value) => return (class != Class::Snmpv3).then_some(value),
+        After::Element(value) => {
+            let weak = class == Class::Weak && !says_enough(part(line, &value));
+            return (class != Class::Snmpv3 && !weak).then_some(value);
+        }
         After::Value(at, tie) => (at, tie),
     };
     match class {
+        Class::Weak if tie == Tie::Blank => return None,
         // `authentication-types=wpa2-psk name=x`: the name is a value itself.
         _ if tie == Tie::Blank && before(line, name.start).is_some_and(|b| matches!(b, b'=' | b',')) => return None,
         Class::Community if tie == Tie::Blank && !context.snmp => return None,
         Class::Key if tie == Tie::Blank && word_before(line, name.start).is_some_and(makes_key_plain) => return None,
         _ => {}
     }
-    Words { line, class, tie, snmp: context.snmp }.value(at)
+    let value = Words { line, class, tie, snmp: context.snmp }.value(at)?;
+    (class != Class::Weak || says_enough(part(line, &value))).then_some(value)
+}
+
+/// Whether what stands behind a name that says many other things may be a secret.
+fn says_enough(value: &[u8]) -> bool {
+    value.len() >= SHORTEST && !is_plain(value, Class::Weak) && !is_hidden(value)
 }
 
 enum After {
@@ -144,12 +158,9 @@ enum After {
 
 /// Where the value may begin.
 fn tied(line: &[u8], name: &Range<usize>) -> Option<After> {
-    let before = before(line, name.start);
     let mut at = name.end;
     let next = *line.get(at)?;
-    let tag = before == Some(b'<')
-        || before == Some(b':') && line.get(..name.start)?.iter().rev().take(64).any(|b| *b == b'<');
-    if tag && (next == b'>' || next == b' ') {
+    if in_a_tag(line, name.start) && (next == b'>' || next == b' ') {
         let rest = line.get(at..line.len().min(at + LONGEST_TAG))?;
         if let Some(end) = memchr::memchr(b'>', rest).filter(|_| !rest.starts_with(b" =")) {
             let closed = rest.get(..end)?.ends_with(b"/");
@@ -175,6 +186,16 @@ fn tied(line: &[u8], name: &Range<usize>) -> Option<After> {
     }
     // The name ended a quoted text, or something else follows than a blank.
     (blank > at && !quoted).then_some(After::Value(blank, Tie::Blank))
+}
+
+/// Whether a name that begins here is that of an element, perhaps behind its namespace.
+fn in_a_tag(line: &[u8], at: usize) -> bool {
+    let mut before = line.get(..at).unwrap_or_default().iter().rev();
+    match before.next() {
+        Some(b'<') => true,
+        Some(b':') => before.take(64).any(|b| *b == b'<'),
+        _ => false,
+    }
 }
 
 fn before(line: &[u8], at: usize) -> Option<u8> {
@@ -225,6 +246,11 @@ impl Words<'_> {
                 }
                 if self.class == Class::Snmpv3 && class(text) == Some(Class::Secret) {
                     return None;
+                }
+                // `-password -passcrypt X`
+                if text.starts_with(b"-") && class(text) == Some(Class::Secret) {
+                    at = next;
+                    continue;
                 }
                 let number = text.iter().all(u8::is_ascii_digit);
                 if is_modifier(text)

@@ -3,7 +3,9 @@
 //! A platform's own rules know its language; these are the net beneath. One automaton over the literals that every such
 //! secret has near it passes most lines in one go, and tells of the others which expressions are worth asking.
 
+mod key_blocks;
 mod keyword;
+mod names;
 mod shapes;
 mod userinfo;
 mod words;
@@ -14,6 +16,7 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 use regex::bytes::{Regex, RegexBuilder};
 
+pub use key_blocks::{begins_secret_key, ends_secret_key};
 use keyword::Context;
 
 /// What a literal announces.
@@ -25,6 +28,8 @@ enum Sign {
     Snmp,
     /// An address with a user in it.
     User,
+    /// The frame of a key over several lines.
+    Block,
     /// A shape: its place in the list.
     Shape(usize),
 }
@@ -45,12 +50,16 @@ impl Net {
     fn new() -> Self {
         let mut literals: Vec<&str> = Vec::new();
         let mut signs = Vec::new();
-        for &stem in words::STEMS {
+        for &stem in names::STEMS {
             literals.push(stem);
             signs.push(if stem == "snmp" || stem == "usm" { Sign::Snmp } else { Sign::Stem });
         }
         literals.push("@");
         signs.push(Sign::User);
+        for literal in key_blocks::NEAR {
+            literals.push(literal);
+            signs.push(Sign::Block);
+        }
         for (i, (near, _)) in shapes::SHAPES.iter().enumerate() {
             for literal in *near {
                 literals.push(literal);
@@ -92,7 +101,7 @@ pub(super) fn secrets(line: &[u8], by_name: bool, below_snmp: impl Fn() -> bool)
             }
             Some(Sign::User) => user = true,
             Some(Sign::Shape(i)) => asked |= 1 << i,
-            None => {}
+            Some(Sign::Block) | None => {}
         }
     }
     let mut all = Vec::new();

@@ -1,7 +1,7 @@
 //! Secrets that are known by their shape, wherever they stand.
 
 /// What has to stand in a line before an expression is asked, in any case, and the expression. Its groups are secret.
-pub(super) const SHAPES: [(&[&str], &str); 33] = [
+pub(super) const SHAPES: [(&[&str], &str); 38] = [
     // crypt(3), the vendors' own such as `$9$` (Junos), `$M$` (F5), `$c$3$` (Comware), `$1a$` (VRP)
     (
         &["$"],
@@ -39,6 +39,10 @@ pub(super) const SHAPES: [(&[&str], &str); 33] = [
         &["authorization"],
         r"(?i)authorization[\x22']?\s*[:=]\s*[\x22']?(?:bearer|basic|digest|token|negotiate|ntlm|apikey|splunk|hawk|aws4-hmac-sha256)\s+([^\x22'<>\\]+)",
     ),
+    (
+        &["authorization"],
+        r"(?i)authorization[\x22']?(?:\s*\(\s*|\s*,\s*|\s+)\\?[\x22'](?:bearer|basic|digest|token|apikey)\s+([^\x22'<>\\]+)",
+    ),
     (&["authorization"], r"Authorization: *([^\s\x22'<>]{4,})\s*[\x22']?$"),
     (&["bearer "], r"(?:Bearer|bearer) +([A-Za-z0-9._~+/=-]{8,})"),
     // curl and its like
@@ -46,8 +50,13 @@ pub(super) const SHAPES: [(&[&str], &str); 33] = [
     // A key in one line: of JSON, or base64 of its whole file
     (
         &["private key-----", "ls0tls1crudjti"],
-        r#"(?:-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:\\[rn])*([^-"']+)(?:-----END|["']|$)|(LS0tLS1CRUdJTi(?:BQUklW|BSU0EgUFJJ|BFQyBQUkl|BFTkNSWVBURUQg|BPUEVOU1NI|BEU0Eg)[A-Za-z0-9+/=]*))"#,
+        r#"(?:-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:\\[rn])*([^-"']+)(?:-----END|["']|$)|(LS0tLS1CRUdJTi(?:BQUklW|BSU0EgUFJJ|BFQyBQUkl|BFTkNSWVBURUQg|BPUEVOU1NI|BEU0Eg|BPcGVuVlBO|BQR1AgUFJJ)[A-Za-z0-9+/=]*))"#,
     ),
+    (&["age-secret-key-"], r"(?i)\b(AGE-SECRET-KEY-[0-9A-Z]{20,})"),
+    (&["tskey-"], r"\b(tskey-[\w-]{10,})"),
+    (&["sk_live_", "rk_live_"], r"\b([sr]k_live_\w{10,})"),
+    // A bot of Telegram
+    (&[":aa"], r"(?:^|[^0-9A-Za-z]|bot)([0-9]{8,10}:AA[\w-]{30,})"),
     // Routing protocols: keys without a word that says so
     (
         &["ipsec spi"],

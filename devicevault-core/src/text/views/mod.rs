@@ -6,8 +6,9 @@ mod spans;
 
 use bytes::BytesMut;
 
+use crate::text::general::{self, begins_secret_key, ends_secret_key};
 use crate::text::mask::RESALTED;
-use crate::text::{BlockRule, InstanceKey, LineRule, StatedLength, SuspectCheck, TextRules, general};
+use crate::text::{BlockRule, InstanceKey, LineRule, StatedLength, SuspectCheck, TextRules};
 use crate::{DeviceId, Error, ErrorKind, Result};
 
 use headers::Headers;
@@ -54,22 +55,6 @@ pub struct ViewMaker {
 struct Masking {
     rule: Option<usize>,
     hidden: Vec<u8>,
-}
-
-/// PEM and OpenSSH private keys are secret on every platform.
-#[derive(Debug)]
-struct Common;
-
-impl Common {
-    fn starts(line: &[u8]) -> bool {
-        Self::has(line, b"-----BEGIN ") && Self::has(line, b"PRIVATE KEY-----")
-    }
-    fn ends(line: &[u8]) -> bool {
-        Self::has(line, b"-----END ") && Self::has(line, b"PRIVATE KEY-----")
-    }
-    fn has(line: &[u8], what: &[u8]) -> bool {
-        memchr::memmem::find(line, what).is_some()
-    }
 }
 
 impl ViewMaker {
@@ -220,7 +205,7 @@ impl ViewMaker {
         if let Some(mut open) = self.secret_block.take() {
             let rule = open.rule.and_then(|i| rules.secret_blocks.get(i));
             let resalted = rule.is_some_and(|r| r.resalted);
-            if !rule.map_or_else(|| Common::ends(line), |r| r.end.is_match(line)) {
+            if !rule.map_or_else(|| ends_secret_key(line), |r| r.end.is_match(line)) {
                 open.hidden.extend_from_slice(line);
                 open.hidden.push(b'\n');
                 self.secret_block = Some(open);
@@ -237,15 +222,15 @@ impl ViewMaker {
                 }
                 return Shown::BlockResalted { first: Vec::new() };
             }
-            if keep_end {
-                return self.redact_line(line, end, by_rules, redacted);
+            if !keep_end {
+                return Shown::Same;
             }
-            return Shown::Same;
         }
+        // What ends one block may begin the next.
         if let Some(i) = rules.secret_blocks.iter().position(|b| b.start.is_match(line)) {
             return self.open_block(i, line, end, by_rules, redacted);
         }
-        if Common::starts(line) && !Common::ends(line) {
+        if begins_secret_key(line) && !ends_secret_key(line) {
             emit(redacted, &self.scanned(line), end);
             self.secret_block = Some(Masking { rule: None, hidden: Vec::new() });
             return Shown::Same;
