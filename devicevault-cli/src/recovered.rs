@@ -22,15 +22,19 @@ pub(crate) const FILE: &str = "recovered.json";
 const FIRST: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
 /// No run goes on for longer than this.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(2 * 24 * 3600);
+/// A run that has begun is in the catalog after this.
+const SLOWEST: std::time::Duration = std::time::Duration::from_secs(10 * 60);
 /// A note of more destinations than anybody has is nobody's.
 const LONGEST_FILE: u64 = 1 << 20;
 /// Runs that the catalog is asked for at a time.
 const PAGE: u32 = 200;
 
-/// When each destination was last looked through.
+/// When each destination was last looked through, and when the oldest run had begun that was under way then.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Looked {
     at: BTreeMap<DestinationId, Timestamp>,
+    #[serde(default)]
+    begun: BTreeMap<DestinationId, Timestamp>,
 }
 
 /// A destination that can be read: its identity, its name, and its backend.
@@ -59,7 +63,12 @@ async fn look(context: &Context, instance: &Instance, places: &[Place<'_>]) -> R
     let first = now.checked_sub(FIRST).unwrap_or(Timestamp::MIN);
     let since = |looked: &Looked, id: &DestinationId| looked.at.get(id).copied().unwrap_or(first);
     let earliest = places.iter().map(|(id, ..)| since(&looked, id)).min().unwrap_or(first);
-    let ended = cut_off(instance, earliest).await?;
+    // What was over at the last look was seen then: only what was under way can have been cut off since, and what began.
+    let longest = |at: Timestamp| at.checked_sub(LONGEST).unwrap_or(Timestamp::MIN);
+    let begun = |id: &DestinationId| looked.begun.get(id).copied().unwrap_or_else(|| longest(since(&looked, id)));
+    let oldest = places.iter().map(|(id, ..)| begun(id)).min().unwrap_or(first);
+    let under_way = oldest_under_way(instance, now).await?.max(longest(now));
+    let ended = cut_off(instance, earliest, oldest).await?;
     let mut found = Unrecorded::default();
     if !ended.is_empty() {
         let runs: BTreeMap<RunId, Timestamp> = ended.iter().map(|run| (run.id, run.start.started_at)).collect();
@@ -68,6 +77,7 @@ async fn look(context: &Context, instance: &Instance, places: &[Place<'_>]) -> R
         found.adoptable.write(&*instance.catalog, &*instance.inventory).await?;
     }
     looked.at.extend(places.iter().map(|(id, ..)| ((*id).clone(), now)));
+    looked.begun.extend(places.iter().map(|(id, ..)| ((*id).clone(), under_way)));
     let text = serde_json::to_vec(&looked).unwrap_or_default();
     files::replace_private(&instance.home.join(FILE), &text)?;
     Ok(found)
@@ -81,12 +91,31 @@ fn read(instance: &Instance, now: Timestamp) -> Looked {
     let text = if is_ours { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
     let mut looked: Looked = serde_json::from_slice(&text).unwrap_or_default();
     looked.at.retain(|_, at| *at <= now);
+    looked.begun.retain(|id, begun| looked.at.get(id).is_some_and(|at| *begun <= *at));
     looked
 }
 
-/// Runs that ended after this time without being able to say what they had done.
-async fn cut_off(instance: &Instance, since: Timestamp) -> Result<Vec<Run>> {
-    let begun = since.checked_sub(LONGEST).unwrap_or(Timestamp::MIN);
+/// When the oldest run began that may not be over.
+async fn oldest_under_way(instance: &Instance, now: Timestamp) -> Result<Timestamp> {
+    let mut oldest = now.checked_sub(SLOWEST).unwrap_or(Timestamp::MIN);
+    for state in [RunState::Queued, RunState::Collecting, RunState::Storing] {
+        let mut query = RunQuery::default();
+        query.state = Some(state);
+        let mut page = Page::first(PAGE);
+        loop {
+            let runs = instance.catalog.runs(&query, page).await?;
+            oldest = runs.items.iter().map(|run| run.start.started_at).fold(oldest, Ord::min);
+            match runs.next {
+                Some(next) => page = Page::after(PAGE, next),
+                None => break,
+            }
+        }
+    }
+    Ok(oldest)
+}
+
+/// Runs that began after one time and ended after another without being able to say what they had done.
+async fn cut_off(instance: &Instance, since: Timestamp, begun: Timestamp) -> Result<Vec<Run>> {
     let mut found = Vec::new();
     for state in [RunState::Failed, RunState::Cancelled] {
         let mut query = RunQuery::default();

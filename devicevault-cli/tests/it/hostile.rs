@@ -16,6 +16,7 @@ async fn a_name_leads_nowhere_else() {
         let answer = person.backs_up(device, &["--name", name]).await.ended(2);
         assert!(answer.err.contains("check device name"), "{answer:?}");
     }
+    println!("4 names of devices were refused");
     assert!(!person.path("backups").exists(), "nothing was begun");
     assert_eq!(device.stats().connections, 0);
     person.backs_up(device, &["--name", "Zürich 3: ..x%"]).await.good();

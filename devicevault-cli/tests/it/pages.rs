@@ -13,6 +13,25 @@ fn the_reference_in_the_documents_is_current() {
 }
 
 #[test]
+fn the_tests_of_faults_that_a_page_names_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("docs/faults.md")).unwrap();
+    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let mut tests = 0;
+    for row in page.lines().filter(|l| l.starts_with("| ") && l.contains(".rs`")) {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let [.., names, files] = cells.as_slice() else { panic!("{row}") };
+        let texts = quoted(files).iter().map(|f| std::fs::read_to_string(root.join(f)).unwrap()).collect::<String>();
+        for name in quoted(names) {
+            let there = [format!("fn {name}("), format!("    {name}: ")];
+            assert!(there.iter().any(|t| texts.contains(t)), "{name} is not in {files}");
+            tests += 1;
+        }
+    }
+    assert!(tests > 30, "{tests}");
+}
+
+#[test]
 fn completions_know_commands_and_options_and_their_shell_takes_them() {
     let person = Person::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

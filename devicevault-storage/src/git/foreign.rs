@@ -10,7 +10,7 @@ use super::changes::differences;
 use super::{fault, objects};
 
 /// Commits that are read before the repository is opened anew: libgit2 keeps what it has seen.
-const REOPEN: usize = 1024;
+const REOPEN: usize = 256;
 
 /// A branch of another program's repository. Nothing is written to it.
 pub struct ForeignHistory {

@@ -12,7 +12,7 @@ const KEEP: usize = 4;
 
 /// How many objects are read by one before it is closed: libgit2 keeps every small object that a handle has seen, at
 /// some 4 KiB for a commit.
-const MAX_OBJECTS: usize = 4096;
+const MAX_OBJECTS: usize = 1024;
 
 /// A few handles, so that neither every read opens the repository nor one reader waits for another.
 #[derive(Default)]

@@ -12,7 +12,7 @@ use super::pack;
 use super::path::Version;
 
 /// Commits that are read before the repository is opened anew: libgit2 keeps every one that it has seen.
-const REOPEN: usize = 4096;
+const REOPEN: usize = 1024;
 
 /// Brings an index up to a branch's tip.
 ///

@@ -36,9 +36,9 @@ const DOMINANT: u64 = 8;
 /// How long what nothing leads to is kept: another program may be about to name it.
 const GRACE: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// Bytes that are read before the repository is opened anew: libgit2 keeps up to 16 MiB of what it unpacked for every
-/// pack that it has open.
-const REOPEN: usize = 32 << 20;
+/// Bytes that are read before the packs are opened anew: libgit2 keeps up to 16 MiB of what it unpacked for every pack
+/// that somebody has open.
+const REOPEN: usize = 8 << 20;
 
 /// What a merge did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,6 +249,8 @@ pub(super) fn read_through(staging: &Path, ids: &[Oid], go_on: GoOn<'_>) -> Resu
     for id in ids {
         in_time(go_on)?;
         if bytes > REOPEN {
+            // First the old one goes: a pack that somebody has open stays open, with all that is kept of it.
+            drop(std::mem::replace(&mut odb, Odb::new().map_err(failed)?));
             odb = open().map_err(failed)?;
             bytes = 0;
         }
@@ -267,30 +269,46 @@ pub(super) fn clear(folder: &Path) -> Result<()> {
 /// Reads objects, and lets go of what libgit2 keeps of them now and then.
 pub(super) struct Reader<'a> {
     layout: &'a Layout,
-    repo: Repository,
+    odb: Odb<'static>,
     bytes: usize,
 }
 
 impl<'a> Reader<'a> {
     fn new(layout: &'a Layout) -> Result<Self> {
-        Ok(Self { layout, repo: layout.repository()?, bytes: 0 })
+        Ok(Self { layout, odb: apart(layout)?, bytes: 0 })
     }
 
     pub(super) fn read(&mut self, id: Oid) -> Result<(ObjectType, Vec<u8>)> {
         if self.bytes > REOPEN {
+            self.odb = Odb::new().map_err(|e| fault::git("merge packs", e))?;
             *self = Self::new(self.layout)?;
         }
-        let failed = |e| fault::git("merge packs", e).with("object", id);
-        let odb = self.repo.odb().map_err(failed)?;
-        let object = odb.read(id).map_err(failed)?;
+        let object = self.odb.read(id).map_err(|e| fault::git("merge packs", e).with("object", id))?;
         self.bytes += object.len();
         Ok((object.kind(), object.data().to_vec()))
     }
 
     pub(super) fn kind(&self, id: Oid) -> Result<ObjectType> {
-        let header = self.repo.odb().and_then(|odb| odb.read_header(id));
+        let header = self.odb.read_header(id);
         header.map(|(_, kind)| kind).map_err(|e| fault::git("merge packs", e).with("object", id))
     }
+}
+
+/// The objects of a repository, by a path that nobody else opens them by: libgit2 has each pack open once for all who call it
+/// by the same name, and while one of them has, it lets go of nothing that it unpacked for another.
+fn apart(layout: &Layout) -> Result<Odb<'static>> {
+    let failed = |e| fault::git("merge packs", e).with("path", layout.dir().display());
+    let objects = layout.objects();
+    let others = fs::read_to_string(objects.join("info/alternates")).unwrap_or_default();
+    let others = others.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).map(|l| objects.join(l));
+    let odb = Odb::new().map_err(failed)?;
+    for path in std::iter::once(objects.join(".")).chain(others) {
+        let path = path.to_str().ok_or_else(|| {
+            Error::new(ErrorKind::Config, "merge packs", "the path is not UTF-8").with("path", path.display())
+        })?;
+        odb.add_disk_alternate(path).map_err(failed)?;
+    }
+    Ok(odb)
 }
 
 /// The commits that something leads to; `None` where that cannot be told, so that everything is kept.

@@ -58,13 +58,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use devicevault_core::sightings::Sightings;
 use devicevault_core::storage::{
     Budget, Capability, Health, ListFilter, Report, Usage, UsageFilter, Verdict, VerifyDepth,
 };
-use devicevault_core::{Body, ByteStream, Entry, ErrorKind, Manifest, Result, StorageBackend, StorageRef};
+use devicevault_core::{Body, ByteStream, Entry, Manifest, Result, StorageBackend, StorageRef};
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
 use tokio::sync::OnceCell;
@@ -99,6 +100,8 @@ struct Plain {
     keys: KeyFolder,
     /// Those that are known to be there, with their revision.
     published: Mutex<BTreeSet<(EpochId, u64)>>,
+    /// When the place was last seen to be ours, by the monotonic clock.
+    ours: Mutex<Option<Duration>>,
     /// What makes opaque names.
     names: OnceCell<Key>,
     /// Whether epoch keys lie at a place of which nothing else is known.
@@ -221,11 +224,7 @@ impl StorageBackend for PlainBackend {
     }
 
     async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
-        // What another home has taken over is that home's to thin out.
-        if let Some(ring) = self.0.options.keyring.as_ref().filter(|_| self.0.options.sealed)
-            && let Err(e) = self.0.refuse_others(ring).await
-            && e.kind() == ErrorKind::Conflict
-        {
+        if let Err(e) = self.0.may_thin_out().await {
             return refs.iter().map(|_| Err(e.clone())).collect();
         }
         self.0.delete(refs).await
@@ -282,6 +281,7 @@ impl Plain {
             keep: None,
             options,
             published: Mutex::default(),
+            ours: Mutex::default(),
             names: OnceCell::new(),
             holds_keys: OnceCell::new(),
             room: upload::Room::default(),

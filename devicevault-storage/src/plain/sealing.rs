@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use devicevault_core::{Body, ByteStream, Error, ErrorKind, Result, Transform};
 use futures::stream::{StreamExt as _, TryStreamExt as _};
@@ -18,6 +19,9 @@ use crate::seal::{EpochId, HEADER_LEN, Header, Key, Keyring, SealOptions, Sealed
 
 /// An epoch key object is not replaced more often than this while it is stored.
 const MAX_REVISIONS: usize = 16;
+
+/// For so long a place that was ours is thinned out without another look.
+const LOOKED_AT: Duration = Duration::from_secs(30);
 
 /// What the key of opaque names is made by.
 const NAMES_KEY: &[u8] = b"devicevault names key v1";
@@ -91,6 +95,24 @@ impl Plain {
     pub(super) async fn refuse_others(&self, ring: &Keyring) -> Result<()> {
         for own in ring.objects() {
             self.keys.refuse_another(&own).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to delete where another home has taken the place over: it is that home's to thin out. Batches of one
+    /// operation follow one another, and the place is looked at for the first of them.
+    pub(super) async fn may_thin_out(&self) -> Result<()> {
+        let Some(ring) = self.options.keyring.as_ref().filter(|_| self.options.sealed) else { return Ok(()) };
+        let ours = || self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.options.clock.monotonic();
+        if ours().is_some_and(|seen| now.saturating_sub(seen) < LOOKED_AT) {
+            return Ok(());
+        }
+        match self.refuse_others(ring).await {
+            Err(e) if e.kind() == ErrorKind::Conflict => return Err(e),
+            // A place without its keys is thinned out as any other.
+            Err(_) => {}
+            Ok(()) => *ours() = Some(now),
         }
         Ok(())
     }

@@ -66,6 +66,8 @@ pub enum Fault {
     LoseReply,
     /// It is done, and then this status and code are answered.
     DoneAndAnswer(u16, &'static str),
+    /// The answer comes twice.
+    Twice,
     /// The body of the answer ends in its middle.
     Truncate,
     /// The answer comes this much later.

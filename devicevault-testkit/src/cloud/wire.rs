@@ -48,6 +48,10 @@ pub(super) async fn serve(state: Arc<State>, mut stream: TcpStream) -> Option<()
         stream.write_all(text.as_bytes()).await.ok()?;
         let half = answer.body.len() / 2;
         match fault {
+            Some(Fault::Twice) => {
+                let body = if head { &[][..] } else { &answer.body };
+                stream.write_all(&[body, text.as_bytes(), body].concat()).await.ok()?;
+            }
             _ if head => {}
             Some(Fault::Truncate) => {
                 stream.write_all(&answer.body[..half]).await.ok()?;

@@ -61,6 +61,8 @@ async fn a_fault_at_any_request_leaves_nothing_half_and_the_next_attempt_works()
         (samples::text(1, 3000), Fault::Answer(403, "AccessDenied")),
         (samples::text(1, 3000), Fault::LoseReply),
         (samples::text(1, 3000), Fault::DoneAndAnswer(500, "InternalError")),
+        (samples::text(1, 3000), Fault::Twice),
+        (samples::noise(1, LARGE), Fault::Twice),
         (samples::noise(1, LARGE), Fault::Answer(403, "AccessDenied")),
         (samples::noise(1, LARGE), Fault::LoseReply),
     ] {
@@ -101,6 +103,7 @@ async fn a_fault_at_any_request_leaves_nothing_half_and_the_next_attempt_works()
 async fn what_a_store_answers_is_told_with_when_to_come_back() {
     let double = Double::start().await;
     let backend = at(&double, ZSTD).await;
+    let mut told = 0;
     for (status, code, kind, later) in [
         (503, "SlowDown", ErrorKind::RateLimited, Some(5)),
         (500, "InternalError", ErrorKind::Unavailable, None),
@@ -122,7 +125,9 @@ async fn what_a_store_answers_is_told_with_when_to_come_back() {
                 assert_eq!(retry == Retry::Never, never, "{e:?}");
             }
         }
+        told += 1;
     }
+    eprintln!("{told} answers were told as what they are");
     // A single one of them is no reason to fail.
     double.fault_at("put", 1, Fault::Answer(503, "SlowDown"));
     store(&backend, &given(b"abc")).await.unwrap();
@@ -140,6 +145,7 @@ async fn a_store_that_is_silent_is_given_up() {
     };
     let e = plain(&gone, options(ZSTD)).await.unwrap_err();
     assert!(matches!(e.kind(), ErrorKind::Unreachable | ErrorKind::Unavailable), "{e:?}");
+    eprintln!("a store that is silent, and one that is gone: 2 errors");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,12 +159,15 @@ async fn a_listing_that_lags_behind_loses_nothing() {
     assert_eq!(backend.read_all(&first, MAX).await.unwrap(), b"abc");
     // The manifest is what came last: without it the content may look like a leaving, and is not taken for one.
     backend.maintain(Budget::default()).await.unwrap();
+    let listings = double.log().iter().filter(|verb| **verb == "list").count();
     double.plan(|_| None);
     holds_one(&double, &backend, &first, b"abc").await;
+    eprintln!("{listings} listings lagged behind");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_breaks_off_or_has_another_etag_is_never_taken_for_whole() {
+    let (mut whole, mut refused) = (0, 0);
     for (content, fault) in
         [(samples::noise(2, 300_000), Fault::Truncate), (samples::noise(2, 300_000), Fault::WrongEtag)]
     {
@@ -168,8 +177,12 @@ async fn an_answer_that_breaks_off_or_has_another_etag_is_never_taken_for_whole(
             let at = store(&backend, &given(&content)).await.unwrap();
             for k in 1..6 {
                 double.fault_at("get", k, fault);
-                if let Ok(read) = backend.read_all(&at, MAX).await {
-                    assert_eq!(read, content);
+                match backend.read_all(&at, MAX).await {
+                    Ok(read) => {
+                        assert_eq!(read, content);
+                        whole += 1;
+                    }
+                    Err(_) => refused += 1,
                 }
             }
             // From now on every answer is so.
@@ -185,6 +198,7 @@ async fn an_answer_that_breaks_off_or_has_another_etag_is_never_taken_for_whole(
             holds_one(&double, &backend, &at, &content).await;
         }
     }
+    eprintln!("{} answers were bad: {whole} readings were whole all the same, {refused} refused", whole + refused);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,6 +238,7 @@ async fn what_is_done_behind_our_back_is_reported() {
         let (found, gone): (Vec<_>, Vec<_>) = listed.into_iter().partition(Result::is_ok);
         assert_eq!((found.len(), gone.len()), (3, 1));
         assert_eq!(gone[0].as_ref().unwrap_err().kind(), ErrorKind::Corrupt);
+        eprintln!("{way:?}: 1 object was deleted, 1 cut off, 1 exchanged: 3 of 3 told");
     }
 }
 

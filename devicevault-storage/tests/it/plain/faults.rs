@@ -196,6 +196,7 @@ async fn a_full_disk_is_told_leaves_nothing_half_and_passes() {
         let (small, content) = config("large", samples::noise(1, 1 << 20));
         backend.store_one(small, content).await.unwrap();
         assert_eq!(backend.read_all(&before, 100).await.unwrap(), b"before");
+        eprintln!("{way:?}: {} of 61 had no room, {} were stored", 61 - stored.len(), stored.len());
     }
 }
 
@@ -235,6 +236,7 @@ async fn an_unmounted_share_is_not_filled_underneath() {
     let e = LocalStore::open(disk.path(), &"main".into()).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Unavailable, "{e:?}");
     assert_eq!(std::fs::read_dir(disk.path()).unwrap().count(), 0);
+    eprintln!("1 share was not mounted: refused, 0 files beneath it");
 }
 
 super::both_ways! {

@@ -93,5 +93,6 @@ mod a_server_that_offers_little {
         assert!(plain::detail(&health, "two writers").contains("hard links"), "{health:?}");
         let full = plain::backend(&Sshd::start(), folder.path(), ZSTD).await;
         assert!(full.capability().durable && full.capability().put_if_absent);
+        eprintln!("2 servers, one of which flushes and links nothing: told apart");
     }
 }
