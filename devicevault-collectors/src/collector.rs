@@ -109,15 +109,20 @@ enum Outcome {
 struct Written {
     begun: bool,
     ends_in_line: bool,
+    /// What the device said, without headings of ours.
+    bytes: u64,
 }
 
 impl Visit<'_> {
     async fn artefact(&mut self, artefact: &ArtefactRules, out: &mut dyn Sink) -> Result<()> {
         let mut written = Written::default();
-        for command in &artefact.commands {
+        let last = artefact.commands.len() - 1;
+        for (at, command) in artefact.commands.iter().enumerate() {
             match self.command(artefact, command, &mut written, out).await? {
                 Outcome::Answered => {}
-                Outcome::Refused(e) if command.optional => out.note(Note::info(e.to_string())),
+                Outcome::Refused(e) if command.optional && (at < last || written.begun || last == 0) => {
+                    out.note(Note::info(e.to_string()));
+                }
                 Outcome::Refused(e) if artefact.info.mandatory || written.begun => {
                     if !written.begun {
                         out.begin(artefact.info.clone()).await?;
@@ -132,6 +137,13 @@ impl Visit<'_> {
         }
         if !written.begun {
             out.begin(artefact.info.clone()).await?;
+        }
+        // The headings of the commands are no text of the device.
+        if artefact.commands.len() > 1 && written.bytes < artefact.info.min_size {
+            let (came, least) = (written.bytes, artefact.info.min_size);
+            out.note(Note::suspect(format!(
+                "the device said {came} bytes to all commands, fewer than the {least} expected"
+            )));
         }
         self.open = true;
         Ok(())
@@ -172,7 +184,8 @@ impl Visit<'_> {
         written: &mut Written,
         out: &mut dyn Sink,
     ) -> Result<Outcome> {
-        let mut gate = Gate::new(&self.platform.failure, &artefact.info.rules.suspect);
+        let gate = Gate::new(&self.platform.failure, &artefact.info.rules.suspect);
+        let mut gate = gate.may_be_none(!artefact.info.mandatory);
         let mut heading = heading.map(|h| format!("{} {h}\n", self.platform.comment));
         let refusal = |line: String| {
             Error::new(ErrorKind::Refused, "run command", format!("the device refused it: {line}"))
@@ -243,6 +256,7 @@ impl Written {
             self.ends_in_line = true;
         }
         if let Some(last) = piece.last() {
+            self.bytes += piece.trim_ascii().len() as u64;
             self.ends_in_line = *last == b'\n';
             out.write(piece).await?;
         }

@@ -118,7 +118,10 @@ impl<'a> Conversation<'a> {
             Current::Shell(shell) => shell.doubt(),
             Current::Exec(command) => match command.as_ref()?.end.as_ref()? {
                 // Where the status can be relied upon, it says what to think of warnings.
-                end if end.status == Some(0) && (self.platform.check_status || end.errors.trim_ascii().is_empty()) => {
+                end if end.status == Some(0)
+                    && (end.errors.trim_ascii().is_empty()
+                        || self.platform.check_status && !end.errors.split(|b| *b == b'\n').any(tells_of_loss)) =>
+                {
                     None
                 }
                 RunEnd { status: Some(0), .. } => Some("the device wrote an error beside the answer"),
@@ -150,6 +153,14 @@ impl<'a> Conversation<'a> {
     pub(crate) async fn close(mut self) {
         self.link.close().await;
     }
+}
+
+/// Whether what was said beside an answer is more than a warning, whatever the status says: a loop over files may have
+/// lost it.
+fn tells_of_loss(line: &[u8]) -> bool {
+    const LOSSES: [&[u8]; 4] = [b"i/o error", b"input/output error", b"stale file handle", b"stale nfs file handle"];
+    let line = line.trim_ascii().to_ascii_lowercase();
+    line.starts_with(b"error:") || LOSSES.iter().any(|loss| line.ends_with(loss))
 }
 
 async fn open_shell(link: &mut dyn Link, platform: &Platform, target: &Target, left: Duration) -> Result<Shell> {

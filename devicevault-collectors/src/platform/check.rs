@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use devicevault_core::text::{BlockRule, LineRule, ProseRule, SecretRule, TextRules};
-use devicevault_core::{ArtifactInfo, Error, ErrorKind, Result, check_artefact_name};
-use regex::bytes::{Regex, RegexBuilder, RegexSetBuilder};
+use devicevault_core::{ArtifactInfo, Result, check_artefact_name};
+use regex::bytes::{Regex, RegexSetBuilder};
 
 use super::file::{
     ArtefactSection, BlockSection, CommandSection, Confirm, DetectSection, EnableSection, Expression, LineSection,
     PlatformFile, ProseSection, QuestionSection, SecretSection, SetupSection, SignSection, TextOr,
 };
+use super::general::{self, built_in};
 use super::place::{Fault, OPERATION, located, wrong};
 use super::{
     Answer, ArtefactRules, Channel, CommandRules, Credential, DetectRules, EnableRules, Platform, PlatformSource,
@@ -28,10 +29,11 @@ const PAGER: &str = concat!(
     r"|press q to quit, any other key to continue.*|^enter 'q' to quit; any other key for more.*)\s*$",
 );
 
-/// How platforms that follow Cisco say within a text that something of it is missing: `%Error opening nvram:`,
-/// `% Error: NVRAM read failed`, `%% Unable to read`.
-const TROUBLE: &str = r"^%{1,2} ?(?i:error|warning|cannot|can't|could not|unable|fail(?:ed|ure)|insufficient|low on memory|out of memory|timed? ?out)\b";
-/// How they show a banner: between two marks.
+/// The artefact that tells what a device is made of; it is no configuration.
+const INVENTORY: &str = "inventory";
+/// The artefact that many devices do not have, and say so.
+const STARTUP: &str = "startup-config";
+/// How platforms that follow Cisco show a banner: between two marks.
 const BANNER: &str = r"^\s*banner \S+ (?<until>\^C)";
 
 pub(super) fn platform(text: &str, source: &PlatformSource) -> Result<Platform> {
@@ -92,7 +94,7 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     rules.plain = file.plain.into_iter().map(|e| e.0).collect();
     rules.continued = file.continued.map(|e| e.0);
     rules.suspect.failure = failure.iter().cloned().chain(file.trouble.into_iter().map(|e| e.0)).collect();
-    rules.suspect.failure.push(built_in(TROUBLE)?);
+    rules.suspect.failure.extend(general::troubles()?);
     rules.suspect.prose = prose(file.prose)?;
     rules.suspect.prose.push(ProseRule::until_its_mark(built_in(BANNER)?));
     if file.artefacts.is_empty() {
@@ -135,6 +137,7 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
             enable: file.enable.map(enable).transpose()?,
             logout: file.logout.command,
             logout_questions: questions("logout.questions", file.logout.questions)?,
+            shape: general::shape()?,
         })),
     };
     Ok(Platform {
@@ -152,13 +155,6 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
         shell,
         failure,
         artefacts,
-    })
-}
-
-fn built_in(text: &str) -> Result<Regex, Fault> {
-    let built = regex::bytes::RegexBuilder::new(text).unicode(false).build();
-    built.map_err(|e| {
-        Error::new(ErrorKind::Internal, "compile expressions", "a built-in expression is wrong").because(e).into()
     })
 }
 
@@ -232,8 +228,8 @@ fn artefact(at: &str, section: ArtefactSection, shared: &TextRules) -> Result<Ar
     let mut rules = shared.clone();
     rules.volatile.extend(lines(&format!("{at}.volatile"), section.volatile)?);
     rules.volatile_blocks.extend(section.volatile_blocks.into_iter().map(block));
-    if !section.commands.iter().any(|c| c.0.run.contains("log")) {
-        rules.suspect.intrusions = log_lines()?;
+    if !section.commands.iter().any(|c| shows_log(&c.0.run)) {
+        rules.suspect.intrusions = general::messages()?;
     }
     rules.suspect.end_marker = section.end_marker.as_ref().map(|e| e.0.clone());
     rules.suspect.end_marker_after = section.end_marker_after.map(|e| e.0);
@@ -242,6 +238,13 @@ fn artefact(at: &str, section: ArtefactSection, shared: &TextRules) -> Result<Ar
         return Err(wrong(&format!("{at}.end_marker_after"), message).with("artefact", &section.name));
     }
     rules.suspect.required = section.requires.into_iter().map(|e| e.0).collect();
+    if !section.optional && section.name != INVENTORY {
+        rules.suspect.failure.push(general::error()?);
+        // What every whole text has tells more.
+        rules.suspect.shape = rules.suspect.required.is_empty().then(general::shape).transpose()?;
+    } else if section.name == STARTUP {
+        rules.suspect.shape = Some(general::shape()?);
+    }
     rules.suspect.stated_length = section.stated_length.map(|e| e.0);
     if rules.suspect.stated_length.as_ref().is_some_and(|r| r.capture_names().flatten().all(|n| n != "bytes")) {
         let message = "the number of bytes is told by a group `bytes`";
@@ -272,18 +275,10 @@ fn prose(list: Vec<TextOr<ProseSection>>) -> Result<Vec<ProseRule>, Fault> {
     list.into_iter().enumerate().map(one).collect()
 }
 
-/// Lines that a device's log writes onto the terminal, in the middle of whatever stands there: with a time, and the
-/// message's name as those that follow Cisco (`%LINK-3-UPDOWN:`) and Huawei (`%%01IFNET/4/LINK_STATE`) write it.
-fn log_lines() -> Result<Vec<Regex>, Fault> {
-    const LIKE_CISCO: &str =
-        r#"^[^!"'%]{0,80}\d\d:\d\d:\d\d[^"'%]{0,80}%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)?-[0-7]-[A-Z0-9_]+ ?:"#;
-    const LIKE_HUAWEI: &str =
-        r#"^[#%]?[A-Z][a-z]{2} +\d+ [\d:.,+\- ]*\d\d:\d\d:\d\d[^"'%]{0,80}(?:%%\d\d)?[A-Z][A-Z0-9_]*/\d/[A-Za-z0-9_]+"#;
-    let one = |pattern| {
-        let built = RegexBuilder::new(pattern).unicode(false).build();
-        built.map_err(|e| wrong("failure", "the rule for log lines is no expression").because(e))
-    };
-    [LIKE_CISCO, LIKE_HUAWEI].into_iter().map(one).collect()
+/// Whether what a command shows is a log: messages are what it consists of.
+fn shows_log(command: &str) -> bool {
+    let mut words = command.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|w| w.starts_with("log") && !w.starts_with("login") && w != "logout")
 }
 
 /// Most lines concern no rule: one automaton, compiled with the same flag as the rules, says so in one pass.

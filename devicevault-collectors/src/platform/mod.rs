@@ -3,6 +3,7 @@
 mod builtin;
 mod check;
 mod file;
+mod general;
 mod outline;
 mod place;
 mod schema;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use devicevault_core::ArtifactInfo;
-use devicevault_core::text::TextRules;
+use devicevault_core::text::{ShapeRule, TextRules};
 use regex::bytes::Regex;
 
 use crate::transport::Transport;
@@ -75,6 +76,8 @@ pub(crate) struct ShellRules {
     pub(crate) enable: Option<EnableRules>,
     pub(crate) logout: Option<String>,
     pub(crate) logout_questions: Vec<Question>,
+    /// What lines of a configuration look like.
+    pub(crate) shape: ShapeRule,
 }
 
 /// A command that prepares the session.

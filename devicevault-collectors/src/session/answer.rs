@@ -500,6 +500,10 @@ impl Rows for Answer {
         }
     }
 
+    fn above(&mut self, text: &[u8]) {
+        self.doubts.above |= self.echoed && !self.is_no_text(text);
+    }
+
     fn line(&mut self, line: &[u8]) {
         if !self.echoed && self.is_echo(line) {
             self.echoed = true;

@@ -9,6 +9,8 @@ pub(crate) struct Doubts {
     pub(crate) line_end: bool,
     /// Text was shown and taken away again.
     pub(crate) erased: bool,
+    /// Text was shown, and the device went back above it and wrote there.
+    pub(crate) above: bool,
 }
 
 impl Doubts {
@@ -20,6 +22,9 @@ impl Doubts {
             }
             Self { line_end: true, .. } => {
                 Some("the device paused at a line that looks like its prompt; a line end there may be ours")
+            }
+            Self { above: true, .. } => {
+                Some("the device went back to lines above and changed them; what it had shown there still stands")
             }
             Self { erased: true, .. } => Some("the device erased text in a line; part of the line may be lost"),
             _ => None,

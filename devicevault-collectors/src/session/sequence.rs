@@ -22,6 +22,8 @@ pub(crate) enum Action {
     DeleteLine,
     /// Makes room for a line, wherever the cursor is.
     InsertLine,
+    /// To a line above.
+    Up,
     /// Remembers where the cursor is.
     Save,
     /// Goes back there.
@@ -107,6 +109,7 @@ fn escape(byte: u8) -> Fed {
         b'7' => Fed::Done(Action::Save),
         b'8' => Fed::Done(Action::Restore),
         b'E' => Fed::Done(Action::NextLine),
+        b'M' => Fed::Done(Action::Up),
         b'Z' => Fed::Done(Action::AskKind),
         ESC => Fed::More(Sequence::Escape),
         // A line end is never part of a sequence.
@@ -146,6 +149,7 @@ impl Control {
             b'P' => Action::Delete(count),
             b'M' => Action::DeleteLine,
             b'L' => Action::InsertLine,
+            b'A' | b'F' => Action::Up,
             b's' => Action::Save,
             b'u' => Action::Restore,
             b'n' if self.first == 6 => Action::AskPosition,

@@ -4,6 +4,7 @@
 mod conformance;
 mod ends;
 mod files;
+mod messages;
 mod misbehaving;
 mod names;
 mod platforms;

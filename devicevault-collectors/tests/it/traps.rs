@@ -313,7 +313,7 @@ fn same(text: &str, trap: &Trap) -> bool {
 }
 
 /// How many reasons there are to keep a text as suspect.
-fn suspicions(platform: &Platform, text: &str) -> usize {
+pub(crate) fn suspicions(platform: &Platform, text: &str) -> usize {
     let (mut clean, mut redacted) = (BytesMut::new(), BytesMut::new());
     let rules = mandatory(platform).rules.clone();
     let mut maker = ViewMaker::new(rules, InstanceKey::new([7; 32]), "d".into(), 1 << 20);

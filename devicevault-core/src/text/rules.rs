@@ -198,6 +198,8 @@ pub struct SuspectRules {
     pub intrusions: Vec<Regex>,
     /// What people wrote, and where every line may say anything.
     pub prose: Vec<ProseRule>,
+    /// What tells a text of few lines from a message that came in its place; `None`: nothing is told apart.
+    pub shape: Option<ShapeRule>,
 }
 
 impl SuspectRules {
@@ -229,5 +231,31 @@ impl ProseRule {
     #[must_use]
     pub fn until_its_mark(start: Regex) -> Self {
         Self { start, end: None }
+    }
+}
+
+/// What lines of a configuration look like, in whatever language it is written.
+///
+/// It is asked of texts of few lines alone, so that it may know less than all that a device can say.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ShapeRule {
+    /// A line of a configuration.
+    pub line: Regex,
+    /// What is said to a person, though it begins like a line of a configuration.
+    pub said: Regex,
+}
+
+impl ShapeRule {
+    /// Lines that match the first and not the second.
+    #[must_use]
+    pub fn new(line: Regex, said: Regex) -> Self {
+        Self { line, said }
+    }
+
+    /// Whether it is a line of a configuration.
+    #[must_use]
+    pub fn is_match(&self, line: &[u8]) -> bool {
+        self.line.is_match(line) && !self.said.is_match(line)
     }
 }

@@ -16,6 +16,9 @@ pub struct SuspectCheck {
     /// A line was seen after which the end marker is due.
     due: bool,
     stated: Option<StatedLength>,
+    /// Lines that are neither blank nor a comment, as long as none looks like a configuration's.
+    said: u64,
+    shaped: bool,
 }
 
 /// How long a device says that its text is.
@@ -39,6 +42,8 @@ impl StatedLength {
 const SHOWN: usize = 120;
 /// A length is stated among the first so many lines, or in the text of somebody's.
 const HEAD: u64 = 10;
+/// A text of fewer lines may be a message in place of the text.
+const FEW: u64 = 10;
 
 impl SuspectCheck {
     /// Before the first line.
@@ -48,12 +53,18 @@ impl SuspectCheck {
     }
 
     /// A line that no rule matches.
-    pub(crate) fn plain(&mut self, line: &[u8]) {
+    pub(crate) fn plain(&mut self, line: &[u8], rules: &SuspectRules) {
         self.watch.plain(line);
-        self.pass(line);
+        self.pass(line, rules);
     }
 
-    fn pass(&mut self, line: &[u8]) {
+    fn pass(&mut self, line: &[u8], rules: &SuspectRules) {
+        if let Some(shape) = rules.shape.as_ref().filter(|_| !self.shaped && self.said < FEW) {
+            // A comment tells nothing: headings of ours are comments too.
+            let comment = matches!(line.trim_ascii_start().first(), None | Some(b'!' | b'#' | b';'));
+            self.said += u64::from(!comment);
+            self.shaped = shape.is_match(line);
+        }
         if let Some(length) = &mut self.stated {
             length.arrived += line.len() as u64 + 1;
         }
@@ -65,7 +76,7 @@ impl SuspectCheck {
 
     /// A line, without its line end.
     pub fn line(&mut self, line: &[u8], rules: &SuspectRules) {
-        self.pass(line);
+        self.pass(line, rules);
         if self.watch.line(line, rules.failures()) {
             return;
         }
@@ -100,6 +111,12 @@ impl SuspectCheck {
         {
             why.push(format!("the end marker is missing; the text ends at line {}", self.watch.lines()));
         }
+        if rules.shape.is_some() && !self.shaped && self.said < FEW && self.watch.lines() > 0 {
+            why.push(format!(
+                "none of its {} lines looks like one of a configuration; it may be a message in its place",
+                self.watch.lines()
+            ));
+        }
         let mut seen = self.seen.into_iter();
         for required in &rules.required {
             if !seen.next().unwrap_or(false) {
@@ -126,6 +143,7 @@ fn shown(line: &[u8]) -> String {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 mod tests {
     use super::*;
+    use crate::text::ShapeRule;
     use regex::bytes::Regex;
 
     fn of(text: &str) -> Regex {
@@ -169,6 +187,23 @@ mod tests {
         assert_eq!(judged("hostname a\nend\n", &rules).0, ["it lacks a line that every whole text has: '^version'"]);
         assert_eq!(judged("", &rules).0.len(), 2);
         assert_eq!(judged(" version 1\n description hostname a\n", &rules).0.len(), 2);
+    }
+
+    #[test]
+    fn a_few_lines_that_are_like_no_configuration_are_suspect() {
+        let shape = Some(ShapeRule::new(of("^(?:hostname|vlan) "), of("not")));
+        let rules = SuspectRules { shape, ..SuspectRules::default() };
+        let suspect = |text: &str| !judged(text, &rules).0.is_empty();
+        assert!(suspect("You may not.\n"));
+        assert!(suspect("vlan is not ready\nplease wait\n"));
+        assert!(suspect("! show running-config\n\n! show vlan\n"), "headings say nothing");
+        assert!(suspect(&format!("{}Nothing.\n", "! a comment\n".repeat(50))));
+        assert!(!suspect("vlan 1\n"));
+        assert!(!suspect("Please wait\nhostname a\n"));
+        assert!(!suspect(&"a line\n".repeat(10)), "that many lines are no message");
+        assert!(suspect(&"a line\n".repeat(9)));
+        assert!(!suspect(""), "its size tells");
+        assert!(judged("You may not.\n", &SuspectRules::default()).0.is_empty());
     }
 
     #[test]

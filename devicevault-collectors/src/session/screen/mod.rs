@@ -27,6 +27,8 @@ pub(crate) trait Rows {
     /// Letters or digits, with what stood between them, were shown on the line and taken away: in the order in which they
     /// went, which is backwards where the cursor went back over each.
     fn erased(&mut self, _text: &[u8]) {}
+    /// Before [`line`](Rows::line): it was written, or something erased, in the place of a line that was handed over.
+    fn above(&mut self, _text: &[u8]) {}
 }
 
 /// The current line and the state of the control sequence that is being read.
@@ -47,9 +49,11 @@ pub(crate) struct Screen {
     pager_gone: bool,
     /// The pager was taken away, and nothing but blanks was written since: they are part of its erasing.
     erasing: bool,
-    /// Something was written behind the pager that was answered.
-    doubtful_pager: bool,
+    /// Something was written behind the pager that was answered, which began there.
+    doubtful_pager: Option<usize>,
     mistaken_pagers: u64,
+    /// Those of them that a line began with.
+    followed_pagers: u64,
     /// Pagers that were answered, and then neither erased nor written over: the line ended behind them.
     ended_pagers: u64,
     /// A letter of the line was written over by something else than itself or a blank.
@@ -59,6 +63,17 @@ pub(crate) struct Screen {
     drawn: Option<Vec<u8>>,
     /// What was taken away since something was last written.
     erased: Vec<u8>,
+    above: Above,
+}
+
+/// Whether the cursor went to a line above, which is gone from here.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Above {
+    #[default]
+    No,
+    Moved,
+    /// And something was written or erased there.
+    Changed,
 }
 
 /// In a line: a blank by which the device took away what stood there. It shows as a blank where text follows and as
@@ -135,6 +150,11 @@ impl Screen {
         self.mistaken_pagers
     }
 
+    /// How many of them had the pager at their beginning: no line of a text begins so.
+    pub(crate) fn followed_pagers(&self) -> u64 {
+        self.followed_pagers
+    }
+
     /// How many lines were answered as pagers, taken away, and may have been text: the device did not.
     pub(crate) fn ended_pagers(&self) -> u64 {
         self.ended_pagers
@@ -148,7 +168,7 @@ impl Screen {
 
     /// The text from `start` to the end of the current line is a pager that has been answered.
     pub(crate) fn answered_pager(&mut self, start: usize) {
-        self.doubtful_pager = false;
+        self.doubtful_pager = None;
         let text = self.line.get(start..).unwrap_or_default().to_vec();
         self.pager = Some(Pager { start, text });
     }
@@ -181,6 +201,7 @@ impl Screen {
                 && !self.pager_gone
                 && self.drawn.is_none()
                 && self.erased.is_empty()
+                && self.above == Above::No
             {
                 bytes = self.whole_lines(bytes, rows);
             }
@@ -219,6 +240,7 @@ impl Screen {
             return;
         }
         self.scrolled = false;
+        self.change_above();
         if let Some(drawn) = self.drawn.as_mut().filter(|d| d.len() < HELD) {
             drawn.extend(without_blanks(text));
         }
@@ -233,9 +255,9 @@ impl Screen {
             match &mut self.pager {
                 Some(pager) if text.iter().all(|b| *b == b' ') => pager.text.extend_from_slice(text),
                 // More of it, or a line that goes on behind it: then it was no pager.
-                Some(_) => {
+                Some(pager) => {
+                    self.doubtful_pager = Some(pager.start);
                     self.pager = None;
-                    self.doubtful_pager = true;
                 }
                 None => {}
             }
@@ -316,7 +338,13 @@ impl Screen {
         self.tell_erased(rows);
         self.redrawn += 1;
         self.ended += 1;
-        self.mistaken_pagers += u64::from(std::mem::take(&mut self.doubtful_pager));
+        if let Some(start) = self.doubtful_pager.take() {
+            self.mistaken_pagers += 1;
+            self.followed_pagers += u64::from(start == 0);
+        }
+        if std::mem::take(&mut self.above) == Above::Changed {
+            rows.above(&self.line);
+        }
         if let Some(pager) = self.pager.take() {
             let end = pager.start + pager.text.len();
             if self.line.get(pager.start..end) == Some(pager.text.as_slice()) {
@@ -392,6 +420,10 @@ impl Screen {
                     self.end_line(rows);
                 }
             }
+            Action::Up => {
+                self.redrawn += 1;
+                self.above = Above::Moved;
+            }
             Action::Save => self.saved = self.cursor,
             Action::Restore => self.move_to(self.saved),
             Action::AskPosition => self.asked = Some(POSITION),
@@ -401,6 +433,7 @@ impl Screen {
 
     /// To the end of the line (0), from its beginning (1), all of it (2, 3).
     fn erase(&mut self, which: usize) {
+        self.change_above();
         let at = self.cursor;
         self.move_to(at);
         self.pager_gone = false;
@@ -421,6 +454,12 @@ impl Screen {
                 self.take_away(0..self.line.len());
                 self.line.clear();
             }
+        }
+    }
+
+    fn change_above(&mut self) {
+        if self.above == Above::Moved {
+            self.above = Above::Changed;
         }
     }
 

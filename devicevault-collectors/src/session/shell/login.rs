@@ -52,6 +52,7 @@ impl Shell {
             answer: None,
             doubts: Doubts::default(),
             mistaken_pagers: 0,
+            followed_pagers: 0,
             ended_pagers: 0,
             overprinted_lines: 0,
             aside: 0,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use devicevault_core::ErrorKind;
+use devicevault_core::text::ShapeRule;
 use tokio::time::timeout;
 
 use super::Shell;
@@ -53,6 +54,10 @@ impl Shell {
                 return true;
             }
             *heard = true;
+            let mut farewell = Farewell { shape: &self.rules.shape, configuration: 0 };
+            while let Some(begun) = self.answer.as_mut().and_then(Answer::take) {
+                begun.split(|b| *b == b'\n').for_each(|line| farewell.line(line));
+            }
             loop {
                 let current = self.screen.current();
                 if let Some(question) = self.rules.logout_questions.iter().find(|q| q.expect.is_match(&current)) {
@@ -66,11 +71,15 @@ impl Shell {
                     }
                 } else if self.prompt.is(&current) {
                     // One level up: privileges were left, not the session.
+                    self.stray |= first || farewell.configuration > 0;
                     break;
                 }
                 match self.terminal.read().await {
-                    Ok(Some(bytes)) => self.screen.feed(&bytes, &mut Nowhere),
-                    _ => return true,
+                    Ok(Some(bytes)) => self.screen.feed(&bytes, &mut farewell),
+                    _ => {
+                        self.stray |= first || farewell.configuration >= MOST_LIKE;
+                        return true;
+                    }
                 }
             }
         }
@@ -78,10 +87,23 @@ impl Shell {
     }
 }
 
-/// For what nobody reads.
-struct Nowhere;
+/// What is said at a farewell, and nobody reads: unless it is the rest of an answer. A terminal may have shown our command
+/// at once, and the device only later have read it.
+struct Farewell<'a> {
+    shape: &'a ShapeRule,
+    /// Lines that look like those of a configuration.
+    configuration: usize,
+}
 
-impl Rows for Nowhere {
-    fn line(&mut self, _text: &[u8]) {}
-    fn part(&mut self, _text: &[u8]) {}
+/// So many lines of a farewell may look like those of a configuration.
+const MOST_LIKE: usize = 3;
+
+impl Rows for Farewell<'_> {
+    fn line(&mut self, text: &[u8]) {
+        self.configuration += usize::from(self.shape.is_match(text));
+    }
+
+    fn part(&mut self, _text: &[u8]) {
+        self.configuration += MOST_LIKE;
+    }
 }

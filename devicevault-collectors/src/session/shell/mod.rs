@@ -36,6 +36,7 @@ pub(crate) struct Shell {
     answer: Option<Answer>,
     doubts: Doubts,
     mistaken_pagers: u64,
+    followed_pagers: u64,
     ended_pagers: u64,
     overprinted_lines: u64,
     aside: u64,
@@ -71,6 +72,7 @@ impl Shell {
         command.clone_into(&mut self.command);
         self.doubts = Doubts::default();
         self.mistaken_pagers = self.screen.mistaken_pagers();
+        self.followed_pagers = self.screen.followed_pagers();
         self.ended_pagers = self.screen.ended_pagers();
         self.overprinted_lines = self.screen.overprinted_lines();
         self.aside = self.terminal.aside();
@@ -123,6 +125,9 @@ impl Shell {
     pub(crate) fn doubt(&self) -> Option<&'static str> {
         if self.rules.echo != Echo::WhenRead && self.screen.mistaken_pagers() > self.mistaken_pagers {
             return Some("the device paused at a line that looks like a pager; a blank in it may be ours");
+        }
+        if self.screen.followed_pagers() > self.followed_pagers {
+            return Some("the device went on behind a line that looks like a pager, which may stand in the text");
         }
         if !self.rules.pager_ends_line && self.screen.ended_pagers() > self.ended_pagers {
             return Some("the device ended a line that looks like a pager without erasing it; it may have been text");

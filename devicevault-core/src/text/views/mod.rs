@@ -153,7 +153,7 @@ impl ViewMaker {
         let whole: &[u8] = joined.as_ref().map_or(line, |j| &j.text);
         let by_rules = rules.concern(whole);
         if self.volatile_block.is_none() && self.secret_block.is_none() && !by_rules && !general::concerns(whole) {
-            self.check.plain(line);
+            self.check.plain(line, &rules.suspect);
             self.headers.line(line);
             emit(clean, line, end);
             emit(redacted, line, end);
