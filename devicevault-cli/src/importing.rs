@@ -49,6 +49,8 @@ pub(crate) struct Imported {
     pub(crate) failed: Vec<String>,
     /// Files of nodes that no device of the home is.
     pub(crate) unknown: BTreeMap<String, usize>,
+    /// Files that are no node by the layout, and symbolic links; those whose names begin with a dot not counted.
+    pub(crate) left_out: BTreeMap<String, usize>,
 }
 
 /// A version that is to be imported.
@@ -99,8 +101,10 @@ impl Import {
         for commit in 0..history.len() {
             let Some(found) = history.commit(commit)? else { break };
             for file in found.files {
-                match device(&file.path) {
-                    Ok(None) => {}
+                let hidden = file.path.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
+                match if file.is_link { Ok(None) } else { device(&file.path) } {
+                    Ok(None) if hidden => {}
+                    Ok(None) => *done.left_out.entry(file.path).or_default() += 1,
                     Err(node) => *done.unknown.entry(node).or_default() += 1,
                     Ok(Some(device)) => {
                         let number = *places.entry(device.id.clone()).or_insert_with(|| {
@@ -254,6 +258,10 @@ impl Import {
         extension.clone_into(&mut manifest.extension);
         let subject: String = of.subject.chars().take(MAX_SUBJECT).collect();
         let metadata = [(COMMIT, of.id.clone()), ("import.author", of.author.clone()), ("import.subject", subject)];
+        // What a program leaves behind that got nothing of its device.
+        if original.trim_ascii().is_empty() {
+            manifest.suspect.push("it is empty".to_owned());
+        }
         manifest.metadata.extend(metadata.map(|(k, v)| (k.to_owned(), v)));
         let clean = views::make(&instance.collectors, &instance.key, &manifest, original.clone(), View::Clean)?;
         manifest.content = instance.key.content(&Digest::of(&clean));
@@ -320,6 +328,7 @@ impl Import {
             backup.device_name.clone_from(&m.source.device_name);
             backup.extension.clone_from(&m.extension);
             backup.size = m.size;
+            backup.suspect = m.suspect;
             backup.metadata = m.metadata;
             backup.copies = copies;
             outcomes.push(Outcome::Backup(backup));

@@ -29,6 +29,7 @@
 //! lists the exit codes. The environment, printing and the process's end are named in this crate alone, concrete
 //! collectors and stores in one module of it.
 
+mod accepted;
 mod adhoc;
 mod apart;
 mod app;

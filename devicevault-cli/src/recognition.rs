@@ -1,7 +1,9 @@
 //! Devices whose platform is to be found out: they are visited once, and what was found is kept with them.
 
+use std::collections::BTreeMap;
+
 use devicevault_core::inventory::Selector;
-use devicevault_core::{Device, Result, Target};
+use devicevault_core::{Device, Error, Result, Target};
 use futures::{StreamExt as _, stream};
 
 use crate::context::Context;
@@ -42,14 +44,18 @@ pub(crate) async fn settle_one(context: &Context, instance: &Instance, device: &
 }
 
 /// Finds out the platforms of those among the devices that have none yet, and keeps them in the inventory. A device for
-/// which that fails stays as it is, with a warning: its backup fails.
+/// which that fails stays as it is, and why is told by its name: its backup fails of that.
 ///
 /// # Errors
 /// The inventory cannot be written.
-pub(crate) async fn settle(context: &Context, instance: &Instance, devices: Vec<Device>) -> Result<Vec<Device>> {
+pub(crate) async fn settle(
+    context: &Context,
+    instance: &Instance,
+    devices: Vec<Device>,
+) -> Result<(Vec<Device>, BTreeMap<String, Error>)> {
     let due: Vec<Device> = devices.iter().filter(|d| is_due(d)).cloned().collect();
     if due.is_empty() {
-        return Ok(devices);
+        return Ok((devices, BTreeMap::new()));
     }
     let secrets = Secrets::of(instance).await?;
     // All that the round needs: each user name is asked for once.
@@ -66,19 +72,19 @@ pub(crate) async fn settle(context: &Context, instance: &Instance, devices: Vec<
         .buffer_unordered(AT_A_TIME)
         .collect()
         .await;
-    let mut settled = Vec::new();
+    let (mut settled, mut failed) = (Vec::new(), BTreeMap::new());
     for (device, found) in visited {
         match found {
             Ok((name, certainty)) => {
                 context.ui.note(&format!("{}: recognised as {name} ({certainty} %)", device.name));
                 settled.push(device);
             }
-            Err(e) => context.ui.warn(&e.with("device", &device.name).to_string()),
+            Err(e) => drop(failed.insert(device.name.clone(), e)),
         }
     }
     instance.inventory.put_devices(&settled).await?;
     let now = |device: Device| settled.iter().find(|s| s.id == device.id).cloned().unwrap_or(device);
-    Ok(devices.into_iter().map(now).collect())
+    Ok((devices.into_iter().map(now).collect(), failed))
 }
 
 fn visits(context: &Context, instance: &Instance) -> Result<Visits> {

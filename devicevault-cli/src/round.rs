@@ -69,7 +69,8 @@ pub(crate) struct RoundOutcome {
 const LOGINS_AT_ONCE: usize = 8;
 
 /// Backs up devices. Destinations are opened and tested first; what those that are not ready are to have waits for them.
-/// Where nothing can wait, and none that keeps originals is ready, no device is asked.
+/// Where nothing can wait, and none that keeps originals is ready, no device is asked. `unknown` are those of which it could
+/// not be found out what they are, and why.
 ///
 /// # Errors
 /// There is nowhere to store, or the catalog cannot be used. What goes wrong with a device is in its outcome.
@@ -77,12 +78,17 @@ pub(crate) async fn back_up(
     context: &Context,
     instance: &Instance,
     devices: Vec<Device>,
+    unknown: BTreeMap<String, Error>,
     options: &RoundOptions,
 ) -> Result<RoundOutcome> {
     Artefacts::of(instance).refuse_unknown(&devices, &options.selection)?;
     // Closes runs of processes that died, before new ones begin.
     instance.catalog.pending().await?;
-    let (routes, unrouted) = routes(instance, &devices, options).await?;
+    let (mut routes, mut unrouted) = routes(instance, &devices, options).await?;
+    for (name, e) in unknown {
+        devices.iter().filter(|d| d.name == name).for_each(|d| drop(routes.remove(&d.id)));
+        unrouted.insert(name, Err(e));
+    }
     let destinations = ready_destinations(context, instance, &routes).await?;
     let at_hand = destinations.iter().filter(|d| d.error.is_none());
     let at_hand = at_hand.map(|d| (d.destination.id(), d.config.name.as_str(), &**d.destination.backend()));

@@ -41,7 +41,9 @@ pub(crate) use self::defaults::{check_destination, destination_defaults, fill_de
 pub(crate) use self::git::{Repository, has_remote, is_pushed, queue_options, repository, takes_binaries};
 pub(crate) use self::host_keys::{HostKeys, Server, server, servers};
 pub(crate) use self::places::{CREDENTIAL, PATH, URL, is_store, open_place, place_of};
-pub(crate) use self::reach::{clear_text_warning, set_proxy_command, set_source_address, set_transport};
+pub(crate) use self::reach::{
+    Setting, clear, clear_text_warning, set_proxy_command, set_source_address, set_transport,
+};
 pub(crate) use self::servers::clear_text_store;
 use crate::app::{App, BackendSettings};
 pub(crate) use devicevault_storage::git::{ForeignCommit, ForeignHistory, Purge, PurgeReport};

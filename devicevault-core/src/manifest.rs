@@ -187,6 +187,9 @@ pub struct Manifest {
     /// Why it is suspect; empty when it is not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspect: Vec<String>,
+    /// Why it was suspect before a person took it for good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<String>,
     /// It broke a file rule, which is among the reasons to be suspect: quarantined, unless a person released it since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quarantined: bool,
@@ -244,6 +247,7 @@ impl From<ManifestSeed> for Manifest {
             program: format!("devicevault {}", env!("CARGO_PKG_VERSION")),
             transforms: Vec::new(),
             suspect: Vec::new(),
+            accepted: Vec::new(),
             quarantined: false,
             metadata: BTreeMap::new(),
         }

@@ -1,13 +1,13 @@
 //! How much is stored, added up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Page, Query, RunQuery};
 use crate::clock::Timestamp;
 use crate::run::{Backup, Copy, CopyStatus};
-use crate::{Catalog, DestinationId, DeviceId, Result};
+use crate::{Catalog, DestinationId, DeviceId, Result, RunId};
 
 /// Backups and runs asked for at a time.
 const PAGE: u32 = 1000;
@@ -68,7 +68,8 @@ pub struct Collected {
     pub runs: u64,
     /// Bytes that devices sent.
     pub bytes: u64,
-    /// Bytes of what was new among that: of the versions themselves, however many copies they have.
+    /// Bytes of what was new among that: of the versions themselves, however many copies they have. Versions that no run
+    /// collected, such as imported ones, are not among them.
     pub new_bytes: u64,
 }
 
@@ -108,13 +109,14 @@ pub async fn by_looking_at_all(catalog: &(impl Catalog + ?Sized), wanted: &Stati
     let mut tallies: BTreeMap<(DeviceId, DestinationId), Tally> = BTreeMap::new();
     let mut statistics = Statistics::default();
     let mut collected = Collected::default();
+    let mut new: HashMap<RunId, u64> = HashMap::new();
     let query = Query { device: wanted.device.clone(), destination: wanted.destination.clone(), ..Query::default() };
     let of_that_name = |name: &String| wanted.device_name.as_ref().is_none_or(|n| n == name);
     let mut page = Page::first(PAGE);
     loop {
         let found = catalog.find(&query, page).await?;
         for backup in found.items.iter().filter(|b| of_that_name(&b.device_name)) {
-            collected.new_bytes += backup.size;
+            *new.entry(backup.run).or_default() += backup.size;
             for copy in backup.copies.iter().filter(|c| takes_room(c)) {
                 if wanted.destination.as_ref().is_some_and(|d| *d != copy.destination) {
                     continue;
@@ -133,6 +135,7 @@ pub async fn by_looking_at_all(catalog: &(impl Catalog + ?Sized), wanted: &Stati
         let mut page = Page::first(PAGE);
         loop {
             let found = catalog.runs(&query, page).await?;
+            collected.new_bytes += found.items.iter().filter_map(|r| new.remove(&r.id)).sum::<u64>();
             for run in found.items.iter().filter(|r| r.state.is_final() && of_that_name(&r.start.device_name)) {
                 collected.runs += 1;
                 collected.bytes += run.size_before;

@@ -181,7 +181,7 @@ impl SshError {
                     format!("compare the fingerprint with the device's own, then record its key in {recorded_in}")
                 }
                 HostKeyFault::Changed => format!(
-                    "somebody may be in between; if the device was replaced or its key renewed, remove the entry of {endpoint} from {recorded_in}"
+                    "somebody may be in between; if the device was replaced or its key renewed, forget the old one: `devicevault device host-key forget --address {endpoint}`, or remove its entry from {recorded_in}"
                 ),
                 HostKeyFault::NotPinned => {
                     "compare the fingerprint with the device's own, then pin the new one".to_owned()

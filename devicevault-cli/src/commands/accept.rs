@@ -5,6 +5,7 @@ use devicevault_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
 use crate::Exit;
+use crate::accepted;
 use crate::archive::Archive;
 use crate::context::Context;
 use crate::sightings;
@@ -13,7 +14,7 @@ use crate::versions::{self, Wanted};
 /// Take a suspect version for good: you have looked at it, and it is what the device holds.
 ///
 /// A text that shrank by half, or holds an error message of the device, is kept and marked suspect, and later backups are
-/// compared with the last good one. Where the change was meant, accept it.
+/// compared with the last good one. Where the change was meant, accept it: the same content is good from then on.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -61,6 +62,7 @@ pub(crate) async fn run(context: &Context, args: AcceptArgs) -> Result<Exit> {
         );
     }
     sightings::note_of(context, instance, backup).await;
+    accepted::show(context, instance, backup).await;
     let done = Accepted {
         device: backup.device_name.clone(),
         artefact: backup.artefact.clone(),

@@ -134,8 +134,8 @@ pub(crate) async fn run(context: &Context, args: BackupArgs) -> Result<Exit> {
             (instance, devices)
         }
     };
-    let devices = recognition::settle(context, &instance, devices).await?;
-    let done = Box::pin(round::back_up(context, &instance, devices, &options)).await?;
+    let (devices, unknown) = recognition::settle(context, &instance, devices).await?;
+    let done = Box::pin(round::back_up(context, &instance, devices, unknown, &options)).await?;
     if !done.interrupted {
         pushing::after_round(context, &instance).await;
     }

@@ -129,7 +129,14 @@ fn devices(simulation: &Simulation, home: &Path) -> Result<Vec<Device>> {
 }
 
 async fn back_up(context: &Context, instance: &Instance, devices: &[Device]) -> Result<RoundOutcome> {
-    let done = Box::pin(round::back_up(context, instance, devices.to_vec(), &RoundOptions::default())).await?;
+    let done = Box::pin(round::back_up(
+        context,
+        instance,
+        devices.to_vec(),
+        std::collections::BTreeMap::new(),
+        &RoundOptions::default(),
+    ))
+    .await?;
     if !context.ui.is_json() {
         report::round(context, instance, &done, report::Form::Rows).await?;
     }

@@ -31,6 +31,30 @@ pub(crate) fn set_transport(settings: &mut BTreeMap<String, String>, transport: 
     Ok(())
 }
 
+/// A setting of the way to a device that has an option of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Setting {
+    HostKey,
+    SshProfile,
+    Transport,
+    ProxyCommand,
+    SourceAddress,
+}
+
+/// Takes a setting away, so that what holds without it is in force.
+pub(crate) fn clear(settings: &mut BTreeMap<String, String>, which: Setting) {
+    let keys: &[&str] = match which {
+        Setting::HostKey => &[options::HOST_KEY, options::FINGERPRINT],
+        Setting::SshProfile => &[options::PROFILE],
+        Setting::Transport => &[options::TRANSPORT],
+        Setting::ProxyCommand => &[options::PROXY_COMMAND],
+        Setting::SourceAddress => &[options::SOURCE_ADDRESS],
+    };
+    for key in keys {
+        settings.remove(*key);
+    }
+}
+
 /// Sets the command whose input and output are the connection.
 pub(crate) fn set_proxy_command(settings: &mut BTreeMap<String, String>, command: &str) {
     settings.insert(options::PROXY_COMMAND.to_owned(), command.to_owned());

@@ -41,6 +41,10 @@ fn oxidized(repo: &Path, nodes: usize, versions: usize) {
             ));
         }
     }
+    fast_import(repo, &stream);
+}
+
+fn fast_import(repo: &Path, stream: &str) {
     let mut import = Command::new("git");
     import.arg("--git-dir").arg(repo).args(["fast-import", "--quiet"]).stdin(Stdio::piped());
     let mut child = import.spawn().unwrap();
@@ -101,7 +105,8 @@ async fn what_is_backed_up_is_pushed_and_what_cannot_be_is_told_and_caught_up() 
     let listed = person.asks(&["destination", "list", "--json"]).await.good().json();
     let of_git = listed.as_array().unwrap().iter().find(|d| d["name"] == "git").unwrap();
     assert!(of_git["remote"]["failing_since"].is_string(), "{of_git}");
-    let tested = person.asks(&["destination", "test", "git", "--json"]).await.good().json();
+    let tested = person.asks(&["destination", "test", "git", "--json"]).await.ended(1).json();
+    assert_eq!(tested[0]["usable"], false, "{tested}");
     let probes = tested[0]["probes"].as_array().unwrap();
     assert!(probes.iter().any(|p| p["name"] == "reach remote" && p["good"] == false), "{tested}");
     person.asks(&["git", "push"]).await.ended(1);
@@ -154,4 +159,71 @@ async fn what_is_purged_is_gone_and_the_catalog_knows_it_whenever_it_is_killed()
     fleet.devices().iter().for_each(Simulated::change_something);
     person.asks(&["backup", "--all", "--quiet"]).await.good();
     person.asks(&["verify", "--quiet"]).await.good();
+}
+
+#[test]
+#[ignore = "needs git"]
+fn what_is_no_configuration_is_told_and_keeps_nothing_else_out() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    let repo = person.path("odd.git");
+    bare(&repo);
+    let mut stream = String::new();
+    for (n, what) in [
+        "M 100644 inline core/r1\ndata 12\nhostname r1\n\nM 100644 inline \"evil\\nname\"\ndata 2\nx\n",
+        "D \"evil\\nname\"\nM 120000 inline core/r2\ndata 11\n/etc/passwd\nM 100644 inline a/b/c/r3\ndata 2\nx\n",
+        "M 100644 inline core/r1\ndata 0\n\nM 100644 inline .gitignore\ndata 2\nx\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let time = 1_600_000_000 + 60 * n;
+        stream.push_str(&format!(
+            "commit refs/heads/main\ncommitter O <o@example.net> {time} +0000\ndata 1\nu\n{what}\n"
+        ));
+    }
+    fast_import(&repo, &stream);
+    let import = ["import", "git", "odd.git", "--create", "--platform", "cisco_ios"];
+    let told = person.run(&[&import[..], &["--json"]].concat()).ended(3).json();
+    assert_eq!((&told[0]["imported"], &told[0]["devices"]), (&2.into(), &1.into()), "{told}");
+    assert_eq!(told[0]["unknown"], serde_json::json!({"evil\nname": 1}));
+    assert_eq!(told[0]["left_out"], serde_json::json!({"a/b/c/r3": 1, "core/r2": 1}));
+    let answer = person.run(&import).ended(3);
+    assert!(answer.err.contains("no device can have these names"), "{answer:?}");
+    assert!(answer.err.contains("2 files left out") && answer.err.contains("a/b/c/r3"), "{answer:?}");
+    let all = versions(&person, "r1");
+    assert_eq!(all.len(), 2);
+    assert_eq!(all[0]["suspect"], serde_json::json!(["it is empty"]), "{}", all[0]);
+    assert_eq!(person.run(&["show", "r1", "--view", "original"]).good().out, "hostname r1\n");
+    let stats = person.run(&["stats", "--json"]).good().json();
+    assert_eq!(stats["runs"]["new_bytes"], 0, "no run collected any of it: {stats}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs git"]
+async fn what_was_accepted_is_shown_and_stays_good() {
+    let (fleet, person) = devices([SimDevice::cisco_ios("sw1")]).await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "sw1", "--quiet"]).await.good();
+    let repo = person.path("home/git");
+    let file = git(&repo, &["ls-tree", "-r", "--name-only", "main"]);
+    let file = file.lines().find(|f| f.contains("running-config")).unwrap().to_owned();
+    let shown = || git(&repo, &["show", &format!("main:{file}")]);
+    // Without its end marker.
+    fleet.devices()[0].change(|config| {
+        let whole = String::from_utf8_lossy(config).trim_end().strip_suffix("end").unwrap().to_owned();
+        *config = format!("{whole}interface Loopback77\n").into_bytes();
+    });
+    person.asks(&["backup", "sw1", "--quiet"]).await.ended(3);
+    assert!(!shown().contains("Loopback77"));
+    person.asks(&["accept", "sw1"]).await.good();
+    assert!(shown().contains("Loopback77"), "{}", shown());
+    for _ in 0..2 {
+        let rows = person.asks(&["backup", "sw1", "--json"]).await.good().json();
+        assert!(rows.as_array().unwrap().iter().all(|r| r["status"] == "unchanged"), "{rows}");
+    }
+    person.asks(&["verify", "--quiet"]).await.good();
+    person.asks(&["catalog", "check"]).await.good();
+    let versions = person.asks(&["history", "sw1", "--artefact", "running-config", "--json"]).await.good().json();
+    assert_eq!(versions.as_array().unwrap().len(), 2);
 }

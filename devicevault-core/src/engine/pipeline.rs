@@ -160,7 +160,10 @@ async fn artefact(
     let latest = engine.catalog.latest(device, &it.info.name).await?;
     let breaches = breaches(it, &latest);
     let quarantined = !breaches.is_empty();
-    let suspect: Vec<String> = reasons(it, &latest).into_iter().chain(breaches.iter().cloned()).collect();
+    let mut suspect: Vec<String> = reasons(it, &latest).into_iter().chain(breaches.iter().cloned()).collect();
+    if !suspect.is_empty() && !quarantined && was_accepted(job, it, &latest).await {
+        suspect.clear();
+    }
     let known = if suspect.is_empty() { &latest.reference } else { &latest.suspect };
     // What was only suspect is another thing once it breaks a rule, and the other way round.
     let known = known.as_ref().filter(|b| b.content == it.content && b.is_quarantined() == quarantined);
@@ -423,6 +426,24 @@ fn reasons(it: &Collected, latest: &Latest) -> Vec<String> {
         why.push(format!("the device says that it has {} bytes; {came}", length.stated));
     }
     why
+}
+
+/// Whether this very content is the last good one because a person took it for good, whatever it looks like: what was
+/// stored of it says that it was suspect. What was never looked at by a person is judged anew, by rules of today.
+async fn was_accepted(job: &Job, it: &Collected, latest: &Latest) -> bool {
+    let Some(reference) = latest.reference.as_ref().filter(|b| b.content == it.content) else { return false };
+    if reference.quarantine == Some(Quarantine::Released) {
+        return true;
+    }
+    for destination in &job.destinations {
+        let copy = reference.copies.iter().find(|c| is_good_at(c, destination));
+        let Some(at) = copy.and_then(|c| c.storage_ref.as_ref()) else { continue };
+        // One that cannot be asked is no witness.
+        if let Ok(manifest) = destination.backend().stat(at).await {
+            return manifest.backup == reference.id && !(manifest.suspect.is_empty() && manifest.accepted.is_empty());
+        }
+    }
+    false
 }
 
 /// Which file rules it breaks. A content that a person released breaks none as long as it is the reference.

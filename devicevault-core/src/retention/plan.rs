@@ -244,14 +244,15 @@ impl Choice<'_> {
     }
 }
 
-/// Takes the oldest away again where there are limits.
+/// Takes the oldest away again where there are limits. Suspect ones make room first: they take no good one's place.
 fn limit(all: &[Version], reasons: &mut [Reason], wanted: &Retention, now: Timestamp) {
     let oldest = wanted.max_days.map(|days| now.as_second().saturating_sub(i64::from(days) * DAY));
     let (mut count, mut size) = (0_u32, 0_u64);
-    for (version, reason) in all.iter().zip(reasons) {
-        if !reason.keeps() {
-            continue;
-        }
+    let mut in_turn: Vec<(&Version, &mut Reason)> = all.iter().zip(reasons).filter(|(_, r)| r.keeps()).collect();
+    // Within each, the newest first.
+    let stands_out = |reason: Reason| matches!(reason, Reason::Newest | Reason::LastGood);
+    in_turn.sort_by_key(|(version, reason)| (!stands_out(**reason), version.suspect));
+    for (version, reason) in in_turn {
         let with = size.saturating_add(version.size);
         let over = if oldest.is_some_and(|t| version.last_seen.as_second() < t) {
             Some(Reason::OverAge)

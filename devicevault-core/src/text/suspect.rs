@@ -120,10 +120,9 @@ impl SuspectCheck {
         let mut seen = self.seen.into_iter();
         for required in &rules.required {
             if !seen.next().unwrap_or(false) {
-                why.push(format!(
-                    "it lacks a line that every whole text has: '{}'",
-                    shown(required.as_str().as_bytes())
-                ));
+                // The platform's own expression, as its file has it.
+                let expression: String = required.as_str().chars().filter(|c| !c.is_control()).take(SHOWN).collect();
+                why.push(format!("it lacks a line that every whole text has: '{expression}'"));
             }
         }
         if let Some(found) = self.watch.finish() {

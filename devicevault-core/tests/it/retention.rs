@@ -351,6 +351,25 @@ async fn what_is_pinned_or_seen_or_last_since_the_plan_is_spared() {
     assert_eq!((swept.deleted, swept.spared), (0, 19));
 }
 
+#[test]
+fn suspect_versions_take_no_good_ones_place() {
+    let mut versions: Vec<Version> = (0..10).map(|n| Version::new(id(n), at(n as i64 * DAY), 10)).collect();
+    versions.extend((10..24).map(|n| {
+        let mut cut = Version::new(id(n), at(n as i64 * DAY), 10);
+        cut.suspect = true;
+        cut
+    }));
+    let good = |wanted: &Retention| kept(&versions, wanted, at(24 * DAY)).into_iter().filter(|i| *i < id(10)).count();
+    let mut wanted = Retention::default();
+    for (count, size) in [(Some(10), None), (None, Some(100)), (Some(10), Some(100))] {
+        (wanted.max_count, wanted.max_size) = (count, size);
+        // The newest one, which is suspect, stays in any case.
+        assert_eq!(good(&wanted), 9);
+        assert_eq!(kept(&versions, &wanted, at(24 * DAY)).len(), 10);
+    }
+    assert_eq!(good(&last(10)), 10);
+}
+
 #[tokio::test]
 async fn a_history_that_cannot_be_thinned_out_says_so() {
     let house = House::of(3).await;

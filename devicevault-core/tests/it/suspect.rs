@@ -39,6 +39,25 @@ async fn a_text_without_its_end_is_stored_shown_and_not_the_reference() {
 }
 
 #[tokio::test]
+async fn what_a_person_took_for_good_is_suspect_no_more_until_it_changes() {
+    let house = house();
+    let backend = Arc::new(MemoryBackend::new());
+    let (cut, other) = ("hostname a\ninterface 1\n", "hostname a\ninterface 9\n");
+    let script = Script::new([cut, cut, cut, other].map(config).to_vec());
+    let job = job(script, vec![destination("d", backend.clone(), View::Original)]);
+    let taken = house.engine.back_up(&job).await.unwrap().artefacts[0].backup.unwrap();
+    assert!(house.catalog.accept(taken).await.unwrap());
+    for _ in 0..2 {
+        let same = house.engine.back_up(&job).await.unwrap();
+        assert_eq!((same.state, same.artefacts[0].backup), (RunState::Unchanged, Some(taken)));
+        assert!(same.artefacts[0].suspect.is_empty());
+    }
+    assert_eq!(backend.len(), 1);
+    let changed = house.engine.back_up(&job).await.unwrap();
+    assert_eq!((changed.state, changed.artefacts[0].status), (RunState::Partial, ArtefactStatus::Suspect));
+}
+
+#[tokio::test]
 async fn a_size_that_collapsed_and_a_doubt_of_the_collector_are_suspect() {
     let house = house();
     let script = Script::new(vec![

@@ -97,7 +97,8 @@ async fn collected(db: &mut Connection, wanted: &StatisticsQuery) -> Result<Coll
     of_device(&mut sql);
     let runs = amount(&sql.build().fetch_one(&mut *db).await?)?;
     let mut sql = QueryBuilder::<Db>::new(
-        "SELECT count(*) AS copies, CAST(coalesce(sum(size * 1.0), 0) AS BIGINT) AS bytes FROM backups WHERE true",
+        "SELECT count(*) AS copies, CAST(coalesce(sum(size * 1.0), 0) AS BIGINT) AS bytes FROM backups \
+         WHERE EXISTS (SELECT 1 FROM runs r WHERE r.id = backups.run)",
     );
     of_device(&mut sql);
     let new = amount(&sql.build().fetch_one(&mut *db).await?)?;

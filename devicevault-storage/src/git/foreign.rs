@@ -49,6 +49,8 @@ pub struct ForeignFile {
     pub path: String,
     /// What it holds, by its identifier in hex.
     pub content: String,
+    /// It is a symbolic link: what it holds is where it leads to.
+    pub is_link: bool,
 }
 
 impl ForeignHistory {
@@ -116,7 +118,7 @@ impl ForeignHistory {
         differences(&self.repo, before, Some(commit.tree_id()), "", &mut changes)?;
         let files = changes.into_iter().filter_map(|c| {
             let item = c.after.filter(super::tree::Item::is_blob)?;
-            Some(ForeignFile { path: c.path, content: item.id.to_string() })
+            Some(ForeignFile { path: c.path, content: item.id.to_string(), is_link: item.mode == b"120000" })
         });
         let author = commit.author();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -37,7 +37,7 @@ pub(crate) struct TestArgs {
 #[derive(Debug, Serialize)]
 struct Tested {
     destination: String,
-    /// Whether backups can be stored there.
+    /// Whether backups can be stored there, and its remote, where it has one, can be reached.
     usable: bool,
     probes: Vec<Probe>,
     error: Option<ErrorRecord>,
@@ -76,16 +76,20 @@ async fn test(instance: &Instance, open: OpenDestination) -> Tested {
         Ok(health) => (health, None),
         Err(e) => (Health::default(), Some(e.to_record())),
     };
+    let mut reached_remote = true;
     if error.is_none() && wiring::has_remote(&open.config) {
         let reached =
             async { wiring::repository(instance.backend_settings(&open.config, false)).await?.test_remote().await };
         let late = || Error::new(ErrorKind::Timeout, "reach remote", "it did not answer");
         match tokio::time::timeout(LONGEST, reached).await.unwrap_or_else(|_| Err(late())) {
             Ok(found) => health.push("reach remote", true, found),
-            Err(e) => health.push("reach remote", false, e.to_record().message),
+            Err(e) => {
+                reached_remote = false;
+                health.push("reach remote", false, e.to_record().message);
+            }
         }
     }
-    let usable = error.is_none() && sorted(&health).0.is_empty();
+    let usable = error.is_none() && reached_remote && sorted(&health).0.is_empty();
     Tested { destination: open.config.name, usable, probes: health.probes, error }
 }
 

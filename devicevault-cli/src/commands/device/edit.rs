@@ -6,6 +6,7 @@ use devicevault_core::{LoginRef, Result};
 use super::fields::{self, FieldArgs};
 use crate::Exit;
 use crate::context::Context;
+use crate::wiring::{self, Setting};
 
 /// Change a device: what is given is set, the rest stays.
 #[derive(Debug, Args)]
@@ -45,6 +46,12 @@ enum Clear {
     Jump,
     Credential,
     Login,
+    HostKey,
+    SshProfile,
+    Transport,
+    ProxyCommand,
+    SourceAddress,
+    /// All of the above five, and whatever `--option` set
     Options,
 }
 
@@ -68,6 +75,11 @@ pub(crate) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
             Clear::Jump => device.jump.clear(),
             Clear::Credential => device.login.credential = None,
             Clear::Login => device.login = LoginRef::default(),
+            Clear::HostKey => wiring::clear(&mut device.options, Setting::HostKey),
+            Clear::SshProfile => wiring::clear(&mut device.options, Setting::SshProfile),
+            Clear::Transport => wiring::clear(&mut device.options, Setting::Transport),
+            Clear::ProxyCommand => wiring::clear(&mut device.options, Setting::ProxyCommand),
+            Clear::SourceAddress => wiring::clear(&mut device.options, Setting::SourceAddress),
             Clear::Options => device.options.clear(),
         }
     }

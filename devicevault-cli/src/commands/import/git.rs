@@ -57,6 +57,9 @@ pub(crate) struct GitArgs {
     dry_run: bool,
 }
 
+/// So many of the files that are left out are named.
+const FIRST: usize = 10;
+
 /// How a repository is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Layout {
@@ -214,12 +217,13 @@ impl Nodes {
         self.0.get(node)
     }
 
-    /// Devices for nodes that are none.
+    /// Devices for nodes that are none and whose name one can have.
     fn create(&mut self, found: BTreeMap<String, Option<String>>, platform: &str) -> Vec<Device> {
         let mut new = Vec::new();
         let mut seen = BTreeSet::new();
         for (node, group) in found {
-            if self.0.contains_key(&node) || !seen.insert(node.clone()) {
+            let can_be = devicevault_core::check_device_name(&node).is_ok();
+            if !can_be || self.0.contains_key(&node) || !seen.insert(node.clone()) {
                 continue;
             }
             let mut device = Device::new(DeviceId(uuid::Uuid::now_v7().to_string()), &node, &node, platform);
@@ -240,7 +244,20 @@ fn tell(context: &Context, args: &GitArgs, path: &Path, devices: usize, done: &I
             table.row([Cell::new(node), Cell::number(*versions)]);
         }
         ui.table(table, "")?;
-        ui.note("no device of the home has these names or addresses: add them, or give --create");
+        ui.note(if args.create {
+            "no device can have these names: they are left out"
+        } else {
+            "no device of the home has these names or addresses: add them, or give --create"
+        });
+    }
+    if !done.left_out.is_empty() {
+        let first: Vec<String> = done.left_out.keys().take(FIRST).map(|path| path.escape_debug().to_string()).collect();
+        let more = if done.left_out.len() > FIRST { " …" } else { "" };
+        ui.note(&format!(
+            "{} left out, since they are links or no nodes by this layout: {}{more}",
+            human::count(done.left_out.len(), "file"),
+            first.join(", ")
+        ));
     }
     for line in &done.failed {
         ui.failure(line);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Which;
 use crate::archive::Archive;
 use crate::context::Context;
-use crate::{Exit, sightings};
+use crate::{Exit, accepted, sightings};
 
 /// Take a file for good: you have looked at it. It is a version like any other from then on, what later backups are
 /// compared with, and the same content breaks no rule any more.
@@ -42,6 +42,7 @@ pub(crate) async fn run(context: &Context, args: ReleaseArgs) -> Result<Exit> {
     tracing::info!(event = "quarantine_released", device = %backup.device_name, artefact = %backup.artefact,
         backup = %backup.id, user = %context.user());
     sightings::note_of(context, instance, &backup).await;
+    accepted::show(context, instance, &backup).await;
     let done = Released {
         device: backup.device_name,
         artefact: backup.artefact,
