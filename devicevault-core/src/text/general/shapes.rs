@@ -1,7 +1,7 @@
 //! Secrets that are known by their shape, wherever they stand.
 
 /// What has to stand in a line before an expression is asked, in any case, and the expression. Its groups are secret.
-pub(super) const SHAPES: [(&[&str], &str); 38] = [
+pub(super) const SHAPES: [(&[&str], &str); 39] = [
     // crypt(3), the vendors' own such as `$9$` (Junos), `$M$` (F5), `$c$3$` (Comware), `$1a$` (VRP)
     (
         &["$"],
@@ -55,12 +55,14 @@ pub(super) const SHAPES: [(&[&str], &str); 38] = [
     (&["age-secret-key-"], r"(?i)\b(AGE-SECRET-KEY-[0-9A-Z]{20,})"),
     (&["tskey-"], r"\b(tskey-[\w-]{10,})"),
     (&["sk_live_", "rk_live_"], r"\b([sr]k_live_\w{10,})"),
+    // The key of UISP, behind the address of its server
+    (&["wss://"], r"wss://[^\s+]+\+([^\s+'\x22]{8,})"),
     // A bot of Telegram
     (&[":aa"], r"(?:^|[^0-9A-Za-z]|bot)([0-9]{8,10}:AA[\w-]{30,})"),
     // Routing protocols: keys without a word that says so
     (
         &["ipsec spi"],
-        r"(?i)\bipsec spi \d+ (?:(?:esp|ah) )?(?:null |(?:des|3des|aes-cbc(?: (?:128|192|256))?) (?:(?:password6?|clear|encrypted|encryptb64|[0-9]) )*(\S+) (?:authentication )?)?(?:md5|sha1) (?:(?:password6?|clear|encrypted|encryptb64|encrypt|no-encrypt|[0-9]) )*(\S+)",
+        r"(?i)\bipsec spi \d+ (?:(?:esp|ah) )?(?:null |(?:3?des(?:-cbc)?|aes-cbc(?: (?:128|192|256))?) (?:(?:password6?|clear|encrypted|encryptb64|[0-9]) )*(\S+) (?:authentication )?)?(?:md5|sha1) (?:(?:password6?|clear|encrypted|encryptb64|encrypt|no-encrypt|[0-9]) )*(\S+)",
     ),
     (
         &["auth-type ", "authentication-type "],
