@@ -20,6 +20,9 @@ use crate::ui::{Ui, escape};
 use crate::wiring::keys::Keys;
 use crate::{Exit, wiring};
 
+/// So many threads wait for disks at a time. More bring no more flushes a second, and each keeps memory of its own.
+const WAIT_FOR_DISKS: usize = 96;
+
 /// The program `devicevault`, or one of your own with more collectors and backends.
 ///
 /// ```no_run
@@ -150,9 +153,13 @@ impl App {
         let done = (|| {
             let settings = Settings::load(&cli.global)?;
             cli.global.log.start(&settings, &ui)?;
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
-                Error::new(ErrorKind::Internal, "start program", "the runtime cannot be started").because(e)
-            })?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .max_blocking_threads(WAIT_FOR_DISKS)
+                .build()
+                .map_err(|e| {
+                    Error::new(ErrorKind::Internal, "start program", "the runtime cannot be started").because(e)
+                })?;
             let context = Context::new(self.parts, ui.clone(), settings)?;
             let done = runtime.block_on(cli.command.run(&context));
             // What was cancelled may leave a thread that waits for a disk; the process does not wait for it.

@@ -32,6 +32,7 @@ use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
 use devicevault_storage::codec::Compression;
 use devicevault_storage::plain::PlainBackend;
 use devicevault_storage::seal::Key;
+use devicevault_storage::space::Keep;
 use devicevault_storage::spool::{DiskSpool, SpoolOptions};
 use devicevault_testkit::sim::{Fleet, SimDevice};
 use serde::{Deserialize, Serialize};
@@ -165,7 +166,7 @@ pub(crate) async fn create_catalog(path: &Path, clock: Arc<dyn Clock>) -> Result
 }
 
 /// How the spool is bounded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SpoolBounds {
     /// Bytes of bodies on their way.
     pub(crate) capacity: u64,
@@ -173,12 +174,14 @@ pub(crate) struct SpoolBounds {
     pub(crate) parked: u64,
     /// How long they wait.
     pub(crate) keep: Duration,
+    /// How much of the file system stays free.
+    pub(crate) free: Option<Keep>,
 }
 
 impl Default for SpoolBounds {
     fn default() -> Self {
-        let SpoolOptions { capacity, parked, keep, .. } = SpoolOptions::default();
-        Self { capacity, parked, keep }
+        let SpoolOptions { capacity, parked, keep, free, .. } = SpoolOptions::default();
+        Self { capacity, parked, keep, free }
     }
 }
 
@@ -194,7 +197,7 @@ pub(crate) async fn open_spool(
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn Spool>> {
     let options = SpoolOptions::default().with_capacity(bounds.capacity).with_parked(bounds.parked);
-    let options = options.with_keep(bounds.keep).with_parks(parks);
+    let options = options.with_keep(bounds.keep).with_free(bounds.free).with_parks(parks);
     Ok(Arc::new(DiskSpool::open(folder, Key::new(key.derive("spool")), options, clock).await?))
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use devicevault_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
-use super::value::{Count, Length, Paths, Place, Size};
+use super::value::{Count, Free, Length, Paths, Place, Size};
 use crate::document::Document;
 use crate::logs::{LogFormat, LogLevel};
 
@@ -77,6 +77,7 @@ pub(super) struct Spool {
     pub(super) capacity: Option<Size>,
     pub(super) parked: Option<Size>,
     pub(super) keep: Option<Length>,
+    pub(super) free: Option<Free>,
 }
 
 impl Written {

@@ -18,7 +18,7 @@ use crate::logs::{LogFormat, LogLevel};
 use crate::wiring::SpoolBounds;
 use crate::wiring::keys::GivenKeys;
 use file::Written;
-use value::{Count, Length, Paths, Place, Size, Text};
+use value::{Count, Free, Length, Paths, Place, Size, Text};
 
 /// Name of the file, in a home.
 pub(crate) const FILE: &str = "devicevault.toml";
@@ -69,6 +69,7 @@ pub(crate) struct Settings {
     spool_capacity: Setting<Size>,
     spool_parked: Setting<Size>,
     spool_keep: Setting<Length>,
+    spool_free: Setting<Free>,
     /// Programs that file rules may name.
     checkers: BTreeMap<String, CheckerSettings>,
     file_rules: Option<FileRules>,
@@ -188,6 +189,7 @@ impl Settings {
             spool_capacity: pick("spool.capacity", ("", no_size), env, spool.capacity)?.or(Size(bounds.capacity)),
             spool_parked: pick("spool.parked", ("", no_size), env, spool.parked)?.or(Size(bounds.parked)),
             spool_keep: pick("spool.keep", ("", no_length), env, spool.keep)?.or(Length(bounds.keep)),
+            spool_free: pick("spool.free", ("", None::<Free>), env, spool.free)?,
             checkers,
             file_rules,
             file: no_path.map(|p| p.0).or(file),
@@ -256,6 +258,7 @@ impl Settings {
             capacity: self.spool_capacity.value.map_or(default.capacity, |v| v.0),
             parked: self.spool_parked.value.map_or(default.parked, |v| v.0),
             keep: self.spool_keep.value.map_or(default.keep, |v| v.0),
+            free: self.spool_free.value.map(|v| v.0).or(default.free),
         }
     }
 
@@ -288,6 +291,7 @@ impl Settings {
             self.row(&self.spool_capacity),
             self.row(&self.spool_parked),
             self.row(&self.spool_keep),
+            self.row(&self.spool_free),
         ]
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum as _;
+use devicevault_storage::space::Keep;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use crate::logs::{LogFormat, LogLevel};
@@ -37,6 +38,10 @@ pub(super) struct Length(pub(super) Duration);
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size(pub(super) u64);
+
+/// What stays free of a file system.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Free(pub(super) Keep);
 
 impl Count {
     pub(super) fn of(n: usize) -> Self {
@@ -117,6 +122,21 @@ impl Text for Size {
     }
 }
 
+impl Text for Free {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map(Self)
+            .map_err(|_| "it says of no space how much is to stay free: write 5% or 10 GiB".to_owned())
+    }
+
+    fn show(&self) -> String {
+        match self.0 {
+            Keep::Bytes(bytes) => Size(bytes).show(),
+            part @ Keep::Percent(_) => part.to_string(),
+        }
+    }
+}
+
 impl Text for LogFormat {
     fn read(text: &str) -> Result<Self, String> {
         Self::from_str(text, true)
@@ -159,6 +179,12 @@ impl<T: Text> Visitor<'_> for OfText<T> {
 impl<'de> Deserialize<'de> for Length {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         d.deserialize_str(OfText::<Self>(std::marker::PhantomData, "a length of time such as \"30s\""))
+    }
+}
+
+impl<'de> Deserialize<'de> for Free {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_str(OfText::<Self>(std::marker::PhantomData, "a part or a size such as \"5%\" or \"10 GiB\""))
     }
 }
 

@@ -16,6 +16,7 @@ use devicevault_core::{
     Body, ByteStream, Clock, Entry, Error, ErrorKind, Manifest, Result, StorageBackend, StorageRef,
 };
 use futures::stream::{self, BoxStream, StreamExt as _};
+use git2::Repository;
 use tokio::sync::oneshot;
 
 use super::lock::FileLock;
@@ -219,26 +220,31 @@ impl StorageBackend for GitBackend {
         let Ok(version) = Version::parse(at) else { return Ok(Verdict::Missing) };
         let expect = expect.cloned();
         self.blocking(move |store| {
+            let look = |repo: &Repository| {
+                let version = match store.known(repo, &version) {
+                    Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Verdict::Missing),
+                    other => other?,
+                };
+                let verdict = verify::verify(&store.layout, repo, &version, expect.as_ref(), depth)?;
+                if verdict.is_good() && !store.is_reachable(repo, &version)? {
+                    return Ok(Verdict::Damaged(vec![format!(
+                        "branch {} no longer leads to commit {}: it was moved back or rewritten, and `git gc` will remove it",
+                        version.branch, version.commit
+                    )]));
+                }
+                if verdict.is_good()
+                    && let Some(why) = store.not_shown(repo, &version)?
+                {
+                    return Ok(Verdict::Damaged(vec![why]));
+                }
+                Ok(verdict)
+            };
+            if depth <= VerifyDepth::Size {
+                return store.handles.with_recent(&store.layout, 4, store.clock.monotonic(), look);
+            }
             // What is kept of packs that are open would be believed instead of what is stored.
             store.handles.close();
-            let repo = store.layout.repository()?;
-            let version = match store.known(&repo, &version) {
-                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Verdict::Missing),
-                other => other?,
-            };
-            let verdict = verify::verify(&store.layout, &repo, &version, expect.as_ref(), depth)?;
-            if verdict.is_good() && !store.is_reachable(&repo, &version)? {
-                return Ok(Verdict::Damaged(vec![format!(
-                    "branch {} no longer leads to commit {}: it was moved back or rewritten, and `git gc` will remove it",
-                    version.branch, version.commit
-                )]));
-            }
-            if verdict.is_good()
-                && let Some(why) = store.not_shown(&repo, &version)?
-            {
-                return Ok(Verdict::Damaged(vec![why]));
-            }
-            Ok(verdict)
+            look(&store.layout.repository()?)
         })
         .await
     }
