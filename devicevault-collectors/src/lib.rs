@@ -48,6 +48,6 @@ pub use recording::{Disguise, Recording, Step, Suspicion};
 pub use transport::{
     ASKPASS_VARIABLE, Dialer, Greeting, Link, Moment, OpenSshDialer, OpenSshOptions, Piece, RecordedDialer, Replay,
     ReplayDialer, RunEnd, Running, SshDialer, TELNET_PORT, Tape, TapeDialer, TelnetDialer, Terminal, Transport,
-    Transports, Wire, answer_from,
+    Transports, Wire, answer_from, ssh_credentials,
 };
 pub use trial::{Change, ChangedLine, EndedBy, Exchange, State as TriedState, Trial, TriedArtefact};

@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use devicevault_collectors::ssh_credentials;
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Login, Result};
-use devicevault_ssh::{
-    Agent, Credentials, Endpoint, HostKeyPolicy, HostKeyStore, HostKeysInMemory, KnownHostsFile, Profile, SSH_PORT,
-};
+use devicevault_ssh::{Endpoint, HostKeyPolicy, HostKeyStore, HostKeysInMemory, KnownHostsFile, Profile, SSH_PORT};
 use devicevault_storage::ftp::{FtpOptions, FtpSecurity, FtpServer};
 use devicevault_storage::objects::{LoginSource, StoreOptions, StoreUrl};
 use devicevault_storage::remote::{RemoteStore, Server};
@@ -76,7 +75,7 @@ fn sftp(settings: &BackendSettings, url: &StoreUrl, login: &Login) -> Result<Sft
     };
     let now = u64::try_from(settings.clock.now().as_second()).unwrap_or_default();
     let mut made = SftpOptions::new(endpoint, folder(url)?, &username, host_keys)
-        .with_credentials(credentials(&username, login))
+        .with_credentials(ssh_credentials(&username, login))
         .with_ssh(|ssh| ssh.with_profile(profile).with_host_key(policy).with_now(now));
     if let Some(timeout) = options.seconds("timeout")? {
         made = made.with_timeout(timeout);
@@ -120,24 +119,6 @@ fn ftp(settings: &BackendSettings, url: &StoreUrl, login: &Login) -> Result<FtpO
         made = made.with_timeout(timeout);
     }
     made.check().map(|()| made)
-}
-
-fn credentials(username: &str, login: &Login) -> Credentials {
-    let mut credentials = Credentials::new(username);
-    if let Some(key) = &login.private_key {
-        let passphrase = login.passphrase.as_ref().map(|p| p.expose_secret().to_owned());
-        credentials = credentials.with_private_key(key.expose_secret(), passphrase);
-    }
-    if let Some(certificate) = &login.certificate {
-        credentials = credentials.with_certificate(certificate.expose_secret());
-    }
-    if let Some(agent) = &login.agent {
-        credentials = credentials.with_agent(Agent::at(&agent.socket).with_keys(agent.keys.iter().cloned()));
-    }
-    if let Some(password) = &login.password {
-        credentials = credentials.with_password(password.expose_secret());
-    }
-    credentials
 }
 
 /// The option before the URL: it may be a stored credential's.

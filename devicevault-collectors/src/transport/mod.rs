@@ -21,8 +21,8 @@ pub use choice::{Transport, Transports};
 pub use openssh::{ASKPASS_VARIABLE, OpenSshDialer, OpenSshOptions, answer_from};
 pub use recorded::RecordedDialer;
 pub use replay::{Piece, Replay, ReplayDialer};
-pub use ssh::SshDialer;
 pub(crate) use ssh::core_error;
+pub use ssh::{SshDialer, ssh_credentials};
 pub use tape::{Moment, Tape, TapeDialer, Wire};
 pub use telnet::{TELNET_PORT, TelnetDialer};
 

@@ -72,7 +72,8 @@ impl SshDialer {
             let options = options.with_gate(Arc::new(InTurn(target.turn.clone())));
             let route = self.route(target)?;
             target.turn.connecting();
-            connect_by(&route, &server, &credentials(username, &target.login), &options, self.host_keys.clone()).await
+            connect_by(&route, &server, &ssh_credentials(username, &target.login), &options, self.host_keys.clone())
+                .await
         };
         connected.await.map_err(|e| core_error(e).with("address", &server))
     }
@@ -103,7 +104,7 @@ impl SshDialer {
             }
             // Whoever built the target without logins of the jump hosts means the device's own.
             let login = target.login.jump.get(i).unwrap_or(&target.login);
-            route = route.over(Hop::new(server, credentials(&login.username, login), options));
+            route = route.over(Hop::new(server, ssh_credentials(&login.username, login), options));
         }
         Ok(route)
     }
@@ -126,7 +127,9 @@ impl SshDialer {
     }
 }
 
-fn credentials(username: &str, login: &Login) -> Credentials {
+/// What a login has for SSH: keys and certificates before an agent's, and those before the password.
+#[must_use]
+pub fn ssh_credentials(username: &str, login: &Login) -> Credentials {
     let mut credentials = Credentials::new(username);
     if let Some(key) = &login.private_key {
         let passphrase = login.passphrase.as_ref().map(|p| p.expose_secret().to_owned());
