@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use russh::client::{self, DisconnectReason, GexParams, Handle};
 use russh::{ChannelOpenFailure, Disconnect, SshId};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::time::timeout;
 
 use crate::channel::{Exec, PtySize, Shell};
@@ -17,6 +17,9 @@ use crate::error::shown;
 use crate::host_key::{HostKey, HostKeyPolicy, HostKeyStore, judge, judge_certificate};
 use crate::overhear::{Overhear, Overheard};
 use crate::{Algorithms, Credentials, Profile, Result, Route, SshError, auth};
+
+/// So much is read from a server at a time, in bytes.
+const READ_AHEAD: usize = 16 << 10;
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -226,7 +229,8 @@ where
         farewell: farewell.clone(),
         now: options.now,
     };
-    let (stream, heard) = Overhear::new(stream);
+    // Packets are read in two parts, and most are small.
+    let (stream, heard) = Overhear::new(BufReader::with_capacity(READ_AHEAD, stream));
     let negotiate = client::connect_stream(config, stream, guard);
     // One bound for both halves; which of them was slow is told by its name.
     let started = tokio::time::Instant::now();

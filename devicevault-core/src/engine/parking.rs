@@ -76,8 +76,15 @@ fn may_pass(e: &Error) -> bool {
         )
 }
 
-/// Stores an entry, behind what is parked of its line; parks it where the destination fails for now.
-pub(super) async fn store(engine: &Inner, destination: &Arc<Destination>, entry: Entry, body: Arc<dyn Body>) -> Way {
+/// Stores an entry, behind what is parked of its line; parks it where the destination fails for now. `is_new`: nobody can
+/// have heard of the backup before.
+pub(super) async fn store(
+    engine: &Inner,
+    destination: &Arc<Destination>,
+    entry: Entry,
+    body: Arc<dyn Body>,
+    is_new: bool,
+) -> Way {
     if !engine.spool.is_durable() {
         return Way { stored: destination.store(entry, body).await, parked: false };
     }
@@ -97,6 +104,7 @@ pub(super) async fn store(engine: &Inner, destination: &Arc<Destination>, entry:
                 stored
             }
             (None, Some((_, at))) => Stored { result: Ok(at), attempts: 1 },
+            (None, None) if is_new => destination.store(item.entry.clone(), body.clone()).await,
             (None, None) => match arrived(engine, &item).await {
                 Ok(Some(at)) => Stored { result: Ok(at), attempts: 0 },
                 Ok(None) => destination.store(item.entry.clone(), body.clone()).await,

@@ -167,7 +167,8 @@ async fn artefact(
     let known = if suspect.is_empty() { &latest.reference } else { &latest.suspect };
     // What was only suspect is another thing once it breaks a rule, and the other way round.
     let known = known.as_ref().filter(|b| b.content == it.content && b.is_quarantined() == quarantined);
-    let backup = known.map(|b| b.id).or(before.copied()).unwrap_or_else(BackupId::generate);
+    let named = known.map(|b| b.id).or(before.copied());
+    let (backup, is_new) = (named.unwrap_or_else(BackupId::generate), named.is_none());
     let now = engine.clock.now();
 
     let (mut extended, mut missing) = (Vec::new(), Vec::new());
@@ -188,8 +189,18 @@ async fn artefact(
     }
 
     let first = latest.reference.is_none() && latest.suspect.is_none();
-    let what =
-        Plan { engine, job, run, it, backup, taken_at: after(&latest, run), suspect: &suspect, quarantined, first };
+    let what = Plan {
+        engine,
+        job,
+        run,
+        it,
+        backup,
+        is_new,
+        taken_at: after(&latest, run),
+        suspect: &suspect,
+        quarantined,
+        first,
+    };
     let copies = join_all(missing.iter().map(|d| what.store(d))).await;
 
     let mut result = ArtefactResult::new(&it.info.name, it.info.kind, it.info.mandatory);
@@ -267,6 +278,8 @@ struct Plan<'a> {
     run: &'a Run,
     it: &'a Collected,
     backup: BackupId,
+    /// Nobody can have heard of it before.
+    is_new: bool,
     taken_at: Timestamp,
     suspect: &'a [String],
     quarantined: bool,
@@ -288,7 +301,7 @@ impl Plan<'_> {
         entry.summary = self.summary();
         tell_step(self.run, "storing");
         let begun = self.engine.clock.monotonic();
-        let way = parking::store(self.engine, destination, entry, body).await;
+        let way = parking::store(self.engine, destination, entry, body, self.is_new).await;
         let Stored { result: verdict, attempts } = way.stored;
         result.duration = self.engine.clock.monotonic().saturating_sub(begun);
         result.attempts = attempts;

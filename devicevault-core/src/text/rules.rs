@@ -166,6 +166,10 @@ impl SecretRule {
     /// an address) hides the next word too.
     #[must_use]
     pub fn find(&self, line: &[u8]) -> Vec<Range<usize>> {
+        // Groups are dear, and most rules say nothing of most lines.
+        if !self.line.is_match(line) {
+            return Vec::new();
+        }
         let named = self.line.capture_names().enumerate().filter(|(_, n)| n.is_some_and(|n| n.starts_with("secret")));
         let mut groups: Vec<usize> = named.map(|(i, _)| i).collect();
         if groups.is_empty() {

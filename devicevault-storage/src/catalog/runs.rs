@@ -25,6 +25,10 @@ impl Change for BeginRun {
         "begin run"
     }
 
+    fn is_one_statement(&self) -> bool {
+        true
+    }
+
     async fn apply(&self, tx: &mut Connection, context: &Context) -> Result<RunId, Fault> {
         let run = &self.run;
         let begun = sqlx::query(statements::RUN_BEGIN)
@@ -66,6 +70,10 @@ impl Change for AdvanceRun {
 
     fn operation(&self) -> &'static str {
         "advance run"
+    }
+
+    fn is_one_statement(&self) -> bool {
+        true
     }
 
     async fn apply(&self, tx: &mut Connection, _context: &Context) -> Result<(), Fault> {

@@ -116,7 +116,7 @@ fn push_page(sql: &mut QueryBuilder<Db>, query: &Query, after: Option<Cursor>, l
         conditions.and("(").push(format_args!("{seen}, {id}) < ("));
         conditions.sql.push_bind(cursor.micros).push(", ").push_bind(cursor.id).push(")");
     }
-    sql.push(format_args!(" ORDER BY {seen} DESC, {id} DESC LIMIT ")).push_bind(limit);
+    sql.push(format_args!(" ORDER BY {seen} DESC, {id} DESC LIMIT {limit}"));
 }
 
 /// The runs of a page, newest first.
@@ -138,7 +138,7 @@ pub(super) fn runs(query: &RunQuery, after: Option<Cursor>, limit: i64) -> Query
     if let Some(cursor) = after {
         conditions.and("(started_at, id) < (").push_bind(cursor.micros).push(", ").push_bind(cursor.id).push(")");
     }
-    sql.push(" ORDER BY started_at DESC, id DESC LIMIT ").push_bind(limit);
+    sql.push(format_args!(" ORDER BY started_at DESC, id DESC LIMIT {limit}"));
     sql
 }
 

@@ -68,6 +68,7 @@ impl Writer {
 #[async_trait]
 trait Waiting: Send {
     fn operation(&self) -> &'static str;
+    fn is_one_statement(&self) -> bool;
     /// Nobody waits any more.
     fn is_abandoned(&self) -> bool;
     async fn attempt(&mut self, tx: &mut SqliteConnection, context: &Context) -> Result<(), Fault>;
@@ -84,6 +85,10 @@ struct Pending<C: Change> {
 impl<C: Change> Waiting for Pending<C> {
     fn operation(&self) -> &'static str {
         self.change.operation()
+    }
+
+    fn is_one_statement(&self) -> bool {
+        self.change.is_one_statement()
     }
 
     fn is_abandoned(&self) -> bool {
@@ -219,16 +224,21 @@ async fn transaction(
     let interrupted = |e: sqlx::Error| Broken::Interrupted(e.into());
     let mut verdicts = Vec::with_capacity(group.len());
     for change in group.iter_mut() {
-        let mut savepoint = tx.begin().await.map_err(interrupted)?;
-        match change.attempt(&mut savepoint, context).await {
-            Ok(()) => {
-                savepoint.commit().await.map_err(interrupted)?;
-                verdicts.push(Ok(()));
+        let attempted = if change.is_one_statement() {
+            change.attempt(&mut tx, context).await
+        } else {
+            let mut savepoint = tx.begin().await.map_err(interrupted)?;
+            let attempted = change.attempt(&mut savepoint, context).await;
+            match &attempted {
+                Ok(()) => savepoint.commit().await.map_err(interrupted)?,
+                Err(fault) if fault.is_local() => savepoint.rollback().await.map_err(interrupted)?,
+                Err(_) => {}
             }
-            Err(fault) if fault.is_local() => {
-                savepoint.rollback().await.map_err(interrupted)?;
-                verdicts.push(Err(fault.tell(change.operation(), options.catalog())));
-            }
+            attempted
+        };
+        match attempted {
+            Ok(()) => verdicts.push(Ok(())),
+            Err(fault) if fault.is_local() => verdicts.push(Err(fault.tell(change.operation(), options.catalog()))),
             Err(fault) => return Err(Broken::Interrupted(fault)),
         }
     }
