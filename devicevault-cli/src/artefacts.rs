@@ -80,20 +80,52 @@ impl<'a> Artefacts<'a> {
         Err(no_such(&unknown, known, why).with("device", &device.name))
     }
 
+    /// Whether a device has none of the artefacts that are asked for, though others have some of them: it is left out. What
+    /// nobody has, which `unknown` names, is a slip.
+    pub(crate) fn leaves_out(&mut self, device: &Device, selection: &Selection, unknown: &BTreeSet<String>) -> bool {
+        match selection {
+            Selection::Only(names) => {
+                self.refuse_nothing(device, selection).is_err() && names.iter().any(|n| !unknown.contains(n))
+            }
+            Selection::All => false,
+        }
+    }
+
+    /// The artefacts of a policy that none of the devices which it selects has, where that can be told.
+    pub(crate) fn unknown_of(&mut self, policy: &Policy, devices: &[Device]) -> BTreeSet<String> {
+        let (known, all) = self.of_all(selected(policy, devices).into_iter());
+        let unknown = policy.artefacts.iter().filter(|n| !known.contains(*n));
+        if all { unknown.cloned().collect() } else { BTreeSet::new() }
+    }
+
     /// Refuses a policy with an artefact that none of the devices which it selects has. Returns what is to be said where
-    /// that cannot be known yet: it selects none, or some whose artefacts nobody can tell.
+    /// that cannot be known yet, since it selects none or some whose artefacts nobody can tell, and of devices that have
+    /// nothing that it asks for.
     ///
     /// # Errors
     /// `Config` that names what there is.
     pub(crate) fn check_policy(&mut self, policy: &Policy, devices: &[Device]) -> Result<Option<String>> {
-        let mut selector = policy.devices.clone();
-        // What is disabled today may be enabled tomorrow.
-        selector.disabled = true;
-        let selected: Vec<_> = devices.iter().filter(|d| selector.matches(d)).collect();
+        /// So many devices are named.
+        const NAMED: usize = 5;
+        let selected = selected(policy, devices);
         let (known, all) = self.of_all(selected.iter().copied());
         let unknown = missing(&policy.artefacts, &known);
         if unknown.is_empty() {
-            return Ok(None);
+            let asked = Selection::Only(policy.artefacts.clone());
+            let without = |d: &&&Device| !policy.artefacts.is_empty() && self.refuse_nothing(d, &asked).is_err();
+            let without: Vec<&str> = selected.iter().filter(without).map(|d| d.name.as_str()).collect();
+            let (Some(_), names) = (without.first(), without.iter().take(NAMED).copied().collect::<Vec<_>>()) else {
+                return Ok(None);
+            };
+            let more = without.len() - names.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            return Ok(Some(format!(
+                "policy {}: {}{more} {} no such artefact as it asks for: it backs up nothing of {}",
+                policy.name.escape_debug(),
+                names.join(", "),
+                if without.len() == 1 { "has" } else { "have" },
+                if without.len() == 1 { "it" } else { "them" },
+            )));
         }
         if selected.is_empty() || !all {
             let who = if selected.is_empty() { "it selects no device yet" } else { "not every device can tell" };
@@ -106,6 +138,13 @@ impl<'a> Artefacts<'a> {
         let e = no_such(&unknown, &known, "none of the devices that it selects has an artefact of this name");
         Err(e.with("policy", policy.name.escape_debug()))
     }
+}
+
+/// What is disabled today may be enabled tomorrow.
+fn selected<'d>(policy: &Policy, devices: &'d [Device]) -> Vec<&'d Device> {
+    let mut selector = policy.devices.clone();
+    selector.disabled = true;
+    devices.iter().filter(|d| selector.matches(d)).collect()
 }
 
 fn missing(names: &BTreeSet<String>, known: &BTreeSet<String>) -> Vec<String> {

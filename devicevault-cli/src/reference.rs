@@ -1,9 +1,10 @@
 //! Naming one of the versions of an artefact: by its identifier, its place in the order, or a time.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use devicevault_core::run::Backup;
-use devicevault_core::{DeviceId, Error, ErrorKind, Result};
+use devicevault_core::{DeviceId, Error, ErrorKind, Result, Timestamp};
 use jiff::tz::TimeZone;
 
 use crate::ui::human;
@@ -45,7 +46,9 @@ pub(crate) fn resolve<'a>(reference: &str, versions: &'a [Backup], zone: &TimeZo
     }
     if let Some(at) = human::parse_time(reference, zone) {
         let Some(found) = good.iter().find(|b| b.first_seen <= at) else {
-            let first = good.iter().map(|b| b.first_seen).min();
+            // To the next whole second: the time that is told names the version.
+            let next = |at: Timestamp| at.checked_add(Duration::from_nanos(999_999_999)).unwrap_or(at);
+            let first = good.iter().map(|b| next(b.first_seen)).min();
             let e = fail(ErrorKind::NotFound, "there was no version yet".to_owned());
             return e.map_err(|e| match first {
                 Some(at) => {
@@ -133,7 +136,7 @@ fn needed(mut ids: Vec<&str>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use devicevault_core::{BackupId, Digest, RunId, Timestamp};
+    use devicevault_core::{BackupId, Digest, RunId};
     use proptest::prelude::*;
 
     fn version(id: &str, seen: &str, suspect: bool) -> Backup {

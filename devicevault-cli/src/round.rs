@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use devicevault_core::catalog::{Page, RunQuery};
 use devicevault_core::engine::{Job, Limits, RetryPolicy, Selection};
+use devicevault_core::inventory::{Policy, Selector};
 use devicevault_core::run::{Outcome, Run, RunState};
 use devicevault_core::{
     BackupId, Clock, DestinationId, Device, DeviceId, Engine, Error, ErrorKind, EventSink, Result, RunId, Spool,
@@ -42,6 +43,8 @@ pub(crate) struct RoundOptions {
     pub(crate) retries: Option<u32>,
     /// The user's own keys and values.
     pub(crate) metadata: BTreeMap<String, String>,
+    /// The devices are those that an earlier round left over: nobody named them.
+    pub(crate) left_over: bool,
 }
 
 /// What became of one device.
@@ -63,6 +66,10 @@ pub(crate) struct RoundOutcome {
     pub(crate) delivered: Vec<Delivered>,
     /// Copies that wait for their destination when all is over.
     pub(crate) waiting: BTreeSet<(BackupId, DestinationId)>,
+    /// Devices of which nothing was asked: they have none of the artefacts that are, which others have.
+    pub(crate) left_out: Vec<Device>,
+    /// What policies ask for and none of their devices has.
+    pub(crate) slips: Vec<Error>,
 }
 
 /// Lookups of secrets that are under way at a time.
@@ -84,11 +91,12 @@ pub(crate) async fn back_up(
     Artefacts::of(instance).refuse_unknown(&devices, &options.selection)?;
     // Closes runs of processes that died, before new ones begin.
     instance.catalog.pending().await?;
-    let (mut routes, mut unrouted) = routes(instance, &devices, options).await?;
+    let Routed { mut routes, mut unrouted, left_out, slips } = routes(instance, &devices, options).await?;
     for (name, e) in unknown {
         devices.iter().filter(|d| d.name == name).for_each(|d| drop(routes.remove(&d.id)));
         unrouted.insert(name, Err(e));
     }
+    let (left_out, devices): (Vec<_>, Vec<_>) = devices.into_iter().partition(|d| left_out.contains(&d.name));
     let destinations = ready_destinations(context, instance, &routes).await?;
     let at_hand = destinations.iter().filter(|d| d.error.is_none());
     let at_hand = at_hand.map(|d| (d.destination.id(), d.config.name.as_str(), &**d.destination.backend()));
@@ -157,6 +165,8 @@ pub(crate) async fn back_up(
         took: context.clock().monotonic().saturating_sub(begun),
         delivered,
         waiting: delivery::waiting(&spool).await?,
+        left_out,
+        slips,
     })
 }
 
@@ -182,32 +192,77 @@ pub(crate) fn engine(
 
 type Routes = BTreeMap<DeviceId, Route>;
 
-/// Where each device's backups go; beside it, by name, the devices for which that cannot be said.
-async fn routes(
-    instance: &Instance,
-    devices: &[Device],
-    options: &RoundOptions,
-) -> Result<(Routes, BTreeMap<String, Result<Run>>)> {
+/// What each device is asked for.
+#[derive(Debug, Default)]
+struct Routed {
+    /// Where its backups go.
+    routes: Routes,
+    /// By name, the devices for which that cannot be said.
+    unrouted: BTreeMap<String, Result<Run>>,
+    /// Names of those that have nothing of what is asked for.
+    left_out: BTreeSet<String>,
+    slips: Vec<Error>,
+}
+
+async fn routes(instance: &Instance, devices: &[Device], options: &RoundOptions) -> Result<Routed> {
     let destinations = instance.inventory.destinations().await?;
     if !destinations.iter().any(|d| d.enabled) {
         return Err(Error::new(ErrorKind::Config, "plan backup", "there is no destination to store at"));
     }
     let (mut routes, mut unrouted) = (Routes::new(), BTreeMap::new());
     let mut artefacts = Artefacts::of(instance);
+    let (unknown, slips) = slips(instance, devices, options, &mut artefacts).await?;
+    let mut left_out = BTreeSet::new();
     for device in devices {
         let route = Route::of(device, &options.deciding, &destinations, &options.selection);
         match route.and_then(|r| artefacts.refuse_nothing(device, &r.selection()).map(|()| r)) {
             Ok(route) => drop(routes.insert(device.id.clone(), route)),
-            Err(e) => drop(unrouted.insert(device.name.clone(), Err(e))),
+            Err(e) => {
+                let route = Route::of(device, &options.deciding, &destinations, &options.selection).ok();
+                if route.is_some_and(|r| artefacts.leaves_out(device, &r.selection(), &unknown)) {
+                    left_out.insert(device.name.clone());
+                }
+                unrouted.insert(device.name.clone(), Err(e));
+            }
         }
     }
     match unrouted.pop_first() {
-        Some((_, Err(e))) if routes.is_empty() => Err(e),
+        Some((name, Err(e))) if routes.is_empty() && !(options.left_over && left_out.contains(&name)) => Err(e),
         first => {
             unrouted.extend(first);
-            Ok((routes, unrouted))
+            unrouted.retain(|name, _| !left_out.contains(name));
+            Ok(Routed { routes, unrouted, left_out, slips })
         }
     }
+}
+
+/// The artefacts that policies which select one of the devices ask for, and that none of all their devices has: by name,
+/// and as errors. A policy may have been made before there were any.
+async fn slips(
+    instance: &Instance,
+    devices: &[Device],
+    options: &RoundOptions,
+    artefacts: &mut Artefacts<'_>,
+) -> Result<(BTreeSet<String>, Vec<Error>)> {
+    let policies: Vec<&Policy> = match &options.deciding {
+        Deciding::Nothing => Vec::new(),
+        Deciding::InForce(all) => all.iter().filter(|p| p.enabled).collect(),
+        Deciding::Named(all) => all.iter().collect(),
+    };
+    let asks = |p: &&&Policy| !p.artefacts.is_empty() && devices.iter().any(|d| p.devices.matches(d));
+    let policies: Vec<_> = policies.iter().filter(asks).collect();
+    let (mut unknown, mut errors) = (BTreeSet::new(), Vec::new());
+    if policies.is_empty() {
+        return Ok((unknown, errors));
+    }
+    let mut all = Selector::default();
+    all.disabled = true;
+    let all = instance.inventory.devices(&all).await?;
+    for policy in policies {
+        unknown.extend(artefacts.unknown_of(policy, &all));
+        errors.extend(artefacts.check_policy(policy, &all).err());
+    }
+    Ok((unknown, errors))
 }
 
 /// Opens and tests the destinations that are to be stored at. One that is not ready delays nothing else: what it is to

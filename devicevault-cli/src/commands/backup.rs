@@ -109,6 +109,7 @@ pub(crate) async fn run(context: &Context, args: BackupArgs) -> Result<Exit> {
         timeout: args.timeout.or(context.settings.timeout()),
         retries: args.retries.or(context.settings.retries()),
         metadata: args.metadata.iter().cloned().collect(),
+        left_over: args.failed,
     };
     let (instance, devices) = match (&args.host, &args.to) {
         (Some(host), Some(to)) => ad_hoc(context, &args, host, to).await?,

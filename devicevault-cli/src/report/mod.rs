@@ -27,6 +27,11 @@ pub(crate) async fn round(context: &Context, instance: &Instance, round: &RoundO
         _ => {}
     }
     if !context.ui.is_json() {
+        tell_left_out(context, round);
+        for e in &round.slips {
+            context.ui.failure(&e.to_record().message);
+            e.hint_text().into_iter().for_each(|hint| context.ui.failure_hint(hint));
+        }
         summary::tell_failures(context, round, form);
         tell_deliveries(context, round);
         context.ui.note(&summary::line(round));
@@ -59,11 +64,34 @@ fn exit(round: &RoundOutcome) -> Exit {
     if !round.devices.is_empty() && round.devices.iter().all(unbegun) {
         return Exit::Usage;
     }
-    Exit::of_parts(good + partial, round.devices.len() - good)
+    Exit::of_parts(good + partial, round.devices.len() - good + round.slips.len())
+}
+
+/// Devices that are backed up by nobody: not a failure of this round, and never silent.
+fn tell_left_out(context: &Context, round: &RoundOutcome) {
+    /// So many are named.
+    const NAMED: usize = 20;
+    if round.left_out.is_empty() {
+        return;
+    }
+    let names: Vec<_> = round.left_out.iter().take(NAMED).map(|d| d.name.as_str()).collect();
+    let more = round.left_out.len() - names.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let (has, is) = if round.left_out.len() == 1 { ("has", "is") } else { ("have", "are") };
+    context.ui.warn(&format!(
+        "{} {has} none of the artefacts that are asked for, and {is} not backed up: {}{more}",
+        human::count(round.left_out.len(), "device"),
+        names.join(", ")
+    ));
 }
 
 fn table(round: &RoundOutcome) -> Table {
     let mut table = Table::new(["device", "artefact", "status", "size", "took", "note"]);
+    for device in &round.left_out {
+        let status = Cell::new("left out").tone(Tone::Warning);
+        let note = Cell::new("has none of what is asked for");
+        table.row([Cell::new(&device.name), Cell::opt(None::<&str>), status, dash(), dash(), note]);
+    }
     for outcome in &round.devices {
         let name = || Cell::new(&outcome.device.name);
         let run = match &outcome.run {

@@ -19,7 +19,7 @@ pub(super) struct Row {
     device: String,
     artefact: Option<String>,
     kind: Option<String>,
-    /// `stored`, `unchanged`, `suspect`, `quarantined`, `failed` or `cancelled`.
+    /// `stored`, `unchanged`, `suspect`, `quarantined`, `failed`, `cancelled`, or `left_out`: it has none of what is asked for.
     status: &'static str,
     size: Option<u64>,
     sha256: Option<String>,
@@ -59,6 +59,12 @@ struct CopyRow {
 pub(super) async fn of(instance: &Instance, round: &RoundOutcome) -> Result<Vec<Row>> {
     let destinations = instance.destination_configs().await?;
     let mut rows = Vec::new();
+    for device in &round.left_out {
+        let mut row = empty_row(device, "left_out");
+        row.run_state = "left_out";
+        row.error = Some("it has none of the artefacts that are asked for".to_owned());
+        rows.push(row);
+    }
     for outcome in &round.devices {
         rows.extend(rows_of(instance, &destinations, outcome, round).await?);
     }

@@ -22,6 +22,10 @@ pub(super) struct Summary<'a> {
     interrupted: bool,
     /// Copies that wait for their destination.
     waiting: usize,
+    /// Devices that have none of the artefacts that are asked for: nobody backs them up.
+    left_out: Vec<&'a str>,
+    /// What policies ask for and none of their devices has.
+    slips: Vec<String>,
     /// What went wrong, by kind of error, most devices first.
     failures: Vec<Kind<'a>>,
 }
@@ -48,6 +52,8 @@ pub(super) fn of(round: &RoundOutcome) -> Summary<'_> {
         devices_per_second: if seconds > 0.0 { round.devices.len() as f64 / seconds } else { 0.0 },
         interrupted: round.interrupted,
         waiting: round.waiting.len(),
+        left_out: round.left_out.iter().map(|d| d.name.as_str()).collect(),
+        slips: round.slips.iter().map(|e| e.to_record().message).collect(),
         failures: failures(round),
     }
 }
@@ -144,5 +150,7 @@ pub(super) fn line(round: &RoundOutcome) -> String {
     let order = ["succeeded", "unchanged", "partial", "failed", "cancelled", "queued", "collecting", "storing"];
     let parts: Vec<_> = order.iter().filter_map(|s| counts.get(s).map(|n| format!("{n} {s}"))).collect();
     let took = human::duration(round.took);
-    format!("{}: {} in {took}", human::count(round.devices.len(), "device"), parts.join(", "))
+    let left_out = round.left_out.len();
+    let left_out = if left_out > 0 { format!("; {left_out} left out") } else { String::new() };
+    format!("{}: {} in {took}{left_out}", human::count(round.devices.len(), "device"), parts.join(", "))
 }

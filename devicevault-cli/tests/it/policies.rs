@@ -132,3 +132,33 @@ async fn a_policy_for_what_no_device_has_is_no_backup_that_went_well() {
     person.asks(&["policy", "edit", "p4", "--artefact", "running-config"]).await.good();
     person.asks(&["backup", "--all"]).await.good();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_some_of_its_devices_do_not_have_is_told_and_fails_nothing_for_ever() {
+    let (_fleet, person) = home().await;
+    person.asks(&["device", "add", "srv1", "--host", "127.0.0.1", "--platform", "linux", "--user", "x"]).await.good();
+    let add = ["policy", "add", "mix", "--artefact", "startup-config", "--to", "store"];
+    let answer = person.asks(&add).await.good();
+    assert!(answer.err.contains("srv1 has no such artefact"), "{answer:?}");
+    let answer = person.asks(&["backup", "--all"]).await.good();
+    assert!(answer.err.contains("not backed up: srv1") && answer.err.contains("1 left out"), "{answer:?}");
+    assert!(answer.out.contains("left out"), "{answer:?}");
+    let rows = person.asks(&["backup", "--all", "--json"]).await.good().json();
+    let row = rows.as_array().unwrap().iter().find(|r| r["device"] == "srv1").unwrap();
+    assert_eq!((&row["status"], &row["run"]), (&"left_out".into(), &Value::Null));
+    let summary = person.asks(&["backup", "--all", "--summary", "--json"]).await.good().json();
+    assert_eq!(summary["left_out"], serde_json::json!(["srv1"]));
+    person.asks(&["backup", "--failed"]).await.good();
+    // Whoever names it is told that nothing can be done.
+    let answer = person.asks(&["backup", "srv1"]).await.ended(2);
+    assert!(answer.err.contains("none of the artefacts that are asked for"), "{answer:?}");
+
+    // A slip in a policy that had no device yet is told, though another policy backs the device up.
+    let slip = ["policy", "add", "later", "--site", "geneva", "--artefact", "running-confg", "--to", "store"];
+    person.asks(&slip).await.good();
+    person.asks(&["device", "edit", "sw0", "--site", "geneva"]).await.good();
+    let answer = person.asks(&["backup", "--all"]).await.ended(3);
+    assert!(answer.err.contains("running-confg") && answer.err.contains("policy: later"), "{answer:?}");
+    person.asks(&["policy", "edit", "later", "--artefact", "running-config"]).await.good();
+    person.asks(&["backup", "--all"]).await.good();
+}

@@ -85,13 +85,20 @@ async fn an_epoch_key_that_is_nowhere_is_missed_by_the_check() {
     assert!(repaired.err.contains("1 epoch key that destinations alone had is taken over"), "{repaired:?}");
     assert_eq!(epochs(person.path("home/keys")), here);
 
+    // The home alone has it: who has but the store and the kit opens nothing of that, and it is laid there.
+    std::fs::remove_file(&there[0]).unwrap();
+    let alone = person.run(&["key", "check"]).ended(3);
+    assert!(alone.out.contains("open by this home alone"), "{alone:?}");
+    person.run(&["key", "check", "--repair"]).good();
+    assert_eq!(epochs(person.path("home/store/keys")), there);
+
     std::fs::remove_file(&here[0]).unwrap();
     std::fs::remove_file(&there[0]).unwrap();
     let checked = person.run(&["key", "check"]).ended(3);
     assert!(checked.out.contains("6 copies cannot be opened"), "{checked:?}");
     assert!(checked.out.contains(here[0].file_name().unwrap().to_str().unwrap()), "{checked:?}");
     std::fs::copy(&aside, &here[0]).unwrap();
-    person.run(&["key", "check"]).good();
+    person.run(&["key", "check", "--repair"]).good();
     person.run(&["verify"]).good();
 }
 
@@ -153,4 +160,39 @@ fn two_new_destinations_of_one_place_are_refused_before_it_is_made() {
         assert!(refused.err.contains("line"), "{refused:?}");
     }
     assert!(!person.path("same").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_whose_commit_is_missing_is_put_back_and_goes_on() {
+    let (fleet, person) = home().await;
+    copy(&person.path("home/git"), &person.path("before"));
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    // As a copy has it that took the packs before a store and the branch after it.
+    let (git, branch) = (person.path("home/git"), "refs/heads/main");
+    let read = |folder: &str| std::fs::read_to_string(person.path(folder).join(branch)).unwrap().trim().to_owned();
+    let (newest, whole) = (read("home/git"), read("before"));
+    assert_ne!(newest, whole);
+    std::fs::rename(&git, person.path("after")).unwrap();
+    copy(&person.path("before"), &git);
+    std::fs::copy(person.path("after").join(branch), git.join(branch)).unwrap();
+
+    fleet.devices().iter().for_each(Simulated::change_something);
+    let round = person.asks(&["backup", "--all"]).await.ended(3);
+    assert!(round.err.contains("destination maintain"), "{round:?}");
+    let foretold = person.run(&["destination", "maintain", "git", "--dry-run"]).good();
+    assert!(foretold.err.contains("would be put back") && read("home/git") == newest, "{foretold:?}");
+    let put = person.run(&["destination", "maintain", "git"]).good();
+    for says in [&newest, &whole, "is put back to"] {
+        assert!(put.err.contains(says), "{says}: {put:?}");
+    }
+    assert_eq!(read("home/git"), whole);
+    // What was stored after that is gone there, and comes from where it is, in order.
+    person.run(&["verify", "--destination", "git"]).ended(3);
+    person.run(&["verify", "--repair"]).good();
+    assert!(read("home/git") != whole);
+    person.asks(&["backup", "--all"]).await.good();
+    person.run(&["verify"]).good();
+    let again = person.run(&["destination", "maintain", "git"]).good();
+    assert!(!again.err.contains("put back"), "{again:?}");
 }

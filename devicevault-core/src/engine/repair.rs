@@ -23,6 +23,9 @@ pub type MakeView<'a> = dyn Fn(&Manifest, Bytes, View) -> Result<Bytes> + Send +
 /// An original that a view is made of is read into memory; no larger one is.
 const MAX_TEXT: u64 = 256 << 20;
 
+/// Later versions that are looked at.
+const MOST_LATER: u32 = 1000;
+
 /// What became of a copy that was to be repaired.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -178,8 +181,15 @@ async fn in_order(engine: &Inner, target: &Destination, backup: &Backup) -> Resu
         since: Some(backup.first_seen),
         ..Query::default()
     };
-    let later = engine.catalog.find(&query, Page::first(2)).await?.items;
-    if later.iter().any(|b| (b.first_seen, b.id) > (backup.first_seen, backup.id)) {
+    let later = engine.catalog.find(&query, Page::first(MOST_LATER)).await?.items;
+    // What waits for it, or is missing there, is not before it.
+    let is_there = |c: &Copy| match c.status {
+        CopyStatus::Stored | CopyStatus::Extended | CopyStatus::Marked => true,
+        CopyStatus::Damaged => c.error.as_ref().is_none_or(|e| e.kind != ErrorKind::NotFound),
+        CopyStatus::Pending | CopyStatus::Failed => false,
+    };
+    let has = |b: &Backup| b.copies.iter().any(|c| c.destination == *target.id() && is_there(c));
+    if later.iter().any(|b| (b.first_seen, b.id) > (backup.first_seen, backup.id) && has(b)) {
         return Err(cannot(
             ErrorKind::Unsupported,
             "it keeps versions in order, and newer ones of the artefact are there",

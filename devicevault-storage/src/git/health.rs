@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use devicevault_core::Result;
 use devicevault_core::storage::Health;
+use devicevault_core::{Error, ErrorKind, Result};
 use git2::Repository;
 
 use super::branch;
@@ -75,7 +75,15 @@ fn flush(layout: &Layout) -> Result<String> {
 /// Reads what the branch stands at, down to the tree.
 fn tip(options: &GitOptions, repo: &Repository) -> Result<String> {
     let Some(commit) = branch::tip(repo, &options.refname())? else { return Ok("nothing to read yet".to_owned()) };
-    let tree = objects::commit(repo, commit)?.tree_id();
+    let found = objects::commit(repo, commit).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => {
+            let why = "the branch names a commit which the repository does not hold, as in a copy that was made while \
+                       something was stored: `devicevault destination maintain` puts it back to the newest that is whole";
+            Error::new(ErrorKind::Corrupt, "read branch", why).with("branch", &options.branch).with("commit", commit)
+        }
+        _ => e,
+    })?;
+    let tree = found.tree_id();
     objects::tree(repo, tree)?;
     Ok("the newest commit and its tree can be read".to_owned())
 }

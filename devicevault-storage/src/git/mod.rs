@@ -76,6 +76,7 @@ mod repack;
 mod shown;
 mod sightings;
 mod store;
+mod tip;
 mod tree;
 mod unpack;
 mod verify;

@@ -21,7 +21,7 @@ use super::own::Own;
 use super::path::Version;
 use super::repack::{self, Selection};
 use super::write::{self, Checked, Head, Target};
-use super::{branch, fault, history, mend, pack, purge, verify};
+use super::{branch, fault, history, mend, pack, purge, tip, verify};
 
 /// Stores between two looks at how many packs there are.
 const STORES_BETWEEN_MERGES: u32 = 8;
@@ -276,7 +276,17 @@ impl Store {
                 report.bytes_freed += bytes;
             }
         }
-        if !self.maintain_damage(&mut report)? {
+        let is_whole = self.maintain_damage(&mut report)?;
+        // After that: a commit may have been in a damaged pack.
+        if let Some(_writers) = self.layout.try_lock()?
+            && let Some(lost) = self.lost_tip()?
+        {
+            tip::put_back(&self.layout, &self.options.branch, &lost)?;
+            tracing::warn!(event = "branch_put_back", branch = %self.options.branch, ?lost);
+            self.handles.close();
+            report.done.push(lost.told(&self.options.branch, false));
+        }
+        if !is_whole {
             return Ok(report);
         }
         let selection = Selection::everything(&self.layout)?;
@@ -332,6 +342,13 @@ impl Store {
         Ok(kept.is_empty())
     }
 
+    /// Whether the branch names a commit that is not there.
+    fn lost_tip(&self) -> Result<Option<tip::Lost>> {
+        // As the log has it: what it was read for is that the branch leads nowhere.
+        let index = Index::load(&self.layout.index(&self.options.branch));
+        tip::look(&self.layout, &self.options.branch, &index)
+    }
+
     /// What [`maintain`](Self::maintain) would do.
     pub(super) fn foretell(&self) -> Result<Report> {
         let mut report = Report::default();
@@ -341,6 +358,7 @@ impl Store {
             report.done.push(format!("would remove {files} unfinished files of a process that ended early"));
             report.bytes_freed += bytes;
         }
+        report.done.extend(self.lost_tip()?.map(|lost| lost.told(&self.options.branch, true)));
         report.done.extend(Selection::everything(&self.layout)?.foretold());
         Ok(report)
     }

@@ -48,7 +48,10 @@ impl Plain {
         if self.options.sealed {
             match self.form().await {
                 Ok(_) => health.push("sealing", true, "the key that seals is at hand, and its object is here"),
-                Err(e) => health.push("sealing", false, e.to_record().message),
+                Err(e) => {
+                    let hint = e.hint_text().map_or_else(String::new, |hint| format!("; {hint}"));
+                    health.push("sealing", false, format!("{}{hint}", e.to_record().message));
+                }
             }
         }
         Ok(health)

@@ -178,14 +178,18 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
     Ok(Exit::of_parts(rebuilt.backups.len(), told.refused.len()))
 }
 
-/// Gives a home that has none keys of its own, which open what came back too: it was read with a kit that is put away
-/// again, and the next backup needs a key.
+/// Lets the home's keys open what came back: it was read with a kit that is put away again. A home that has none is given
+/// keys of its own, since the next backup needs one.
 async fn own_keys(context: &Context, home: &Path, sources: &[Source], rebuilt: &Rebuilt) -> Result<Option<PathBuf>> {
     let is_sealed = sources.iter().any(|s| wiring::seals(&s.config));
-    if !is_sealed || rebuilt.backups.is_empty() || context.given_keys.is_empty() || KeySources::exist(home) {
+    if !is_sealed || rebuilt.backups.is_empty() || context.given_keys.is_empty() {
         return Ok(None);
     }
     let _alone = lock(home).await?;
+    if KeySources::exist(home) {
+        key::take_over(context, &Instance::open(context, home).await?).await?;
+        return Ok(None);
+    }
     key::init::make(context, home, &NewKey::Generate(None)).await
 }
 

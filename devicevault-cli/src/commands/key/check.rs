@@ -75,6 +75,7 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
     for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
         let looked = async {
             let folder = destination_keys(instance.backend_settings(&config, false)).await?;
+            needed::check(context, &instance, &config, &folder, args.repair).await?;
             let mut here = 0;
             for epoch in instance.keys.epochs() {
                 match folder.load(epoch.id).await? {
@@ -87,7 +88,6 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
                     None => {}
                 }
             }
-            needed::check(context, &instance, &config, &folder).await?;
             // One that nothing was sealed with there need not be there.
             Ok(format!("{here} of {} epoch keys are there, as they are here", instance.keys.epochs().len()))
         };

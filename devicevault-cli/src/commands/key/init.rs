@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use devicevault_core::{Error, ErrorKind, Result};
 
-use super::{export, settle};
+use super::{export, take_over};
 use crate::Exit;
 use crate::commands::destination::refuse_new_key_inside;
 use crate::context::Context;
@@ -46,11 +46,7 @@ pub(super) async fn run(context: &Context, args: &InitArgs) -> Result<Exit> {
 pub(crate) async fn make(context: &Context, home: &Path, key: &NewKey) -> Result<Option<PathBuf>> {
     Keys::create(home, key, context.clock().now()).await?;
     let instance = Instance::open(context, home).await?;
-    let (reachable, _) = settle::destinations(&instance).await?;
-    let adopted = instance.keys.adopt(home, reachable, context.clock().now()).await?;
-    if adopted > 0 {
-        context.ui.note(&settle::taken_over(adopted));
-    }
+    let adopted = take_over(context, &instance).await?;
     let kit = match export::write(context, &instance, None).await {
         Ok(kit) => kit,
         Err(e) if e.kind() == ErrorKind::Unsupported => {

@@ -74,6 +74,20 @@ pub(crate) async fn run(context: &Context, command: KeyCommand) -> Result<Exit> 
     }
 }
 
+/// Takes over epoch keys that sealed destinations alone have, as far as a key at hand opens them, and tells it. How many.
+/// Whoever calls it holds the lock.
+///
+/// # Errors
+/// A key of the home cannot be had, or the home cannot be written.
+pub(crate) async fn take_over(context: &Context, instance: &Instance) -> Result<usize> {
+    let (reachable, _) = settle::destinations(instance).await?;
+    let adopted = instance.keys.adopt(&instance.home, reachable, context.clock().now()).await?;
+    if adopted > 0 {
+        context.ui.note(&settle::taken_over(adopted));
+    }
+    Ok(adopted)
+}
+
 /// The key that an id, or the beginning of one, names.
 fn named<'a>(sources: &'a KeySources, id: &str) -> Result<&'a KeySource> {
     let wanted = id.to_lowercase();

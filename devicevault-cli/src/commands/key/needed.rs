@@ -15,16 +15,18 @@ use crate::ui::progress::counter;
 use crate::wiring;
 use crate::wiring::keys::KeyFolder;
 
-/// Looks under which epoch keys a destination's backups are sealed, and whether each of them opens.
+/// Looks under which epoch keys a destination's backups are sealed, and whether each of them opens, also with nothing but
+/// the destination and a kit. One that is not there for that is laid there, where that is wanted.
 ///
 /// # Errors
-/// `KeyUnavailable` where one is nowhere, `Conflict` where it is another home's, or at the destination alone; what the
-/// destination answers.
+/// `KeyUnavailable` where one is nowhere, `Conflict` where it is another home's, at the destination alone, or not there;
+/// what the destination answers.
 pub(super) async fn check(
     context: &Context,
     instance: &Instance,
     config: &DestinationConfig,
     folder: &KeyFolder,
+    repair: bool,
 ) -> Result<()> {
     let copies = used(context, instance, config).await?;
     let of = |id: &EpochId| copies.get(id).copied().unwrap_or_default();
@@ -39,7 +41,8 @@ pub(super) async fn check(
             human::copies(lost)
         );
         return Err(Error::new(ErrorKind::KeyUnavailable, "check keys", why).with("epoch", first).hint(format!(
-            "bring keys/{first}.json back, from a copy of this home or of any destination, into keys/ there"
+            "where another destination has it, `devicevault key check --repair` takes it from there; else bring \
+             keys/{first}.json back, from a copy of this home or of any destination, into keys/ there"
         )));
     }
     let foreign = instance.keys.foreign_epochs(folder).await?;
@@ -50,6 +53,19 @@ pub(super) async fn check(
             "the key or kit of the home that made them opens them; with that at hand, \
              `devicevault --kek-file KIT key check --repair` takes them over into this home",
         ));
+    }
+    if repair {
+        // Nothing is laid where another home has taken over.
+        for epoch in instance.keys.epochs() {
+            folder.refuse_another(&epoch).await?;
+        }
+    }
+    for epoch in instance.keys.epochs().iter().filter(|e| of(&e.id) > 0 && !there.contains(&e.id)) {
+        if !repair {
+            let why = format!("an epoch key is not there: {} open by this home alone", human::copies(of(&epoch.id)));
+            return Err(behind(&why).with("epoch", epoch.id));
+        }
+        folder.publish(epoch).await?;
     }
     match there.iter().filter(lacks).find(|id| of(id) > 0) {
         Some(_) => Err(behind("an epoch key that opens is there alone, and not in the home")),

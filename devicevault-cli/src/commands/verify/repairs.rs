@@ -58,25 +58,29 @@ pub(super) async fn repair(context: &Context, instance: &Instance, found: &mut F
     let places: Vec<_> = open.into_iter().map(|d| ready(d.config, d.backend, context.clock()).destination).collect();
     let names = instance.destination_configs().await?;
     let counter = counter(&context.ui, wanted, "repairs");
-    let each = found.bad.iter().map(|bad| {
-        let (engine, places) = (&engine, &places);
-        async move {
-            match &bad.key {
-                Some(key) => Some(one(engine, instance, places, key).await),
-                None => None,
-            }
+    // Where the order of storing is the order of versions, they come one by one, the oldest first.
+    let is_ordered =
+        |key: &CopyKey| places.iter().any(|p| *p.id() == key.destination && p.backend().capability().ordered);
+    let mut keys: Vec<(usize, CopyKey)> =
+        found.bad.iter().enumerate().filter_map(|(n, bad)| Some((n, bad.key.clone()?))).collect();
+    keys.sort_by_key(|(_, key)| key.backup);
+    let (in_order, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|(_, key)| is_ordered(key));
+    let mut all = Vec::with_capacity(wanted);
+    for (keys, at_once) in [(in_order, 1), (others, AT_ONCE)] {
+        let each = keys.into_iter().map(|(n, key)| {
+            let (engine, places) = (&engine, &places);
+            async move { (n, one(engine, instance, places, &key).await) }
+        });
+        let mut done = stream::iter(each).buffered(at_once);
+        while let Some(one) = done.next().await {
+            all.push(one);
+            counter.inc(1);
         }
-    });
-    let mut done = stream::iter(each).buffered(AT_ONCE);
-    let mut all = Vec::with_capacity(found.bad.len());
-    while let Some(one) = done.next().await {
-        all.push(one);
-        counter.inc(1);
     }
-    drop(done);
     counter.finish_and_clear();
-    for (bad, one) in found.bad.iter_mut().zip(all) {
-        bad.repair = one.map(|one| match one {
+    for (n, one) in all {
+        let Some(bad) = found.bad.get_mut(n) else { continue };
+        bad.repair = Some(match one {
             Ok(Repair::Stored { from, at }) => Repaired::Repaired {
                 from: names.get(&from).map_or_else(|| from.to_string(), |d| d.name.clone()),
                 storage_ref: at.to_string(),
