@@ -59,11 +59,12 @@ const MESSAGES: [&str; 15] = [
     r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d) \S+ [\w/.()\-]+\[\d+\]: ",
 ];
 
-/// The lines by which configurations of all kinds are known: braces, tags, keys with values, paths, sections, addresses;
+/// The lines by which configurations of all kinds are known: braces, tags, keys with values, paths, headings, sections,
+/// addresses;
 /// and the words that they begin with.
 const CONFIGURATION: &str = concat!(
     r#"[{};]\s*$|^\s*[{]|^\s*\[\s*(?:[{"]|$)|^\[[\w:./@ \-]+\]\s*$|^\s*</?[A-Za-z?!][^>]*>|^\s*"[^"]+"\s*[:=]"#,
-    r#"|^\s*[\w.\-/:"\[\]]+\s*=\s*\S|^[a-z][\w\-]*:\s*$|^/[a-z][\w \-]*$|^\d{1,3}(?:\.\d{1,3}){3}\s"#,
+    r#"|^\s*[\w.\-/:"\[\]]+\s*=\s*\S|^[a-z][\w\-]*:\s*$|^/[a-z][\w \-]*$|^-{5} .* -{5}$|^\d{1,3}(?:\.\d{1,3}){3}\s"#,
     r"|^\s*(?:no |undo |unset )?(?:aaa|access-list|account|acl|add|address|admin|arp|auto|banner|bfd|bgp|boot|bridge|cdp",
     r"|chassis|class-map|cli|clock|config|configure|console|controller|create|crypto|description|dhcp|dns|domain|domain-name|edit|enable",
     r"|end|exit|feature|filter|firewall|gateway|global|group|host|hostname|host-name|iface|igmp|interface|ip|ipv4|ipv6|lacp",
