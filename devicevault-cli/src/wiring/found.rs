@@ -11,12 +11,14 @@ use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
 use devicevault_storage::git::{GitBackend, GitOptions, GitRepositories};
 use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
+use devicevault_storage::seal::EpochId;
 
 use super::git::REPOSITORY;
 use super::keys::Keys;
 use super::places::Objects;
 use super::{GIT, PLAIN, SEAL, Store, is_yes, store};
 use crate::app::BackendSettings;
+use crate::files;
 
 /// The destination that a folder is the home of: its kind, name and settings as far as the folder tells. Which view it
 /// keeps is told by its manifests.
@@ -44,7 +46,7 @@ pub(crate) async fn destination_at(folder: &Path) -> Result<DestinationConfig> {
     })?;
     let mut config = DestinationConfig::new(id.0.clone(), PLAIN, View::Original).with_option("compression", "zstd");
     let keys = folder.join("keys");
-    if keys.is_dir() {
+    if holds_keys(&keys)? {
         config = config.with_option(SEAL, "yes");
         if keys.join("names.json").is_file() {
             config = config.with_option("opaque_names", "yes");
@@ -53,6 +55,13 @@ pub(crate) async fn destination_at(folder: &Path) -> Result<DestinationConfig> {
         config = config.with_option(SEAL, "no");
     }
     Ok(config)
+}
+
+/// Whether a folder `keys` is that of a sealed store, and not of a site or a device that has this name.
+fn holds_keys(folder: &Path) -> Result<bool> {
+    let is_key = |stem: &str| stem == "names" || stem.parse::<EpochId>().is_ok();
+    let stem = |path: &PathBuf| Some(path.file_name()?.to_str()?.strip_suffix(".json")?.to_owned());
+    Ok(files::entries(folder)?.iter().filter_map(stem).any(|stem| is_key(&stem)))
 }
 
 /// The destination that a store is the home of, as [`destination_at`] tells it of a folder. How the store is reached is

@@ -223,6 +223,8 @@ async fn manifests_that_nobody_wrote_are_refused_and_named() {
     for file in [&good, &person.path("home/clear").join(content_of(&before))] {
         std::fs::copy(file, other.join(file.file_name().unwrap())).unwrap();
     }
+    // A device or a site may have the name of the folder of keys.
+    std::fs::create_dir_all(person.path("home/clear/keys/running-config")).unwrap();
     // What is not sealed has no place in a sealed store.
     let sealed = person.path("home/store/core-sw3/running-config");
     std::fs::create_dir_all(&sealed).unwrap();

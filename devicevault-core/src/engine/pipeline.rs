@@ -494,7 +494,7 @@ fn stored_bytes(outcomes: &[Outcome]) -> u64 {
     copies.flatten().filter(|c| c.status == CopyStatus::Stored).map(|c| c.size).sum()
 }
 
-/// Mandatory artefacts that the collector never began.
+/// Mandatory artefacts that the collector never began; and that nothing came at all.
 fn not_collected(job: &Job, run: &mut Run) -> Option<Error> {
     let expected = match job.collector.artefacts(&job.target) {
         Ok(expected) => expected,
@@ -512,14 +512,19 @@ fn not_collected(job: &Job, run: &mut Run) -> Option<Error> {
         run.artefacts.push(result);
         first.get_or_insert(e);
     }
+    if run.artefacts.is_empty() {
+        // Nobody is to take for a backup what nothing came of.
+        let e = Error::new(ErrorKind::NotFound, "collect artefact", "the device has nothing of what is asked for");
+        run.error = Some(e.to_record());
+        first = Some(e);
+    }
     first
 }
 
 fn verdict(run: &Run) -> RunState {
     let kept = run.artefacts.iter().any(|a| a.status != ArtefactStatus::Failed);
     if !kept {
-        let asked_for_nothing = run.artefacts.is_empty() && run.error.is_none();
-        return if asked_for_nothing { RunState::Unchanged } else { RunState::Failed };
+        return RunState::Failed;
     }
     let whole = run.error.is_none()
         && run.artefacts.iter().all(|a| match a.status {

@@ -82,6 +82,17 @@ async fn a_mandatory_artefact_that_never_came_is_missed() {
 }
 
 #[tokio::test]
+async fn a_device_that_has_nothing_of_what_is_asked_for_was_not_backed_up() {
+    let house = house();
+    let script = Script::expecting(vec![vec![]], vec![ArtifactInfo::text("startup-config").optional()]);
+    let backend = Arc::new(MemoryBackend::new());
+    let d = destination("d", backend.clone(), View::Original);
+    let run = house.engine.back_up(&job(script, vec![d])).await.unwrap();
+    assert_eq!((run.state, run.error.unwrap().kind), (RunState::Failed, ErrorKind::NotFound));
+    assert_eq!(backend.len(), 0);
+}
+
+#[tokio::test]
 async fn rejected_credentials_are_tried_once_and_a_timeout_three_times() {
     for (kind, asked) in [(ErrorKind::AuthRejected, 1), (ErrorKind::HostKeyRejected, 1), (ErrorKind::Timeout, 3)] {
         let house = house();
