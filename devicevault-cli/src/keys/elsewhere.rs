@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files;
 use crate::instance::Instance;
-use crate::keys::kit;
+use crate::keys::{kit, spent};
 use crate::wiring;
 use crate::wiring::keys::{destination_keys, is_sealed};
 
@@ -93,7 +93,7 @@ impl Elsewhere {
         for (key, file) in BTreeMap::into_iter(go) {
             for file in [home.join(file), home.join(kit::file_name(&key))] {
                 let failed = |e| files::failed(&e, "forget key", "its file cannot be deleted", &file);
-                remove(&file).map_err(failed)?;
+                spent::delete(&file, &key).map_err(failed)?;
             }
         }
         Ok(())
@@ -202,6 +202,9 @@ async fn opened_by(instance: &Instance, config: &DestinationConfig) -> BTreeSet<
 
 #[cfg(test)]
 mod tests {
+    use devicevault_storage::seal::Key;
+    use devicevault_storage::seal::keys::Kek;
+
     use super::*;
 
     fn left(name: &str, keys: &[&str]) -> Left {
@@ -218,16 +221,18 @@ mod tests {
     fn what_needs_a_key_is_found_kept_and_forgotten() {
         let home = tempfile::tempdir().unwrap();
         let mut all = Elsewhere::read(home.path()).unwrap();
-        std::fs::write(home.path().join("kek.key"), "00").unwrap();
-        all.places = vec![left("one", &["aa"]), left("both", &["aa", "bb"])];
-        all.keep_file(home.path(), "aa", &home.path().join("kek.key")).unwrap();
+        let kek = Kek::raw(Key::new([1; 32]));
+        let aa = kek.id().0.as_str();
+        std::fs::write(home.path().join("kek.key"), hex::encode(kek.key().expose())).unwrap();
+        all.places = vec![left("one", &[aa]), left("both", &[aa, "bb"])];
+        all.keep_file(home.path(), aa, &home.path().join("kek.key")).unwrap();
         assert_eq!(Elsewhere::read(home.path()).unwrap(), all);
         let names = |found: Vec<&Left>| found.into_iter().map(|l| l.name.clone()).collect::<Vec<_>>();
         let bb = ["bb".to_owned()];
         assert_eq!(names(all.without(&bb).collect()), ["one"]);
-        assert_eq!(names(all.needing("aa", &bb).collect()), ["one"]);
-        assert_eq!(names(all.needing("aa", &["cc".to_owned()]).collect()), ["one", "both"]);
-        all.forget(home.path(), "aa").unwrap();
+        assert_eq!(names(all.needing(aa, &bb).collect()), ["one"]);
+        assert_eq!(names(all.needing(aa, &["cc".to_owned()]).collect()), ["one", "both"]);
+        all.forget(home.path(), aa).unwrap();
         assert!(!home.path().join("kek.key").exists());
         assert_eq!(names(all.places.iter().collect()), ["both"]);
         all.forget(home.path(), "bb").unwrap();

@@ -5,3 +5,4 @@ pub(crate) mod kit;
 pub(crate) mod lock;
 pub(crate) mod new;
 pub(crate) mod sources;
+pub(crate) mod spent;

@@ -1,7 +1,6 @@
 //! Bringing the epoch keys in line with the sources. What the sources say is what is wanted; this may stop anywhere and
 //! be run again.
 
-use std::fs;
 use std::path::PathBuf;
 
 use devicevault_core::{Error, ErrorKind, Result};
@@ -13,6 +12,7 @@ use crate::instance::Instance;
 use crate::keys::elsewhere::{Elsewhere, Left};
 use crate::keys::kit::file_name;
 use crate::keys::sources::{KeySource, KeySources};
+use crate::keys::spent;
 use crate::ui::human;
 use crate::wiring::keys::{KeyFolder, Keys, destination_keys, is_sealed};
 
@@ -161,9 +161,9 @@ pub(super) async fn settle(context: &Context, instance: &Instance, written: Opti
         let file = source.from.file(home).filter(|f| f.starts_with(home));
         if needed.is_empty() {
             if let Some(file) = file {
-                remove(context, &file);
+                remove(context, &file, &source.id);
             }
-            remove(context, &home.join(file_name(&source.id)));
+            remove(context, &home.join(file_name(&source.id)), &source.id);
         } else {
             // It may be the last copy of that key.
             let kept = file.clone().unwrap_or_else(|| home.join(file_name(&source.id)));
@@ -182,12 +182,9 @@ pub(super) fn taken_over(adopted: usize) -> String {
 }
 
 /// A file that stays opens nothing that is sealed from now on: it is told, and no error.
-fn remove(context: &Context, path: &std::path::Path) {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            context.ui.warn(&format!("{} could not be deleted: {e}", path.display()));
-        }
-        _ => (),
+fn remove(context: &Context, path: &std::path::Path, key: &str) {
+    if let Err(e) = spent::delete(path, key) {
+        context.ui.warn(&format!("{} could not be deleted: {e}", path.display()));
     }
 }
 
