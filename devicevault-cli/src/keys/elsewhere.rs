@@ -143,28 +143,36 @@ impl Elsewhere {
 /// # Errors
 /// It cannot be written.
 pub(crate) async fn leave(instance: &Instance, config: &DestinationConfig) -> Result<Option<Left>> {
-    let keys = if is_sealed(config) { opened_by(instance, config).await } else { BTreeSet::new() };
+    if !is_sealed(config) {
+        return Ok(None);
+    }
+    let (keys, is_known) = opened_by(instance, config).await;
     if keys.is_empty() {
         return Ok(None);
     }
     let mut all = Elsewhere::read(&instance.home)?;
     let place = wiring::place_of(config, &instance.home);
     let left = Left { id: config.id.clone(), name: config.name.clone(), place, keys, removed: instance.now() };
-    all.places.retain(|l| l.id != left.id && !is_same(l, config, &instance.home));
-    all.places.push(left.clone());
+    all.places.retain(|l| l.id != left.id);
+    if is_known {
+        all.places.push(left.clone());
+    } else {
+        // Any one of them may be the only one that opens it.
+        all.places.extend(left.keys.iter().map(|key| Left { keys: BTreeSet::from([key.clone()]), ..left.clone() }));
+    }
     all.write(&instance.home)?;
     Ok(Some(left))
 }
 
 /// Forgets a destination that is there again, perhaps at another place, and has the home's keys. `known` says that what was
-/// removed was found there.
+/// removed was found there: what is new at a place where another one was says nothing of that one.
 ///
 /// # Errors
 /// It cannot be written.
 pub(crate) fn back(instance: &Instance, config: &DestinationConfig, known: bool) -> Result<()> {
     let mut all = Elsewhere::read(&instance.home)?;
     let before = all.places.len();
-    all.places.retain(|l| !(is_same(l, config, &instance.home) || known && l.id == config.id));
+    all.places.retain(|l| !(known && (l.id == config.id || is_same(l, config, &instance.home))));
     if all.places.len() == before { Ok(()) } else { all.write(&instance.home) }
 }
 
@@ -179,12 +187,13 @@ fn is_same(left: &Left, config: &DestinationConfig, home: &Path) -> bool {
     left.place.is_some() && left.place == wiring::place_of(config, home)
 }
 
-/// The ids of those keys each of which opens all that the home sealed there. Of one that is away, those that opened
-/// everything when it was last there: while a key is being replaced, that is the old one.
-async fn opened_by(instance: &Instance, config: &DestinationConfig) -> BTreeSet<String> {
+/// The ids of those keys each of which opens all that the home sealed there. Of one that is away, those that may, and
+/// `false`: it is unknown which of them ever came there. While keys are replaced, the new one, which is the first, opens
+/// nothing that none of the others does.
+async fn opened_by(instance: &Instance, config: &DestinationConfig) -> (BTreeSet<String>, bool) {
     let sources = instance.keys.sources();
-    let ids = |retiring: bool| sources.keys.iter().filter(move |k| k.retiring == retiring).map(|k| k.id.clone());
-    let assumed = || if ids(true).next().is_some() { ids(true).collect() } else { ids(false).collect() };
+    let new = usize::from(sources.retiring().next().is_some());
+    let assumed = || (sources.keys.iter().skip(new).map(|k| k.id.clone()).collect(), false);
     let Ok(folder) = destination_keys(instance.backend_settings(config, false)).await else { return assumed() };
     let Ok(there) = folder.list().await else { return assumed() };
     let mut all: Option<BTreeSet<String>> = None;
@@ -197,7 +206,7 @@ async fn opened_by(instance: &Instance, config: &DestinationConfig) -> BTreeSet<
             Some(before) => &before & &wraps,
         });
     }
-    all.unwrap_or_default()
+    (all.unwrap_or_default(), true)
 }
 
 #[cfg(test)]

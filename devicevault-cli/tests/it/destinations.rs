@@ -105,6 +105,20 @@ async fn a_removed_destination_keeps_its_data_and_is_known_again() {
     let mut git = std::process::Command::new("git");
     let out = git.arg("-C").arg(person.path("other-git")).args(["ls-tree", "-r", "HEAD"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&out.stdout).lines().count(), 9);
+    // Of a folder that is marked, too.
+    let offsite = |path| ["destination", "add", "offsite", "--kind", "plain", "--path", path];
+    person.asks(&offsite("offsite")).await.good();
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    person.asks(&["destination", "remove", "offsite"]).await.good();
+    std::fs::rename(person.path("offsite"), person.path("archive")).unwrap();
+    for path in ["offsite", "elsewhere"] {
+        assert!(!person.asks(&offsite(path)).await.good().err.contains("known"));
+        person.asks(&["backup", "--all", "--quiet"]).await.good();
+        person.asks(&["verify", "--destination", "offsite"]).await.good();
+        person.asks(&["destination", "remove", "offsite"]).await.good();
+    }
+    let other = person.asks(&["destination", "add", "b", "--kind", "plain", "--path", "archive"]).await.ended(1);
+    assert!(other.err.contains("under the name that it had"), "{other:?}");
     drop(fleet);
 }
 

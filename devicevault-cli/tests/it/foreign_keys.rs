@@ -217,6 +217,41 @@ async fn what_was_removed_opens_by_the_kit_of_then_and_that_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_in_force_is_never_taken_for_one_that_went() {
+    let (fleet, person) = home().await;
+    let old = std::fs::read_to_string(person.path("home/kek.key")).unwrap();
+    let ids = || {
+        let keys = person.run(&["key", "list", "--json"]).good().json();
+        keys["keys"].as_array().unwrap().iter().map(|k| k["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let add = ["destination", "add", "nas", "--kind", "plain", "--path", "nas"];
+    // The file that stayed for what was removed is taken away, and the next key gets its name.
+    person.run(&add).good();
+    changed(&fleet, &person).await;
+    person.run(&["destination", "remove", "nas"]).good();
+    person.run(&["key", "rotate", "--scope", "kek"]).good();
+    std::fs::rename(person.path("home/kek.key"), person.path("stick.key")).unwrap();
+    person.run(&["key", "rotate", "--scope", "kek", "--generate", "home/kek.key"]).good();
+    person.run(&["--kek-file", "stick.key", "destination", "add", "nas", "--kind", "plain", "--path", "nas"]).good();
+    assert_ne!(std::fs::read_to_string(person.path("home/kek.key")).unwrap(), old);
+    person.run(&["verify"]).good();
+
+    // Of one that was away while a key was added, either may be the only one that opens it.
+    std::fs::rename(person.path("nas"), person.path("away")).unwrap();
+    person.run(&["key", "add", "--generate", "second.key"]).ended(3);
+    let removed = person.run(&["destination", "remove", "nas"]).good();
+    assert!(removed.err.contains("the kits of all of them"), "{removed:?}");
+    let first = &ids()[0];
+    let told = person.run(&["key", "remove", first]).good();
+    assert!(told.err.contains("keep the kit of that key") && told.err.contains(first), "{told:?}");
+    assert!(person.path("home/kek.key").exists());
+
+    // Something new at its place says nothing of what was there.
+    person.run(&add).good();
+    assert!(person.path("home/kek.key").exists() && person.path("home/removed.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_kit_of_a_key_that_stays_is_not_called_a_new_one() {
     let (_fleet, person) = home().await;
     person.run(&["key", "add", "--generate", "second.key"]).good();

@@ -102,7 +102,25 @@ pub(crate) async fn set_up_new(instance: &Instance, config: &mut DestinationConf
     if before.is_empty() && wiring::seals(config) {
         refuse_foreign(instance, config).await?;
     }
-    let backend = instance.open_backend(config, true).await?;
+    // What is new there is not made under the name of what was elsewhere.
+    let same_place = match before.first() {
+        None => true,
+        Some(newest) => match instance.open_backend(config, false).await {
+            Ok(there) => has(&*there, newest, config).await,
+            Err(_) => false,
+        },
+    };
+    let known = if same_place { before.len() } else { 0 };
+    if !same_place {
+        // The records of the other place stay its own: they must not pass for copies that are here.
+        config.id = DestinationId(format!("{}-{}", config.name, uuid::Uuid::now_v7()));
+    }
+    let backend = instance.open_backend(config, true).await.map_err(|e| match e.kind() {
+        ErrorKind::Conflict => {
+            e.hint("a destination that was removed comes back under the name that it had; else name an empty folder")
+        }
+        _ => e,
+    })?;
     let health = backend.check().await.map_err(|e| e.with("destination", &config.name))?;
     if let Some(probe) = destinations::sorted(&health).0.first() {
         return Err(Error::new(
@@ -111,16 +129,6 @@ pub(crate) async fn set_up_new(instance: &Instance, config: &mut DestinationConf
             format!("{}: {}", probe.name, probe.detail),
         )
         .with("destination", &config.name));
-    }
-    let same_place = match before.first() {
-        None => true,
-        Some(newest) => has(&*backend, newest, config).await,
-    };
-    let known = if same_place { before.len() } else { 0 };
-    if !same_place {
-        // The records of the other place stay its own: they must not pass for copies that are here.
-        config.id = DestinationId(format!("{}-{}", config.name, uuid::Uuid::now_v7()));
-        instance.open_backend(config, true).await?;
     }
     if wiring::seals(config) {
         bring_up_to_date(instance, config).await?;

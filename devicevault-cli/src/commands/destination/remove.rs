@@ -86,8 +86,9 @@ pub(super) async fn run(context: &Context, args: RemoveArgs) -> Result<Exit> {
         let at = l.path.as_ref().map_or_else(String::new, |p| format!(" in {p}"));
         context.ui.note(&format!("removed {}; what it holds was not deleted, and stays{at}", l.destination));
         if !l.keys.is_empty() {
+            let kit = if l.keys.len() == 1 { "that kit" } else { "the kits of all of them" };
             context.ui.note(&format!(
-                "it opens by key {}, and no rotation changes that from now on: keep that kit for as long as what it holds",
+                "it opens by key {}, and no rotation changes that from now on: keep {kit} for as long as what it holds",
                 l.keys.join(" or ")
             ));
         }
