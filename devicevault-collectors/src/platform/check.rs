@@ -35,6 +35,9 @@ const INVENTORY: &str = "inventory";
 const STARTUP: &str = "startup-config";
 /// How platforms that follow Cisco show a banner: between two marks.
 const BANNER: &str = r"^\s*banner \S+ (?<until>\^C)";
+/// A banner in quotes, and a comment, over several lines.
+const PROSE: [(&str, &str); 2] =
+    [(r#"(?i)^\s*(?:set )?[\w\-]*banner[\w\-]*\b[^"]*"[^"]*$"#, "\""), (r"^\s*/\*(?:[^*]|\*[^/])*$", r"\*/")];
 
 pub(super) fn platform(text: &str, source: &PlatformSource) -> Result<Platform> {
     let file: PlatformFile = toml::from_str(text).map_err(|e| located(OPERATION, &e, text, source))?;
@@ -97,6 +100,9 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     rules.suspect.failure.extend(general::troubles()?);
     rules.suspect.prose = prose(file.prose)?;
     rules.suspect.prose.push(ProseRule::until_its_mark(built_in(BANNER)?));
+    for (start, end) in PROSE {
+        rules.suspect.prose.push(ProseRule::new(built_in(start)?, built_in(end)?));
+    }
     if file.artefacts.is_empty() {
         return Err(wrong("artefacts", "a platform has at least one artefact"));
     }

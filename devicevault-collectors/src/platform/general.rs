@@ -30,8 +30,9 @@ const ERROR: &str = r"^(?:ERROR|Error|error|FATAL|Fatal|fatal)(?: [Ee]rror)?: \S
 /// Lines that a device's log or another user writes onto the terminal, in the middle of whatever stands there. Each has
 /// the whole form of such a message: time, origin, name.
 const MESSAGES: [&str; 15] = [
-    // With a time, and the message's name as those that follow Cisco (`%LINK-3-UPDOWN:`, `%LINK-W-Down:`) write it.
-    r#"^[^!"'%]{0,80}\d\d:\d\d:\d\d[^"'%]{0,80}%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)?-(?:[0-7]|[A-Z])-[A-Za-z0-9_]+ ?:"#,
+    // With a time, and the message's name as those that follow Cisco (`%LINK-3-UPDOWN:`, `%LINK-W-Down:`) write it. Before
+    // the time stand numbers, the month, a card and a name: no words, as in a remark.
+    r#"^[*.]?(?:(?:[A-Z][a-z]{2}|[^\s!"'%a-z]*\d[^\s!"'%]{0,40}|[^\s!"'%]{1,40}:) +){0,6}[^\s!"'%]{0,24}\d\d:\d\d:\d\d[^"'%]{0,80}%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)?-(?:[0-7]|[A-Z])-[A-Za-z0-9_]+ ?:"#,
     // The same, as Huawei and H3C write it (`%%01IFNET/4/LINK_STATE`).
     r#"^[#%]?[A-Z][a-z]{2} +\d+ [\d:.,+\- ]*\d\d:\d\d:\d\d[^"'%]{0,80}(?:%%\d\d)?[A-Z][A-Z0-9_]*/\d/[A-Za-z0-9_]+"#,
     // Without a time.
@@ -48,11 +49,11 @@ const MESSAGES: [&str; 15] = [
     // ArubaOS-Switch.
     r"^[IWMDE] \d\d/\d\d/\d\d \d\d:\d\d:\d\d \d{5} [\w\-]+: ",
     // wall(1) and shutdown(8), syslogd, write(1).
-    r"^\s?Broadcast [Mm]essage from \S+@\S+ ?(?:\(|on \S|$)",
+    r"^\s?Broadcast (?:[Mm]essage from \S+@\S+ ?(?:\(|on \S)|Message from \S+@\S+\s*$)",
     r"^Message from (?:syslogd@\S+ at [A-Z]|\S+@\S+ on \S+ at \d)",
     // IOS: `send` and `reload in`.
-    r"^\*\*\* Message from [\w/ ]{1,24} to [\w/ ]{1,40}:",
-    r"^\*\*\* --- SHUTDOWN .{0,40}---",
+    r"^\*\*\* Message from (?:tty|vty|con|aux)[\w/ ]{0,20} to [\w/ ]{1,40}:",
+    r"^\*\*\* --- SHUTDOWN (?:in \d|NOW|ABORTED).{0,32}---",
     // The kernel of a Linux.
     r"^\[ {0,6}\d{1,8}\.\d{6}\] \S",
     // Wind River's and others' consoles.
@@ -139,6 +140,10 @@ mod tests {
             "*** --- SHUTDOWN in 0:05:00 ---",
             "*** --- SHUTDOWN ABORTED ---",
             "[   12.345678] eth0: link down",
+            "RP/0/RP0/CPU0:Nov 21 18:00:00.123 : ifmgr[403]: %PKT_INFRA-LINK-3-UPDOWN : Interface down",
+            "2026 Nov 21 18:00:00 sw1 %ETHPORT-5-IF_UP: Interface Ethernet1/1 is up",
+            "Nov 21 18:00:00 sw1 Ebra: %LINEPROTO-5-UPDOWN: Line protocol on Interface Ethernet1, changed state to up",
+            "*** --- SHUTDOWN NOW ---",
         ] {
             assert!(any(&known, message), "{message}");
         }
@@ -151,6 +156,11 @@ mod tests {
             " description Broadcast message from root@sw1 (pts/1)",
             "banner motd Message from syslogd@sw1 at Nov 21",
             "*** Message from the owner: keep out ***",
+            "*** Message from the IT department to all users of this device: ***",
+            "*** --- SHUTDOWN every night at 22:00 ---",
+            "Broadcast message from root@noc",
+            " description flapped Nov 21 18:00:00: %LINK-3-UPDOWN: see ticket 4711",
+            " remark 10:11:12 %SEC-6-IPACCESSLOGP: list 101 denied tcp",
             "*** SHUTDOWN is at noon ***",
             "<14>",
             "SYSLOG server 192.0.2.1",

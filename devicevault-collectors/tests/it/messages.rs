@@ -90,13 +90,35 @@ fn a_message_within_the_text_makes_it_suspect_on_every_platform() {
             if suspicions(&platform, &polluted) <= usual {
                 wrong.push(format!("{name}: not seen: {message:?}"));
             }
-            if message.contains(": %") {
-                // A line that somebody else's message came behind: it may be a description's.
-                continue;
-            }
             let quoted = format!("{} description {message}\n{}", &text[..middle], &text[middle..]);
             if suspicions(&platform, &quoted) > usual {
                 wrong.push(format!("{name}: in a description: {message:?}"));
+            }
+        }
+    }
+    none(&wrong);
+}
+
+#[test]
+fn banners_and_comments_say_what_they_like() {
+    let set = PlatformSet::built_in();
+    let said = "Error: you are not allowed here.\nPress any key to get started.\n% Error: so they say\n";
+    let mut wrong = Vec::new();
+    for (name, session) in all() {
+        let platform = set.get(&name).unwrap();
+        if mandatory(&platform).name == "inventory" {
+            continue;
+        }
+        let text = session.text(false, 600);
+        let usual = suspicions(&platform, &text);
+        let middle = text[text.len() / 2..].find('\n').map_or(text.len(), |n| text.len() / 2 + n + 1);
+        for (open, close) in [("banner motd \"Welcome.", "\""), ("set login-banner \"", "\""), ("/* by bob:", " */")] {
+            let with = |end| format!("{}{open}\n{said}{end}\n{}", &text[..middle], &text[middle..]);
+            if suspicions(&platform, &with(close)) > usual {
+                wrong.push(format!("{name}: suspect: {open}"));
+            }
+            if !text[middle..].contains(close) && suspicions(&platform, &with("")) <= usual {
+                wrong.push(format!("{name}: without an end: {open}"));
             }
         }
     }
