@@ -4,7 +4,7 @@ use std::path::Path;
 
 use devicevault_testkit::sim::{Fleet, Simulated};
 
-use crate::keys::{copy, home, take_kit};
+use crate::keys::{copy, home, kits, take_kit};
 use crate::person::{Answer, Person};
 
 async fn changed(fleet: &Fleet, person: &Person) {
@@ -62,7 +62,7 @@ async fn an_older_copy_of_a_home_undoes_no_rotation() {
     let older = |command: &[&str]| person.run(&[&["--home", "older"][..], command].concat());
     older(&["destination", "test", "nas"]);
     let backup = person.asks(&["--home", "older", "backup", "--all", "--retries", "0"]).await;
-    assert!(backup.code != 0 && backup.err.contains("rotated from another home"), "{backup:?}");
+    assert!(backup.code != 0 && backup.err.contains("changed from another home"), "{backup:?}");
     verifies(&person.path("nas"), &kit).good();
     for command in [
         &["key", "rotate", "--scope", "kek"][..],
@@ -70,7 +70,7 @@ async fn an_older_copy_of_a_home_undoes_no_rotation() {
         &["key", "add", "--generate", "second.key"],
     ] {
         let refused = older(command).ended(1);
-        assert!(refused.err.contains("rotated from another home") && refused.err.contains("nas"), "{refused:?}");
+        assert!(refused.err.contains("changed from another home") && refused.err.contains("nas"), "{refused:?}");
     }
     verifies(&person.path("nas"), &kit).good();
     // Nor does it thin out what the newer one keeps.
@@ -249,6 +249,30 @@ async fn a_key_in_force_is_never_taken_for_one_that_went() {
     // Something new at its place says nothing of what was there.
     person.run(&add).good();
     assert!(person.path("home/kek.key").exists() && person.path("home/removed.json").exists());
+
+    // Where it is unknown what is needed, nothing is replaced.
+    let (before, kits_before) = (ids(), kits(&person));
+    person.write("home/removed.json", "{");
+    person.run(&["key", "rotate", "--scope", "kek"]).ended(2);
+    assert_eq!((ids(), kits(&person)), (before, kits_before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_that_is_still_alive_takes_nothing_from_the_one_that_was_made_of_its_store() {
+    let (_fleet, person) = home().await;
+    let kit = take_kit(&person, "kit.txt");
+    let (other, store) = (Person::new(), person.path("home/store"));
+    let rebuild = ["--kek-file", kit.to_str().unwrap(), "catalog", "rebuild", "--from", store.to_str().unwrap()];
+    other.run(&rebuild).good();
+    let new = take_kit(&other, "new.txt");
+    verifies(&store, &new).good();
+    for command in [&["key", "add", "--generate", "second.key"][..], &["key", "rotate", "--scope", "kek"]] {
+        let refused = person.run(command).ended(1);
+        assert!(refused.err.contains("changed from another home"), "{refused:?}");
+        verifies(&store, &new).good();
+    }
+    let check = person.run(&["key", "check"]).ended(3);
+    assert!(check.out.contains("changed from another home"), "{check:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

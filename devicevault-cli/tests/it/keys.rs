@@ -17,7 +17,7 @@ pub(crate) async fn home() -> (Fleet, Person) {
     (fleet, person)
 }
 
-fn kits(person: &Person) -> Vec<PathBuf> {
+pub(crate) fn kits(person: &Person) -> Vec<PathBuf> {
     let all = std::fs::read_dir(person.path("home")).unwrap().map(|e| e.unwrap().path());
     all.filter(|p| p.file_name().unwrap().to_string_lossy().starts_with("recovery-kit-")).collect()
 }

@@ -98,6 +98,7 @@ fn sealing(config: &DestinationConfig) -> &'static str {
 /// It cannot be set up or used.
 pub(crate) async fn set_up_new(instance: &Instance, config: &mut DestinationConfig) -> Result<usize> {
     place::refuse_shared(instance, config).await?;
+    elsewhere::Elsewhere::read(&instance.home)?;
     let before = state::last_backups(instance, config, 1000).await?;
     if before.is_empty() && wiring::seals(config) {
         refuse_foreign(instance, config).await?;

@@ -107,6 +107,7 @@ pub(super) async fn destinations(instance: &Instance) -> Result<(Vec<(String, Ke
 /// # Errors
 /// `Conflict` that names the destination. One that is away is asked when it is written to.
 pub(super) async fn refuse_another(instance: &Instance) -> Result<()> {
+    Elsewhere::read(&instance.home)?;
     for (name, folder) in destinations(instance).await?.0 {
         for epoch in instance.keys.epochs() {
             match folder.refuse_another(&epoch).await {
@@ -125,6 +126,8 @@ pub(super) async fn refuse_another(instance: &Instance) -> Result<()> {
 /// A key cannot be had, or the home cannot be written.
 pub(super) async fn settle(context: &Context, instance: &Instance, written: Option<Kit>) -> Result<Settled> {
     let home = &instance.home;
+    // Before anything is changed: without it nobody knows which keys stay.
+    let mut elsewhere = Elsewhere::read(home)?;
     let keys = Keys::open(Some(home), &context.given_keys).await?;
     let retiring: Vec<_> = keys.sources().retiring().cloned().collect();
     let mut settled = Settled::default();
@@ -154,7 +157,6 @@ pub(super) async fn settle(context: &Context, instance: &Instance, written: Opti
         return Ok(settled);
     }
     let stays: Vec<String> = keys.sources().active().map(|k| k.id.clone()).collect();
-    let mut elsewhere = Elsewhere::read(home)?;
     KeySources { keys: keys.sources().active().cloned().collect() }.write(home)?;
     for source in retiring {
         let needed: Vec<Left> = elsewhere.needing(&source.id, &stays).cloned().collect();

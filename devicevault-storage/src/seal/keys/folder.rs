@@ -95,7 +95,7 @@ impl KeyFolder {
     ///
     /// # Errors
     /// What the store answers; `Conflict` where the keys of this one were replaced there by others that it has never
-    /// known: they were rotated from another home, or this one is older than it was.
+    /// known: they were changed from another home, or this one is older than it was.
     pub async fn publish(&self, object: &EpochObject) -> Result<()> {
         match self.load(object.id).await {
             Ok(Some(there)) if there == *object => Ok(()),
@@ -114,7 +114,9 @@ impl KeyFolder {
     /// As there. What is there and is no object of this key is nobody's.
     pub async fn refuse_another(&self, object: &EpochObject) -> Result<()> {
         match self.load(object.id).await {
-            Ok(Some(there)) if is_of_another(&there, object) => Err(of_another(&there)),
+            Ok(Some(there)) if is_of_another(&there, object) || was_taken_over(&there, object) => {
+                Err(of_another(&there))
+            }
             Err(e) if !matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => Err(e),
             _ => Ok(()),
         }
@@ -215,8 +217,15 @@ fn is_of_another(there: &EpochObject, ours: &EpochObject) -> bool {
     all_foreign && there.retired.iter().any(is_known)
 }
 
+/// Whether an object was changed later than ours, and opens by a key that ours has never known: a home writes what it
+/// changes at home first.
+fn was_taken_over(there: &EpochObject, ours: &EpochObject) -> bool {
+    let is_known = |kek: &KekId| ours.is_wrapped_by(kek) || ours.retired.contains(kek);
+    there.revision > ours.revision && there.wraps.iter().any(|w| !is_known(&w.kek))
+}
+
 fn of_another(there: &EpochObject) -> Error {
-    let why = "its keys were rotated from another home, or this home is an older copy of itself";
+    let why = "its keys were changed from another home, or this home is an older copy of itself";
     let by = there.wraps.iter().map(|w| w.kek.0.as_str()).collect::<Vec<_>>().join(" or ");
     Error::new(ErrorKind::Conflict, "store epoch key", why)
         .with("epoch", there.id)
