@@ -93,7 +93,8 @@ impl Keys {
         };
         let ring = Keyring::of_home(all, folder.clone());
         for id in folder.list().await? {
-            if let Some(object) = folder.load(id).await? {
+            let hint = "move this file away: `devicevault key check --repair` takes the epoch key from a destination that has it";
+            if let Some(object) = folder.load(id).await.map_err(|e| e.hint(hint))? {
                 ring.add(object);
             }
         }
@@ -214,6 +215,19 @@ impl Keys {
             self.new_epoch(home, now).await?;
         }
         Ok(adopted.len())
+    }
+
+    /// Refuses an object of the home that is damaged: it is laid over nothing.
+    ///
+    /// # Errors
+    /// `Corrupt` where it is.
+    pub(crate) async fn refuse_damaged(&self, epoch: &EpochObject) -> Result<()> {
+        if !self.ring.is_damaged(epoch).await {
+            return Ok(());
+        }
+        let why = "what the home has of this epoch key is damaged";
+        let e = Error::new(ErrorKind::Corrupt, "check keys", why).with("epoch", epoch.id);
+        Err(e.hint("`devicevault key check --repair` takes it from a destination that has it whole"))
     }
 
     async fn folder_of(home: &Path) -> Result<KeyFolder> {

@@ -276,6 +276,47 @@ async fn a_home_that_is_still_alive_takes_nothing_from_the_one_that_was_made_of_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_epoch_key_of_the_home_is_laid_over_no_good_one() {
+    let (_fleet, person) = home().await;
+    let kit = take_kit(&person, "kit.txt");
+    let object = |place: &str| {
+        let entries = std::fs::read_dir(person.path(place)).unwrap().map(|e| e.unwrap().path());
+        entries.filter(|p| p.extension().is_some_and(|e| e == "json")).find(|p| !p.ends_with("names.json")).unwrap()
+    };
+    let (ours, theirs) = (object("home/keys"), object("home/store/keys"));
+    let good = std::fs::read_to_string(&ours).unwrap();
+    let flip = |text: &str| {
+        let at = text.find("\"wrapped\"").unwrap() + 20;
+        let other = if &text[at..=at] == "0" { "1" } else { "0" };
+        format!("{}{other}{}", &text[..at], &text[at + 1..])
+    };
+    std::fs::write(&ours, flip(&good)).unwrap();
+    let over = person.run(&["key", "check", "--repair", "--over"]);
+    assert!(over.code != 0 && over.err.contains("is damaged"), "{over:?}");
+    assert_eq!(std::fs::read_to_string(&theirs).unwrap(), good);
+    person.run(&["key", "check"]).ended(3);
+    person.run(&["key", "check", "--repair"]).good();
+    assert_eq!(std::fs::read_to_string(&ours).unwrap(), good);
+    verifies(&person.path("home/store"), &kit).good();
+    person.run(&["verify"]).good();
+
+    // Where it is damaged there too, nothing becomes worse.
+    std::fs::write(&ours, flip(&good)).unwrap();
+    std::fs::write(&theirs, good.replace("\"revision\"", "\"revision \"")).unwrap();
+    person.run(&["key", "check", "--repair"]).ended(3);
+    assert!(std::fs::read_to_string(&theirs).unwrap().contains("\"revision \""));
+
+    // What is no object at all is told with the way out.
+    std::fs::write(&theirs, &good).unwrap();
+    std::fs::write(&ours, &good[..good.len() / 2]).unwrap();
+    let told = person.run(&["key", "check", "--repair"]);
+    assert!(told.code != 0 && told.err.contains("move this file away"), "{told:?}");
+    std::fs::remove_file(&ours).unwrap();
+    person.run(&["key", "check", "--repair"]).good();
+    person.run(&["verify"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_kit_of_a_key_that_stays_is_not_called_a_new_one() {
     let (_fleet, person) = home().await;
     person.run(&["key", "add", "--generate", "second.key"]).good();

@@ -59,6 +59,7 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
         for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
             let folder = destination_keys(instance.backend_settings(&config, false)).await?;
             for epoch in instance.keys.epochs() {
+                instance.keys.refuse_damaged(&epoch).await?;
                 folder.replace(&epoch).await?;
             }
         }

@@ -1,6 +1,7 @@
 //! The epoch keys at hand, opened.
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use devicevault_core::key::KeyProvider;
@@ -129,6 +130,19 @@ impl Keyring {
     #[must_use]
     pub fn providers(&self) -> &[Arc<dyn KeyProvider>] {
         &self.0.providers
+    }
+
+    /// Whether a key at hand wraps this object and finds its wrap damaged, though others may open it.
+    pub async fn is_damaged(&self, object: &EpochObject) -> bool {
+        for provider in self.providers() {
+            let Ok(kek) = provider.kek().await else { continue };
+            let opened =
+                if object.is_wrapped_by(&kek) { object.open(slice::from_ref(provider)).await } else { continue };
+            if opened.is_err_and(|e| e.kind() == ErrorKind::Corrupt) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The epoch key of this id.

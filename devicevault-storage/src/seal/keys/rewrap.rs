@@ -170,7 +170,15 @@ impl Anew<'_> {
     async fn bring_up_to_date(&self, folder: &KeyFolder, retire: bool) -> Result<()> {
         for id in folder.list().await? {
             match self.ring.object(id) {
-                Some(object) => folder.publish(&object).await?,
+                Some(object) => {
+                    let is_there = load_whole(folder, id).await?.as_ref() == Some(&object);
+                    // What is there may be whole, and the last.
+                    if !is_there && self.ring.is_damaged(&object).await {
+                        let why = "what the home has of this epoch key is damaged, and is laid nowhere";
+                        return Err(Error::new(ErrorKind::Corrupt, "store epoch key", why).with("epoch", id));
+                    }
+                    folder.publish(&object).await?;
+                }
                 None => self.only_there(folder, id, retire).await?,
             }
         }
