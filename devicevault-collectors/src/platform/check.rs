@@ -100,7 +100,8 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     rules.suspect.failure.extend(general::troubles()?);
     rules.suspect.prose = prose(file.prose)?;
     rules.suspect.prose.push(ProseRule::until_its_mark(built_in(BANNER)?));
-    for (start, end) in PROSE {
+    // Where a comment begins so, it ends with its line.
+    for (start, end) in PROSE.into_iter().filter(|(_, end)| file.comment != "/*" || *end == "\"") {
         rules.suspect.prose.push(ProseRule::new(built_in(start)?, built_in(end)?));
     }
     if file.artefacts.is_empty() {

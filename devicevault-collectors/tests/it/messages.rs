@@ -112,7 +112,12 @@ fn banners_and_comments_say_what_they_like() {
         let text = session.text(false, 600);
         let usual = suspicions(&platform, &text);
         let middle = text[text.len() / 2..].find('\n').map_or(text.len(), |n| text.len() / 2 + n + 1);
+        // There a comment ends with its line.
+        let comments = name != "radware_alteon";
         for (open, close) in [("banner motd \"Welcome.", "\""), ("set login-banner \"", "\""), ("/* by bob:", " */")] {
+            if close == " */" && !comments {
+                continue;
+            }
             let with = |end| format!("{}{open}\n{said}{end}\n{}", &text[..middle], &text[middle..]);
             if suspicions(&platform, &with(close)) > usual {
                 wrong.push(format!("{name}: suspect: {open}"));

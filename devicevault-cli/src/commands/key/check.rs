@@ -83,7 +83,7 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
                     Some(there) if there == epoch => here += 1,
                     // Its error says what is to be done where another home has replaced it.
                     Some(_) => {
-                        folder.refuse_another(&epoch).await?;
+                        folder.refuse_changed(&epoch).await?;
                         return Err(behind("an epoch key there is not as it is here"));
                     }
                     None => {}

@@ -57,7 +57,7 @@ pub(super) async fn check(
     if repair {
         // Nothing is laid where another home has taken over.
         for epoch in instance.keys.epochs() {
-            folder.refuse_another(&epoch).await?;
+            folder.refuse_changed(&epoch).await?;
         }
     }
     for epoch in instance.keys.epochs().iter().filter(|e| of(&e.id) > 0 && !there.contains(&e.id)) {

@@ -110,7 +110,7 @@ pub(super) async fn refuse_another(instance: &Instance) -> Result<()> {
     Elsewhere::read(&instance.home)?;
     for (name, folder) in destinations(instance).await?.0 {
         for epoch in instance.keys.epochs() {
-            match folder.refuse_another(&epoch).await {
+            match folder.refuse_changed(&epoch).await {
                 Err(e) if e.kind() == ErrorKind::Conflict => return Err(e.with("destination", name)),
                 _ => {}
             }

