@@ -424,10 +424,6 @@ impl Plan<'_> {
 fn reasons(it: &Collected, latest: &Latest) -> Vec<String> {
     let mut why = it.suspect.clone();
     let Some(last) = &latest.reference else { return why };
-    // What a person has looked at and accepted, or was good before, is no other thing because it came again.
-    if last.content == it.content {
-        return Vec::new();
-    }
     let size = it.original.size;
     if size < last.size / 2 {
         why.push(format!("it has {size} bytes, under half of the {} of the last backup", last.size));

@@ -10,8 +10,8 @@ use super::rewrap::load_whole;
 use super::{KeyPlaces, Keyring};
 
 /// Takes over into the home what destinations hold of epoch keys that it lacks, or has damaged, as far as a key at hand
-/// opens them, each wrapped besides by every one of `wanted`; then it is laid at its destination like that. What opened it before does so
-/// still. Whoever calls it sees to it that none of these seals: they are old.
+/// opens them, each wrapped besides by every one of `wanted`; then it is laid at its destination like that. What opened it
+/// before does so still. Whoever calls it sees to it that none of these seals: they are old.
 ///
 /// It may stop anywhere, and goes on when it is run again. Destinations that do not answer are left out.
 ///

@@ -113,11 +113,7 @@ impl KeyFolder {
     /// # Errors
     /// As there. What is there and is no object of this key is nobody's.
     pub async fn refuse_another(&self, object: &EpochObject) -> Result<()> {
-        match self.load(object.id).await {
-            Ok(Some(there)) if is_of_another(&there, object) => Err(of_another(&there)),
-            Err(e) if !matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => Err(e),
-            _ => Ok(()),
-        }
+        self.refuse_where(object, is_of_another).await
     }
 
     /// As [`refuse_another`](Self::refuse_another), and where another home added a key of its own since: what changes
@@ -126,9 +122,16 @@ impl KeyFolder {
     /// # Errors
     /// As there.
     pub async fn refuse_changed(&self, object: &EpochObject) -> Result<()> {
-        self.refuse_another(object).await?;
+        self.refuse_where(object, |there, ours| is_of_another(there, ours) || was_taken_over(there, ours)).await
+    }
+
+    async fn refuse_where(
+        &self,
+        object: &EpochObject,
+        refused: impl Fn(&EpochObject, &EpochObject) -> bool,
+    ) -> Result<()> {
         match self.load(object.id).await {
-            Ok(Some(there)) if was_taken_over(&there, object) => Err(of_another(&there)),
+            Ok(Some(there)) if refused(&there, object) => Err(of_another(&there)),
             Err(e) if !matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => Err(e),
             _ => Ok(()),
         }
@@ -224,16 +227,18 @@ impl KeyFolder {
 /// Whether keys of ours were replaced in an object by others that ours has never known. Revisions say nothing of it: both
 /// go on counting.
 fn is_of_another(there: &EpochObject, ours: &EpochObject) -> bool {
-    let is_known = |kek: &KekId| ours.is_wrapped_by(kek) || ours.retired.contains(kek);
-    let all_foreign = !there.wraps.is_empty() && there.wraps.iter().all(|w| !is_known(&w.kek));
-    all_foreign && there.retired.iter().any(is_known)
+    let all_foreign = !there.wraps.is_empty() && there.wraps.iter().all(|w| !has_known(ours, &w.kek));
+    all_foreign && there.retired.iter().any(|kek| has_known(ours, kek))
 }
 
 /// Whether an object was changed later than ours, and opens by a key that ours has never known: a home writes what it
 /// changes at home first.
 fn was_taken_over(there: &EpochObject, ours: &EpochObject) -> bool {
-    let is_known = |kek: &KekId| ours.is_wrapped_by(kek) || ours.retired.contains(kek);
-    there.revision > ours.revision && there.wraps.iter().any(|w| !is_known(&w.kek))
+    there.revision > ours.revision && there.wraps.iter().any(|w| !has_known(ours, &w.kek))
+}
+
+fn has_known(object: &EpochObject, kek: &KekId) -> bool {
+    object.is_wrapped_by(kek) || object.retired.contains(kek)
 }
 
 fn of_another(there: &EpochObject) -> Error {
