@@ -45,7 +45,7 @@ async fn show_at(instance: &Instance, place: &OpenDestination, backup: &Backup) 
         return Ok(());
     }
     let body = Arc::new(StoredBody::new(backend.clone(), at, manifest.size));
-    manifest.accepted = std::mem::take(&mut manifest.suspect);
+    manifest.accepted.append(&mut manifest.suspect);
     manifest.quarantined = false;
     // Another copy of the same backup, and the one that counts: it comes after the first.
     manifest.run = RunId(uuid::Uuid::now_v7());

@@ -146,7 +146,7 @@ impl<'a> Gate<'a> {
         for line in lines() {
             watch.line(line, refusals);
         }
-        let refusal = watch.finish().and_then(|f| lines().nth(usize::try_from(f.line).ok()?.checked_sub(1)?));
+        let refusal = watch.finish().first().and_then(|f| lines().nth(usize::try_from(f.line).ok()?.checked_sub(1)?));
         let refusal = refusal.or_else(|| filled().find(|line| few && says_no(line)));
         let has = |line: &[u8]| {
             self.text.shape.as_ref().is_some_and(|s| s.is_match(line))

@@ -187,7 +187,7 @@ pub struct Manifest {
     /// Why it is suspect; empty when it is not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspect: Vec<String>,
-    /// Why it was suspect before a person took it for good.
+    /// Why it was suspect before a person took it, or the same in the version before it, for good.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<String>,
     /// It broke a file rule, which is among the reasons to be suspect: quarantined, unless a person released it since.

@@ -35,9 +35,18 @@ const INVENTORY: &str = "inventory";
 const STARTUP: &str = "startup-config";
 /// How platforms that follow Cisco show a banner: between two marks.
 const BANNER: &str = r"^\s*banner \S+ (?<until>\^C)";
-/// A banner in quotes, and a comment, over several lines.
-const PROSE: [(&str, &str); 2] =
-    [(r#"(?i)^\s*(?:set )?[\w\-]*banner[\w\-]*\b[^"]*"[^"]*$"#, "\""), (r"^\s*/\*(?:[^*]|\*[^/])*$", r"\*/")];
+/// A comment over several lines.
+const COMMENT: (&str, &str) = (r"^\s*/\*(?:[^*]|\*[^/])*$", r"\*/");
+/// Values over several lines in quotes, of which the last one of a line stands where a value begins and is not closed.
+const QUOTED: [(&str, &str); 2] = [
+    (
+        r#"^(?:[^"\\]|\\.|"(?:[^"\\]|\\.)*")*?(?:^|[\s=(:{\[,])"(?:[^"\\]|\\.)*\\?$"#,
+        r#"^(?:[^"\\]|\\.)*"(?:(?:[^"\\]|\\.)*"(?:[^"\\]|\\.)*")*(?:[^"\\]|\\.)*\\?$"#,
+    ),
+    (r"<!\[CDATA\[(?:[^\]]|\][^\]])*\]?$", r"\]\]>"),
+];
+/// The text of an element, up to its name.
+const ELEMENT: &str = r"^\s*<(?<until>[A-Za-z_][\w\-.:]*)(?:\s[^<>]*)?>[^<]*[^<\s][^<]*$";
 
 pub(super) fn platform(text: &str, source: &PlatformSource) -> Result<Platform> {
     let file: PlatformFile = toml::from_str(text).map_err(|e| located(OPERATION, &e, text, source))?;
@@ -101,9 +110,13 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     rules.suspect.prose = prose(file.prose)?;
     rules.suspect.prose.push(ProseRule::until_its_mark(built_in(BANNER)?));
     // Where a comment begins so, it ends with its line.
-    for (start, end) in PROSE.into_iter().filter(|(_, end)| file.comment != "/*" || *end == "\"") {
-        rules.suspect.prose.push(ProseRule::new(built_in(start)?, built_in(end)?));
+    if file.comment != "/*" {
+        rules.suspect.prose.push(ProseRule::new(built_in(COMMENT.0)?, built_in(COMMENT.1)?));
     }
+    for (start, end) in QUOTED {
+        rules.suspect.prose.push(ProseRule::new(built_in(start)?, built_in(end)?).quoted());
+    }
+    rules.suspect.prose.push(ProseRule::until_its_mark(built_in(ELEMENT)?).quoted());
     if file.artefacts.is_empty() {
         return Err(wrong("artefacts", "a platform has at least one artefact"));
     }

@@ -24,8 +24,8 @@ const RESTARTS: [&str; 8] = [
 ];
 
 /// A line that tells of an error and of nothing else, in the midst of a configuration. (Of an inventory it may be a part:
-/// a device tells there what it does not have.)
-const ERROR: &str = r"^(?:ERROR|Error|error|FATAL|Fatal|fatal)(?: [Ee]rror)?: \S";
+/// a device tells there what it does not have.) Its first word tells it from others.
+const ERROR: &str = r"^(?:ERROR|Error|error|FATAL|Fatal|fatal)(?: [Ee]rror)?: (?:[A-Za-z]{2,24}|\S)";
 
 /// Lines that a device's log or another user writes onto the terminal, in the middle of whatever stands there. Each has
 /// the whole form of such a message: time, origin, name.

@@ -114,7 +114,15 @@ fn banners_and_comments_say_what_they_like() {
         let middle = text[text.len() / 2..].find('\n').map_or(text.len(), |n| text.len() / 2 + n + 1);
         // There a comment ends with its line.
         let comments = name != "radware_alteon";
-        for (open, close) in [("banner motd \"Welcome.", "\""), ("set login-banner \"", "\""), ("/* by bob:", " */")] {
+        for (open, close) in [
+            ("banner motd \"Welcome.", "\""),
+            ("set login-banner \"", "\""),
+            ("/* by bob:", " */"),
+            ("set message banner on msgvalue \"Say \\\"x\\\" and", "go\";"),
+            ("    pre-login-message (\"one", "two\" name \"x\")"),
+            ("<message lang=\"en\">For all of you:", "</message>"),
+            ("<descr><![CDATA[For all [of you]:", "]]></descr>"),
+        ] {
             if close == " */" && !comments {
                 continue;
             }
@@ -128,6 +136,35 @@ fn banners_and_comments_say_what_they_like() {
         }
     }
     none(&wrong);
+}
+
+#[test]
+fn a_quote_that_stands_in_a_word_or_is_closed_hides_nothing() {
+    let set = PlatformSet::built_in();
+    let platform = set.get("hp_procurve").unwrap();
+    for line in ["description a 19\" rack", "name \"a\" \"b\"", "name \"a \\\" b\"", "<a>b</a>", "name a\"b"] {
+        let text = format!("hostname a\n{line}\nERROR: process died\n{line}\nvlan 1\n");
+        assert!(suspicions(&platform, &text) > 0, "{line}");
+    }
+}
+
+#[test]
+fn pages_and_banners_of_some_platforms_say_what_they_like() {
+    let set = PlatformSet::built_in();
+    for (name, text) in [
+        (
+            "f5_tmos",
+            "ltm rule x {\nwhen HTTP_REQUEST {\nHTTP::respond 403 content {\nError: no access\n }\n}\nwhen RULE_INIT {\nError: two\n}\n}\n",
+        ),
+        (
+            "extreme_exos",
+            "configure vlan a tag 2\nconfigure banner before-login\nWelcome\nError: keep out\n\nconfigure vlan b tag 3\n",
+        ),
+    ] {
+        let platform = set.get(name).unwrap();
+        assert_eq!(suspicions(&platform, text), suspicions(&platform, &text.replace("Error: ", "Note: ")), "{name}");
+        assert!(suspicions(&platform, &format!("{text}ERROR: died\n")) > suspicions(&platform, text), "{name}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ mod checking;
 mod destination;
 mod intake;
 mod job;
+mod judging;
 mod limits;
 mod parking;
 mod pipeline;

@@ -11,6 +11,7 @@ use futures::future::join_all;
 use super::backlog::Share;
 use super::destination::{Destination, Stored};
 use super::intake::{Collected, Intake};
+use super::judging::{breaches, is_good_at, reasons, told_apart, was_accepted};
 use super::places::Place;
 use super::seat::Seat;
 use super::{Inner, Job, checking, parking};
@@ -161,8 +162,9 @@ async fn artefact(
     let breaches = breaches(it, &latest);
     let quarantined = !breaches.is_empty();
     let mut suspect: Vec<String> = reasons(it, &latest).into_iter().chain(breaches.iter().cloned()).collect();
-    if !suspect.is_empty() && !quarantined && was_accepted(job, it, &latest).await {
-        suspect.clear();
+    let mut accepted = Vec::new();
+    if !suspect.is_empty() && !quarantined {
+        (accepted, suspect) = told_apart(suspect, &was_accepted(job, &latest).await, it, &latest);
     }
     let known = if suspect.is_empty() { &latest.reference } else { &latest.suspect };
     // What was only suspect is another thing once it breaks a rule, and the other way round.
@@ -198,6 +200,7 @@ async fn artefact(
         is_new,
         taken_at: after(&latest, run),
         suspect: &suspect,
+        accepted: &accepted,
         quarantined,
         first,
     };
@@ -282,6 +285,8 @@ struct Plan<'a> {
     is_new: bool,
     taken_at: Timestamp,
     suspect: &'a [String],
+    /// Reasons to be suspect that a person took for good in the version before.
+    accepted: &'a [String],
     quarantined: bool,
     first: bool,
 }
@@ -362,6 +367,7 @@ impl Plan<'_> {
         manifest.instance.clone_from(&self.engine.instance);
         manifest.program.clone_from(&self.engine.program);
         manifest.suspect = self.suspect.to_vec();
+        manifest.accepted = self.accepted.to_vec();
         manifest.quarantined = self.quarantined;
         manifest.metadata.clone_from(&self.job.metadata);
         if self.it.info.kind == Kind::Text {
@@ -418,59 +424,10 @@ impl Plan<'_> {
     }
 }
 
-/// Why an artefact is suspect: what the text itself shows, a size that collapsed, and one that shrank although the device
-/// says that the text is longer. (Without a backup to compare with, that alone is told and not believed: releases differ in
-/// what they count.)
-fn reasons(it: &Collected, latest: &Latest) -> Vec<String> {
-    let mut why = it.suspect.clone();
-    let Some(last) = &latest.reference else { return why };
-    let size = it.original.size;
-    if size < last.size / 2 {
-        why.push(format!("it has {size} bytes, under half of the {} of the last backup", last.size));
-    }
-    if let Some(length) = it.short
-        && size < last.size - last.size / 10
-    {
-        let came = format!("{} came, and the last backup has {}", length.arrived, last.size);
-        why.push(format!("the device says that it has {} bytes; {came}", length.stated));
-    }
-    why
-}
-
-/// Whether this very content is the last good one because a person took it for good, whatever it looks like: what was
-/// stored of it says that it was suspect. What was never looked at by a person is judged anew, by rules of today.
-async fn was_accepted(job: &Job, it: &Collected, latest: &Latest) -> bool {
-    let Some(reference) = latest.reference.as_ref().filter(|b| b.content == it.content) else { return false };
-    if reference.quarantine == Some(Quarantine::Released) {
-        return true;
-    }
-    for destination in &job.destinations {
-        let copy = reference.copies.iter().find(|c| is_good_at(c, destination));
-        let Some(at) = copy.and_then(|c| c.storage_ref.as_ref()) else { continue };
-        // One that cannot be asked is no witness.
-        if let Ok(manifest) = destination.backend().stat(at).await {
-            return manifest.backup == reference.id && !(manifest.suspect.is_empty() && manifest.accepted.is_empty());
-        }
-    }
-    false
-}
-
-/// Which file rules it breaks. A content that a person released breaks none as long as it is the reference.
-fn breaches(it: &Collected, latest: &Latest) -> Vec<String> {
-    let released = |b: &Backup| b.quarantine == Some(Quarantine::Released) && b.content == it.content;
-    if latest.reference.as_ref().is_some_and(released) { Vec::new() } else { it.breaches.clone() }
-}
-
 fn tell_quarantined(run: &Run, it: &Collected, breaches: &[String]) {
     tracing::warn!(event = "artefact_quarantined", task_id = %run.start.task_id,
         task_identifier = %run.start.task_identifier, device = %run.start.device_name, stage = "storing",
         artefact = %it.info.name, why = %breaches.join("; "));
-}
-
-fn is_good_at(copy: &Copy, destination: &Destination) -> bool {
-    copy.destination == *destination.id()
-        && (copy.view == destination.view())
-        && matches!(copy.status, CopyStatus::Stored | CopyStatus::Extended)
 }
 
 /// `unseen`: why it could not be looked at. It is believed to be there, and the run says that nobody saw it.

@@ -34,9 +34,15 @@ impl SuspectRules {
 #[derive(Debug, Default)]
 pub struct FailureWatch {
     lines: u64,
-    found: Option<FoundFailure>,
+    found: Found,
     prose: Option<Prose>,
 }
+
+/// Of lines that say the same the first, and no more than [`MOST`] in all.
+type Found = Vec<FoundFailure>;
+
+/// More are not told apart.
+const MOST: usize = 8;
 
 /// A line that no good text holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +58,8 @@ pub struct FoundFailure {
 #[derive(Debug)]
 struct Prose {
     until: Until,
-    found: Option<FoundFailure>,
+    quoted: bool,
+    found: Found,
 }
 
 #[derive(Debug)]
@@ -68,28 +75,29 @@ impl FailureWatch {
     pub fn line(&mut self, line: &[u8], rules: FailureLines<'_>) -> bool {
         self.lines += 1;
         let at = self.lines;
-        let found = |by: &[Regex]| {
-            let found = by.iter().find_map(|r| r.find(line))?;
-            Some(FoundFailure { line: at, matched: found.as_bytes().to_vec() })
+        let note = |all: &mut Found, by: &[Regex]| {
+            let matched = by.iter().find_map(|r| r.find(line)).map(|m| m.as_bytes());
+            if let Some(matched) =
+                matched.filter(|m| all.len() < MOST && all.iter().all(|f| f.line != at && f.matched != **m))
+            {
+                all.push(FoundFailure { line: at, matched: matched.to_vec() });
+            }
         };
-        if self.found.is_none() {
-            self.found = found(rules.intrusions);
-        }
+        note(&mut self.found, rules.intrusions);
         if let Some(prose) = &mut self.prose {
+            let quoted = prose.quoted;
             if prose.until.is_at(line) {
                 self.prose = None;
-            } else if prose.found.is_none() {
-                prose.found = found(rules.failure);
+            } else {
+                note(&mut prose.found, rules.failure);
             }
-            return true;
+            return !quoted;
         }
-        if let Some(until) = rules.prose.iter().find_map(|rule| rule.begins(line)) {
-            self.prose = Some(Prose { until, found: None });
-            return true;
+        if let Some((until, quoted)) = rules.prose.iter().find_map(|rule| Some((rule.begins(line)?, rule.quoted))) {
+            self.prose = Some(Prose { until, quoted, found: Vec::new() });
+            return !quoted;
         }
-        if self.found.is_none() {
-            self.found = found(rules.failure);
-        }
+        note(&mut self.found, rules.failure);
         false
     }
 
@@ -106,11 +114,14 @@ impl FailureWatch {
         self.lines
     }
 
-    /// The first of them. What began and never ended was no banner, or the text is cut off: it counts as well.
+    /// All that say different things, in order. What began and never ended was no banner, or the text is cut off: what
+    /// stands in it counts as well.
     #[must_use]
-    pub fn finish(self) -> Option<FoundFailure> {
-        let open = self.prose.and_then(|p| p.found);
-        [self.found, open].into_iter().flatten().min_by_key(|f| f.line)
+    pub fn finish(self) -> Vec<FoundFailure> {
+        let mut all = self.found;
+        all.extend(self.prose.into_iter().flat_map(|p| p.found));
+        all.sort_by_key(|f| f.line);
+        all
     }
 }
 
@@ -133,7 +144,8 @@ impl ProseRule {
             _ => return None,
         };
         let from = begun.get(0).map_or(line.len(), |all| all.end());
-        (!until.is_at(line.get(from..).unwrap_or_default())).then_some(until)
+        let rest = line.get(from..).unwrap_or_default();
+        (rest.is_empty() || !until.is_at(rest)).then_some(until)
     }
 }
 
@@ -148,7 +160,11 @@ mod tests {
         SuspectRules {
             failure: vec![of("^% ?[A-Z]")],
             intrusions: vec![of(r"^\d\d:\d\d: %")],
-            prose: vec![banner, ProseRule::new(of("^note$"), of("^EOF$"))],
+            prose: vec![
+                banner,
+                ProseRule::new(of("^note$"), of("^EOF$")),
+                ProseRule::new(of("^say \""), of("\"")).quoted(),
+            ],
             ..SuspectRules::default()
         }
     }
@@ -158,7 +174,7 @@ mod tests {
         for line in text.lines() {
             watch.line(line.as_bytes(), rules.failures());
         }
-        watch.finish().map(|f| f.line)
+        watch.finish().first().map(|f| f.line)
     }
 
     #[test]
@@ -179,6 +195,25 @@ mod tests {
     #[test]
     fn what_comes_in_between_is_seen_in_a_banner_too() {
         assert_eq!(first("banner motd ^C\n10:11: %LINK\n^C\nb"), Some(2));
+    }
+
+    #[test]
+    fn a_value_over_several_lines_hides_failures_and_no_more() {
+        let quoted = "say \"a\n% Error\nb\"\n";
+        assert_eq!(first(quoted), None);
+        assert_eq!(first(&format!("{quoted}% Error")), Some(4));
+        assert_eq!(first("say \"a\n% Error\n"), Some(2), "it has no end");
+        let (mut watch, rules) = (FailureWatch::default(), rules());
+        assert!(!watch.line(b"say \"a", rules.failures()) && !watch.line(b"b", rules.failures()));
+    }
+
+    #[test]
+    fn lines_that_say_the_same_are_told_once() {
+        let (mut watch, rules) = (FailureWatch::default(), rules());
+        for line in ["% Error", "% Bad", "% Error"].into_iter().chain((b'A'..=b'Z').map(|_| "10:11: %LINK")) {
+            watch.line(line.as_bytes(), rules.failures());
+        }
+        assert_eq!(watch.finish().iter().map(|f| f.line).collect::<Vec<_>>(), [1, 2, 4]);
     }
 
     proptest::proptest! {

@@ -222,19 +222,29 @@ pub struct ProseRule {
     pub start: Regex,
     /// Its last line, where no group tells.
     pub end: Option<Regex>,
+    /// Only lines of failure are people's in it; what every whole text has may stand there too.
+    pub quoted: bool,
 }
 
 impl ProseRule {
     /// From a line to a line.
     #[must_use]
     pub fn new(start: Regex, end: Regex) -> Self {
-        Self { start, end: Some(end) }
+        Self { start, end: Some(end), quoted: false }
     }
 
     /// From a line to the next that holds what the group `until` of this one matched.
     #[must_use]
     pub fn until_its_mark(start: Regex) -> Self {
-        Self { start, end: None }
+        Self { start, end: None, quoted: false }
+    }
+
+    /// A value over several lines, in quotes or between the tags of an element. That it is one is known by signs that may
+    /// deceive, so that it hides lines of failure and nothing else.
+    #[must_use]
+    pub fn quoted(mut self) -> Self {
+        self.quoted = true;
+        self
     }
 }
 

@@ -125,12 +125,22 @@ impl SuspectCheck {
                 why.push(format!("it lacks a line that every whole text has: '{expression}'"));
             }
         }
-        if let Some(found) = self.watch.finish() {
-            let quoted = format!("'{}' in line {}", shown(&found.matched), found.line);
-            why.push(format!("it holds a message of the device that is no part of it: {quoted}"));
+        for found in self.watch.finish() {
+            why.push(format!("{MESSAGE}'{}'{IN_LINE}{}", shown(&found.matched), found.line));
         }
         why
     }
+}
+
+/// How a reason begins that tells of a message, and what stands before the number of its line.
+const MESSAGE: &str = "it holds a message of the device that is no part of it: ";
+const IN_LINE: &str = " in line ";
+
+/// The message that a reason to be suspect tells of, if it does: what a person took for good in one version is none in the
+/// next, in whatever line it stands.
+#[must_use]
+pub fn told_message(reason: &str) -> Option<&str> {
+    Some(reason.strip_prefix(MESSAGE)?.rsplit_once(IN_LINE)?.0)
 }
 
 fn shown(line: &[u8]) -> String {
@@ -176,6 +186,15 @@ mod tests {
         let why = check("a\n% Invalid input: community s3cret\nsnmp-server community s3cret");
         assert_eq!(why.len(), 2);
         assert!(why[0].ends_with("at line 3") && why[1].ends_with("'% Invalid input' in line 2"), "{why:?}");
+    }
+
+    #[test]
+    fn a_message_is_the_same_in_whatever_line_it_stands() {
+        let (one, other) = (check("% Invalid input\nend"), check("a\nb\n% Invalid input\nend"));
+        assert_ne!(one, other);
+        assert_eq!(told_message(&one[0]), Some("'% Invalid input'"));
+        assert_eq!(told_message(&one[0]), told_message(&other[0]));
+        assert_eq!(told_message(&check("a")[0]), None);
     }
 
     #[test]

@@ -57,6 +57,26 @@ async fn what_a_person_took_for_good_is_suspect_no_more_until_it_changes() {
 }
 
 #[tokio::test]
+async fn a_message_that_a_person_took_for_good_is_none_in_the_next_versions() {
+    let house = house();
+    let backend = Arc::new(MemoryBackend::new());
+    let first = "hostname a\nbanner\n% Invalid input of users is logged\nend\n";
+    let shifted = "hostname a\nvlan 1\nbanner\n% Invalid input of users is logged\nend\n";
+    let later = "hostname a\nvlan 2\nbanner\n% Invalid input of users is logged\nend\n";
+    let cut = "hostname a\nvlan 2\nbanner\n% Invalid input of users is logged\n";
+    let script = Script::new([first, shifted, later, cut].map(config).to_vec());
+    let job = job(script, vec![destination("d", backend.clone(), View::Original)]);
+    let taken = house.engine.back_up(&job).await.unwrap().artefacts[0].backup.unwrap();
+    assert!(house.catalog.accept(taken).await.unwrap());
+    for _ in 0..2 {
+        let next = house.engine.back_up(&job).await.unwrap();
+        assert_eq!((next.state, next.artefacts[0].status), (RunState::Succeeded, ArtefactStatus::Stored));
+    }
+    let cut = house.engine.back_up(&job).await.unwrap();
+    assert_eq!(cut.artefacts[0].suspect.len(), 1, "that it has no end was never taken for good: {:?}", cut.artefacts);
+}
+
+#[tokio::test]
 async fn a_size_that_collapsed_and_a_doubt_of_the_collector_are_suspect() {
     let house = house();
     let script = Script::new(vec![
