@@ -23,6 +23,7 @@ mod named;
 mod paging;
 mod read;
 mod record;
+mod redate;
 mod rows;
 mod runs;
 mod select;

@@ -9,9 +9,9 @@
 //! - **Nothing is replaced by accident.** [`PutMode::Create`](object_store::PutMode) gives a name in one step that fails
 //!   where the name is taken, if the server can ([`Features::exclusive`]). Otherwise writers of this program hold a lock
 //!   at the server meanwhile (a folder in `.tmp/`, which only one can make), and other programs are not kept away.
-//! - **Durable as far as the server says so.** Where it offers to flush ([`Features::flushes`]), the bytes, the name and
-//!   every new folder on the way to it have been flushed when a call returns. Where it does not, what was confirmed is
-//!   what the server's system has taken, and a power cut there within the next seconds may lose it.
+//! - **Durable as far as the server says so.** Where it flushes files and folders ([`Features::flushes`]), the bytes, the
+//!   name and every new folder on the way to it have been flushed when a call returns. Where it does not, or files alone,
+//!   what was confirmed is what the server's system has taken, and a power cut there within the next seconds may lose it.
 //! - **Confined.** Symbolic links beneath the folder are refused, not followed, where the protocol tells them; the look
 //!   and the deed are two requests, so that this keeps away what lies there, not who can write there meanwhile. The folder
 //!   itself may be reached through a link.

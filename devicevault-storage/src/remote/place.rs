@@ -115,7 +115,7 @@ impl<S: Server> RemoteStore<S> {
             }
         }
         self.flush_new(to).await?;
-        self.server().flush_folder(parent(from)).await
+        self.flush_folder(parent(from)).await
     }
 
     async fn free(&self, to: &str) -> Result<()> {
@@ -201,6 +201,11 @@ impl<S: Server> RemoteStore<S> {
         }
         anchored.insert(folder.to_owned());
         Ok(())
+    }
+
+    /// Makes the names in a folder durable, where the server can.
+    pub(super) async fn flush_folder(&self, folder: &str) -> Result<()> {
+        if self.features().flushes { self.server().flush_folder(folder).await } else { Ok(()) }
     }
 
     /// Makes a name durable, whoever gave it, and every folder on the way to it.

@@ -42,7 +42,7 @@ async fn remove<S: Server>(store: &RemoteStore<S>, batch: Vec<Result<Path>>) -> 
     let mut verdicts: Vec<Result<Path>> = futures::stream::iter(batch).map(one).buffered(at_once).collect().await;
     let folders: BTreeSet<String> = verdicts.iter().flatten().map(|l| parent(l.as_ref()).to_owned()).collect();
     for folder in &folders {
-        match store.server().flush_folder(folder).await {
+        match store.flush_folder(folder).await {
             Ok(()) => {}
             // Somebody else emptied and removed it: what was in it is gone.
             Err(e) if e.kind() == ErrorKind::NotFound => {}

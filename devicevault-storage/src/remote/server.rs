@@ -12,9 +12,9 @@ use devicevault_core::{ByteStream, Result};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Features {
-    /// Files and folders can be flushed.
+    /// Folders can be flushed, and files are: what is confirmed survives a power cut there.
     pub flushes: bool,
-    /// What it means that they cannot.
+    /// What it means that not both are.
     pub no_flush: &'static str,
     /// A file can be given a name in one step that fails where the name is taken: [`Server::link`].
     pub exclusive: bool,
@@ -125,7 +125,7 @@ pub trait Server: fmt::Debug + Send + Sync + 'static {
     /// Moves a file to a name in one step, in place of the file that may have it.
     async fn replace(&self, from: &str, to: &str) -> Result<()>;
 
-    /// Makes the names in a folder durable. Does nothing where the server does not flush.
+    /// Makes the names in a folder durable; asked for only where [`Features::flushes`] holds.
     async fn flush_folder(&self, path: &str) -> Result<()>;
 
     /// Bytes that can still be written, where the server tells.
@@ -138,6 +138,7 @@ pub trait Writer: fmt::Debug + Send + 'static {
     /// Appends. May return before the server has taken it.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
-    /// Waits until the server has taken everything, and flushed it where it does; closes the file. What is there then.
+    /// Waits until the server has taken everything, and flushed it where it flushes files; closes the file. What is there
+    /// then.
     async fn finish(self) -> Result<Found>;
 }

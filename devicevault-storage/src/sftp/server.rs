@@ -34,6 +34,8 @@ const HARDLINK: &str = "hardlink@openssh.com";
 
 const NO_FLUSH: &str = "the server does not offer to flush files (fsync@openssh.com): a power cut there may lose what was \
                         stored in the seconds before; a connection that breaks loses nothing";
+const NO_FOLDERS: &str = "the server flushes files and not folders: a power cut there may lose the names of what was stored \
+                          in the seconds before; a connection that breaks loses nothing";
 const NO_LINKS: &str = "the server does not offer hard links: programs of ours keep out of each other's way by a lock there, \
                         and no other program should write to the folder";
 
@@ -79,6 +81,26 @@ impl SftpServer {
         Ok(self.look(vec![path.to_owned()]).await?.into_iter().next().flatten())
     }
 
+    /// Whether folders can be flushed. Some servers offer to flush and open no folder for it, as folders are no files
+    /// to their systems. The folder itself may not be there yet: then that of the login answers for it.
+    async fn flushes_folders(&self) -> Result<bool> {
+        let flush = |live: Arc<Live>, at: String| async move {
+            let flushed = match live.sftp.sync(&at).await {
+                Err(SftpError::NotFound { .. }) => live.sftp.sync(".").await,
+                other => other,
+            };
+            match flushed {
+                Ok(()) => Ok(true),
+                Err(e) if e.ends_session() => Err(e),
+                Err(e) => {
+                    tracing::debug!(error = %e, "the server flushes no folders");
+                    Ok(false)
+                }
+            }
+        };
+        self.on("flush folder", Repeat::Again, "", flush).await
+    }
+
     /// Why a new name was refused: version 3 of the protocol has no code for a name that is taken.
     async fn refused(&self, e: Error, to: &str) -> Error {
         if e.kind() == ErrorKind::Unavailable
@@ -106,9 +128,10 @@ impl Server for SftpServer {
 
     async fn features(&self) -> Result<Features> {
         let (live, _) = self.0.live().await?;
+        let flushes_files = live.sftp.can_sync();
         Ok(Features {
-            flushes: live.sftp.can_sync(),
-            no_flush: NO_FLUSH,
+            flushes: flushes_files && self.flushes_folders().await?,
+            no_flush: if flushes_files { NO_FOLDERS } else { NO_FLUSH },
             exclusive: live.sftp.offers(HARDLINK),
             no_exclusive: NO_LINKS,
             replaces: live.sftp.can_replace(),
@@ -305,9 +328,7 @@ impl Server for SftpServer {
     }
 
     async fn flush_folder(&self, path: &str) -> Result<()> {
-        let flush = |live: Arc<Live>, at: String| async move {
-            if live.sftp.can_sync() { live.sftp.sync(&at).await } else { Ok(()) }
-        };
+        let flush = |live: Arc<Live>, at: String| async move { live.sftp.sync(&at).await };
         self.on("flush folder", Repeat::Again, path, flush).await
     }
 

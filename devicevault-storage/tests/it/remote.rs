@@ -1,6 +1,8 @@
 //! Folders of servers as object stores.
 
 #[cfg(feature = "sftp")]
+mod asyncssh;
+#[cfg(feature = "sftp")]
 mod faults;
 mod folder;
 #[cfg(feature = "ftp")]

@@ -36,6 +36,7 @@ pub enum Operation {
     Forget,
     Pin,
     Accept,
+    Redate,
     Pending,
     Statistics,
 }

@@ -27,7 +27,8 @@ Rules are options of a destination or of a policy:
   retention.max_count, .max_size, .max_days
                               no more than that, the oldest first
   retention.forever = true    everything
-What is not set keeps the last 10 and 30 days. The newest version, the last good one and pinned ones always stay.")]
+What is not set keeps the last 10 and 30 days. A rule of 0 keeps nothing; where no rule keeps anything, everything stays, up to
+the limits. The newest version, the last good one and pinned ones always stay.")]
 pub(crate) struct ShowArgs {}
 
 #[derive(Debug, Serialize)]

@@ -96,3 +96,42 @@ mod a_server_that_offers_little {
         eprintln!("2 servers, one of which flushes and links nothing: told apart");
     }
 }
+
+/// A server that flushes files, and opens no folders for that.
+mod a_server_that_flushes_no_folders {
+    use devicevault_core::StorageBackend as _;
+
+    use super::super::asyncssh::Asyncssh;
+    use super::super::folder::against;
+    use super::super::plain;
+    use crate::plain::ZSTD;
+
+    mod backups {
+        use super::super::super::folder::against;
+        use super::Asyncssh;
+
+        against!(
+            plain: Asyncssh::start(),
+            #[ignore = "needs python3 with asyncssh"]
+            writers_of_the_same_entries_meet,
+            the_connection_test_passes,
+        );
+    }
+
+    against!(
+        folder: Asyncssh::start(),
+        #[ignore = "needs python3 with asyncssh"]
+        one_of_many_creates,
+        old_leavings_are_swept,
+    );
+
+    #[tokio::test]
+    #[ignore = "needs python3 with asyncssh"]
+    async fn says_what_that_means() {
+        let (peer, folder) = (Asyncssh::start(), tempfile::tempdir().unwrap());
+        let backend = plain::backend(&peer, &folder.path().join("not/there/yet"), ZSTD).await;
+        assert!(!backend.capability().durable);
+        let health = backend.check().await.unwrap();
+        assert!(plain::detail(&health, "durability").contains("files and not folders"), "{health:?}");
+    }
+}

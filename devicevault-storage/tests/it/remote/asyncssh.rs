@@ -1,0 +1,64 @@
+//! The SFTP server of asyncssh on a port of 127.0.0.1: it flushes files and opens no folders.
+
+use std::io::BufRead as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use devicevault_ssh::{Credentials, Endpoint, HostKeysInMemory};
+use devicevault_storage::sftp::{SftpOptions, SftpServer};
+
+use super::Peer;
+
+const SERVER: &str = "
+import asyncio, asyncssh
+
+class Login(asyncssh.SSHServer):
+    def begin_auth(self, user):
+        return False
+
+async def main():
+    key = asyncssh.generate_private_key('ssh-ed25519')
+    server = await asyncssh.create_server(Login, '127.0.0.1', 0, server_host_keys=[key], sftp_factory=True)
+    print(server.get_port(), flush=True)
+    await server.wait_closed()
+
+asyncio.run(main())
+";
+
+/// A running server, which lets anybody in; it ends with this value.
+pub(super) struct Asyncssh {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Asyncssh {
+    pub(super) fn start() -> Self {
+        let mut python = Command::new("python3");
+        python.args(["-c", SERVER]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = python.spawn().expect("python3 is installed");
+        let mut port = String::new();
+        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        let port = port.trim().parse().expect("asyncssh is installed");
+        Self { child, addr: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) }
+    }
+}
+
+impl Peer for Asyncssh {
+    type Server = SftpServer;
+
+    fn server(&self, folder: &Path) -> SftpServer {
+        let endpoint = Endpoint::new(self.addr.ip().to_string(), self.addr.port());
+        let known = Arc::new(HostKeysInMemory::default());
+        let options = SftpOptions::new(endpoint, folder.to_str().unwrap(), "anybody", known);
+        SftpServer::new(options.with_credentials(Credentials::new("anybody")))
+    }
+}
+
+impl Drop for Asyncssh {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
