@@ -177,12 +177,9 @@ impl Import {
             let version = match self.version(instance, &item, of, (backup, run, at), &extensions[item.device]) {
                 Ok(version) => version,
                 Err(e) => {
-                    self.done.failed.push(format!(
-                        "{} at {}: {}",
-                        self.devices[item.device].name,
-                        of.id,
-                        e.to_record().message
-                    ));
+                    let file = of.files.iter().find(|f| f.content == item.content).map_or("", |f| &f.path);
+                    let why = e.to_record().message;
+                    self.done.failed.push(format!("{} at {}: {why}", file.escape_debug(), of.id));
                     continue;
                 }
             };

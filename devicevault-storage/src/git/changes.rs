@@ -28,7 +28,8 @@ pub(super) fn differences(
     }
     let items = |id: Option<Oid>| -> Result<BTreeMap<Vec<u8>, Item>> {
         let Some(id) = id else { return Ok(BTreeMap::new()) };
-        Ok(objects::tree(repo, id)?.items().iter().map(|i| (i.name.clone(), i.clone())).collect())
+        let tree = objects::tree(repo, id).map_err(|e| if path.is_empty() { e } else { e.with("folder", path) })?;
+        Ok(tree.items().iter().map(|i| (i.name.clone(), i.clone())).collect())
     };
     let (old, new) = (items(a)?, items(b)?);
     let names: BTreeSet<&Vec<u8>> = old.keys().chain(new.keys()).collect();

@@ -103,10 +103,14 @@ impl ForeignHistory {
     /// The commit of this number, from the oldest on; `None` beyond the newest.
     ///
     /// # Errors
-    /// `Corrupt`.
+    /// `Corrupt`, with the commit, and the folder that cannot be read.
     pub fn commit(&mut self, number: usize) -> Result<Option<ForeignCommit>> {
         self.refresh()?;
         let Some(id) = self.commits.get(number).copied() else { return Ok(None) };
+        self.read_commit(id).map(Some).map_err(|e| e.with("commit", id))
+    }
+
+    fn read_commit(&self, id: Oid) -> Result<ForeignCommit> {
         let commit = objects::commit(&self.repo, id).map_err(|e| objects::lost(e, "commit", id))?;
         let before = match commit.parent_id(0) {
             Ok(parent) => {
@@ -122,13 +126,13 @@ impl ForeignHistory {
         });
         let author = commit.author();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Some(ForeignCommit {
+        Ok(ForeignCommit {
             id: id.to_string(),
             at: Timestamp::from_second(commit.time().seconds()).unwrap_or(Timestamp::UNIX_EPOCH),
             author: format!("{} <{}>", text(author.name_bytes()), text(author.email_bytes())),
             subject: text(commit.message_raw_bytes()).lines().next().unwrap_or_default().to_owned(),
             files: files.collect(),
-        }))
+        })
     }
 
     /// What a file holds.

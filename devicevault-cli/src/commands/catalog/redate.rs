@@ -110,7 +110,7 @@ fn tell(context: &Context, told: &Told) -> Result<()> {
         (_, true) => {}
         (true, _) => ui.note(&format!("{what} are dated {now} now")),
         (false, _) => {
-            ui.note(&format!("{what} are dated after now; the clock says {now}: where that is right, give --yes"))
+            ui.note(&format!("{what} are dated after now; the clock says {now}: where that is right, give --yes"));
         }
     }
     Ok(())

@@ -78,7 +78,7 @@ async fn history_of_a_million_backups() {
          unhex(printf('%032x', i / 2)), \
          CASE WHEN i % 20 = 0 THEN 'core' ELSE printf('sw%04d', (i * 7919) % 5000) END, 'name', \
          CASE i % 2 WHEN 0 THEN 'running-config' ELSE 'inventory' END, 'text', 'txt', 20000, zeroblob(32), \
-         1767225600000000 + i * 1000000, 1767225600000000 + i * 1000000, NULL, 0, '{}' FROM n; \
+         1767225600000000 + i * 1000000, 1767225600000000 + i * 1000000, NULL, 0, '{}', NULL FROM n; \
          INSERT INTO copies SELECT id, d.name, 'original', 'stored', d.name || ':' || hex(id), 20000, zeroblob(32), 1, \
          first_seen, last_seen, NULL, NULL, first_seen FROM backups, (SELECT 'git' AS name UNION ALL SELECT 'main') d; \
          COMMIT",
