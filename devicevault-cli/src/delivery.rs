@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use devicevault_core::catalog::{Page, PendingCopy, Query};
+use devicevault_core::catalog::{CatalogExt as _, PendingCopy, Query};
 use devicevault_core::run::{Copy, CopyStatus};
 use devicevault_core::spool::Parked;
 use devicevault_core::{BackupId, DestinationId, Engine, Error, ErrorRecord, Result, Spool};
@@ -71,7 +71,7 @@ pub(crate) async fn given_up(instance: &Instance, gone: Vec<PendingCopy>) -> Res
     for copy in gone {
         let mut query = Query::default();
         query.id = Some(copy.backup);
-        let Some(backup) = instance.catalog.find(&query, Page::first(1)).await?.items.pop() else { continue };
+        let Some(backup) = instance.catalog.newest(&query).await? else { continue };
         let failed = |c: &&Copy| c.destination == copy.destination && c.status == CopyStatus::Failed;
         let Some(error) = backup.copies.iter().find(failed).and_then(|c| c.error.clone()) else { continue };
         let (device, artefact) = (backup.device_name, backup.artefact);

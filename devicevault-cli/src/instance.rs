@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use devicevault_core::catalog::{Page, Query};
+use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::file_rules::{FileChecker, FileRules};
 use devicevault_core::inventory::{DestinationConfig, Policy, Selector};
 use devicevault_core::quota::{Quota, QuotaLimits};
@@ -16,6 +16,7 @@ use devicevault_core::verification::{self, ReadBack};
 use devicevault_core::{
     Catalog, Device, DeviceId, Error, ErrorKind, Inventory, Result, Spool, StorageBackend, Timestamp,
 };
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::app::{BackendSettings, Open, Parts};
 use crate::checker::ProgramChecker;
@@ -326,13 +327,13 @@ impl Instance {
         };
         let mut itself = Query::default();
         itself.device = Some(DeviceId::from(name));
-        if let Some(backup) = self.catalog.find(&itself, Page::first(1)).await?.items.pop() {
+        if let Some(backup) = self.catalog.newest(&itself).await? {
             return Ok(backup.device);
         }
         let mut newest: Option<Backup> = None;
         for device in self.devices_once_named(name).await? {
             itself.device = Some(device);
-            let last = self.catalog.find(&itself, Page::first(1)).await?.items.pop();
+            let last = self.catalog.newest(&itself).await?;
             newest = newest.into_iter().chain(last).max_by_key(|b| b.first_seen);
         }
         newest.map(|b| b.device).ok_or(missing)
@@ -360,19 +361,7 @@ impl Instance {
     /// # Errors
     /// What the catalog answers.
     pub(crate) async fn find_all(&self, query: &Query, limit: usize) -> Result<Vec<Backup>> {
-        let mut all = Vec::new();
-        let mut page = Page::first(1000);
-        loop {
-            let found = self.catalog.find(query, page).await?;
-            all.extend(found.items);
-            match found.next {
-                Some(next) if all.len() < limit => page = Page::after(1000, next),
-                _ => {
-                    all.truncate(limit);
-                    return Ok(all);
-                }
-            }
-        }
+        self.catalog.every(query).take(limit).try_collect().await
     }
 
     /// Names of the destinations by their identities.

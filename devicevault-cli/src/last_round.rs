@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use devicevault_core::catalog::{Page, RunQuery};
+use devicevault_core::catalog::{CatalogExt as _, RunQuery};
 use devicevault_core::{Device, DeviceId, Error, ErrorKind, Result, Timestamp};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub(crate) async fn left_over(instance: &Instance, devices: Vec<Device>) -> Resu
         async move {
             let mut query = RunQuery::default();
             query.device = Some(device.id.clone());
-            let last = instance.catalog.runs(&query, Page::first(1)).await?.items.pop();
+            let last = instance.catalog.newest_run(&query).await?;
             let left = last.is_none_or(|run| {
                 let missed = meant.is_some_and(|at| run.start.started_at < at);
                 run.state.is_final() && (missed || !run.state.is_good())

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use devicevault_core::catalog::{Page, RunQuery};
+use devicevault_core::catalog::{CatalogExt as _, RunQuery};
 use devicevault_core::rebuild::{Unrecorded, unrecorded};
 use devicevault_core::run::{Run, RunState};
 use devicevault_core::{DestinationId, ErrorKind, Result, RunId, StorageBackend, Timestamp};
+use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
@@ -26,8 +27,6 @@ const LONGEST: std::time::Duration = std::time::Duration::from_secs(2 * 24 * 360
 const SLOWEST: std::time::Duration = std::time::Duration::from_secs(10 * 60);
 /// A note of more destinations than anybody has is nobody's.
 const LONGEST_FILE: u64 = 1 << 20;
-/// Runs that the catalog is asked for at a time.
-const PAGE: u32 = 200;
 
 /// When each destination was last looked through, and when the oldest run had begun that was under way then.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -101,14 +100,9 @@ async fn oldest_under_way(instance: &Instance, now: Timestamp) -> Result<Timesta
     for state in [RunState::Queued, RunState::Collecting, RunState::Storing] {
         let mut query = RunQuery::default();
         query.state = Some(state);
-        let mut page = Page::first(PAGE);
-        loop {
-            let runs = instance.catalog.runs(&query, page).await?;
-            oldest = runs.items.iter().map(|run| run.start.started_at).fold(oldest, Ord::min);
-            match runs.next {
-                Some(next) => page = Page::after(PAGE, next),
-                None => break,
-            }
+        let mut runs = instance.catalog.every_run(&query);
+        while let Some(run) = runs.try_next().await? {
+            oldest = oldest.min(run.start.started_at);
         }
     }
     Ok(oldest)
@@ -120,17 +114,11 @@ async fn cut_off(instance: &Instance, since: Timestamp, begun: Timestamp) -> Res
     for state in [RunState::Failed, RunState::Cancelled] {
         let mut query = RunQuery::default();
         query.state = Some(state);
-        let mut page = Page::first(PAGE);
-        loop {
-            let runs = instance.catalog.runs(&query, page).await?;
-            let is_last = runs.items.last().is_none_or(|run| run.start.started_at < begun);
-            found.extend(runs.items.into_iter().filter(|run| {
-                run.finished_at.is_some_and(|at| at >= since)
-                    && run.error.as_ref().is_some_and(|e| e.kind == ErrorKind::Cancelled)
-            }));
-            match runs.next {
-                Some(next) if !is_last => page = Page::after(PAGE, next),
-                _ => break,
+        let mut runs = instance.catalog.every_run(&query);
+        while let Some(run) = runs.try_next().await?.filter(|run| run.start.started_at >= begun) {
+            let was_cut_off = run.error.as_ref().is_some_and(|e| e.kind == ErrorKind::Cancelled);
+            if was_cut_off && run.finished_at.is_some_and(|at| at >= since) {
+                found.push(run);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use devicevault_core::catalog::{Page, RunQuery};
+use devicevault_core::catalog::{CatalogExt as _, RunQuery};
 use devicevault_core::engine::{Job, Limits, RetryPolicy, Selection};
 use devicevault_core::inventory::{Policy, Selector};
 use devicevault_core::run::{Outcome, Run, RunState};
@@ -365,7 +365,7 @@ async fn record_cancelled(instance: &Instance, progress: &Progress, clock: &dyn 
 async fn record_one(instance: &Instance, id: RunId, clock: &dyn Clock) -> Result<Option<Run>> {
     let mut query = RunQuery::default();
     query.id = Some(id);
-    let Some(mut run) = instance.catalog.runs(&query, Page::first(1)).await?.items.into_iter().next() else {
+    let Some(mut run) = instance.catalog.newest_run(&query).await? else {
         return Ok(None);
     };
     // What had been recorded just before stays so.

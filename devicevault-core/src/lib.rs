@@ -41,7 +41,7 @@ pub mod verification;
 
 pub use artefact::{ArtifactInfo, Kind, View};
 pub use body::{Body, ByteStream};
-pub use catalog::Catalog;
+pub use catalog::{Catalog, CatalogExt};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use collector::{Collector, CollectorInfo, Item, Note, NoteLevel, Sink, stream};
 pub use device::{AgentAccess, Device, Hop, Login, LoginRef, SecretRef, StepLimits, Target};

@@ -5,11 +5,12 @@
 //! anew after every round. With it a catalog that was lost is rebuilt with its validity.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
+use futures::TryStreamExt as _;
 use jiff::ToSpan as _;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Page, Query};
+use crate::catalog::{CatalogExt as _, Query};
 use crate::clock::Timestamp;
 use crate::{BackupId, Catalog, DestinationId, Error, ErrorKind, Result, StorageBackend};
 
@@ -17,8 +18,6 @@ use crate::{BackupId, Catalog, DestinationId, Error, ErrorKind, Result, StorageB
 pub const FORMAT: u32 = 1;
 /// The longest record that is read, in bytes: that of a million versions.
 pub const MAX_RECORD: u64 = 256 << 20;
-/// Backups asked for at a time.
-const PAGE: u32 = 1000;
 
 /// What was last seen in one month, of the versions at one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,17 +165,10 @@ pub async fn note_all(
 ) -> Result<usize> {
     let mut months = std::collections::BTreeMap::new();
     let query = Query { destination: Some(destination.clone()), ..Query::default() };
-    let mut page = Page::first(PAGE);
-    loop {
-        let found = catalog.find(&query, page).await?;
-        for backup in found.items {
-            if let Some(sighting) = sighting(&backup, destination) {
-                months.entry(period_of(backup.last_seen)).or_insert_with(Vec::new).push(sighting);
-            }
-        }
-        match found.next {
-            Some(next) => page = Page::after(PAGE, next),
-            None => break,
+    let mut found = catalog.every(&query);
+    while let Some(backup) = found.try_next().await? {
+        if let Some(sighting) = sighting(&backup, destination) {
+            months.entry(period_of(backup.last_seen)).or_insert_with(Vec::new).push(sighting);
         }
     }
     let mut written = 0;
@@ -197,16 +189,11 @@ async fn note_month(
     let (begin, end) = bounds(at);
     let mut record = Sightings::new(period_of(at), now);
     let query = Query { destination: Some(destination.clone()), seen_since: Some(begin), ..Query::default() };
-    let mut page = Page::first(PAGE);
-    loop {
-        let found = catalog.find(&query, page).await?;
+    let mut found = catalog.every(&query);
+    while let Some(backup) = found.try_next().await? {
         // A catalog that does not know how to narrow by it finds more.
-        let in_month = found.items.iter().filter(|b| b.last_seen >= begin && b.last_seen < end);
-        record.seen.extend(in_month.filter_map(|b| sighting(b, destination)));
-        match found.next {
-            Some(next) => page = Page::after(PAGE, next),
-            None => break,
-        }
+        let is_in_month = backup.last_seen >= begin && backup.last_seen < end;
+        record.seen.extend(sighting(&backup, destination).filter(|_| is_in_month));
     }
     backend.note_sightings(&record).await
 }

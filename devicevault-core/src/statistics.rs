@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Page, Query, RunQuery};
+use crate::catalog::{CatalogExt as _, Query, RunQuery};
 use crate::clock::Timestamp;
 use crate::run::{Backup, Copy, CopyStatus};
 use crate::{Catalog, DestinationId, DeviceId, Result, RunId};
 
-/// Backups and runs asked for at a time.
-const PAGE: u32 = 1000;
 /// Microseconds of a day.
 pub const DAY: i64 = 86_400_000_000;
 
@@ -112,37 +111,28 @@ pub async fn by_looking_at_all(catalog: &(impl Catalog + ?Sized), wanted: &Stati
     let mut new: HashMap<RunId, u64> = HashMap::new();
     let query = Query { device: wanted.device.clone(), destination: wanted.destination.clone(), ..Query::default() };
     let of_that_name = |name: &String| wanted.device_name.as_ref().is_none_or(|n| n == name);
-    let mut page = Page::first(PAGE);
-    loop {
-        let found = catalog.find(&query, page).await?;
-        for backup in found.items.iter().filter(|b| of_that_name(&b.device_name)) {
-            *new.entry(backup.run).or_default() += backup.size;
-            for copy in backup.copies.iter().filter(|c| takes_room(c)) {
-                if wanted.destination.as_ref().is_some_and(|d| *d != copy.destination) {
-                    continue;
-                }
-                add(backup, copy, wanted, &mut tallies, &mut statistics);
-            }
+    let mut found = catalog.every(&query);
+    while let Some(backup) = found.try_next().await? {
+        if !of_that_name(&backup.device_name) {
+            continue;
         }
-        match found.next {
-            Some(next) => page = Page::after(PAGE, next),
-            None => break,
+        *new.entry(backup.run).or_default() += backup.size;
+        for copy in backup.copies.iter().filter(|c| takes_room(c)) {
+            if wanted.destination.as_ref().is_some_and(|d| *d != copy.destination) {
+                continue;
+            }
+            add(&backup, copy, wanted, &mut tallies, &mut statistics);
         }
     }
     statistics.tallies = tallies.into_values().collect();
     if wanted.runs {
         let query = RunQuery { device: wanted.device.clone(), ..RunQuery::default() };
-        let mut page = Page::first(PAGE);
-        loop {
-            let found = catalog.runs(&query, page).await?;
-            collected.new_bytes += found.items.iter().filter_map(|r| new.remove(&r.id)).sum::<u64>();
-            for run in found.items.iter().filter(|r| r.state.is_final() && of_that_name(&r.start.device_name)) {
+        let mut runs = catalog.every_run(&query);
+        while let Some(run) = runs.try_next().await? {
+            collected.new_bytes += new.remove(&run.id).unwrap_or(0);
+            if run.state.is_final() && of_that_name(&run.start.device_name) {
                 collected.runs += 1;
                 collected.bytes += run.size_before;
-            }
-            match found.next {
-                Some(next) => page = Page::after(PAGE, next),
-                None => break,
             }
         }
         statistics.collected = Some(collected);

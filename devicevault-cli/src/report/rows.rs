@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use devicevault_core::catalog::{Page, Query};
+use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::run::{ArtefactResult, ArtefactStatus, Backup, CopyResult, RunState};
 use devicevault_core::{DestinationId, Device, ErrorKind, ErrorRecord, Result, StorageRef, View};
@@ -143,7 +143,7 @@ async fn recorded(instance: &Instance, a: &ArtefactResult) -> Result<Option<Back
     if query.id.is_none() {
         return Ok(None);
     }
-    Ok(instance.catalog.find(&query, Page::first(1)).await?.items.into_iter().next())
+    instance.catalog.newest(&query).await
 }
 
 /// The file of a copy, or the URL of its object; absolute, but for a folder of ad hoc backups, where it is relative to that folder.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use devicevault_core::catalog::{Page, RunQuery};
+use devicevault_core::catalog::{CatalogExt as _, RunQuery};
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::run::RunState;
 use devicevault_core::{Catalog, Clock, Error, ErrorKind, Result, RunId, StorageBackend, View};
@@ -200,14 +200,14 @@ impl Replaced {
 
 /// The newest run that a catalog knows.
 async fn newest(catalog: &dyn Catalog) -> Result<Option<RunId>> {
-    Ok(catalog.runs(&RunQuery::default(), Page::first(1)).await?.items.pop().map(|run| run.id))
+    Ok(catalog.newest_run(&RunQuery::default()).await?.map(|run| run.id))
 }
 
 async fn still_runs(catalog: &dyn Catalog) -> Result<()> {
     for state in [RunState::Queued, RunState::Collecting, RunState::Storing] {
         let mut query = RunQuery::default();
         query.state = Some(state);
-        if let Some(run) = catalog.runs(&query, Page::first(1)).await?.items.pop() {
+        if let Some(run) = catalog.newest_run(&query).await? {
             return Err(Error::new(ErrorKind::Conflict, "set catalog aside", "a run is under way")
                 .with("device", &run.start.device_name)
                 .hint("wait for it, or interrupt it"));

@@ -38,7 +38,7 @@ pub(crate) use seat::Seat;
 
 use places::{Asked, Place};
 
-use crate::catalog::{Lease, Page, RunQuery};
+use crate::catalog::{CatalogExt as _, Lease, RunQuery};
 use crate::clock::{Clock, SystemClock};
 use crate::event::NoEvents;
 use crate::file_rules::FileChecker;
@@ -343,7 +343,7 @@ impl Engine {
     async fn rest(&self, job: &Job) -> Result<Duration> {
         let Some(interval) = self.0.limits.device_interval else { return Ok(Duration::ZERO) };
         let last = RunQuery { device: Some(job.target.device.id.clone()), ..RunQuery::default() };
-        let Some(run) = self.0.catalog.runs(&last, Page::first(1)).await?.items.pop() else {
+        let Some(run) = self.0.catalog.newest_run(&last).await? else {
             return Ok(Duration::ZERO);
         };
         // A clock that was set back does not make the rest longer than it is.

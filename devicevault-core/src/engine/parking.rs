@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt};
 
 use super::Inner;
 use super::destination::{Destination, Stored};
-use crate::catalog::{Page, PendingCopy, Query};
+use crate::catalog::{CatalogExt as _, PendingCopy, Query};
 use crate::run::{Backup, Copy, CopyStatus, Outcome, Quarantine};
 use crate::spool::{ParkId, Parked, ParkedLine};
 use crate::{Body, Entry, Error, ErrorKind, Manifest, Result, Retry, StorageRef};
@@ -131,7 +131,7 @@ pub(super) async fn store(
 async fn arrived(engine: &Inner, item: &Parked) -> Result<Option<StorageRef>> {
     let m = &item.entry.manifest;
     let query = Query { id: Some(m.backup), ..Query::default() };
-    let Some(backup) = engine.catalog.find(&query, Page::first(1)).await?.items.pop() else { return Ok(None) };
+    let Some(backup) = engine.catalog.newest(&query).await? else { return Ok(None) };
     let good = |c: &Copy| {
         c.destination == item.destination
             && c.view == m.view
@@ -221,7 +221,7 @@ async fn one(
 /// The catalog's record of a backup; made from the manifest where a crash came before it.
 async fn known(engine: &Inner, m: &Manifest) -> Result<Backup> {
     let query = Query { id: Some(m.backup), ..Query::default() };
-    if let Some(known) = engine.catalog.find(&query, Page::first(1)).await?.items.pop() {
+    if let Some(known) = engine.catalog.newest(&query).await? {
         return Ok(known);
     }
     Ok(Backup {
@@ -281,7 +281,7 @@ async fn give_up_lost(engine: &Inner, believed: Vec<PendingCopy>, parked: &[(Par
     let mut lost = 0;
     for waits in believed.into_iter().filter(|c| !has.contains(&(c.backup, &c.destination))) {
         let query = Query { id: Some(waits.backup), ..Query::default() };
-        let Some(backup) = engine.catalog.find(&query, Page::first(1)).await?.items.pop() else { continue };
+        let Some(backup) = engine.catalog.newest(&query).await? else { continue };
         let waiting = |c: &&Copy| c.destination == waits.destination && c.status == CopyStatus::Pending;
         let Some(mut copy) = backup.copies.iter().find(waiting).cloned() else { continue };
         let e = Error::new(ErrorKind::Incomplete, "store backup", "it waited for its destination longer than is kept")

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::destination::Destination;
 use super::{Engine, Inner, LEASE_POLL};
 use crate::body::StoredBody;
-use crate::catalog::{CopyKey, Lease, Page, Query};
+use crate::catalog::{CatalogExt as _, CopyKey, Lease, Page, Query};
 use crate::run::{Backup, Copy, CopyStatus, Outcome};
 use crate::spool::Parked;
 use crate::storage::{StorageBackendExt as _, Verdict, VerifyDepth};
@@ -103,7 +103,7 @@ impl Engine {
 async fn known(engine: &Inner, key: &CopyKey) -> Result<(Backup, Copy)> {
     let gone = || cannot(ErrorKind::NotFound, "the catalog knows no such copy").with("backup", key.backup);
     let query = Query { id: Some(key.backup), ..Query::default() };
-    let backup = engine.catalog.find(&query, Page::first(1)).await?.items.pop().ok_or_else(gone)?;
+    let backup = engine.catalog.newest(&query).await?.ok_or_else(gone)?;
     let copy = backup.copies.iter().find(|c| c.destination == key.destination).cloned().ok_or_else(gone)?;
     Ok((backup, copy))
 }

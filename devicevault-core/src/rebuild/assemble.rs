@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::gather::{Found, Gathered, Place, Refused};
-use crate::catalog::{Page, Query};
+use crate::catalog::{CatalogExt as _, Query};
 use crate::inventory::{Inventory, Selector};
 use crate::run::{Backup, Copy, CopyStatus, Outcome, Quarantine};
 use crate::sightings::Sighting;
@@ -145,7 +145,7 @@ impl Rebuilt {
     /// What they answer; what was written stays, and the same call goes on from there.
     pub async fn write(&self, catalog: &dyn Catalog, inventory: &dyn Inventory) -> Result<Written> {
         let mut written = Written::default();
-        let fresh = catalog.find(&Query::default(), Page::first(1)).await?.items.is_empty();
+        let fresh = catalog.newest(&Query::default()).await?.is_none();
         for batch in self.backups.chunks(BATCH) {
             let mut outcomes = Vec::with_capacity(batch.len());
             for backup in batch {
@@ -154,7 +154,7 @@ impl Rebuilt {
                     written.backups += 1;
                 } else {
                     let query = Query { id: Some(backup.id), ..Query::default() };
-                    match catalog.find(&query, Page::first(1)).await?.items.pop() {
+                    match catalog.newest(&query).await? {
                         None => written.backups += 1,
                         Some(known) => {
                             let before = backup.copies.len();

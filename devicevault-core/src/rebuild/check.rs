@@ -4,15 +4,13 @@ use std::collections::HashMap;
 
 use super::assemble::Rebuilt;
 use super::gather::{Found, Gathered, Refused};
-use crate::catalog::{Page, Query, RunQuery};
+use crate::catalog::{CatalogExt as _, Query, RunQuery};
 use crate::clock::Timestamp;
 use crate::run::{Backup, Copy, CopyStatus};
 use crate::storage::{Verdict, VerifyDepth};
 use crate::verification::may_be_looked_at;
 use crate::{BackupId, Catalog, DestinationId, Result, StorageBackend, StorageRef};
-
-/// Backups asked for at a time.
-const PAGE: u32 = 1000;
+use futures::TryStreamExt as _;
 
 /// A copy that no record names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,18 +72,11 @@ pub async fn check(
 ) -> Result<Checked> {
     let mut named: HashMap<BackupId, StorageRef> = HashMap::new();
     let query = Query { destination: Some(destination.clone()), ..Query::default() };
-    let mut page = Page::first(PAGE);
-    loop {
-        let found = catalog.find(&query, page).await?;
-        for backup in &found.items {
-            let here = backup.copies.iter().find(|c| c.destination == *destination);
-            let at = here.filter(|c| may_be_looked_at(c) || c.status == CopyStatus::Marked);
-            named.extend(at.and_then(|c| Some((backup.id, c.storage_ref.clone()?))));
-        }
-        match found.next {
-            Some(next) => page = Page::after(PAGE, next),
-            None => break,
-        }
+    let mut recorded = catalog.every(&query);
+    while let Some(backup) = recorded.try_next().await? {
+        let here = backup.copies.iter().find(|c| c.destination == *destination);
+        let at = here.filter(|c| may_be_looked_at(c) || c.status == CopyStatus::Marked);
+        named.extend(at.and_then(|c| Some((backup.id, c.storage_ref.clone()?))));
     }
     let mut gathered = Gathered::new();
     gathered.gather(destination, backend, now, tell).await?;
@@ -146,12 +137,12 @@ async fn is_known_by_now(
     run: crate::RunId,
 ) -> Result<bool> {
     let query = Query { id: Some(backup), ..Query::default() };
-    let found = catalog.find(&query, Page::first(1)).await?.items;
+    let found = catalog.newest(&query).await?;
     if found.iter().flat_map(|b| &b.copies).any(|c| c.destination == *destination && may_be_looked_at(c)) {
         return Ok(true);
     }
     let query = RunQuery { id: Some(run), ..RunQuery::default() };
-    Ok(catalog.runs(&query, Page::first(1)).await?.items.iter().any(|r| !r.state.is_final()))
+    Ok(catalog.newest_run(&query).await?.is_some_and(|r| !r.state.is_final()))
 }
 
 /// A copy that was not listed, as it is now: it may have been deleted, or be there after all.
@@ -162,7 +153,7 @@ async fn gone(
     id: BackupId,
 ) -> Result<Option<(Backup, Copy)>> {
     let query = Query { id: Some(id), ..Query::default() };
-    let Some(backup) = catalog.find(&query, Page::first(1)).await?.items.pop() else { return Ok(None) };
+    let Some(backup) = catalog.newest(&query).await? else { return Ok(None) };
     let copy = backup.copies.iter().find(|c| c.destination == *destination && may_be_looked_at(c)).cloned();
     let Some((copy, at)) = copy.and_then(|c| c.storage_ref.clone().map(|at| (c, at))) else { return Ok(None) };
     match backend.verify(&at, None, VerifyDepth::Size).await {

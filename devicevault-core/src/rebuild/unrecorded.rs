@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assemble::Rebuilt;
 use super::check::Stray;
 use super::gather::{Found, Gathered};
-use crate::catalog::{Page, Query};
+use crate::catalog::{CatalogExt as _, Query};
 use crate::clock::Timestamp;
 use crate::run::Backup;
 use crate::verification::may_be_looked_at;
@@ -38,7 +38,7 @@ pub async fn unrecorded(
     let mut known: BTreeMap<BackupId, Option<Backup>> = BTreeMap::new();
     for id in gathered.places.iter().flat_map(|p| &p.found).map(|f| f.backup).collect::<BTreeSet<_>>() {
         let query = Query { id: Some(id), ..Query::default() };
-        known.insert(id, catalog.find(&query, Page::first(1)).await?.items.pop());
+        known.insert(id, catalog.newest(&query).await?);
     }
     let record = |f: &Found| known.get(&f.backup).and_then(Option::as_ref);
     let is_recorded = |f: &Found, at: &DestinationId| {

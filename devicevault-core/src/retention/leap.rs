@@ -1,17 +1,17 @@
 //! Whether the clock has leapt ahead lately: days and calendars then say of everything that it is old.
 
-use crate::catalog::{Page, RunQuery};
+use crate::catalog::{CatalogExt as _, RunQuery};
 use crate::clock::Timestamp;
 use crate::{Catalog, DeviceId, Result};
+use futures::{StreamExt as _, TryStreamExt as _};
 
 const DAY: i64 = 86_400;
 /// A time in which nothing at all was backed up is a leap from so many seconds on.
 const GAP: i64 = 60 * DAY;
 /// … and is told for so long after: by then it is clear which time it is.
 const TOLD: i64 = 31 * DAY;
-/// Runs asked for at a time, and how often.
-const PAGE: u32 = 1000;
-const MAX_PAGES: usize = 100;
+/// More runs than these are not looked at.
+const MOST_RUNS: usize = 100_000;
 
 /// Looks for a leap: from when to when nothing was backed up. `times` are those that are known without asking for runs;
 /// of a place where nothing changes there are few, so that runs are asked for where they leave a gap.
@@ -29,15 +29,11 @@ pub(super) async fn find(
         return Ok(None);
     }
     let query = RunQuery { device: device.cloned(), ..RunQuery::default() };
-    let (mut gaps, mut page) = (Gaps::default(), Page::first(PAGE));
-    for _ in 0..MAX_PAGES {
-        let found = catalog.runs(&query, page).await?;
-        if let Some(gap) = gaps.find(found.items.iter().map(|run| run.start.started_at)) {
-            return Ok(Some(gap));
-        }
-        match found.next.filter(|_| !gaps.is_over()) {
-            Some(next) => page = Page::after(PAGE, next),
-            None => break,
+    let (mut gaps, mut runs) = (Gaps::default(), catalog.every_run(&query).take(MOST_RUNS));
+    while let Some(run) = runs.try_next().await? {
+        let gap = gaps.find([run.start.started_at]);
+        if gap.is_some() || gaps.is_over() {
+            return Ok(gap);
         }
     }
     Ok(None)

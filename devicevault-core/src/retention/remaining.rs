@@ -5,12 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt as _};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::plan::{Version, plan};
 use super::rules::Retention;
 use super::sweep::{Plan, Planned, Sweep};
-use crate::catalog::{CopyKey, Page, Query};
+use crate::catalog::{CatalogExt as _, CopyKey, Query};
 use crate::run::{Backup, Copy};
 use crate::storage::{StorageBackend, Verdict, VerifyDepth};
 use crate::verification::{may_be_looked_at, verify_copy};
@@ -18,8 +18,6 @@ use crate::{BackupId, Catalog, DeviceId, Error, ErrorKind, Result, StorageRef};
 
 /// Copies of one artefact that are looked at at a time.
 const AT_ONCE: usize = 4;
-/// Backups asked for at a time.
-const PAGE: u32 = 1000;
 /// The newest good copy is read through where others stay beside it, too, unless it is larger than this.
 const READ_THROUGH: u64 = 8 << 20;
 /// So often a copy is looked for again because its record moved meanwhile.
@@ -167,16 +165,7 @@ impl Sweep {
             destination: Some(self.destination.clone()),
             ..Query::default()
         };
-        let mut records = HashMap::new();
-        let mut page = Page::first(PAGE);
-        loop {
-            let found = catalog.find(&query, page).await?;
-            records.extend(found.items.into_iter().map(|b| (b.id, b)));
-            match found.next {
-                Some(next) => page = Page::after(PAGE, next),
-                None => return Ok(records),
-            }
-        }
+        catalog.every(&query).map_ok(|b| (b.id, b)).try_collect().await
     }
 
     async fn look_at(
@@ -200,7 +189,7 @@ impl Sweep {
                 Verdict::Damaged(what) => (false, what.join("; ")),
             };
             // A rotation of keys, or a repair, may have been at it since its record was read.
-            let now = catalog.find(&Query { id: Some(id), ..Query::default() }, Page::first(1)).await?.items.pop();
+            let now = catalog.newest(&Query { id: Some(id), ..Query::default() }).await?;
             if now.as_ref().and_then(|b| self.place_of(b)) == self.place_of(backup) {
                 let kind = if missing { ErrorKind::NotFound } else { ErrorKind::Corrupt };
                 let key = CopyKey { backup: id, destination: self.destination.clone() };

@@ -4,20 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt as _};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::tz::TimeZone;
 
 use super::leap;
 use super::plan::{Reason, Version, plan};
 use super::remaining::{Lost, Series};
 use super::rules::Retention;
-use crate::catalog::{Page, Query};
+use crate::catalog::{CatalogExt as _, Query};
 use crate::clock::{Clock, Timestamp};
 use crate::run::CopyStatus;
 use crate::{BackupId, Catalog, DestinationId, DeviceId, Error, ErrorKind, Result, StorageBackend, StorageRef};
 
-/// Backups asked for at a time, and copies deleted in one step.
-const PAGE: u32 = 1000;
 const BATCH: usize = 256;
 /// Artefacts whose remaining copies are looked at at a time.
 const LOOKED_AT: usize = 4;
@@ -289,32 +287,26 @@ impl Sweep {
         let mut series: Vec<Series> = Vec::new();
         let mut known: HashMap<(DeviceId, String), usize> = HashMap::new();
         let mut marked = Vec::new();
-        let mut page = Page::first(PAGE);
-        loop {
-            let found = catalog.find(&query, page).await?;
-            for backup in found.items {
-                let Some(copy) = backup.copies.iter().find(|c| c.destination == self.destination) else { continue };
-                if copy.status == CopyStatus::Marked {
-                    marked.extend(copy.storage_ref.clone());
-                }
-                let Some(version) = Version::of(&backup, copy) else { continue };
-                let at = *known.entry((backup.device.clone(), backup.artefact.clone())).or_insert_with(|| {
-                    series.push(Series {
-                        device: backup.device.clone(),
-                        device_name: backup.device_name.as_str().into(),
-                        artefact: backup.artefact.as_str().into(),
-                        versions: Vec::new(),
-                        wanted: Retention::default(),
-                    });
-                    series.len() - 1
+        let mut found = catalog.every(&query);
+        while let Some(backup) = found.try_next().await? {
+            let Some(copy) = backup.copies.iter().find(|c| c.destination == self.destination) else { continue };
+            if copy.status == CopyStatus::Marked {
+                marked.extend(copy.storage_ref.clone());
+            }
+            let Some(version) = Version::of(&backup, copy) else { continue };
+            let at = *known.entry((backup.device.clone(), backup.artefact.clone())).or_insert_with(|| {
+                series.push(Series {
+                    device: backup.device.clone(),
+                    device_name: backup.device_name.as_str().into(),
+                    artefact: backup.artefact.as_str().into(),
+                    versions: Vec::new(),
+                    wanted: Retention::default(),
                 });
-                series[at].versions.push(version);
-            }
-            match found.next {
-                Some(next) => page = Page::after(PAGE, next),
-                None => return Ok((series, marked)),
-            }
+                series.len() - 1
+            });
+            series[at].versions.push(version);
         }
+        Ok((series, marked))
     }
 
     /// Where the copy is, if it may still go: since the plan was made it may have been pinned or seen again, or the one
@@ -334,7 +326,7 @@ impl Sweep {
     /// How a backup's copy here stands now.
     async fn version(&self, id: BackupId, catalog: &dyn Catalog) -> Result<Option<(Version, StorageRef)>> {
         let query = Query { id: Some(id), ..Query::default() };
-        let Some(backup) = catalog.find(&query, Page::first(1)).await?.items.pop() else { return Ok(None) };
+        let Some(backup) = catalog.newest(&query).await? else { return Ok(None) };
         let Some(copy) = backup.copies.iter().find(|c| c.destination == self.destination) else { return Ok(None) };
         Ok(Version::of(&backup, copy).zip(copy.storage_ref.clone()))
     }

@@ -6,12 +6,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::look::may_be_looked_at;
-use crate::catalog::{CopyKey, Page, Query};
+use crate::catalog::{CatalogExt as _, CopyKey, Query};
 use crate::run::{Backup, Copy, CopyStatus};
 use crate::{BackupId, Catalog, DestinationId, Error, ErrorKind, Result, Timestamp};
-
-/// Backups asked for at a time.
-const PAGE: u32 = 1000;
+use futures::TryStreamExt as _;
 
 /// How much of what is stored a verification looks at.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,22 +78,15 @@ pub async fn choose(
     let mut places: BTreeMap<DestinationId, Vec<Candidate>> = BTreeMap::new();
     let mut chosen = Vec::new();
     for query in queries {
-        let mut page = Page::first(PAGE);
-        loop {
-            let found = catalog.find(query, page).await?;
-            for backup in &found.items {
-                for copy in backup.copies.iter().filter(|c| may_be_looked_at(c) && wanted(backup, c)) {
-                    if copy.status == CopyStatus::Damaged {
-                        chosen.push(CopyKey { backup: backup.id, destination: copy.destination.clone() });
-                        continue;
-                    }
-                    let candidate = Candidate { verified: copy.verified_at, stored: copy.stored_at, backup: backup.id };
-                    places.entry(copy.destination.clone()).or_default().push(candidate);
+        let mut found = catalog.every(query);
+        while let Some(backup) = found.try_next().await? {
+            for copy in backup.copies.iter().filter(|c| may_be_looked_at(c) && wanted(&backup, c)) {
+                if copy.status == CopyStatus::Damaged {
+                    chosen.push(CopyKey { backup: backup.id, destination: copy.destination.clone() });
+                    continue;
                 }
-            }
-            match found.next {
-                Some(next) => page = Page::after(PAGE, next),
-                None => break,
+                let candidate = Candidate { verified: copy.verified_at, stored: copy.stored_at, backup: backup.id };
+                places.entry(copy.destination.clone()).or_default().push(candidate);
             }
         }
     }

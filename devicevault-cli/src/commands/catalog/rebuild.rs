@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use devicevault_core::catalog::{Page, Query};
+use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::inventory::{DestinationConfig, Inventory, Selector};
 use devicevault_core::rebuild::{Gathered, Rebuilt, Written};
 use devicevault_core::{Error, ErrorKind, Result, StorageBackend, View};
@@ -124,7 +124,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
     } else {
         Instance::rehearse(context, home, scratch).await?
     };
-    let empty = instance.catalog.find(&Query::default(), Page::first(1)).await?.items.is_empty();
+    let empty = instance.catalog.newest(&Query::default()).await?.is_none();
     if !empty && !args.into && !args.dry_run {
         return Err(Error::new(ErrorKind::Conflict, "rebuild catalog", "it has backups")
             .with("home", home.display())

@@ -1,7 +1,7 @@
 //! `devicevault destination show`
 
 use clap::Args;
-use devicevault_core::catalog::{Page, Query};
+use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
@@ -65,8 +65,8 @@ async fn waits(instance: &Instance, state: &State) -> Result<Vec<Waits>> {
     for copy in pending.into_iter().filter(|c| c.destination == state.config.id) {
         let mut query = Query::default();
         query.id = Some(copy.backup);
-        let backups = instance.catalog.find(&query, Page::first(1)).await?.items;
-        all.extend(backups.into_iter().map(|b| Waits {
+        let backup = instance.catalog.newest(&query).await?;
+        all.extend(backup.map(|b| Waits {
             device: b.device_name,
             artefact: b.artefact,
             backup: copy.backup,

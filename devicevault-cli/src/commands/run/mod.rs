@@ -4,9 +4,10 @@ mod deliver;
 mod waiting;
 
 use clap::{Args, Subcommand, ValueEnum};
-use devicevault_core::catalog::{Page, RunQuery};
+use devicevault_core::catalog::{CatalogExt as _, RunQuery};
 use devicevault_core::run::{CopyStatus, Run, RunState};
 use devicevault_core::{DeviceId, Error, ErrorKind, NoteLevel, Result};
+use futures::{StreamExt as _, TryStreamExt as _, future};
 
 use crate::context::Context;
 use crate::instance::Instance;
@@ -120,20 +121,8 @@ async fn list(context: &Context, args: ListArgs) -> Result<Exit> {
 
 /// Runs that a query finds and that are wanted, newest first, up to a limit.
 async fn all(instance: &Instance, query: &RunQuery, limit: usize, wanted: impl Fn(&Run) -> bool) -> Result<Vec<Run>> {
-    const PAGE: u32 = 500;
-    let mut found = Vec::new();
-    let mut page = Page::first(PAGE);
-    loop {
-        let part = instance.catalog.runs(query, page).await?;
-        found.extend(part.items.into_iter().filter(&wanted));
-        match part.next {
-            Some(next) if found.len() < limit => page = Page::after(PAGE, next),
-            _ => {
-                found.truncate(limit);
-                return Ok(found);
-            }
-        }
-    }
+    let runs = instance.catalog.every_run(query);
+    runs.try_filter(|run| future::ready(wanted(run))).take(limit).try_collect().await
 }
 
 /// Runs with what waits of them, for people.

@@ -1,6 +1,6 @@
 //! Which copies of a run wait still: what a run recorded is history, and the catalog knows what became of it.
 
-use devicevault_core::catalog::{Page, Query};
+use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::run::{Copy, CopyStatus, Run};
 use devicevault_core::{BackupId, DestinationId, ErrorRecord, Result};
 use serde::Serialize;
@@ -46,7 +46,7 @@ impl Told {
             let Some(backup) = a.backup.filter(|_| waited) else { continue };
             let mut query = Query::default();
             query.id = Some(backup);
-            for found in instance.catalog.find(&query, Page::first(1)).await?.items {
+            if let Some(found) = instance.catalog.newest(&query).await? {
                 let waited = |c: &&Copy| {
                     c.status == CopyStatus::Failed
                         && a.copies.iter().any(|w| w.status == CopyStatus::Pending && w.destination == c.destination)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::{Args, ValueEnum};
-use devicevault_core::catalog::{CopyKey, Page, Query};
+use devicevault_core::catalog::{CatalogExt as _, CopyKey, Page, Query};
 use devicevault_core::run::{Backup, Copy};
 use devicevault_core::storage::{MISSING, Verdict, VerifyDepth};
 use devicevault_core::verification::{Sample, choose, may_be_looked_at, verify_copy};
@@ -254,7 +254,7 @@ async fn walk(
             for id in ids.by_ref().take(PAGE as usize) {
                 let mut query = Query::default();
                 query.id = Some(id);
-                versions.extend(instance.catalog.find(&query, Page::first(1)).await?.items);
+                versions.extend(instance.catalog.newest(&query).await?);
             }
             let is_chosen = |b: &Backup, c: &Copy| chosen.get(&b.id).is_some_and(|at| at.contains(&c.destination));
             look(context, archive, &versions, &is_chosen, &mut found).await?;
@@ -382,7 +382,7 @@ async fn verdict(archive: &Archive, backup: &Backup, copy: &Copy, depth: VerifyD
 async fn as_recorded_now(instance: &Instance, backup: &Backup, copy: &Copy) -> Result<Option<Copy>> {
     let mut query = Query::default();
     query.id = Some(backup.id);
-    let found = instance.catalog.find(&query, Page::first(1)).await?.items.into_iter().next();
+    let found = instance.catalog.newest(&query).await?;
     let copies = found.map(|b| b.copies).unwrap_or_default();
     Ok(copies.into_iter().find(|c| c.destination == copy.destination && may_be_looked_at(c)))
 }

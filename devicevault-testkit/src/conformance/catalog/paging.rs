@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use devicevault_core::catalog::{Page, Paged, Query, RunQuery};
+use devicevault_core::catalog::{CatalogExt as _, Page, Paged, Query, RunQuery};
 use devicevault_core::run::Outcome;
 use devicevault_core::{BackupId, Catalog, ErrorKind, Timestamp};
+use futures::TryStreamExt as _;
 
 use super::stage::{Stage, at, begin};
 use crate::conformance::case::{Checked, Stop, ensure, ensure_eq, ensure_kind};
@@ -60,7 +61,7 @@ fn ensure_order<I: Ord + Copy + std::fmt::Debug>(found: &[Placed<I>]) -> Checked
 
 pub(super) async fn pages(stage: &Stage<'_>) -> Checked {
     let mut rng = fastrand::Rng::with_seed(stage.seed);
-    for count in [0, 1, 2, 50, 301] {
+    for count in [0, 1, 2, 50, 301, 501] {
         let catalog = stage.places.open(&format!("of-{count}")).await?;
         let mut ids = record_some(&*catalog, &mut rng, count).await?;
         ids.sort();
@@ -69,9 +70,11 @@ pub(super) async fn pages(stage: &Stage<'_>) -> Checked {
         let mut by_destination = Query::default();
         by_destination.destination = Some("outer".into());
         for query in [Query::default(), by_device, by_destination] {
-            let whole: Vec<_> = catalog.find(&query, Page::first(1000)).await?.items.iter().map(placed).collect();
+            let whole: Vec<_> = catalog.every(&query).map_ok(|b| placed(&b)).try_collect().await?;
             ensure_order(&whole)?;
-            for limit in [1, 2, 7, 50, 300, 301] {
+            let newest = catalog.newest(&query).await?;
+            ensure_eq!(newest.as_ref().map(placed).as_ref(), whole.first(), "the newest under {query:?}");
+            for limit in [1, 2, 7, 50, 300, 301].into_iter().filter(|l| count as u32 / l <= 301) {
                 let paged = read_all(limit, async |p| Ok(catalog.find(&query, p).await?)).await?;
                 let paged: Vec<_> = paged.iter().map(placed).collect();
                 ensure_eq!(paged, whole, "pages of {limit} are not the whole, under {query:?}");
@@ -118,9 +121,10 @@ pub(super) async fn runs(stage: &Stage<'_>) -> Checked {
     let mut by_device = RunQuery::default();
     by_device.device = Some("sw2".into());
     for query in [RunQuery::default(), by_device] {
-        let whole: Vec<_> = catalog.runs(&query, Page::first(1000)).await?.items;
-        let whole: Vec<_> = whole.iter().map(|r| (r.start.started_at, r.id)).collect();
+        let whole: Vec<_> = catalog.every_run(&query).map_ok(|r| (r.start.started_at, r.id)).try_collect().await?;
         ensure_order(&whole)?;
+        let newest = catalog.newest_run(&query).await?.map(|r| (r.start.started_at, r.id));
+        ensure_eq!(newest.as_ref(), whole.first(), "the newest under {query:?}");
         for limit in [1, 7, 61] {
             let paged = read_all(limit, async |p| Ok(catalog.runs(&query, p).await?)).await?;
             let paged: Vec<_> = paged.iter().map(|r| (r.start.started_at, r.id)).collect();

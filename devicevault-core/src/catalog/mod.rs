@@ -1,5 +1,7 @@
 //! The authoritative index of runs, backups and copies: the trait that most embedders implement.
 
+mod ext;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use crate::clock::Timestamp;
 use crate::run::{Backup, NewRun, Outcome, Run, RunState};
 use crate::statistics::{self, Statistics, StatisticsQuery};
 use crate::{BackupId, DestinationId, DeviceId, Result, RunId, StorageRef};
+
+pub use ext::CatalogExt;
 
 /// The right to talk to a device, held by one run at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
