@@ -71,15 +71,28 @@ async fn faults(context: &Context, name: &str, backend: &Arc<dyn StorageBackend>
     };
     let (faults, advice) = sorted(&health);
     if !advice.is_empty() {
-        context.ui.warn(&format!("destination {name}: {}", told(&advice)));
+        let text = format!("destination {name}: {}", told(&advice));
+        let is_grave = advice.iter().any(|probe| probe.name == ANOTHER_HOME);
+        if is_grave { context.ui.alert(&text) } else { context.ui.warn(&text) }
     }
     (!faults.is_empty()).then(|| Error::new(ErrorKind::Unavailable, "test destination", told(&faults)))
 }
 
 /// Probes that say how safe a store is, not whether it works: what fails there is told, and no reason to go without a
 /// backup.
-const ADVICE: [&str; 8] =
-    ["durability", "free space", "remote", "reach remote", "put-if-absent", "clock", "quota", "space to be kept"];
+const ADVICE: [&str; 9] = [
+    "durability",
+    "free space",
+    "remote",
+    "reach remote",
+    "put-if-absent",
+    "clock",
+    "quota",
+    "space to be kept",
+    ANOTHER_HOME,
+];
+/// Two homes go on with one place: neither's retention is what it was.
+const ANOTHER_HOME: &str = "another home";
 
 /// The probes that failed: those that keep a destination from being used, and those that are advice.
 pub(crate) fn sorted(health: &Health) -> (Vec<&Probe>, Vec<&Probe>) {

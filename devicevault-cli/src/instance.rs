@@ -23,6 +23,7 @@ use crate::checker::ProgramChecker;
 use crate::collectors::Collectors;
 use crate::context::Context;
 use crate::keys::lock::lock;
+use crate::keys::mended::mend;
 use crate::keys::new::NewKey;
 use crate::secrets::Asked;
 use crate::settings::CheckerSettings;
@@ -116,7 +117,11 @@ impl Instance {
         let key = files::load_key(&home.join(KEY))?;
         let store = wiring::open_catalog(&home.join(CATALOG), context.clock().clone()).await?;
         let keys = Keys::open(Some(home), &context.given_keys).await?;
-        Self::assemble(context, home, store, key, keys)
+        let instance = Self::assemble(context, home, store, key, keys)?;
+        if instance.keys.lacks_epochs() {
+            mend(context, &instance).await;
+        }
+        Ok(instance)
     }
 
     /// A home whose catalog is gone, with an empty one in another folder: nothing is made in the home.

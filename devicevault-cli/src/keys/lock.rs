@@ -28,6 +28,11 @@ pub(crate) async fn lock(home: &Path) -> Result<KeyLock> {
     lock_within(home, PATIENCE).await
 }
 
+/// The same where nobody has it, and `None` where somebody has.
+pub(crate) async fn lock_at_once(home: &Path) -> Option<KeyLock> {
+    lock_within(home, Duration::ZERO).await.ok()
+}
+
 async fn lock_within(home: &Path, patience: Duration) -> Result<KeyLock> {
     let path = home.join(LOCK);
     files::make_private_file(&path)?;

@@ -3,6 +3,8 @@
 pub(crate) mod elsewhere;
 pub(crate) mod kit;
 pub(crate) mod lock;
+pub(crate) mod mended;
 pub(crate) mod new;
+pub(crate) mod places;
 pub(crate) mod sources;
 pub(crate) mod spent;

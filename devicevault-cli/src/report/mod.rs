@@ -78,7 +78,7 @@ fn tell_left_out(context: &Context, round: &RoundOutcome) {
     let more = round.left_out.len() - names.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let (has, is) = if round.left_out.len() == 1 { ("has", "is") } else { ("have", "are") };
-    context.ui.warn(&format!(
+    context.ui.alert(&format!(
         "{} {has} none of the artefacts that are asked for, and {is} not backed up: {}{more}",
         human::count(round.left_out.len(), "device"),
         names.join(", ")

@@ -152,5 +152,8 @@ pub(super) fn line(round: &RoundOutcome) -> String {
     let took = human::duration(round.took);
     let left_out = round.left_out.len();
     let left_out = if left_out > 0 { format!("; {left_out} left out") } else { String::new() };
+    if round.devices.is_empty() {
+        return format!("no device was backed up{left_out}");
+    }
     format!("{}: {} in {took}{left_out}", human::count(round.devices.len(), "device"), parts.join(", "))
 }

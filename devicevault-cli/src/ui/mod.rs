@@ -123,6 +123,19 @@ impl Ui {
             tracing::warn!(event = "warning", message = text);
             return;
         }
+        self.tell_warning(text);
+    }
+
+    /// The same of something that nobody would find out in time who has the program run by itself, with `--quiet`: what is
+    /// backed up by nobody, what does not open any more.
+    pub(crate) fn alert(&self, text: &str) {
+        if self.json {
+            return self.warn(text);
+        }
+        self.tell_warning(text);
+    }
+
+    fn tell_warning(&self, text: &str) {
         self.to_stderr(&format!("{} {}\n", self.error_paint.on(Style::Warning, "warning:"), escape::text(text)));
     }
 

@@ -62,6 +62,8 @@ pub(crate) struct Keys {
     /// So many of the ring's holders were given with the command.
     given: usize,
     typed: Typed,
+    /// Epoch keys of which the home has something that is no object: cut, or empty.
+    unreadable: Vec<EpochId>,
 }
 
 impl Keys {
@@ -89,16 +91,18 @@ impl Keys {
         let of = |quick: bool| sources.keys.iter().zip(&held).filter(move |(s, _)| is_quick(s) == quick);
         all.extend(of(true).chain(of(false)).map(|(_, p)| p.clone()));
         let Some(folder) = home_keys(home, false).await? else {
-            return Ok(Self { sources, held, ring: Keyring::new(all), given, typed: asked });
+            return Ok(Self { sources, held, ring: Keyring::new(all), given, typed: asked, ..Self::default() });
         };
         let ring = Keyring::of_home(all, folder.clone());
+        let mut unreadable = Vec::new();
         for id in folder.list().await? {
-            let hint = "move this file away: `devicevault key check --repair` takes the epoch key from a destination that has it";
-            if let Some(object) = folder.load(id).await.map_err(|e| e.hint(hint))? {
-                ring.add(object);
+            match folder.load(id).await {
+                Ok(object) => object.into_iter().for_each(|object| ring.add(object)),
+                Err(e) if e.kind() == ErrorKind::Corrupt => unreadable.push(id),
+                Err(e) => return Err(e),
             }
         }
-        Ok(Self { sources, held, ring, given, typed: asked })
+        Ok(Self { sources, held, ring, given, typed: asked, unreadable })
     }
 
     /// Makes what is missing of a home's keys: a key-encryption key, and a first epoch key under it. Whoever calls it
@@ -149,6 +153,16 @@ impl Keys {
         self.ring.objects()
     }
 
+    /// Epoch keys of which the home has something that is no object any more, and that were not found elsewhere.
+    pub(crate) fn unreadable(&self) -> impl Iterator<Item = EpochId> {
+        self.unreadable.iter().copied().filter(|id| self.ring.object(*id).is_none())
+    }
+
+    /// Whether what the home has is less than it had: a file of an epoch key is no object, or all of them are gone.
+    pub(crate) fn lacks_epochs(&self) -> bool {
+        self.is_set_up() && (self.ring.objects().is_empty() || self.unreadable().next().is_some())
+    }
+
     /// The sources with who holds them.
     pub(crate) fn held(&self) -> impl Iterator<Item = (&KeySource, &Arc<dyn KeyProvider>)> {
         self.sources.keys.iter().zip(&self.held)
@@ -169,7 +183,7 @@ impl Keys {
         retire: bool,
     ) -> Result<Rewrapped> {
         let retired: Vec<KekId> = self.sources.retiring().map(|s| KekId(s.id.clone())).filter(|_| retire).collect();
-        let places = KeyPlaces { home: Self::folder_of(home).await?, destinations };
+        let places = KeyPlaces { home: self.folder_of(home).await?, destinations };
         rewrap(&self.ring, &places, &self.active(), &retired).await
     }
 
@@ -193,11 +207,12 @@ impl Keys {
             let is_file = source.from.file(home).is_some();
             remaining.push(if is_file { provider(home, source, &self.typed)? } else { held.clone() });
         }
-        let places = KeyPlaces { home: Self::folder_of(home).await?, destinations };
+        let places = KeyPlaces { home: self.folder_of(home).await?, destinations };
         opened_everywhere(&self.ring, &places, &remaining).await
     }
 
-    /// Takes over what destinations hold of epoch keys that the home lacks, as far as a key at hand opens them. How many.
+    /// Takes over what destinations hold of epoch keys that the home lacks, or cannot read, as far as a key at hand opens
+    /// them. How many.
     ///
     /// # Errors
     /// See [`adopt`].
@@ -207,11 +222,13 @@ impl Keys {
         destinations: Vec<(String, KeyFolder)>,
         now: Timestamp,
     ) -> Result<usize> {
-        let newest = self.ring.objects().last().map(|o| o.id);
-        let places = KeyPlaces { home: Self::folder_of(home).await?, destinations };
+        let newest = || self.ring.objects().last().map(|o| o.id);
+        // A file of ours names it, whatever is in it: that one sealed here.
+        let sealed = newest().max(self.unreadable.iter().copied().max());
+        let places = KeyPlaces { home: self.folder_of(home).await?, destinations };
         let adopted = adopt(&self.ring, &places, &self.active()).await?;
-        // An old key opens, and does not seal.
-        if adopted.iter().any(|id| Some(*id) > newest) {
+        // An old key opens, and does not seal: neither one of another home, nor the one before a key that is gone.
+        if adopted.iter().any(|id| Some(*id) > sealed) || newest().is_none() || newest() < sealed {
             self.new_epoch(home, now).await?;
         }
         Ok(adopted.len())
@@ -230,39 +247,32 @@ impl Keys {
         Err(e.hint("`devicevault key check --repair` takes it from a destination that has it whole"))
     }
 
-    async fn folder_of(home: &Path) -> Result<KeyFolder> {
+    async fn folder_of(&self, home: &Path) -> Result<KeyFolder> {
         let none = || Error::new(ErrorKind::Config, "wrap epoch keys", "this home has no keys");
-        home_keys(home, false).await?.ok_or_else(none)
+        home_keys(home, self.is_set_up()).await?.ok_or_else(none)
     }
 
     /// Epoch keys at a destination that are not of this home, and that neither a key of it wraps nor one that was given.
+    /// What is damaged there is nobody's.
     ///
     /// # Errors
     /// What the destination answers.
     pub(crate) async fn foreign_epochs(&self, folder: &KeyFolder) -> Result<Vec<EpochId>> {
-        let mut foreign = Vec::new();
-        for id in folder.list().await?.into_iter().filter(|id| self.ring.object(*id).is_none()) {
-            if !self.opens_there(folder, id).await? {
-                foreign.push(id);
-            }
-        }
-        Ok(foreign)
-    }
-
-    /// Whether an epoch key lies at a destination that a key of the home wraps, or one that was given.
-    ///
-    /// # Errors
-    /// What the destination answers.
-    pub(crate) async fn opens_there(&self, folder: &KeyFolder, id: EpochId) -> Result<bool> {
         let mut ours: Vec<KekId> = self.sources.keys.iter().map(|s| KekId(s.id.clone())).collect();
         for given in self.ring.providers().iter().take(self.given) {
             ours.extend(given.kek().await.ok());
         }
-        let there = match folder.load(id).await {
-            Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => None,
-            other => other?,
-        };
-        Ok(there.is_some_and(|there| ours.iter().any(|kek| there.is_wrapped_by(kek))))
+        let mut foreign = Vec::new();
+        for id in folder.list().await?.into_iter().filter(|id| self.ring.object(*id).is_none()) {
+            let there = match folder.load(id).await {
+                Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => None,
+                other => other?,
+            };
+            if there.is_some_and(|there| ours.iter().all(|kek| !there.is_wrapped_by(kek))) {
+                foreign.push(id);
+            }
+        }
+        Ok(foreign)
     }
 
     /// Opens every epoch key of the home with whichever key is at hand.

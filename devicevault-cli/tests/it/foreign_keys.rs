@@ -62,7 +62,7 @@ async fn an_older_copy_of_a_home_undoes_no_rotation() {
     let older = |command: &[&str]| person.run(&[&["--home", "older"][..], command].concat());
     older(&["destination", "test", "nas"]);
     let backup = person.asks(&["--home", "older", "backup", "--all", "--retries", "0"]).await;
-    assert!(backup.code != 0 && backup.err.contains("changed from another home"), "{backup:?}");
+    assert!(backup.code != 0 && backup.err.contains("another home took this place over"), "{backup:?}");
     verifies(&person.path("nas"), &kit).good();
     for command in [
         &["key", "rotate", "--scope", "kek"][..],
@@ -70,7 +70,10 @@ async fn an_older_copy_of_a_home_undoes_no_rotation() {
         &["key", "add", "--generate", "second.key"],
     ] {
         let refused = older(command).ended(1);
-        assert!(refused.err.contains("changed from another home") && refused.err.contains("nas"), "{refused:?}");
+        assert!(
+            refused.err.contains("another home took this place over") && refused.err.contains("nas"),
+            "{refused:?}"
+        );
     }
     verifies(&person.path("nas"), &kit).good();
     // Nor does it thin out what the newer one keeps.
@@ -259,7 +262,7 @@ async fn a_key_in_force_is_never_taken_for_one_that_went() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_home_that_is_still_alive_takes_nothing_from_the_one_that_was_made_of_its_store() {
-    let (_fleet, person) = home().await;
+    let (fleet, person) = home().await;
     let kit = take_kit(&person, "kit.txt");
     let (other, store) = (Person::new(), person.path("home/store"));
     let rebuild = ["--kek-file", kit.to_str().unwrap(), "catalog", "rebuild", "--from", store.to_str().unwrap()];
@@ -268,11 +271,33 @@ async fn a_home_that_is_still_alive_takes_nothing_from_the_one_that_was_made_of_
     verifies(&store, &new).good();
     for command in [&["key", "add", "--generate", "second.key"][..], &["key", "rotate", "--scope", "kek"]] {
         let refused = person.run(command).ended(1);
-        assert!(refused.err.contains("changed from another home"), "{refused:?}");
+        assert!(refused.err.contains("another home took this place over"), "{refused:?}");
         verifies(&store, &new).good();
     }
     let check = person.run(&["key", "check"]).ended(3);
-    assert!(check.out.contains("changed from another home"), "{check:?}");
+    assert!(check.out.contains("another home took this place over"), "{check:?}");
+    // Its backups are taken, with a warning; it deletes nothing of the other's, and replaces no record of the other's.
+    let of_store = |pattern: &str| {
+        let mut files = crate::person::files_below(&store);
+        files.retain(|(path, _)| path.to_string_lossy().contains(pattern));
+        files
+    };
+    let (manifests, sightings) = (of_store(".manifest.json"), of_store("sightings"));
+    fleet.devices().iter().for_each(Simulated::change_something);
+    let backup = person.asks(&["backup", "--all"]).await.good();
+    assert!(backup.err.contains("another home took this place over"), "{backup:?}");
+    let after = of_store(".manifest.json");
+    assert_eq!(after.len(), manifests.len() + 2);
+    person.run(&["destination", "edit", "store", "--option", "retention.last=1"]).good();
+    let applied = person.run(&["retention", "apply", "--allow-mass-deletion"]);
+    assert!(applied.code != 0 && applied.err.contains("another home took this place over"), "{applied:?}");
+    assert_eq!((of_store(".manifest.json").len(), of_store("sightings")), (after.len(), sightings));
+    verifies(&store, &new).good();
+    other.run(&["verify"]).good();
+    // Who means it says so.
+    person.run(&["key", "check", "--repair", "--over"]);
+    person.run(&["retention", "apply", "--allow-mass-deletion"]).good();
+    assert!(of_store(".manifest.json").len() < after.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,12 +331,9 @@ async fn a_damaged_epoch_key_of_the_home_is_laid_over_no_good_one() {
     person.run(&["key", "check", "--repair"]).ended(3);
     assert_eq!(std::fs::read_to_string(&theirs).unwrap(), flip(&good));
 
-    // What is no object at all is told with the way out.
+    // What is no object at all is put right likewise.
     std::fs::write(&theirs, &good).unwrap();
     std::fs::write(&ours, &good[..good.len() / 2]).unwrap();
-    let told = person.run(&["key", "check", "--repair"]);
-    assert!(told.code != 0 && told.err.contains("move this file away"), "{told:?}");
-    std::fs::remove_file(&ours).unwrap();
     person.run(&["key", "check", "--repair"]).good();
     person.run(&["verify"]).good();
 }

@@ -143,12 +143,19 @@ async fn what_some_of_its_devices_do_not_have_is_told_and_fails_nothing_for_ever
     let answer = person.asks(&["backup", "--all"]).await.good();
     assert!(answer.err.contains("not backed up: srv1") && answer.err.contains("1 left out"), "{answer:?}");
     assert!(answer.out.contains("left out"), "{answer:?}");
+    // Whoever has it run at night learns it too.
+    let quiet = person.asks(&["backup", "--all", "--quiet"]).await.good();
+    assert!(quiet.out.is_empty() && quiet.err.contains("not backed up: srv1"), "{quiet:?}");
     let rows = person.asks(&["backup", "--all", "--json"]).await.good().json();
     let row = rows.as_array().unwrap().iter().find(|r| r["device"] == "srv1").unwrap();
     assert_eq!((&row["status"], &row["run"]), (&"left_out".into(), &Value::Null));
     let summary = person.asks(&["backup", "--all", "--summary", "--json"]).await.good().json();
     assert_eq!(summary["left_out"], serde_json::json!(["srv1"]));
-    person.asks(&["backup", "--failed"]).await.good();
+    let nothing = person.asks(&["backup", "--failed"]).await.good();
+    assert!(
+        !nothing.err.contains("0 devices") && nothing.err.contains("no device was backed up; 1 left out"),
+        "{nothing:?}"
+    );
     // Whoever names it is told that nothing can be done.
     let answer = person.asks(&["backup", "srv1"]).await.ended(2);
     assert!(answer.err.contains("none of the artefacts that are asked for"), "{answer:?}");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use devicevault_testkit::sim::Simulated;
 
-use crate::keys::{copy, home, take_kit};
+use crate::keys::{copy, home, kits, take_kit};
 use crate::person::Person;
 
 /// The epoch key objects in a folder, oldest first.
@@ -64,6 +64,129 @@ async fn a_store_and_its_kit_make_a_home_that_goes_on() {
     person.run(&["key", "rotate", "--scope", "kek"]).good();
     person.run(&["key", "check", "--repair"]);
     person.run(&["verify"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_opens_comes_back_and_what_stays_closed_waits_for_its_key() {
+    let (fleet, person) = home().await;
+    let kit = take_kit(&person, "kit.txt");
+    let kit = kit.to_str().unwrap();
+    person.run(&["key", "add", "--generate", "second.key"]).good();
+    person.run(&["key", "rotate", "--scope", "epoch"]).good();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let first = person.run(&["key", "list", "--json"]).good().json()["keys"][0]["id"].as_str().unwrap().to_owned();
+    let (second, store) = (person.path("second.key"), person.path("home/store"));
+    // The later epoch key opens by the second key alone; or is gone; or is cut.
+    let newest = epochs(store.join("keys")).pop().unwrap();
+    let whole = std::fs::read_to_string(&newest).unwrap();
+    let mut object: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    object["wraps"].as_array_mut().unwrap().retain(|w| w["kek"] != *first);
+    let id = newest.file_stem().unwrap().to_str().unwrap();
+    for found in [Some(serde_json::to_string(&object).unwrap()), None, Some("{\"half".to_owned())] {
+        let other = Person::new();
+        copy(&store, &other.path("store"));
+        let there = other.path("store/keys").join(newest.file_name().unwrap());
+        match &found {
+            Some(text) => std::fs::write(&there, text).unwrap(),
+            None => std::fs::remove_file(&there).unwrap(),
+        }
+        let rebuilt = other.run(&["--kek-file", kit, "catalog", "rebuild", "--from", "store"]).ended(3);
+        assert!(rebuilt.out.contains(id) && rebuilt.out.contains("2 copies stay closed"), "{rebuilt:?}");
+        assert!(rebuilt.err.contains("6 versions") && rebuilt.err.contains("--into"), "{rebuilt:?}");
+        assert_eq!(std::fs::read_to_string(&there).ok(), found);
+        other.run(&["verify"]).good();
+        let checked = other.run(&["key", "check"]).ended(3);
+        assert!(checked.out.contains("2 copies cannot be opened"), "{checked:?}");
+        // A rotation leaves what it cannot open as it is.
+        other.run(&["key", "rotate", "--scope", "kek"]);
+        assert_eq!(std::fs::read_to_string(&there).ok(), found);
+
+        if found.as_ref().is_none_or(|text| text.contains("half")) {
+            std::fs::write(&there, &whole).unwrap();
+        }
+        let with = ["--kek-file", second.to_str().unwrap()];
+        other.run(&[&with[..], &["key", "check", "--repair"]].concat());
+        other.run(&[&with[..], &["catalog", "rebuild", "--into", "--from", "store"]].concat()).good();
+        other.run(&["verify"]).good();
+        let history = other.run(&["history", "--json"]).good().json();
+        assert_eq!(history.as_array().unwrap().len(), 8, "{history}");
+        take_kit_if_any(&other);
+        other.run(&["key", "check"]).good();
+    }
+    // Where nothing opens, nothing is made.
+    let other = Person::new();
+    other.write("other.key", &"ab".repeat(32));
+    let refused = other.run(&["--kek-file", "other.key", "catalog", "rebuild", "--from", store.to_str().unwrap()]);
+    assert!(refused.code == 1 && !other.path("home").exists(), "{refused:?}");
+}
+
+fn take_kit_if_any(person: &Person) {
+    kits(person).iter().for_each(|kit| std::fs::remove_file(kit).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_destination_comes_back_into_the_catalog_with_its_keys() {
+    let (fleet, person) = home().await;
+    person.run(&["destination", "add", "nas", "--kind", "plain", "--path", "nas"]).good();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    copy(&person.path("home"), &person.path("older"));
+    person.run(&["destination", "remove", "nas"]).good();
+    person.run(&["key", "rotate", "--scope", "kek"]).good();
+    person.run(&["catalog", "rebuild", "--into", "--from", "nas"]).good();
+    assert!(!person.path("home/removed.json").exists());
+    let (here, there) = (epochs(person.path("home/keys")), epochs(person.path("nas/keys")));
+    assert_eq!(std::fs::read(&here[0]).unwrap(), std::fs::read(&there[0]).unwrap());
+    take_kit_if_any(&person);
+    person.run(&["key", "check"]).good();
+    person.run(&["verify"]).good();
+    // A home that is older than that is refused, by every way.
+    let older = |command: &[&str]| person.run(&[&["--home", "older"][..], command].concat());
+    older(&["destination", "remove", "nas"]).good();
+    for command in [
+        &["catalog", "rebuild", "--into", "--from", "nas"][..],
+        &["destination", "add", "nas", "--kind", "plain", "--path", "nas"],
+    ] {
+        let refused = older(command).ended(1);
+        assert!(refused.err.contains("another home took this place over"), "{refused:?}");
+        assert!(!older(&["destination", "list"]).good().out.contains("nas"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_key_that_the_home_cannot_read_is_taken_from_a_destination() {
+    let (fleet, person) = home().await;
+    take_kit(&person, "kit.txt");
+    let ours = epochs(person.path("home/keys")).remove(0);
+    let good = std::fs::read_to_string(&ours).unwrap();
+    for damage in [Some(&good[..100]), Some(""), Some("[]"), None] {
+        match damage {
+            Some(text) => std::fs::write(&ours, text).unwrap(),
+            None => std::fs::remove_file(&ours).unwrap(),
+        }
+        let told = person.run(&["key", "list"]).good();
+        assert!(told.err.contains("put right from destinations"), "{told:?}");
+        assert_eq!(std::fs::read_to_string(&ours).unwrap(), good);
+        assert!(!person.run(&["key", "check"]).good().err.contains("put right"));
+    }
+    // Where it is nowhere, only what needs it fails, and nothing is sealed under an older one.
+    person.run(&["key", "rotate", "--scope", "epoch"]).good();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let (here, there) = (epochs(person.path("home/keys")), epochs(person.path("home/store/keys")));
+    std::fs::write(here.last().unwrap(), "").unwrap();
+    std::fs::remove_file(there.last().unwrap()).unwrap();
+    let id = here.last().unwrap().file_stem().unwrap().to_str().unwrap();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    let backup = person.asks(&["backup", "--all", "--quiet"]).await.good();
+    assert!(backup.err.contains(&format!("epoch key {id} cannot be read")), "{backup:?}");
+    assert_eq!(epochs(person.path("home/keys")).len(), here.len() + 1);
+    person.run(&["verify"]).ended(3);
+    let checked = person.run(&["key", "check"]).ended(3);
+    assert!(checked.out.contains(&format!("epoch key {id}")), "{checked:?}");
+    person.run(&["key", "rotate", "--scope", "kek"]).good();
+    person.run(&["show", "core-sw1"]).good();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::gather::{Found, Gathered, Place, Refused};
+use super::gather::{Closed, Found, Gathered, Place, Refused};
 use crate::catalog::{CatalogExt as _, Query};
 use crate::inventory::{Inventory, Selector};
 use crate::run::{Backup, Copy, CopyStatus, Outcome, Quarantine};
@@ -22,6 +22,8 @@ pub struct Rebuilt {
     pub devices: Vec<Device>,
     /// What was not believed.
     pub refused: Vec<Refused>,
+    /// So many copies are closed to every key at hand: told with what was refused, once for each epoch key.
+    pub closed: usize,
     /// Copies of a backup of which the destination has another, better one.
     pub surplus: Vec<(DestinationId, StorageRef)>,
 }
@@ -52,7 +54,10 @@ impl Gathered {
                 versions.entry(found.backup).or_default().push((i, found));
             }
         }
-        let mut rebuilt = Rebuilt { refused: self.refused, surplus: self.surplus, ..Rebuilt::default() };
+        let closed = self.closed.iter().map(|c| c.copies).sum();
+        let (mut refused, surplus) = (self.refused, self.surplus);
+        refused.extend(self.closed.iter().map(Closed::refused));
+        let mut rebuilt = Rebuilt { refused, closed, surplus, ..Rebuilt::default() };
         for (id, found) in versions {
             let sightings: Vec<Option<&Sighting>> =
                 self.places.iter().map(|p| p.seen.get(&id).map(|(_, s)| s)).collect();

@@ -80,6 +80,7 @@ pub async fn check(
     }
     let mut gathered = Gathered::new();
     gathered.gather(destination, backend, now, tell).await?;
+    gathered.refuse_all_closed()?;
     let mut checked = Checked::default();
     for place in &mut gathered.places {
         let mut strays = Vec::new();

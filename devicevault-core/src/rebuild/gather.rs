@@ -28,6 +28,34 @@ pub struct Refused {
     pub error: Error,
 }
 
+/// What no key at hand opens, of one destination and under one epoch key.
+#[derive(Debug)]
+pub(super) struct Closed {
+    destination: DestinationId,
+    epoch: Option<String>,
+    pub(super) copies: usize,
+    /// That of the first.
+    error: Error,
+}
+
+impl Closed {
+    /// Told once, however many there are.
+    pub(super) fn refused(&self) -> Refused {
+        let what = match self.copies {
+            0 => "what it holds of how long versions were valid stays".to_owned(),
+            1 => "1 copy stays".to_owned(),
+            n => format!("{n} copies stay"),
+        };
+        let keys = self.error.context().filter(|(name, _)| matches!(*name, "wrapped by" | "key"));
+        let keys: Vec<_> = keys.map(|(name, id)| format!("{name}: {id}")).collect();
+        let keys = if keys.is_empty() { String::new() } else { format!(" ({})", keys.join(", ")) };
+        let why = format!("{what} closed: {}{keys}", self.error.message());
+        let error = Error::new(self.error.kind(), "open backup", why).because(self.error.clone());
+        let at = self.epoch.as_ref().map(|id| format!("epoch key {id}"));
+        Refused { destination: self.destination.clone(), at, error }
+    }
+}
+
 /// A copy that is listed.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
@@ -69,6 +97,7 @@ pub struct Gathered {
     /// The newest manifest's word on each device.
     pub(super) devices: BTreeMap<DeviceId, (Timestamp, Source)>,
     pub(super) refused: Vec<Refused>,
+    pub(super) closed: Vec<Closed>,
     /// Copies of a backup of which the destination has another, better one.
     pub(super) surplus: Vec<(DestinationId, StorageRef)>,
     texts: HashSet<Arc<str>>,
@@ -99,6 +128,17 @@ impl Gathered {
         &self.refused
     }
 
+    /// Refuses to go on with nothing where there is something that no key at hand opens.
+    ///
+    /// # Errors
+    /// Why the first of it stays closed.
+    pub fn refuse_all_closed(&self) -> Result<()> {
+        match self.closed.iter().find(|c| c.copies > 0) {
+            Some(closed) if self.is_empty() => Err(closed.error.clone()),
+            _ => Ok(()),
+        }
+    }
+
     /// Every view that a destination holds.
     #[must_use]
     pub fn views(&self, destination: &DestinationId) -> Vec<View> {
@@ -113,7 +153,7 @@ impl Gathered {
     ///
     /// # Errors
     /// The destination cannot be listed. What is wrong with a single manifest or record is among the
-    /// [refused](Gathered::refused).
+    /// [refused](Gathered::refused); what no key at hand opens joins them when all is [put together](Gathered::assemble).
     pub async fn gather(
         &mut self,
         destination: &DestinationId,
@@ -135,6 +175,7 @@ impl Gathered {
                     let at = at.map(|(_, v)| v.to_owned());
                     self.refuse(destination, at, e);
                 }
+                Err(e) if e.kind() == ErrorKind::KeyUnavailable => self.close(destination, 1, e),
                 Err(e) => return Err(e),
             }
             if place.found.len().is_multiple_of(256) {
@@ -182,6 +223,14 @@ impl Gathered {
 
     fn refuse(&mut self, destination: &DestinationId, at: Option<String>, error: Error) {
         self.refused.push(Refused { destination: destination.clone(), at, error });
+    }
+
+    fn close(&mut self, destination: &DestinationId, copies: usize, error: Error) {
+        let epoch = error.context().find(|(name, _)| *name == "epoch").map(|(_, id)| id.to_owned());
+        match self.closed.iter_mut().find(|c| c.destination == *destination && c.epoch == epoch) {
+            Some(closed) => closed.copies += copies,
+            None => self.closed.push(Closed { destination: destination.clone(), epoch, copies, error }),
+        }
     }
 
     /// Texts that many manifests share are kept once.
@@ -268,6 +317,10 @@ impl Gathered {
                 Ok(None) => continue,
                 Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
                     self.refuse(&place.id, Some(format!("sightings of {period}")), e);
+                    continue;
+                }
+                Err(e) if e.kind() == ErrorKind::KeyUnavailable => {
+                    self.close(&place.id, 0, e);
                     continue;
                 }
                 Err(e) => return Err(e),

@@ -24,6 +24,11 @@ const LITTLE_SPACE: u64 = 64 * 1024 * 1024;
 
 const CONTENT: &[u8] = b"written by the connection test of a destination, and removed by it";
 
+fn with_hint(e: &Error) -> String {
+    let hint = e.hint_text().map_or_else(String::new, |hint| format!("; {hint}"));
+    format!("{}{hint}", e.to_record().message)
+}
+
 impl Plain {
     pub(super) async fn check(&self) -> Result<Health> {
         let mut health = Health::default();
@@ -47,11 +52,14 @@ impl Plain {
         }
         if self.options.sealed {
             match self.form().await {
-                Ok(_) => health.push("sealing", true, "the key that seals is at hand, and its object is here"),
-                Err(e) => {
-                    let hint = e.hint_text().map_or_else(String::new, |hint| format!("; {hint}"));
-                    health.push("sealing", false, format!("{}{hint}", e.to_record().message));
+                Ok(_) => {
+                    health.push("sealing", true, "the key that seals is at hand, and its object is here");
+                    // Backups go on; nothing is deleted.
+                    if let Err(e) = self.may_replace().await {
+                        health.push("another home", false, with_hint(&e));
+                    }
                 }
+                Err(e) => health.push("sealing", false, with_hint(&e)),
             }
         }
         Ok(health)

@@ -224,7 +224,7 @@ impl StorageBackend for PlainBackend {
     }
 
     async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
-        if let Err(e) = self.0.may_thin_out().await {
+        if let Err(e) = self.0.may_replace().await {
             return refs.iter().map(|_| Err(e.clone())).collect();
         }
         self.0.delete(refs).await

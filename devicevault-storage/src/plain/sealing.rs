@@ -74,7 +74,7 @@ impl Plain {
             return Ok(());
         }
         let mut next = ring.object_now(epoch).await?.unwrap_or(object);
-        self.refuse_others(ring).await?;
+        self.keys.refuse_replaced(&ring.objects()).await?;
         // A rotation may replace it in the home, and then here, while this writes. What was written last is what the
         // home had after it: otherwise a key that was retired would be the only one that opens it.
         for _ in 0..MAX_REVISIONS {
@@ -90,25 +90,17 @@ impl Plain {
         Err(Error::new(ErrorKind::Conflict, "store epoch key", "it is replaced again and again").with("epoch", epoch))
     }
 
-    /// Refuses to change what another home has taken over: its keys are not ours any more. All of them are looked at: an
-    /// older copy of a home may have made an epoch of its own, under a key that was retired here.
-    pub(super) async fn refuse_others(&self, ring: &Keyring) -> Result<()> {
-        for own in ring.objects() {
-            self.keys.refuse_another(&own).await?;
-        }
-        Ok(())
-    }
-
-    /// Refuses to delete where another home has taken the place over: it is that home's to thin out. Batches of one
+    /// Refuses to delete, or to write over what is not this home's alone, where another home has taken the place over: it
+    /// is that home's to thin out. A backup is stored there all the same: it takes nothing from anybody. Batches of one
     /// operation follow one another, and the place is looked at for the first of them.
-    pub(super) async fn may_thin_out(&self) -> Result<()> {
-        let Some(ring) = self.options.keyring.as_ref().filter(|_| self.options.sealed) else { return Ok(()) };
+    pub(super) async fn may_replace(&self) -> Result<()> {
+        let Some(ring) = &self.options.keyring else { return Ok(()) };
         let ours = || self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.options.clock.monotonic();
         if ours().is_some_and(|seen| now.saturating_sub(seen) < LOOKED_AT) {
             return Ok(());
         }
-        match self.refuse_others(ring).await {
+        match self.keys.refuse_taken_over(&ring.objects()).await {
             Err(e) if e.kind() == ErrorKind::Conflict => return Err(e),
             // A place without its keys is thinned out as any other.
             Err(_) => {}

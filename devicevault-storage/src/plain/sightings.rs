@@ -26,6 +26,7 @@ impl Plain {
     /// Puts the record in the place of the one of the same month.
     pub(super) async fn note_sightings(&self, record: &Sightings) -> Result<bool> {
         check_period(&record.period)?;
+        self.may_replace().await?;
         let json = record.to_json();
         let form = self.form().await?;
         let (sealed, bytes) = match &form {

@@ -7,18 +7,20 @@ use clap::Args;
 use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::inventory::{DestinationConfig, Inventory, Selector};
 use devicevault_core::rebuild::{Gathered, Rebuilt, Written};
+use devicevault_core::run::Backup;
 use devicevault_core::{Error, ErrorKind, Result, StorageBackend, View};
 use serde::Serialize;
 
 use super::beside::Beside;
 use super::told::{self, RefusedRow};
 use crate::Exit;
-use crate::commands::destination::{beneath, check_name};
+use crate::commands::destination::{beneath, bring_up_to_date, check_name};
 use crate::commands::device::fields::key_value;
 use crate::commands::key;
 use crate::context::Context;
 use crate::instance::{CATALOG, Instance};
 use crate::interrupt::cancellable;
+use crate::keys::elsewhere;
 use crate::keys::lock::lock;
 use crate::keys::new::NewKey;
 use crate::keys::sources::KeySources;
@@ -40,7 +42,7 @@ Examples:
   devicevault catalog rebuild --from store --replace            begin anew; the catalog of now is kept beside it
 
 A catalog that has backups is left alone unless you say --into or --replace. What is not believed, such as a manifest
-that was forged or cut, is named and keeps nothing else from coming back.
+that was forged or cut, or opens by no key at hand, is named and keeps nothing else from coming back.
 
 Exit codes: 0 done, 3 something was refused, 1 nothing could be read.")]
 pub(crate) struct RebuildArgs {
@@ -76,6 +78,8 @@ struct Told {
     without_login: Vec<String>,
     surplus: usize,
     refused: Vec<RefusedRow>,
+    /// Copies that no key at hand opens; they are named with what was refused.
+    closed: usize,
     /// Where the catalog of before is.
     kept_as: Option<String>,
     /// The kit of the keys that the home was given: it had none.
@@ -136,14 +140,24 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
     }
     let work = async {
         let gathered = gather(context, &mut sources).await?;
+        gathered.refuse_all_closed()?;
         let rebuilt = gathered.assemble();
         let written = if args.dry_run {
             foretold(&rebuilt)
         } else {
+            // No key is replaced while a destination comes in with those of now.
+            let _alone = if Instance::exists(home) { Some(lock(home).await?) } else { None };
             let in_force = if args.replace { None } else { Some(open(context, home).await?) };
             let instance = in_force.as_ref().unwrap_or(&instance);
             for source in sources.iter().filter(|s| s.new) {
+                if instance.keys.is_set_up() && wiring::seals(&source.config) {
+                    bring_up_to_date(instance, &source.config).await?;
+                }
                 instance.inventory.put_destination(&source.config).await?;
+                // What stays closed there needs a key of before.
+                let has = |b: &Backup| b.copies.iter().any(|c| c.destination == source.config.id);
+                let known = rebuilt.closed == 0 && rebuilt.backups.iter().any(has);
+                elsewhere::back(instance, &source.config, known)?;
             }
             rebuilt.write(&*instance.catalog, &*instance.inventory).await?
         };
@@ -171,6 +185,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         without_login,
         surplus: rebuilt.surplus.len(),
         refused: rebuilt.refused.iter().map(RefusedRow::from).collect(),
+        closed: rebuilt.closed,
         kept_as: kept_as.map(|p| p.display().to_string()),
         recovery_kit: recovery_kit.map(|p| p.display().to_string()),
     };
@@ -375,6 +390,14 @@ fn tell(context: &Context, told: &Told) -> Result<()> {
     ));
     if told.surplus > 0 {
         ui.note(&format!("{} are left over from before they were stored anew", human::copies(told.surplus)));
+    }
+    if told.closed > 0 {
+        ui.warn(&format!(
+            "{} stay closed, and where they are: with a key of theirs, `devicevault --kek-file KIT catalog rebuild --into \
+             --from {}` brings them back; where an epoch key is missing or damaged, bring its file back into keys/ first",
+            human::copies(told.closed),
+            told.from.first().map_or("DESTINATION", String::as_str)
+        ));
     }
     if !told.without_login.is_empty() {
         ui.note(&format!(

@@ -140,8 +140,13 @@ pub(crate) async fn set_up_new(instance: &Instance, config: &mut DestinationConf
 
 /// Lays the home's epoch keys over those that are there of earlier: keys may have been replaced since. Those that the home
 /// lacks are taken over, where a key at hand opens them.
-async fn bring_up_to_date(instance: &Instance, config: &DestinationConfig) -> Result<()> {
+///
+/// # Errors
+/// `Conflict` where another home replaced them, before anything is changed; what the destination answers.
+pub(crate) async fn bring_up_to_date(instance: &Instance, config: &DestinationConfig) -> Result<()> {
     let folder = destination_keys(instance.backend_settings(config, false)).await?;
+    let replaced = folder.refuse_replaced(&instance.keys.epochs()).await;
+    replaced.map_err(|e| e.with("destination", &config.name))?;
     instance.keys.adopt(&instance.home, vec![(config.name.clone(), folder.clone())], instance.now()).await?;
     let there = folder.list().await?;
     for epoch in instance.keys.epochs().into_iter().filter(|e| there.contains(&e.id)) {

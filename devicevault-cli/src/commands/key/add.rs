@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context, args: &AddArgs) -> Result<Exit> {
     if !instance.keys.is_set_up() {
         return Err(no_keys());
     }
-    settle::refuse_another(&instance).await?;
+    settle::refuse_taken_over(&instance).await?;
     settle::ready(&instance.keys, |s| !s.retiring).await?;
     let key = args.new.key()?;
     refuse_new_key_inside(&instance, &key).await?;

@@ -14,9 +14,9 @@ use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::elsewhere::Elsewhere;
 use crate::keys::kit;
+use crate::keys::places::KeyedPlaces;
 use crate::keys::sources::KeySource;
 use crate::ui::table::{Cell, Table, Tone};
-use crate::wiring::keys::{destination_keys, is_sealed};
 
 /// Check that every key can be had and opens every epoch key, and that every sealed destination has its epoch keys. Asks
 /// for passphrases and PINs that are not kept.
@@ -56,8 +56,7 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
         return Err(no_keys());
     }
     if args.over {
-        for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
-            let folder = destination_keys(instance.backend_settings(&config, false)).await?;
+        for (_, folder) in KeyedPlaces::of(&instance, instance.keys.sources()).await?.reachable {
             for epoch in instance.keys.epochs() {
                 instance.keys.refuse_damaged(&epoch).await?;
                 folder.replace(&epoch).await?;
@@ -73,27 +72,33 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
         let (what, tried) = (format!("key {}", source.id), try_key(&instance, source, provider).await);
         found.push(finding(what, tried.map(|()| format!("{} opens every epoch key", source.from.describe()))));
     }
-    for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
+    for id in instance.keys.unreadable() {
+        let why = "what the home has of it cannot be read, and no destination that is there has it whole";
+        let e = Error::new(ErrorKind::Corrupt, "check keys", why).hint(needed::bring_back(id));
+        found.push(finding(format!("epoch key {id}"), Err(e)));
+    }
+    let places = KeyedPlaces::of(&instance, instance.keys.sources()).await?;
+    for (config, folder) in places.reachable {
         let looked = async {
-            let folder = destination_keys(instance.backend_settings(&config, false)).await?;
+            // Its error says what is to be done where another home has the place.
+            folder.refuse_taken_over(&instance.keys.epochs()).await?;
             needed::check(context, &instance, &config, &folder, args.repair).await?;
             let mut here = 0;
             for epoch in instance.keys.epochs() {
                 match folder.load(epoch.id).await? {
                     Some(there) if there == epoch => here += 1,
-                    // Its error says what is to be done where another home has replaced it.
-                    Some(_) => {
-                        folder.refuse_changed(&epoch).await?;
-                        return Err(behind("an epoch key there is not as it is here"));
-                    }
+                    Some(_) => return Err(behind("an epoch key there is not as it is here")),
                     None => {}
                 }
             }
             // One that nothing was sealed with there need not be there.
-            Ok(format!("{here} of {} epoch keys are there, as they are here", instance.keys.epochs().len()))
+            let all = instance.keys.epochs().len();
+            let others = if here < all { "; nothing there needs the others" } else { "" };
+            Ok(format!("{here} of {all} epoch keys are there, as they are here{others}"))
         };
         found.push(finding(format!("destination {}", config.name), looked.await));
     }
+    found.extend(places.away.into_iter().map(|(name, e)| finding(format!("destination {name}"), Err(e))));
     let elsewhere = Elsewhere::read(&instance.home)?;
     let stays: Vec<String> = instance.keys.sources().keys.iter().map(|k| k.id.clone()).collect();
     for left in elsewhere.without(&stays) {

@@ -9,6 +9,7 @@ use super::settle;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
+use crate::keys::places::KeyedPlaces;
 use crate::ui::human;
 use crate::ui::progress::counter;
 use crate::wiring::keys::{Keys, is_sealed};
@@ -57,8 +58,16 @@ pub(super) async fn rotate(context: &Context, instance: &Instance) -> Result<Exi
 }
 
 async fn everywhere(context: &Context, instance: &Instance, keys: &Keys, done: &mut Rotated) -> Result<()> {
-    for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
+    let places = KeyedPlaces::of(instance, keys.sources()).await?;
+    done.behind.extend(places.away.into_iter().map(|(name, e)| Bad { destination: name, why: e.to_record().message }));
+    for (config, _) in places.reachable {
         let bad = |e: Error| Bad { destination: config.name.clone(), why: e.to_record().message };
+        if !is_sealed(&config) {
+            let why =
+                "it seals no more, and nothing there is sealed anew: `devicevault destination edit --seal yes` first";
+            done.bad.push(bad(Error::new(ErrorKind::Config, "seal anew", why)));
+            continue;
+        }
         let mut settings = instance.backend_settings(&config, false);
         settings.keys = keys.clone();
         let backend = match wiring::open_sealed(settings).await {
@@ -78,6 +87,10 @@ async fn everywhere(context: &Context, instance: &Instance, keys: &Keys, done: &
             match one {
                 Ok(one) => done.rewritten += usize::from(one.changed),
                 Err(e) if e.kind() == ErrorKind::Corrupt => done.bad.push(bad(e)),
+                // Of an epoch that no key at hand opens: it keeps nothing from the others.
+                Err(e) if e.kind() == ErrorKind::KeyUnavailable && e.context().any(|(name, _)| name == "path") => {
+                    done.bad.push(bad(e));
+                }
                 Err(e) => {
                     done.behind.push(bad(e));
                     break;

@@ -18,6 +18,7 @@ use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::lock::lock;
+use crate::keys::places::KeyedPlaces;
 use crate::keys::sources::{KeySource, KeySources};
 
 /// Look after the keys of sealed destinations.
@@ -80,8 +81,8 @@ pub(crate) async fn run(context: &Context, command: KeyCommand) -> Result<Exit> 
 /// # Errors
 /// A key of the home cannot be had, or the home cannot be written.
 pub(crate) async fn take_over(context: &Context, instance: &Instance) -> Result<usize> {
-    let (reachable, _) = settle::destinations(instance).await?;
-    let adopted = instance.keys.adopt(&instance.home, reachable, context.clock().now()).await?;
+    let places = KeyedPlaces::of(instance, instance.keys.sources()).await?;
+    let adopted = instance.keys.adopt(&instance.home, places.named(), context.clock().now()).await?;
     if adopted > 0 {
         context.ui.note(&settle::taken_over(adopted));
     }

@@ -30,8 +30,15 @@ pub(super) async fn check(
 ) -> Result<()> {
     let copies = used(context, instance, config).await?;
     let of = |id: &EpochId| copies.get(id).copied().unwrap_or_default();
-    let there = folder.list().await?;
     let lacks = |id: &&EpochId| instance.keys.epochs().iter().all(|e| e.id != **id);
+    let mut there = Vec::new();
+    for id in folder.list().await? {
+        let is_object = match folder.load(id).await {
+            Err(e) if e.kind() == ErrorKind::Corrupt => !lacks(&&id),
+            other => other.map(|_| true)?,
+        };
+        there.extend(is_object.then_some(id));
+    }
     let gone: Vec<&EpochId> = copies.keys().filter(|id| !there.contains(*id)).filter(lacks).collect();
     if let Some(first) = gone.first() {
         let lost: usize = gone.iter().map(|id| of(id)).sum();
@@ -40,9 +47,10 @@ pub(super) async fn check(
             "{} cannot be opened: {keys} that sealed them can be found neither here nor there",
             human::copies(lost)
         );
-        return Err(Error::new(ErrorKind::KeyUnavailable, "check keys", why).with("epoch", first).hint(format!(
-            "where another destination has it, `devicevault key check --repair` takes it from there; else bring \
-             keys/{first}.json back, from a copy of this home or of any destination, into keys/ there"
+        let e = Error::new(ErrorKind::KeyUnavailable, "check keys", why).with("epoch", first);
+        return Err(e.hint(format!(
+            "where another destination has it, `devicevault key check --repair` takes it from there; else {}",
+            bring_back(**first)
         )));
     }
     let foreign = instance.keys.foreign_epochs(folder).await?;
@@ -53,12 +61,6 @@ pub(super) async fn check(
             "the key or kit of the home that made them opens them; with that at hand, \
              `devicevault --kek-file KIT key check --repair` takes them over into this home",
         ));
-    }
-    if repair {
-        // Nothing is laid where another home has taken over.
-        for epoch in instance.keys.epochs() {
-            folder.refuse_changed(&epoch).await?;
-        }
     }
     for epoch in instance.keys.epochs().iter().filter(|e| of(&e.id) > 0 && !there.contains(&e.id)) {
         if !repair {
@@ -71,6 +73,11 @@ pub(super) async fn check(
         Some(_) => Err(behind("an epoch key that opens is there alone, and not in the home")),
         None => Ok(()),
     }
+}
+
+/// What is to be done about an epoch key that is nowhere.
+pub(super) fn bring_back(id: EpochId) -> String {
+    format!("bring keys/{id}.json back, from a copy of this home or of any destination, into keys/ of the home")
 }
 
 /// How many copies are sealed under each epoch key.

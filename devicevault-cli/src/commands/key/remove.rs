@@ -52,7 +52,7 @@ pub(super) async fn run(context: &Context, args: &RemoveArgs) -> Result<Exit> {
             .with("key", &id)
             .hint("add another one first, or replace it with `devicevault key rotate --scope kek`"));
     }
-    settle::refuse_another(&instance).await?;
+    settle::refuse_taken_over(&instance).await?;
     settle::ready(&instance.keys, |s| s.id != id && (given_up || !s.retiring)).await?;
     sources.keys.iter_mut().filter(|k| k.id == id).for_each(|k| k.retiring = true);
     let kit = settle::kit(context, &instance, &instance.keys.with_sources(&sources)).await?;

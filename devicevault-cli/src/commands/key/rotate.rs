@@ -65,7 +65,7 @@ pub(super) async fn run(context: &Context, args: &RotateArgs) -> Result<Exit> {
     if !instance.keys.is_set_up() {
         return Err(no_keys());
     }
-    settle::refuse_another(&instance).await?;
+    settle::refuse_taken_over(&instance).await?;
     match args.scope {
         Scope::Kek => kek(context, &instance, args).await,
         Scope::Epoch => epoch(context, &instance).await,

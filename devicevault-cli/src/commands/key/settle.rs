@@ -11,10 +11,11 @@ use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::elsewhere::{Elsewhere, Left};
 use crate::keys::kit::file_name;
+use crate::keys::places::KeyedPlaces;
 use crate::keys::sources::{KeySource, KeySources};
 use crate::keys::spent;
 use crate::ui::human;
-use crate::wiring::keys::{KeyFolder, Keys, destination_keys, is_sealed};
+use crate::wiring::keys::Keys;
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -90,30 +91,16 @@ pub(super) async fn kit_while_unfinished(context: &Context, instance: &Instance,
     Ok(())
 }
 
-/// Every sealed destination that is there, and those that are not.
-pub(super) async fn destinations(instance: &Instance) -> Result<(Vec<(String, KeyFolder)>, Vec<(String, Error)>)> {
-    let (mut reachable, mut behind) = (Vec::new(), Vec::new());
-    for config in instance.inventory.destinations().await?.into_iter().filter(is_sealed) {
-        match destination_keys(instance.backend_settings(&config, false)).await {
-            Ok(folder) => reachable.push((config.name, folder)),
-            Err(e) => behind.push((config.name, e)),
-        }
-    }
-    Ok((reachable, behind))
-}
-
 /// Refuses to change keys that were changed from another home since: the two would write over each other for ever.
 ///
 /// # Errors
 /// `Conflict` that names the destination. One that is away is asked when it is written to.
-pub(super) async fn refuse_another(instance: &Instance) -> Result<()> {
+pub(super) async fn refuse_taken_over(instance: &Instance) -> Result<()> {
     Elsewhere::read(&instance.home)?;
-    for (name, folder) in destinations(instance).await?.0 {
-        for epoch in instance.keys.epochs() {
-            match folder.refuse_changed(&epoch).await {
-                Err(e) if e.kind() == ErrorKind::Conflict => return Err(e.with("destination", name)),
-                _ => {}
-            }
+    for (name, folder) in KeyedPlaces::of(instance, instance.keys.sources()).await?.named() {
+        match folder.refuse_taken_over(&instance.keys.epochs()).await {
+            Err(e) if e.kind() == ErrorKind::Conflict => return Err(e.with("destination", name)),
+            _ => {}
         }
     }
     Ok(())
@@ -141,18 +128,18 @@ pub(super) async fn settle(context: &Context, instance: &Instance, written: Opti
             settled.kit = Some(path);
         }
     }
-    let (reachable, away) = destinations(instance).await?;
-    settled.adopted = keys.adopt(home, reachable.clone(), instance.now()).await?;
-    let done = keys.settle(home, reachable, away.is_empty()).await?;
-    (settled.changed, settled.behind) = (done.changed, away);
+    let places = KeyedPlaces::of(instance, keys.sources()).await?;
+    settled.adopted = keys.adopt(home, places.named(), instance.now()).await?;
+    let done = keys.settle(home, places.named(), places.away.is_empty()).await?;
+    (settled.changed, settled.behind) = (done.changed, places.away);
     settled.behind.extend(done.behind);
     if retiring.is_empty() || !settled.behind.is_empty() {
         return Ok(settled);
     }
     // Once more, of what is there now: what goes next does not come back.
-    let (reachable, away) = destinations(instance).await?;
-    settled.behind = keys.open_without_retiring(home, reachable).await?;
-    settled.behind.extend(away);
+    let places = KeyedPlaces::of(instance, keys.sources()).await?;
+    settled.behind = keys.open_without_retiring(home, places.named()).await?;
+    settled.behind.extend(places.away);
     if !settled.behind.is_empty() {
         return Ok(settled);
     }

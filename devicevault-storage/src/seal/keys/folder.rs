@@ -91,7 +91,7 @@ impl KeyFolder {
     }
 
     /// Stores an object durably, unless a later revision of it is there. What is there under its name and is not it, or
-    /// is damaged, is replaced.
+    /// is damaged, is replaced. One to which another home added a key stays as it is, where keys of ours open it too.
     ///
     /// # Errors
     /// What the store answers; `Conflict` where the keys of this one were replaced there by others that it has never
@@ -99,7 +99,8 @@ impl KeyFolder {
     pub async fn publish(&self, object: &EpochObject) -> Result<()> {
         match self.load(object.id).await {
             Ok(Some(there)) if there == *object => Ok(()),
-            Ok(Some(there)) if is_of_another(&there, object) => Err(of_another(&there)),
+            Ok(Some(there)) if is_replaced(&there, object) => Err(of_another(&there)),
+            Ok(Some(there)) if is_taken_over(&there, object) => Ok(()),
             // A revision alone says nothing: whoever writes at a destination writes revisions too.
             Ok(Some(there)) if there.revision > object.revision && opens_no_less(&there, object) => Ok(()),
             Ok(_) => self.replace(object).await,
@@ -108,33 +109,37 @@ impl KeyFolder {
         }
     }
 
-    /// Refuses what [`publish`](KeyFolder::publish) would, and stores nothing.
+    /// Refuses a place that another home took over: one of these objects, which are all that the home has, opens there by a
+    /// key that the home has never known. Whoever deletes there, or changes keys, asks this first.
     ///
     /// # Errors
-    /// As there. What is there and is no object of this key is nobody's.
-    pub async fn refuse_another(&self, object: &EpochObject) -> Result<()> {
-        self.refuse_where(object, is_of_another).await
+    /// `Conflict`; what the store answers. What is there and is no object of this key is nobody's.
+    pub async fn refuse_taken_over(&self, ours: &[EpochObject]) -> Result<()> {
+        self.refuse_where(ours, is_taken_over).await
     }
 
-    /// As [`refuse_another`](Self::refuse_another), and where another home added a key of its own since: what changes
-    /// keys would take it away again.
+    /// Refuses a place that was taken over so that no key of ours opens it any more, as [`publish`](KeyFolder::publish)
+    /// does, and stores nothing.
     ///
     /// # Errors
-    /// As there.
-    pub async fn refuse_changed(&self, object: &EpochObject) -> Result<()> {
-        self.refuse_where(object, |there, ours| is_of_another(there, ours) || was_taken_over(there, ours)).await
+    /// As [`refuse_taken_over`](Self::refuse_taken_over).
+    pub async fn refuse_replaced(&self, ours: &[EpochObject]) -> Result<()> {
+        self.refuse_where(ours, is_replaced).await
     }
 
     async fn refuse_where(
         &self,
-        object: &EpochObject,
+        ours: &[EpochObject],
         refused: impl Fn(&EpochObject, &EpochObject) -> bool,
     ) -> Result<()> {
-        match self.load(object.id).await {
-            Ok(Some(there)) if refused(&there, object) => Err(of_another(&there)),
-            Err(e) if !matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => Err(e),
-            _ => Ok(()),
+        for object in ours {
+            match self.load(object.id).await {
+                Ok(Some(there)) if refused(&there, object) => return Err(of_another(&there)),
+                Err(e) if !matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => return Err(e),
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// Stores an object durably over whatever is there.
@@ -224,17 +229,15 @@ impl KeyFolder {
     }
 }
 
-/// Whether keys of ours were replaced in an object by others that ours has never known. Revisions say nothing of it: both
-/// go on counting.
-fn is_of_another(there: &EpochObject, ours: &EpochObject) -> bool {
-    let all_foreign = !there.wraps.is_empty() && there.wraps.iter().all(|w| !has_known(ours, &w.kek));
-    all_foreign && there.retired.iter().any(|kek| has_known(ours, kek))
+/// Whether an object opens by a key that ours has never known: a home writes what it changes at home first. Revisions say
+/// nothing of it: both homes go on counting.
+fn is_taken_over(there: &EpochObject, ours: &EpochObject) -> bool {
+    there.wraps.iter().any(|w| !has_known(ours, &w.kek))
 }
 
-/// Whether an object was changed later than ours, and opens by a key that ours has never known: a home writes what it
-/// changes at home first.
-fn was_taken_over(there: &EpochObject, ours: &EpochObject) -> bool {
-    there.revision > ours.revision && there.wraps.iter().any(|w| !has_known(ours, &w.kek))
+/// Whether, besides, it opens by none of ours, or by fewer.
+fn is_replaced(there: &EpochObject, ours: &EpochObject) -> bool {
+    is_taken_over(there, ours) && !opens_no_less(there, ours)
 }
 
 fn has_known(object: &EpochObject, kek: &KekId) -> bool {
@@ -242,14 +245,14 @@ fn has_known(object: &EpochObject, kek: &KekId) -> bool {
 }
 
 fn of_another(there: &EpochObject) -> Error {
-    let why = "its keys were changed from another home, or this home is an older copy of itself";
+    let why = "another home took this place over, or this home is an older copy of itself";
     let by = there.wraps.iter().map(|w| w.kek.0.as_str()).collect::<Vec<_>>().join(" or ");
     Error::new(ErrorKind::Conflict, "store epoch key", why)
         .with("epoch", there.id)
         .with("opened there by", by.escape_debug())
         .hint(
-            "work with the home that rotated them; where nobody did, `devicevault key check --repair --over` lays this \
-             home's keys over those",
+            "go on with the home that has that key; where there is none to go on with, `devicevault key check --repair --over` \
+             lays this home's keys over those",
         )
 }
 

@@ -79,8 +79,11 @@ pub async fn opened_everywhere(
         let why = "the epoch keys of the home were changed meanwhile";
         Error::new(ErrorKind::Conflict, "check epoch keys", why).with("epoch", id).hint("run the same command again")
     };
-    if let Some(id) = places.home.list().await?.into_iter().find(|id| ring.object(*id).is_none()) {
-        return Err(changed(id));
+    for id in places.home.list().await?.into_iter().filter(|id| ring.object(*id).is_none()) {
+        // What is no object any more opens nothing, whichever key goes.
+        if load_whole(&places.home, id).await?.is_some() {
+            return Err(changed(id));
+        }
     }
     for object in ring.objects() {
         let there = places.home.load(object.id).await?.ok_or_else(|| changed(object.id))?;
