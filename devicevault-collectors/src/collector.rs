@@ -12,7 +12,7 @@ use crate::conversation::Conversation;
 use crate::escape::brief;
 use crate::options;
 use crate::platform::{ArtefactRules, CommandRules, Platform, PlatformSet};
-use crate::refusal::Gate;
+use crate::refusal::{Gate, Refusal};
 use crate::transport::Dialer;
 
 /// Collects what a platform's commands print. Its key is `cli`.
@@ -101,7 +101,11 @@ struct Visit<'a> {
 /// What came of a command.
 enum Outcome {
     Answered,
-    Refused(Error),
+    /// `none`: the device says in known words that it has nothing to show.
+    Refused {
+        error: Error,
+        none: bool,
+    },
 }
 
 /// How much of an artefact was handed on.
@@ -120,17 +124,17 @@ impl Visit<'_> {
         for (at, command) in artefact.commands.iter().enumerate() {
             match self.command(artefact, command, &mut written, out).await? {
                 Outcome::Answered => {}
-                Outcome::Refused(e) if command.optional && (at < last || written.begun || last == 0) => {
+                Outcome::Refused { error: e, .. } if command.optional && (at < last || written.begun || last == 0) => {
                     out.note(Note::info(e.to_string()));
                 }
-                Outcome::Refused(e) if artefact.info.mandatory || written.begun => {
+                Outcome::Refused { error: e, .. } if artefact.info.mandatory || written.begun => {
                     if !written.begun {
                         out.begin(artefact.info.clone()).await?;
                     }
                     return out.fail(e.with("artefact", &artefact.info.name)).await;
                 }
-                Outcome::Refused(e) => {
-                    out.note(Note::info(format!("the device has no {}: {e}", artefact.info.name)));
+                Outcome::Refused { error, none } => {
+                    out.absent(artefact.info.clone(), error, none);
                     return Ok(());
                 }
             }
@@ -158,7 +162,8 @@ impl Visit<'_> {
         out: &mut dyn Sink,
     ) -> Result<Outcome> {
         let mut refused = None;
-        for spelling in &command.spellings {
+        let mut all_none = true;
+        for (at, spelling) in command.spellings.iter().enumerate() {
             let marker = artefact.end_marker.as_ref();
             let asked = self.conversation.ask(spelling, &command.questions, marker, out).await;
             self.settle(out).await?;
@@ -167,46 +172,52 @@ impl Visit<'_> {
                 out.note(Note::suspect(STRAY));
             }
             let heading = (artefact.commands.len() > 1).then_some(spelling.as_str());
-            match self.answer(artefact, spelling, heading, written, out).await? {
+            let last = at + 1 == command.spellings.len();
+            match self.answer(artefact, spelling, (heading, last), written, out).await? {
                 Outcome::Answered => return Ok(Outcome::Answered),
-                Outcome::Refused(e) => refused = Some(e),
+                Outcome::Refused { error, none } => {
+                    all_none &= none;
+                    refused = Some(error);
+                }
             }
         }
         let none = || Error::new(ErrorKind::Internal, "run command", "the platform names no spelling of it");
-        Ok(Outcome::Refused(refused.unwrap_or_else(none)))
+        Ok(Outcome::Refused { error: refused.unwrap_or_else(none), none: all_none })
     }
 
     async fn answer(
         &mut self,
         artefact: &ArtefactRules,
         command: &str,
-        heading: Option<&str>,
+        (heading, last): (Option<&str>, bool),
         written: &mut Written,
         out: &mut dyn Sink,
     ) -> Result<Outcome> {
         let gate = Gate::new(&self.platform.failure, &artefact.info.rules.suspect);
         let mut gate = gate.may_be_none(!artefact.info.mandatory);
         let mut heading = heading.map(|h| format!("{} {h}\n", self.platform.comment));
-        let refusal = |line: String| {
-            Error::new(ErrorKind::Refused, "run command", format!("the device refused it: {line}"))
-                .with("command", brief(command))
+        let refused = |why: String, none| {
+            let error = Error::new(ErrorKind::Refused, "run command", why).with("command", brief(command));
+            Ok(Outcome::Refused { error, none })
         };
+        let mut handed_on = false;
         while let Some(piece) = self.conversation.next().await? {
             if let Some(piece) = gate.push(piece) {
+                handed_on = true;
                 written.piece(artefact, heading.take(), piece, out).await?;
             }
         }
-        if let Some(why) = self.conversation.failed() {
-            return Ok(Outcome::Refused(
-                Error::new(ErrorKind::Refused, "run command", why).with("command", brief(command)),
-            ));
+        // A text that came is kept, and what the device says of it is a doubt: one file of many may have failed.
+        let kept = self.conversation.has_answered() && (handed_on || last && gate.holds_text());
+        if let Some(why) = self.conversation.failed().filter(|_| !kept) {
+            return refused(why, false);
         }
         match gate.finish() {
-            Err(line) => return Ok(Outcome::Refused(refusal(line))),
+            Err(Refusal { line, none }) => return refused(format!("the device refused it: {line}"), none),
             Ok(rest) => written.piece(artefact, heading.take(), rest.unwrap_or_default(), out).await?,
         }
         if let Some(doubt) = self.conversation.doubt() {
-            out.note(Note::suspect(format!("{doubt} ('{command}')")));
+            out.note(Note::suspect(format!("{doubt} ('{}')", brief(command))));
         }
         Ok(Outcome::Answered)
     }

@@ -1,5 +1,6 @@
 //! Commands and their answers, by whichever channel.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,12 +94,17 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// Whether the command that just ended wrote an answer and ended by itself, whatever it says of its success.
+    pub(crate) fn has_answered(&self) -> bool {
+        let Current::Exec(Some(command)) = &self.channel else { return false };
+        command.written > 0 && command.end.as_ref().is_some_and(|end| end.status.is_some() && end.signal.is_none())
+    }
+
     /// Why the answer that just ended is no answer: the device says that the command failed.
     pub(crate) fn failed(&self) -> Option<String> {
         let Current::Exec(Some(command)) = &self.channel else { return None };
         let end = command.end.as_ref()?;
-        let first_line = end.errors.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).find(|l| !l.is_empty());
-        let said = first_line.map(|l| format!(": {}", shown(l, 200))).unwrap_or_default();
+        let said = said(end);
         match (&end.signal, end.status) {
             // RFC 4254, section 6.10: a status should be sent. Who always sends one was cut off.
             (None, None) if self.platform.check_status || command.written == 0 => {
@@ -113,9 +119,9 @@ impl<'a> Conversation<'a> {
     }
 
     /// Why the answer that just ended may differ from what the device meant.
-    pub(crate) fn doubt(&self) -> Option<&'static str> {
+    pub(crate) fn doubt(&self) -> Option<Cow<'static, str>> {
         match &self.channel {
-            Current::Shell(shell) => shell.doubt(),
+            Current::Shell(shell) => shell.doubt().map(Cow::from),
             Current::Exec(command) => match command.as_ref()?.end.as_ref()? {
                 // Where the status can be relied upon, it says what to think of warnings.
                 end if end.status == Some(0)
@@ -124,10 +130,15 @@ impl<'a> Conversation<'a> {
                 {
                     None
                 }
-                RunEnd { status: Some(0), .. } => Some("the device wrote an error beside the answer"),
-                RunEnd { status: Some(_), .. } => Some("the device says that the command failed, and it did answer"),
+                end @ RunEnd { status: Some(0), .. } => {
+                    Some(format!("the device wrote an error beside the answer{}", said(end)).into())
+                }
+                // The text may be whole but for a file; what failed is told by an error of its own.
+                end @ RunEnd { status: Some(status), .. } => {
+                    Some(format!("it answered, and the command ended with status {status}{}", said(end)).into())
+                }
                 RunEnd { status: None, .. } => {
-                    Some("the device ended the command without saying how: the answer may be cut off")
+                    Some("the device ended the command without saying how: the answer may be cut off".into())
                 }
             },
         }
@@ -153,6 +164,12 @@ impl<'a> Conversation<'a> {
     pub(crate) async fn close(mut self) {
         self.link.close().await;
     }
+}
+
+/// What was said beside an answer, for the end of a sentence.
+fn said(end: &RunEnd) -> String {
+    let first_line = end.errors.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).find(|l| !l.is_empty());
+    first_line.map(|l| format!(": {}", shown(l, 200))).unwrap_or_default()
 }
 
 /// Whether what was said beside an answer is more than a warning, whatever the status says: a loop over files may have

@@ -89,6 +89,19 @@ const REASONS: [&str; 27] = [
     "contact your administrator",
 ];
 
+/// A command that was refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The line that says so.
+    pub(crate) line: String,
+    /// Its words are known, and they say that the device knows no such command or has nothing to show.
+    pub(crate) none: bool,
+}
+
+/// How they say that there is nothing to be shown.
+const NOTHING: [&str; 6] =
+    ["no such file", "does not exist", "not present", "no startup", "no saved config", "startup-config is empty"];
+
 /// Whether a line says no in words that all devices use.
 fn says_no(line: &[u8]) -> bool {
     let line = line.to_ascii_lowercase();
@@ -102,6 +115,18 @@ fn says_no(line: &[u8]) -> bool {
 fn gives_reason(line: &[u8]) -> bool {
     let line = line.to_ascii_lowercase();
     REASONS.iter().any(|why| memchr::memmem::find(&line, why.as_bytes()).is_some())
+}
+
+/// Whether a line says that there is nothing.
+fn says_nothing(line: &[u8]) -> bool {
+    let line = line.to_ascii_lowercase();
+    NOTHING.iter().any(|words| memchr::memmem::find(&line, words.as_bytes()).is_some())
+}
+
+/// Whether a refusal may be another one for another user, or at another time.
+fn is_of_rights(line: &[u8]) -> bool {
+    let words = [b"denied".as_slice(), b"author", b"privilege", b"permi", b"rejected", b"not allowed"];
+    gives_reason(line) || words.iter().any(|w| memchr::memmem::find(&line.to_ascii_lowercase(), w).is_some())
 }
 
 impl<'a> Gate<'a> {
@@ -130,8 +155,19 @@ impl<'a> Gate<'a> {
         self.held.take().map(BytesMut::freeze)
     }
 
+    /// Whether what is held back looks like such a text.
+    pub(crate) fn holds_text(&self) -> bool {
+        let held = self.held.as_deref().unwrap_or_default();
+        held.split(|b| *b == b'\n').any(|line| self.is_of_text(line))
+    }
+
+    fn is_of_text(&self, line: &[u8]) -> bool {
+        self.text.shape.as_ref().is_some_and(|s| s.is_match(line))
+            || self.text.required.iter().any(|r| r.is_match(line))
+    }
+
     /// The end of the answer: what is left of it, or the line by which the device refused.
-    pub(crate) fn finish(mut self) -> Result<Option<Bytes>, String> {
+    pub(crate) fn finish(mut self) -> Result<Option<Bytes>, Refusal> {
         let Some(held) = self.held.take() else { return Ok(None) };
         let lines = || held.as_ref().split(|b: &u8| *b == b'\n').map(|l| l.strip_suffix(b"\r").unwrap_or(l));
         let filled = || lines().map(<[u8]>::trim_ascii).filter(|l| !l.is_empty());
@@ -148,15 +184,13 @@ impl<'a> Gate<'a> {
         }
         let refusal = watch.finish().first().and_then(|f| lines().nth(usize::try_from(f.line).ok()?.checked_sub(1)?));
         let refusal = refusal.or_else(|| filled().find(|line| few && says_no(line)));
-        let has = |line: &[u8]| {
-            self.text.shape.as_ref().is_some_and(|s| s.is_match(line))
-                || self.text.required.iter().any(|r| r.is_match(line))
-        };
-        let shaped = || lines().any(has);
+        let shaped = || lines().any(|line| self.is_of_text(line));
+        let known = refusal.is_some() || few && filled().any(says_nothing);
+        let none = known && !filled().any(is_of_rights);
         let refusal = refusal.or_else(|| filled().find(|line| few && gives_reason(line)).filter(|_| !shaped()));
         let reason = || filled().next().filter(|_| self.may_be_none && filled().count() <= LONGEST_REASON && !shaped());
         if let Some(line) = refusal.or_else(reason) {
-            return Err(shown(line, 200));
+            return Err(Refusal { line: shown(line, 200), none });
         }
         Ok((!held.is_empty()).then(|| held.freeze()))
     }
@@ -175,7 +209,7 @@ mod tests {
     use super::*;
     use devicevault_core::text::{ProseRule, ShapeRule};
 
-    fn run(pieces: &[&str]) -> (String, Result<Option<Bytes>, String>) {
+    fn run(pieces: &[&str]) -> (String, Result<Option<Bytes>, Refusal>) {
         let failure = [Regex::new("^% Invalid").unwrap()];
         let mut text = SuspectRules::default();
         text.end_marker = Some(Regex::new("^end$").unwrap());
@@ -227,11 +261,37 @@ mod tests {
             gate.finish()
         };
         let none = "No startup configuration found.\n";
-        assert_eq!(finish(none, true).unwrap_err(), "No startup configuration found.");
+        assert_eq!(finish(none, true).unwrap_err().line, "No startup configuration found.");
         assert!(finish(none, false).is_ok(), "what has to be there is kept, and suspect");
         assert!(finish("hostname a\n", true).is_ok());
         assert!(finish("", true).unwrap().is_none());
         assert!(finish(&"a line\n".repeat(10), true).is_ok(), "that many lines are a text");
+    }
+
+    #[test]
+    fn only_known_words_say_that_there_is_none() {
+        for (answer, none) in [
+            ("% Invalid input\n", true),
+            ("Unknown command\n", true),
+            ("% Invalid input: permission denied\n", false),
+            ("Command rejected\n", false),
+            ("You are not authorized to see this.\n", false),
+            ("Unable to read flash\n", false),
+        ] {
+            assert_eq!(run(&[answer]).1.unwrap_err().none, none, "{answer}");
+        }
+        let mut text = SuspectRules::default();
+        text.shape = Some(ShapeRule::new(Regex::new("^hostname ").unwrap(), Regex::new("not").unwrap()));
+        for (answer, none) in [
+            ("startup-config: No such file or directory\n", true),
+            ("No startup configuration found.\n", true),
+            ("startup-config cannot be shown: flash read error, sector 4711 is bad\n", false),
+            ("No startup configuration: access denied\n", false),
+        ] {
+            let mut gate = Gate::new(&[], &text).may_be_none(true);
+            assert!(gate.push(Bytes::copy_from_slice(answer.as_bytes())).is_none());
+            assert_eq!(gate.finish().unwrap_err().none, none, "{answer}");
+        }
     }
 
     #[test]
@@ -246,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_short_answer_is_looked_at_and_a_long_one_passes() {
-        assert_eq!(run(&["   ^\r\n% Inv", "alid input\r\n\r\n"]).1.unwrap_err(), "% Invalid input");
+        assert_eq!(run(&["   ^\r\n% Inv", "alid input\r\n\r\n"]).1.unwrap_err().line, "% Invalid input");
         assert_eq!(run(&["hostname a\n"]).1.unwrap().unwrap(), "hostname a\n");
         assert_eq!(run(&[]).1.unwrap(), None);
         let long = "x".repeat(LONGEST_REFUSAL + 1);

@@ -99,6 +99,12 @@ pub trait Sink: Send {
     async fn fail(&mut self, error: Error) -> Result<()>;
     /// Something for the run's log.
     fn note(&mut self, note: Note);
+    /// The device showed none of an artefact that it need not have, which was not begun. `certain`: it said so in words that
+    /// are known to mean that.
+    fn absent(&mut self, artefact: ArtifactInfo, why: Error, certain: bool) {
+        let _ = certain;
+        self.note(Note::info(format!("the device has no {}: {why}", artefact.name)));
+    }
 }
 
 /// How much a note matters.

@@ -29,7 +29,7 @@ mod scp;
 mod sftp;
 mod tar;
 
-use devicevault_core::{ArtifactInfo, ErrorKind, Note, Result, Sink};
+use devicevault_core::{ArtifactInfo, ErrorKind, Result, Sink};
 
 use error::Fault;
 pub use scp::ScpCollector;
@@ -45,7 +45,7 @@ async fn settle(fault: Fault, info: &ArtifactInfo, begun: bool, out: &mut dyn Si
     };
     let error = error.with("artefact", &info.name);
     if !begun && !info.mandatory && error.kind() == ErrorKind::NotFound {
-        out.note(Note::info(format!("the device has no {}: {error}", info.name)));
+        out.absent(info.clone(), error, true);
         return Ok(());
     }
     if !begun {

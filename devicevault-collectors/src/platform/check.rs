@@ -106,7 +106,7 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     rules.plain = file.plain.into_iter().map(|e| e.0).collect();
     rules.continued = file.continued.map(|e| e.0);
     rules.suspect.failure = failure.iter().cloned().chain(file.trouble.into_iter().map(|e| e.0)).collect();
-    rules.suspect.failure.extend(general::troubles()?);
+    rules.suspect.failure.push(general::trouble()?);
     rules.suspect.prose = prose(file.prose)?;
     rules.suspect.prose.push(ProseRule::until_its_mark(built_in(BANNER)?));
     // Where a comment begins so, it ends with its line.
@@ -258,6 +258,9 @@ fn artefact(at: &str, section: ArtefactSection, shared: &TextRules) -> Result<Ar
         return Err(wrong(&format!("{at}.end_marker_after"), message).with("artefact", &section.name));
     }
     rules.suspect.required = section.requires.into_iter().map(|e| e.0).collect();
+    if section.name != INVENTORY {
+        rules.suspect.failure.extend(general::restarts()?);
+    }
     if !section.optional && section.name != INVENTORY {
         rules.suspect.failure.push(general::error()?);
         // What every whole text has tells more.

@@ -65,15 +65,18 @@ const MESSAGES: [&str; 15] = [
 /// and the words that they begin with.
 const CONFIGURATION: &str = concat!(
     r#"[{};]\s*$|^\s*[{]|^\s*\[\s*(?:[{"]|$)|^\[[\w:./@ \-]+\]\s*$|^\s*</?[A-Za-z?!][^>]*>|^\s*"[^"]+"\s*[:=]"#,
-    r#"|^\s*[\w.\-/:"\[\]]+\s*=\s*\S|^[a-z][\w\-]*:\s*$|^/[a-z][\w \-]*$|^-{5} .* -{5}$|^\d{1,3}(?:\.\d{1,3}){3}\s"#,
+    r#"|^\s*[\w.\-/:"\[\]]+\s*=\s*\S|^[a-z][\w\-]*:\s*$|^/[a-z][\w\-]*(?:/[\w\-]+)*(?: [\w \-/.=]*)?$|^-{5} .* -{5}$"#,
+    r"|^\d{1,3}(?:\.\d{1,3}){3}\s|^(?:[0-9a-fA-F:]*::|(?:[0-9a-fA-F]{1,4}:){3,7})[0-9a-fA-F.:]*(?:/\d{1,3})?\s+\S",
+    r"|^search [\w\-]+(?:\.[\w\-]+)+|^options (?:\w+:\d|rotate|edns0|trust-ad)|^inet6? (?:autoconf|dhcp|alias|[0-9a-fA-F]*[.:])",
+    r"|^(?:block|pass|match)(?: (?:in|out|log|quick|all|drop|return|inet6?|on|from|proto)\b|$)|^(?:cmd|eth|ppp|wifi) \d+ \w",
     r"|^\s*(?:no |undo |unset )?(?:aaa|access-list|account|acl|add|address|admin|arp|auto|banner|bfd|bgp|boot|bridge|cdp",
     r"|chassis|class-map|cli|clock|config|configure|console|controller|create|crypto|description|dhcp|dns|domain|domain-name|edit|enable",
     r"|end|exit|feature|filter|firewall|gateway|global|group|host|hostname|host-name|iface|igmp|interface|ip|ipv4|ipv6|lacp",
-    r"|lag|lan|ldap|license|line|lldp|local-user|logging|loopback|mac|management|mgmt|module|name|nameserver|netconf|network|ntp|ospf",
+    r"|httpd|lag|lan|ldap|license|line|lldp|local-user|logging|loopback|mac|mac-address-table|management|mgmt|module|name|nameserver|netconf|network|ntp|ospf",
     r"|passwd|password|policy|policy-map|pool|port|ports|pppoe|prefix-list|profile|protocol|protocols|qos|queue|radius",
     r"|radius-server|return|rip|route|router|security|server|service|session|set|slot|snmp|snmp-agent|snmp-server|sntp",
-    r"|spanning-tree|ssh|stack|static|stp|switch|switchname|switchport|syslocation|syscontact|sysname|syslog|system|tacacs|tacacs-server|telnet",
-    r"|terminal|time|timezone|trunk|tunnel|unit|user|user-interface|username|users|version|virtual|vlan|vlans|vpn|vrf|vrrp|vsys|vty",
+    r"|spanning-tree|ssh|stack|static|stp|switch|switchname|switchport|syslocation|syscontact|sysname|syslog|system|tacacs|tacacs-server|telnet|telnetd",
+    r"|terminal|time|timezone|trunk|tunnel|unit|user|user-bridge|user-interface|username|users|version|virtual|vlan|vlans|vpn|vrf|vrrp|vsys|vty",
     r"|wan|web|wireless|wlan|zone)(?:[ \t:]|$)",
 );
 /// What is said to a person all the same: `system is not ready`, `user x has no rights.`
@@ -83,8 +86,13 @@ const SAID: &str = concat!(
 );
 
 /// What no good text has, save in what people wrote.
-pub(super) fn troubles() -> Result<Vec<Regex>, Fault> {
-    RESTARTS.into_iter().chain([TROUBLE]).map(built_in).collect()
+pub(super) fn trouble() -> Result<Regex, Fault> {
+    built_in(TROUBLE)
+}
+
+/// What a device shows when it restarts. (Of an inventory the boot loader is a part.)
+pub(super) fn restarts() -> Result<Vec<Regex>, Fault> {
+    RESTARTS.into_iter().map(built_in).collect()
 }
 
 /// What no configuration has, save in what people wrote.
@@ -173,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_a_console_shows_at_a_restart_is_no_text() {
-        let known = troubles().unwrap();
+        let known: Vec<Regex> = restarts().unwrap().into_iter().chain(trouble()).collect();
         for line in [
             "System Bootstrap, Version 15.2",
             "Press RETURN to get started!",
@@ -212,6 +220,16 @@ mod tests {
             "    vlan 1",
             "end",
             "nameserver 192.0.2.1",
+            "::1 localhost",
+            "search example.net",
+            "inet autoconf",
+            "block return",
+            "pass",
+            "telnetd host lan",
+            "mac-address-table aging-time 300",
+            "eth 0 IPaddr \"192.0.2.1\"",
+            "/system/general timezone GMT",
+            "user-bridge bridge c1",
         ] {
             assert!(shape.is_match(line.as_bytes()), "{line}");
         }
@@ -229,6 +247,11 @@ mod tests {
             "Connection to management daemon lost, retrying...",
             "request aborted.",
             "system is not ready",
+            "search in progress",
+            "pass phrase required",
+            "match: 0 records",
+            "/usr/sbin/x: not found",
+            "10:11:12 session closed",
             "service unavailable",
             "! hostname a",
             "",
@@ -241,7 +264,7 @@ mod tests {
         #[test]
         fn what_somebody_wrote_behind_a_word_of_theirs_is_no_message(word in "(description|remark|banner) ", text in ".{0,200}") {
             let line = format!(" {word}{}", text.replace(['\n', '%'], " "));
-            let known: Vec<Regex> = troubles().unwrap().into_iter().chain(messages().unwrap().into_iter().skip(1)).collect();
+            let known: Vec<Regex> = restarts().unwrap().into_iter().chain(trouble()).chain(messages().unwrap().into_iter().skip(1)).collect();
             proptest::prop_assert!(!any(&known, &line));
         }
     }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 
 use super::Inner;
+use super::absent::Absent;
 use super::backlog::Share;
 use super::bodies::{ViewBody, ViewWriter};
 use super::job::{Job, Selection};
@@ -64,6 +65,7 @@ pub(super) struct Intake<'a> {
     current: Option<Current>,
     collected: Vec<Collected>,
     failed: Vec<(ArtifactInfo, Error)>,
+    absent: Vec<Absent>,
     pub(super) log: Vec<Note>,
     dropped_notes: usize,
     names: BTreeSet<String>,
@@ -101,11 +103,17 @@ impl<'a> Intake<'a> {
             current: None,
             collected: Vec::new(),
             failed: Vec::new(),
+            absent: Vec::new(),
             log: Vec::new(),
             dropped_notes: 0,
             names: BTreeSet::new(),
             share: engine.backlog.share(),
         }
+    }
+
+    /// What the device shows none of.
+    pub(super) fn take_absent(&mut self) -> Vec<Absent> {
+        std::mem::take(&mut self.absent)
     }
 
     /// What was collected and what failed, and the part of the spool that it takes.
@@ -137,7 +145,8 @@ impl<'a> Intake<'a> {
 
     /// Takes the login's own secrets out of all that is told.
     pub(super) fn scrub(&mut self, scrubber: &Scrubber) {
-        for (_, e) in &mut self.failed {
+        let absent = self.absent.iter_mut().map(|a| &mut a.why);
+        for e in self.failed.iter_mut().map(|(_, e)| e).chain(absent) {
             *e = scrubber.error(e.clone());
         }
         self.log.iter_mut().for_each(|note| scrubber.note(note));
@@ -261,6 +270,11 @@ impl Sink for Intake<'_> {
         } else {
             self.dropped_notes += 1;
         }
+    }
+
+    fn absent(&mut self, artefact: ArtifactInfo, why: Error, certain: bool) {
+        self.note(Note::info(format!("the device has no {}: {why}", artefact.name)));
+        self.absent.push(Absent { info: artefact, why, certain });
     }
 }
 

@@ -4,6 +4,7 @@
 //! arrive; stage 2 (per destination) stores them in batches. No permit of one stage is held while waiting for the
 //! other, so a slow destination delays nobody's session and a slow device nobody's store.
 
+mod absent;
 mod backlog;
 mod bandwidth;
 mod bodies;

@@ -14,7 +14,7 @@ use super::intake::{Collected, Intake};
 use super::judging::{breaches, is_good_at, reasons, told_apart, was_accepted};
 use super::places::Place;
 use super::seat::Seat;
-use super::{Inner, Job, checking, parking};
+use super::{Inner, Job, absent, checking, parking};
 use crate::catalog::{CopyKey, Latest};
 use crate::collector::{Note, NoteLevel};
 use crate::manifest::{Manifest, ManifestSeed, Source, Transform};
@@ -40,7 +40,7 @@ pub(super) async fn attempt(engine: &Inner, job: &Job, start: NewRun, place: Pla
     let mut run = Run::begun(id, start);
     tell_start(engine, &run);
 
-    let Conversation { collected, mut failed, error, _share } = collect(engine, job, &mut run, place).await;
+    let Conversation { collected, mut failed, absent, error, _share } = collect(engine, job, &mut run, place).await;
     run.collected_at = Some(engine.clock.now());
     tell_step(&run, "collected");
     run.size_before = collected.iter().map(|c| c.original.size).sum();
@@ -48,6 +48,7 @@ pub(super) async fn attempt(engine: &Inner, job: &Job, start: NewRun, place: Pla
     // The device is done with: a slow checker holds up no session.
     let (collected, refused) = checking::check(engine, job, collected).await;
     failed.extend(refused);
+    failed.extend(absent::missed(engine, job, id, absent).await?);
 
     if !collected.is_empty() {
         engine.catalog.advance(id, RunState::Storing).await?;
@@ -88,6 +89,7 @@ pub(super) async fn attempt(engine: &Inner, job: &Job, start: NewRun, place: Pla
 struct Conversation {
     collected: Vec<Collected>,
     failed: Vec<(crate::ArtifactInfo, Error)>,
+    absent: Vec<absent::Absent>,
     error: Option<Error>,
     /// Held as long as the bodies are.
     _share: Share,
@@ -116,8 +118,9 @@ async fn collect(engine: &Inner, job: &Job, run: &mut Run, place: Place) -> Conv
     intake.close(error.as_ref());
     intake.scrub(&scrubber);
     run.log.append(&mut intake.log);
+    let absent = intake.take_absent();
     let (collected, failed, share) = intake.into_parts();
-    Conversation { collected, failed, error, _share: share }
+    Conversation { collected, failed, absent, error, _share: share }
 }
 
 /// Stage 2: every artefact at every destination that lacks it. `before` holds the backups of a first time that could not

@@ -38,11 +38,11 @@ pub struct FailureWatch {
     prose: Option<Prose>,
 }
 
-/// Of lines that say the same the first, and no more than [`MOST`] in all.
+/// Of lines that say the same the first, and no more than [`MOST`] and one in all.
 type Found = Vec<FoundFailure>;
 
 /// More are not told apart.
-const MOST: usize = 8;
+pub(crate) const MOST: usize = 5;
 
 /// A line that no good text holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl FailureWatch {
         let note = |all: &mut Found, by: &[Regex]| {
             let matched = by.iter().find_map(|r| r.find(line)).map(|m| m.as_bytes());
             if let Some(matched) =
-                matched.filter(|m| all.len() < MOST && all.iter().all(|f| f.line != at && f.matched != **m))
+                matched.filter(|m| all.len() <= MOST && all.iter().all(|f| f.line != at && f.matched != **m))
             {
                 all.push(FoundFailure { line: at, matched: matched.to_vec() });
             }

@@ -4,6 +4,7 @@
 //! but what the platform's own expressions match; a line that was cut off may be the one with the secret.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
+use crate::text::failure::MOST;
 use crate::text::{FailureWatch, SuspectRules};
 
 /// Watches the lines of a text as they pass.
@@ -125,8 +126,14 @@ impl SuspectCheck {
                 why.push(format!("it lacks a line that every whole text has: '{expression}'"));
             }
         }
-        for found in self.watch.finish() {
+        let mut messages = self.watch.finish();
+        let more = messages.len() > MOST;
+        messages.truncate(MOST);
+        for found in messages {
             why.push(format!("{MESSAGE}'{}'{IN_LINE}{}", shown(&found.matched), found.line));
+        }
+        if more {
+            why.push("it holds more messages of the device than are named here".to_owned());
         }
         why
     }
@@ -195,6 +202,14 @@ mod tests {
         assert_eq!(told_message(&one[0]), Some("'% Invalid input'"));
         assert_eq!(told_message(&one[0]), told_message(&other[0]));
         assert_eq!(told_message(&check("a")[0]), None);
+    }
+
+    #[test]
+    fn of_many_messages_some_are_named_and_that_there_are_more_is_told() {
+        let rules = SuspectRules { failure: vec![of("^% .*")], ..SuspectRules::default() };
+        let many = |n: usize| judged(&(0..n).map(|i| format!("% {i}\n")).collect::<String>(), &rules).0;
+        assert_eq!((many(MOST).len(), many(MOST + 1).len(), many(50).len()), (MOST, MOST + 1, MOST + 1));
+        assert_eq!(told_message(&many(50)[MOST]), None);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) enum Step {
     End,
     Fail(ErrorKind),
     Suspect(&'static str),
+    /// It shows none of an artefact that it need not have; whether its words are known to mean that.
+    Absent(&'static str, bool),
     Wait(Duration),
     Die(ErrorKind),
 }
@@ -120,6 +122,10 @@ impl Collector for Script {
                 Step::End => out.end().await?,
                 Step::Fail(kind) => out.fail(Error::new(kind, "show config", "refused")).await?,
                 Step::Suspect(why) => out.note(Note::suspect(why)),
+                Step::Absent(name, certain) => {
+                    let why = Error::new(ErrorKind::Refused, "show config", "there is none");
+                    out.absent(ArtifactInfo::text(name).optional(), why, certain);
+                }
                 Step::Wait(time) => tokio::time::sleep(time).await,
                 Step::Die(kind) => {
                     return Err(Error::new(kind, "talk", "scripted").retry_advice(match kind {

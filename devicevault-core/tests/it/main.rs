@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod absent;
 mod doubles;
 mod every_call;
 mod failures;

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::Shell;
 use crate::platform;
 use crate::session::answer::Answer;
+use crate::session::prompt::Prompt;
 use crate::session::screen::Rows;
 
 /// How long a device may take to let us go.
@@ -28,8 +29,8 @@ impl Shell {
         match timeout(GOODBYE.min(self.limits.inactivity), self.leave(&command, &mut heard)).await {
             Ok(true) => None,
             // A device that stands at its prompt shows what is typed there. One that does not was in the middle of its
-            // answer.
-            Err(_) if !heard && self.is_unheard() => {
+            // answer, whatever prompts it drew meanwhile.
+            _ if !heard && !self.prompt.mute => {
                 self.stray = true;
                 Some(format!("the device did not react to '{command}'"))
             }
@@ -53,8 +54,9 @@ impl Shell {
                 self.stray |= first || unheard || self.answer.as_ref().is_some_and(Answer::stray);
                 return true;
             }
-            *heard = true;
-            let mut farewell = Farewell { shape: &self.rules.shape, configuration: 0 };
+            *heard |= self.answer.as_ref().is_some_and(|a| !a.doubts().no_echo);
+            let mut farewell =
+                Farewell { shape: &self.rules.shape, prompt: &self.prompt, configuration: 0, prompts: 0 };
             while let Some(begun) = self.answer.as_mut().and_then(Answer::take) {
                 begun.split(|b| *b == b'\n').for_each(|line| farewell.line(line));
             }
@@ -77,7 +79,7 @@ impl Shell {
                 match self.terminal.read().await {
                     Ok(Some(bytes)) => self.screen.feed(&bytes, &mut farewell),
                     _ => {
-                        self.stray |= first || farewell.configuration >= MOST_LIKE;
+                        self.stray |= first || farewell.is_of_answer();
                         return true;
                     }
                 }
@@ -88,18 +90,27 @@ impl Shell {
 }
 
 /// What is said at a farewell, and nobody reads: unless it is the rest of an answer. A terminal may have shown our command
-/// at once, and the device only later have read it.
+/// at once, and the device only later have read it, at its prompt.
 struct Farewell<'a> {
     shape: &'a ShapeRule,
+    prompt: &'a Prompt,
     /// Lines that look like those of a configuration.
     configuration: usize,
+    prompts: usize,
 }
 
-/// So many lines of a farewell may look like those of a configuration.
-const MOST_LIKE: usize = 3;
+/// So many lines of a farewell may look like those of a configuration, where no prompt comes after them.
+const MOST_LIKE: usize = 10;
+
+impl Farewell<'_> {
+    fn is_of_answer(&self) -> bool {
+        self.configuration >= if self.prompts > 0 { 1 } else { MOST_LIKE }
+    }
+}
 
 impl Rows for Farewell<'_> {
     fn line(&mut self, text: &[u8]) {
+        self.prompts += usize::from(self.prompt.is(text));
         self.configuration += usize::from(self.shape.is_match(text));
     }
 
