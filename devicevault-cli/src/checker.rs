@@ -63,8 +63,12 @@ impl ProgramChecker {
         command.env_clear().envs(environment()).current_dir("/").process_group(0).kill_on_drop(true);
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|e| {
-            let e = self.error(ErrorKind::Config, format!("the program cannot be started: {}", e.kind())).because(e);
-            e.hint("see the command of the checker in devicevault.toml")
+            let why = match e.kind() {
+                std::io::ErrorKind::NotFound => "it is not there".to_owned(),
+                other => other.to_string(),
+            };
+            let why = format!("the program cannot be started: {why}");
+            self.error(ErrorKind::Config, why).because(e).hint("see the command of the checker in devicevault.toml")
         })?;
         let group = ProcessGroup::of(&child);
         let (out, err) = (Said::default(), Said::default());

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devicevault_core::text::InstanceKey;
-use devicevault_core::{Error, Result};
+use devicevault_core::{Error, Result, StorageBackend};
 
 use crate::archive::Archive;
 use crate::collectors::Collectors;
 use crate::context::Context;
 use crate::instance::{Instance, KEY};
 use crate::place::Place;
+use crate::wiring::found;
 use crate::wiring::keys::Keys;
 use crate::{adhoc, files, wiring};
 
@@ -58,13 +59,17 @@ async fn of_manifests(context: &Context, place: &Place, damaged: impl FnMut(Erro
     let given = &context.given_keys;
     let home = if given.is_empty() { context.home().ok().filter(|home| Instance::exists(home)) } else { None };
     let keys = Keys::open(home, given).await?;
-    let backend = wiring::open_place(context, place, &keys).await?;
+    let repository = place.folder().map(found::repository_at).transpose()?.flatten();
+    let backend: Arc<dyn StorageBackend> = match (place.folder(), repository) {
+        (Some(folder), Some(config)) => found::open_found(&config, folder, &keys, context.clock().clone()).await?,
+        _ => Arc::new(wiring::open_place(context, place, &keys).await?),
+    };
     let state = match place.folder() {
         Some(folder) => adhoc::state(folder)?,
         None => context.home().map_or_else(|_| PathBuf::new(), Path::to_owned),
     };
     let collectors = Collectors::of_home(context, &state)?;
-    Archive::of_manifests(collectors, key(place)?, Arc::new(backend), damaged).await
+    Archive::of_manifests(collectors, key(place)?, backend, damaged).await
 }
 
 /// A folder's own key where it is there, else one that holds for this command: under it, too, a secret that changed shows.

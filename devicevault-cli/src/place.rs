@@ -68,7 +68,7 @@ impl Place {
 /// Options of commands that read the home, or another place.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct FromArgs {
-    /// Look at a folder of backups, or at a store by its URL (s3://bucket/prefix), by its manifests
+    /// Look at a folder of backups, a Git repository of them, or a store by its URL (s3://bucket/prefix), by its manifests
     #[arg(long, value_name = "DIR|URL")]
     from: Option<String>,
     /// An option of that place, as a destination has it (accept_clear=yes; of a store region=eu-central-1, user=KEY,

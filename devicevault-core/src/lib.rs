@@ -54,7 +54,7 @@ pub use id::{
 pub use inventory::Inventory;
 pub use key::KeyProvider;
 pub use manifest::{Digest, MANIFEST_FORMAT, Manifest, ManifestSeed, Source, Transform};
-pub use size::parse_size;
+pub use size::{parse_size, size_text};
 pub use spool::Spool;
 pub use storage::{Entry, StorageBackend, StorageBackendExt, StorageRef};
 pub use turn::Turn;

@@ -8,9 +8,11 @@ use async_trait::async_trait;
 
 use crate::body::Body;
 use crate::layer::Layer;
-use crate::statistics::{Amount, StatisticsQuery};
+use crate::statistics::{Amount, Statistics, StatisticsQuery};
 use crate::storage::{Entry, Health, StorageBackend, StorageRef};
-use crate::{Catalog, Clock, DestinationId, DeviceId, Error, ErrorKind, Manifest, Result, Retry, parse_size};
+use crate::{
+    Catalog, Clock, DestinationId, DeviceId, Error, ErrorKind, Manifest, Result, Retry, parse_size, size_text,
+};
 
 /// What was added up counts for so long: other processes store there too.
 const COUNTS_FOR: Duration = Duration::from_secs(60);
@@ -60,6 +62,25 @@ impl QuotaLimits {
             device_bytes: read(device_bytes, true)?,
             device_count: read(device_count, false)?,
         })
+    }
+
+    /// Which of them are used up already by what a destination holds, as text: nothing new of these is taken there.
+    #[must_use]
+    pub fn used_up(&self, there: &Statistics) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut tell = |whose: &str, amount: Amount, bytes: Option<u64>, count: Option<u64>| {
+            if let Some(limit) = bytes.filter(|limit| amount.content_bytes >= *limit) {
+                all.push(format!("{whose} {} of {}", size_text(amount.content_bytes), size_text(limit)));
+            }
+            if let Some(limit) = count.filter(|limit| amount.copies >= *limit) {
+                all.push(format!("{whose} {} of {limit} copies", amount.copies));
+            }
+        };
+        tell("in all", there.total(), self.bytes, self.count);
+        for tally in &there.tallies {
+            tell(&tally.device_name, tally.amount, self.device_bytes, self.device_count);
+        }
+        all
     }
 
     /// Whether anything is bounded.
@@ -137,20 +158,22 @@ impl Quota {
             }
             let mut used = self.used(of).await?;
             used.add(pending.get(&of.cloned()).copied().unwrap_or_default());
-            let over = |what: &str, used: u64, limit: u64| {
+            let over = |used: String, limit: String| {
                 Err(Error::new(ErrorKind::QuotaExceeded, "store backup", format!("the quota of {whose} is used up"))
                     .with("destination", &self.destination)
                     .with("device", &manifest.source.device_name)
-                    .with("quota", format!("{limit} {what}"))
-                    .with("used", format!("{used} {what}"))
+                    .with("quota", limit)
+                    .with("used", used)
                     .hint("raise the quota, or apply retention")
                     .retry_advice(Retry::Never))
             };
             match (bytes, count) {
                 (Some(limit), _) if used.content_bytes.saturating_add(manifest.size) > limit => {
-                    return over("bytes", used.content_bytes, limit);
+                    return over(size_text(used.content_bytes), size_text(limit));
                 }
-                (_, Some(limit)) if used.copies + 1 > limit => return over("copies", used.copies, limit),
+                (_, Some(limit)) if used.copies + 1 > limit => {
+                    return over(format!("{} copies", used.copies), format!("{limit} copies"));
+                }
                 _ => {}
             }
         }

@@ -1,4 +1,25 @@
-//! Sizes as people write them.
+//! Sizes as people read and write them.
+
+/// A size in bytes, with three digits that count: `500 B`, `7.89 KiB`.
+///
+/// ```
+/// assert_eq!(devicevault_core::size_text(15_333_769_216), "14.3 GiB");
+/// ```
+#[must_use]
+pub fn size_text(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.digits$} {}", UNITS[unit])
+}
 
 /// A size in bytes as people write it: a whole number, and perhaps `k`, `M`, `G` or `T`, with or without `B` (thousands are
 /// 1000) or `iB` (1024). `None`: it is no size, or one of 2^64 and above.

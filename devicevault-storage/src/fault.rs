@@ -79,7 +79,8 @@ pub(crate) fn of_store(operation: &'static str, path: impl fmt::Display, e: obje
     }
     #[cfg(feature = "cloud")]
     if let Some(kind) = network_cause(&e) {
-        return of_network(operation, kind).with("path", path).because(e);
+        tracing::debug!(operation, error = %e, "a request to a store had no answer");
+        return of_network(operation, kind).with("path", path).because(innermost(&e));
     }
     if let Some(io) = io_cause(&e) {
         return of_io(operation, path, io);
@@ -113,6 +114,16 @@ fn network_cause(e: &object_store::Error) -> Option<object_store::client::HttpEr
         cause = c.source();
     }
     None
+}
+
+/// What it came to: each error around it says the same once more.
+#[cfg(feature = "cloud")]
+fn innermost(e: &object_store::Error) -> String {
+    let mut cause: &dyn StdError = e;
+    while let Some(c) = cause.source() {
+        cause = c;
+    }
+    cause.to_string()
 }
 
 #[cfg(feature = "cloud")]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use devicevault_core::layer::Layer;
 use devicevault_core::storage::Health;
-use devicevault_core::{Body, ByteStream, Entry, Error, ErrorKind, Result, StorageBackend, StorageRef};
+use devicevault_core::{Body, ByteStream, Entry, Error, ErrorKind, Result, StorageBackend, StorageRef, size_text};
 use futures::stream::StreamExt as _;
 
 /// A body that is longer is looked after while it is stored: the file system is asked again after so many bytes.
@@ -112,9 +112,9 @@ impl Guard {
         }
         Err(Error::new(ErrorKind::QuotaExceeded, operation, "less space would stay free than is to be kept")
             .with("path", self.folder.display())
-            .with("free", free)
-            .with("to be kept", keep)
-            .with("needed", more))
+            .with("free", size_text(free))
+            .with("to be kept", size_text(keep))
+            .with("needed", size_text(more)))
     }
 }
 

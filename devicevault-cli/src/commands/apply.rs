@@ -247,7 +247,10 @@ async fn set_up(
     let mut ready = Vec::new();
     for (before, mut config) in all {
         match before {
-            Some(before) => destination::set_up_change(instance, &before, &config).await?,
+            Some(before) => {
+                destination::set_up_change(instance, &before, &config).await?;
+                destination::tell_used_up(context, instance, &config).await?;
+            }
             None => {
                 config.created_at = Some(context.clock().now());
                 config.created_by = Some(context.user());

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::place::FromArgs;
 use crate::ui::human;
 use crate::ui::table::{Cell, Table, Tone};
+use crate::versions::Wanted;
 use crate::{Exit, folder, reference};
 
 /// List the versions that are kept, newest first.
@@ -18,10 +19,11 @@ use crate::{Exit, folder, reference};
 Examples:
   devicevault history
   devicevault history core-rtr1
-  devicevault history core-rtr1 --artefact running-config --since 2026-11-01
+  devicevault history core-rtr1:running-config --since 2026-11-01
   devicevault history --from ./backups                  of a folder of ad hoc backups")]
 pub(crate) struct HistoryArgs {
-    /// Only of this device
+    /// Only of this device, and after a colon the artefact
+    #[arg(value_name = "DEVICE[:ARTEFACT]")]
     device: Option<String>,
     /// Only of this artefact
     #[arg(long, value_name = "NAME")]
@@ -39,10 +41,11 @@ pub(crate) struct HistoryArgs {
 pub(crate) async fn run(context: &Context, args: HistoryArgs) -> Result<Exit> {
     let archive = folder::archive(context, args.from.place().as_ref()).await?;
     let mut query = Query::default();
-    if let Some(name) = &args.device {
+    let wanted = Wanted::parse(args.device.as_deref(), args.artefact.as_deref());
+    if let Some(name) = &wanted.device {
         query.device = Some(archive.device_id(name).await?);
     }
-    query.artefact = args.artefact;
+    query.artefact = wanted.artefact;
     if let Some(since) = &args.since {
         query.since = Some(start_of(since)?);
     }
@@ -51,7 +54,7 @@ pub(crate) async fn run(context: &Context, args: HistoryArgs) -> Result<Exit> {
         context.ui.json(&versions)?;
     } else {
         context.ui.table(table(&versions), "there are no such versions")?;
-        if let (Some(name), Some(device), Some(instance)) = (&args.device, &query.device, archive.instance()) {
+        if let (Some(name), Some(device), Some(instance)) = (&wanted.device, &query.device, archive.instance()) {
             for id in instance.namesakes(name, device).await? {
                 context
                     .ui

@@ -117,7 +117,7 @@ fn table(round: &RoundOutcome) -> Table {
             continue;
         }
         for a in &run.artefacts {
-            let (status, tone) = status_of(a);
+            let (status, tone) = status_of(a, round);
             let size = if a.sha256.is_some() { Cell::number(human::size(a.size)) } else { dash() };
             table.row([
                 name(),
@@ -136,8 +136,9 @@ fn dash() -> Cell {
     Cell::number("-").tone(Tone::Dim)
 }
 
-fn status_of(a: &ArtefactResult) -> (&'static str, Tone) {
+fn status_of(a: &ArtefactResult, round: &RoundOutcome) -> (&'static str, Tone) {
     match a.status {
+        ArtefactStatus::Stored if word(a, round) != a.word() => (word(a, round), Tone::Bad),
         ArtefactStatus::Stored if a.first => ("stored", Tone::Good),
         ArtefactStatus::Stored => ("stored", Tone::Warning),
         ArtefactStatus::Unchanged => ("unchanged", Tone::Dim),
@@ -161,6 +162,14 @@ pub(crate) fn tone_of_run(state: RunState) -> Tone {
 pub(super) fn waits(a: &ArtefactResult, c: &CopyResult, round: &RoundOutcome) -> bool {
     c.status == CopyStatus::Pending
         && a.backup.is_some_and(|backup| round.waiting.contains(&(backup, c.destination.clone())))
+}
+
+/// What became of an artefact; new content that only waits is stored nowhere yet.
+pub(super) fn word(a: &ArtefactResult, round: &RoundOutcome) -> &'static str {
+    let only_waits = a.status == ArtefactStatus::Stored
+        && a.copies.iter().any(|c| waits(a, c, round))
+        && a.copies.iter().all(|c| c.status == CopyStatus::Failed || waits(a, c, round));
+    if only_waits { "waiting" } else { a.word() }
 }
 
 /// A word on a row; why things failed is told below the table.

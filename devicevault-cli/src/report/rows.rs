@@ -19,7 +19,8 @@ pub(super) struct Row {
     device: String,
     artefact: Option<String>,
     kind: Option<String>,
-    /// `stored`, `unchanged`, `suspect`, `quarantined`, `failed`, `cancelled`, or `left_out`: it has none of what is asked for.
+    /// `stored`, `waiting` (new, and at no destination yet), `unchanged`, `suspect`, `quarantined`, `failed`, `cancelled`, or
+    /// `left_out`: it has none of what is asked for.
     status: &'static str,
     size: Option<u64>,
     sha256: Option<String>,
@@ -109,7 +110,7 @@ async fn rows_of(
     }
     let mut rows = Vec::new();
     for a in &run.artefacts {
-        let mut row = about_run(a.word());
+        let mut row = about_run(super::word(a, round));
         row.artefact = Some(a.artefact.clone());
         row.kind = Some(a.kind.to_string());
         row.size = a.sha256.map(|_| a.size);

@@ -74,7 +74,10 @@ fn failures(round: &RoundOutcome) -> Vec<Kind<'_>> {
             kind.devices.insert(name);
             kind.count = kind.devices.len();
             kind.hints.extend(e.hint);
-            kind.told.push((name, e.message));
+            // What happened to several artefacts of a device is told once.
+            if !kind.told.iter().rev().take_while(|(d, _)| *d == name).any(|(_, m)| *m == e.message) {
+                kind.told.push((name, e.message));
+            }
         }
     }
     let mut all: Vec<_> = kinds.into_values().collect();

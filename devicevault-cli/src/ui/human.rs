@@ -6,21 +6,8 @@ use devicevault_core::{Error, ErrorKind, Result, Timestamp};
 use jiff::civil;
 use jiff::tz::TimeZone;
 
-/// A size in bytes, with three digits that count.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
-    format!("{value:.digits$} {}", UNITS[unit])
-}
+/// A size in bytes.
+pub(crate) use devicevault_core::size_text as size;
 
 /// A length of time.
 pub(crate) fn duration(d: Duration) -> String {
@@ -113,7 +100,7 @@ mod tests {
     #[test]
     fn sizes_and_durations_read_well() {
         let sizes = [0, 1023, 1024, 20_480, 1_048_575, 5 << 20, 250 << 20, u64::MAX].map(size);
-        assert_eq!(sizes, ["0 B", "1023 B", "1.00 KiB", "20.0 KiB", "1.00 MiB", "5.00 MiB", "250 MiB", "16384 PiB"]);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.00 KiB", "20.0 KiB", "1.00 MiB", "5.00 MiB", "250 MiB", "16.0 EiB"]);
         let ms = |n| duration(Duration::from_millis(n));
         assert_eq!([ms(5), ms(1500), ms(65_000), ms(3_720_000)], ["5 ms", "1.5 s", "1 min 5 s", "1 h 2 min"]);
         assert_eq!(count(1, "device"), "1 device");

@@ -30,14 +30,8 @@ pub(crate) async fn destination_at(folder: &Path) -> Result<DestinationConfig> {
     if !folder.is_dir() {
         return Err(fail(ErrorKind::NotFound, "there is no such folder, and no destination of this name"));
     }
-    if folder.join("HEAD").is_file() && folder.join("objects").is_dir() {
-        let name = folder.file_name().map_or_else(|| GIT.to_owned(), |n| n.to_string_lossy().into_owned());
-        return Ok(DestinationConfig::new(name.trim_end_matches(".git"), GIT, View::Redacted));
-    }
-    if let Some(template) = GitRepositories::template_of(folder)? {
-        let name = folder.file_name().map_or_else(|| GIT.to_owned(), |n| n.to_string_lossy().into_owned());
-        let config = DestinationConfig::new(name, GIT, View::Redacted);
-        return Ok(config.with_option(REPOSITORY, template.to_string()));
+    if let Some(config) = repository_at(folder)? {
+        return Ok(config);
     }
     let id = LocalStore::destination_of(folder).await?.ok_or_else(|| {
         fail(ErrorKind::Config, "it is the home of no destination").hint(
@@ -55,6 +49,21 @@ pub(crate) async fn destination_at(folder: &Path) -> Result<DestinationConfig> {
         config = config.with_option(SEAL, "no");
     }
     Ok(config)
+}
+
+/// The same, where the folder is a Git repository or one of those.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(crate) fn repository_at(folder: &Path) -> Result<Option<DestinationConfig>> {
+    let name = || folder.file_name().map_or_else(|| GIT.to_owned(), |n| n.to_string_lossy().into_owned());
+    if folder.join("HEAD").is_file() && folder.join("objects").is_dir() {
+        return Ok(Some(DestinationConfig::new(name().trim_end_matches(".git"), GIT, View::Redacted)));
+    }
+    let template = GitRepositories::template_of(folder)?;
+    Ok(template.map(|template| {
+        DestinationConfig::new(name(), GIT, View::Redacted).with_option(REPOSITORY, template.to_string())
+    }))
 }
 
 /// Whether a folder `keys` is that of a sealed store, and not of a site or a device that has this name.

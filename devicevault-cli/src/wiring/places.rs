@@ -204,8 +204,10 @@ async fn open_folder(folder: &Path) -> Result<LocalStore> {
         return Err(fail(ErrorKind::NotFound, "there is no such folder"));
     }
     let id = LocalStore::destination_of(folder).await?.ok_or_else(|| {
-        fail(ErrorKind::Config, "it holds no backups")
-            .hint("name the folder that `devicevault backup --to` was given, or a plain destination's; of a copy, hidden files are a part")
+        fail(ErrorKind::Config, "it holds no backups").hint(
+            "name the folder that `devicevault backup --to` was given, a plain destination's or a Git repository; of a \
+                 copy, hidden files are a part",
+        )
     })?;
     LocalStore::open(folder, &id).await
 }

@@ -9,7 +9,7 @@ use devicevault_core::text::{TextRules, begins_secret_key, ends_secret_key, secr
 use devicevault_core::{Error, ErrorKind, Login, Result};
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::finder::{SecretFinder, SecretPart};
+use super::finder::{SecretFinder, SecretPart, places};
 use super::{ENABLE, PASSWORD, Parts, Recording, USERNAME};
 use crate::escape::shown;
 use crate::platform::Platform;
@@ -158,7 +158,7 @@ impl Disguise {
             if PLACEHOLDERS.iter().any(|p| p.as_bytes() == secret) {
                 continue;
             }
-            let places: Vec<usize> = memchr::memmem::find_iter(&line, &secret).collect();
+            let places = places(&line, &secret);
             if places.is_empty() && done.iter().any(|d| memchr::memmem::find(d, &secret).is_some()) {
                 continue;
             }

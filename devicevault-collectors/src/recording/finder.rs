@@ -66,6 +66,16 @@ impl<'a> SecretFinder<'a> {
     }
 }
 
+/// Where a secret stands in a line. One of few letters is a word there: as a part of others it is none.
+pub(super) fn places(line: &[u8], secret: &[u8]) -> Vec<usize> {
+    const SHORT: usize = 4;
+    let all: Vec<usize> = memchr::memmem::find_iter(line, secret).collect();
+    let in_word = |at: Option<usize>| at.and_then(|at| line.get(at)).is_some_and(u8::is_ascii_alphanumeric);
+    let is_word = |at: &usize| !in_word(at.checked_sub(1)) && !in_word(at.checked_add(secret.len()));
+    let words: Vec<usize> = all.iter().copied().filter(is_word).collect();
+    if secret.len() < SHORT && !words.is_empty() { words } else { all }
+}
+
 /// What may be shown of one line that stands alone: what is secret in it is `<secret>`.
 pub(crate) fn without_secrets(line: &[u8], rules: Option<&TextRules>) -> Vec<u8> {
     const MASK: &[u8] = b"<secret>";
@@ -79,7 +89,7 @@ pub(crate) fn without_secrets(line: &[u8], rules: Option<&TextRules>) -> Vec<u8>
     let mut out = line.to_vec();
     for value in values.iter().filter(|v| !v.is_empty() && !MASK.windows(v.len()).any(|w| w == v.as_slice())) {
         let (mut masked, mut at) = (Vec::new(), 0);
-        for place in memchr::memmem::find_iter(&out, value) {
+        for place in places(&out, value) {
             masked.extend_from_slice(out.get(at..place).unwrap_or_default());
             masked.extend_from_slice(MASK);
             at = place + value.len();
@@ -104,6 +114,14 @@ fn found(rule: &SecretRule, line: &[u8]) -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
     use regex::bytes::Regex;
+
+    #[test]
+    fn a_short_secret_is_a_word() {
+        assert_eq!(places(b"community c security-name c", b"c"), [10, 26]);
+        assert_eq!(places(b"key=abc", b"ab"), [4], "where it is no word it is found all the same");
+        assert_eq!(places(b"longer, no-longer", b"longer"), [0, 11]);
+        assert_eq!(places(b"none", b"x"), [0_usize; 0]);
+    }
 
     #[test]
     fn a_line_alone_is_shown_without_its_secrets() {

@@ -14,5 +14,6 @@ mod quotas;
 mod rebuild;
 mod repair;
 mod retention;
+mod sampling;
 mod storing;
 mod suspect;

@@ -50,7 +50,8 @@ impl Plain {
         if let Some(keep) = &self.keep {
             keep.probe(&mut health).await;
         }
-        if self.options.sealed {
+        // What keeps anything from being written there would only be told twice.
+        if self.options.sealed && can_write {
             match self.form().await {
                 Ok(_) => {
                     health.push("sealing", true, "the key that seals is at hand, and its object is here");

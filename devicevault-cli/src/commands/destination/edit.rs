@@ -2,6 +2,8 @@
 
 use clap::Args;
 use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::quota::QuotaLimits;
+use devicevault_core::statistics::StatisticsQuery;
 use devicevault_core::{Error, ErrorKind, Result, View};
 
 use super::fields::{OptionArgs, ViewArg, check_options};
@@ -64,6 +66,7 @@ pub(super) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
             after.name, after.name
         ));
     }
+    tell_used_up(context, &instance, &after).await?;
     if context.ui.is_json() {
         context.ui.json(&after)?;
     } else {
@@ -76,6 +79,34 @@ pub(super) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// Says which quotas are used up by what a destination holds already.
+///
+/// # Errors
+/// What the catalog answers.
+pub(crate) async fn tell_used_up(context: &Context, instance: &Instance, config: &DestinationConfig) -> Result<()> {
+    /// So many of them are told.
+    const TOLD: usize = 3;
+    let limits = QuotaLimits::from_options(&config.options)?;
+    if !limits.is_set() {
+        return Ok(());
+    }
+    let mut wanted = StatisticsQuery::default();
+    wanted.destination = Some(config.id.clone());
+    let used_up = limits.used_up(&instance.catalog.statistics(&wanted).await?);
+    if used_up.is_empty() {
+        return Ok(());
+    }
+    let more = used_up.len().saturating_sub(TOLD);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    context.ui.warn(&format!(
+        "{}: quotas are used up by what it holds: {}{more}; new versions are refused there from now on and wait: raise the \
+         quota, or apply retention",
+        config.name,
+        used_up.iter().take(TOLD).map(String::as_str).collect::<Vec<_>>().join("; ")
+    ));
+    Ok(())
 }
 
 /// Sets changed settings up, where the destination is still found by them; the inventory has them not yet.

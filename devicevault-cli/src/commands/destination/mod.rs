@@ -15,7 +15,7 @@ mod switch;
 mod test;
 
 pub(crate) use add::{bring_up_to_date, set_up_new};
-pub(crate) use edit::set_up_change;
+pub(crate) use edit::{set_up_change, tell_used_up};
 pub(crate) use fields::{beneath, check_name, check_options, check_policy_options};
 pub(crate) use guard::refuse_without;
 pub(crate) use place::{place_apart, refuse_key_inside, refuse_new_key_inside, refuse_shared_among};

@@ -37,7 +37,7 @@ Examples:
   devicevault verify
   devicevault verify --device core-rtr1 --depth content
   devicevault verify --depth size --json                the quickest look at everything
-  devicevault verify --sample 5%                        those that were verified longest ago; daily, all in 20 days
+  devicevault verify --sample 5%                        those not looked at for longest; daily, each every 20 days
   devicevault verify --destination offsite --site zurich --policy core
   devicevault verify --repair                           and mend what can be mended
   devicevault verify --from ./backups                   a folder of ad hoc backups
@@ -54,8 +54,8 @@ pub(crate) struct VerifyArgs {
     /// the content hashes to what its manifest says)
     #[arg(long, value_name = "DEPTH", default_value = "content")]
     depth: Depth,
-    /// Look at this part (5%) or number (1000) of the copies, those verified longest ago, and at all that is known to be
-    /// damaged
+    /// Look at this part (5%) or number (1000) of the copies, those verified or stored longest ago, and at all that is known
+    /// to be damaged
     #[arg(long, value_name = "PART", conflicts_with = "from")]
     sample: Option<Sample>,
     /// Store what is damaged or missing anew, out of another destination that holds a good copy
