@@ -12,18 +12,25 @@ use crate::ui::human;
 pub(crate) async fn mend(context: &Context, instance: &Instance) {
     // Whoever changes keys at the moment mends them by the way.
     let Some(_alone) = lock_at_once(&instance.home).await else { return };
-    let before = instance.keys.unreadable().count();
     let none_left = instance.keys.epochs().is_empty();
-    if let Err(e) = take(instance).await {
-        context.ui.alert(&format!("epoch keys of the home could not be put right: {}", e.to_record().message));
-        return;
-    }
+    let taken = match take(instance).await {
+        Ok(taken) => taken,
+        Err(e) => {
+            context.ui.alert(&format!("epoch keys of the home could not be put right: {}", e.to_record().message));
+            return;
+        }
+    };
     let left: Vec<_> = instance.keys.unreadable().collect();
-    if left.len() < before || none_left {
-        let keys = human::count(instance.keys.epochs().len(), "epoch key");
+    if taken > 0 {
+        let keys = human::count(taken, "epoch key");
         context.ui.alert(&format!(
-            "what the home had of epoch keys was damaged or gone: it was put right from destinations, and has {keys} now"
+            "what the home had of epoch keys was damaged or gone: it was put right from destinations that had {keys}"
         ));
+    } else if none_left {
+        context.ui.alert(
+            "the home has lost its epoch keys, and no destination that is there has one that a key at hand opens: what is \
+             sealed from now on is so under a new one; bring the files of keys/ back from a copy of the home",
+        );
     }
     for id in left {
         context.ui.alert(&format!(
@@ -33,7 +40,7 @@ pub(crate) async fn mend(context: &Context, instance: &Instance) {
     }
 }
 
-async fn take(instance: &Instance) -> Result<()> {
+async fn take(instance: &Instance) -> Result<usize> {
     let places = KeyedPlaces::of(instance, instance.keys.sources()).await?;
-    instance.keys.adopt(&instance.home, places.named(), instance.now()).await.map(drop)
+    instance.keys.adopt(&instance.home, places.named(), instance.now()).await
 }

@@ -118,7 +118,15 @@ impl Settings {
         let in_home = home.value.clone().map(|p| p.0).or_else(|| default_home(env)).map(|h| h.join(FILE));
         let file = match &named {
             Some(path) => Some(path.clone()),
-            None => in_home.filter(|path| path.is_file()),
+            None => match in_home.filter(|path| path.symlink_metadata().is_ok()) {
+                // What it says is believed to be in force: nothing in its place is passed over.
+                Some(path) if !path.is_file() => {
+                    let why = "what has the name of the home's configuration is no file";
+                    let e = Error::new(ErrorKind::Config, "read configuration", why).with("file", path.display());
+                    return Err(e.hint("put the file there, or take away what is there"));
+                }
+                found => found,
+            },
         };
         let written = file.as_deref().map(Written::read).transpose()?.unwrap_or_default();
         if let (None, Some(path), Some(other)) = (&named, &file, &written.home)

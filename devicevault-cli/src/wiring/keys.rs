@@ -172,7 +172,7 @@ impl Keys {
         self.held().filter(|(s, _)| !s.retiring).map(|(_, p)| p.clone()).collect()
     }
 
-    /// Wraps every epoch key, at home and at destinations, as the sources have it.
+    /// Wraps every epoch key, at home and at destinations, as the sources have it, and lets these open none any more.
     ///
     /// # Errors
     /// See [`rewrap`].
@@ -180,11 +180,10 @@ impl Keys {
         &self,
         home: &Path,
         destinations: Vec<(String, KeyFolder)>,
-        retire: bool,
+        retired: &[KekId],
     ) -> Result<Rewrapped> {
-        let retired: Vec<KekId> = self.sources.retiring().map(|s| KekId(s.id.clone())).filter(|_| retire).collect();
         let places = KeyPlaces { home: self.folder_of(home).await?, destinations };
-        rewrap(&self.ring, &places, &self.active(), &retired).await
+        rewrap(&self.ring, &places, &self.active(), retired).await
     }
 
     /// Reads the sources and every epoch key again, at home and at destinations, and opens each by each key that stays.

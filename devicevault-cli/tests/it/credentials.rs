@@ -126,7 +126,11 @@ async fn rotated_keys_keep_secrets_readable() {
         person.asks(&["key", "rotate", "--scope", scope]).await.good();
         person.asks(&test).await.good();
     }
-    std::fs::rename(person.path("home/keys"), person.path("keys-away")).unwrap();
+    // A destination has them still; without that, the secret is closed.
+    std::fs::remove_dir_all(person.path("home/keys")).unwrap();
+    person.asks(&test).await.good();
+    std::fs::remove_dir_all(person.path("home/keys")).unwrap();
+    std::fs::remove_dir_all(person.path("home/store/keys")).unwrap();
     let refused = person.asks(&test).await;
     assert!(refused.code != 0 && refused.err.contains("key"), "{refused:?}");
 }

@@ -228,7 +228,7 @@ async fn an_epoch_key_that_is_nowhere_is_missed_by_the_check() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_rebuild_left_goes_with_the_next_one_or_with_maintenance() {
     let (_fleet, person) = home().await;
-    let left = person.path("home/catalog.db.new-killed");
+    let left = person.path("home/catalog.db.new-killed012345");
     for command in [&["catalog", "rebuild", "--replace", "--from", "store"][..], &["destination", "maintain"]] {
         std::fs::create_dir(&left).unwrap();
         std::fs::write(left.join("catalog.db"), "half").unwrap();
@@ -318,4 +318,118 @@ async fn a_branch_whose_commit_is_missing_is_put_back_and_goes_on() {
     person.run(&["verify"]).good();
     let again = person.run(&["destination", "maintain", "git"]).good();
     assert!(!again.err.contains("put back"), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kit_that_a_home_was_made_with_is_taken_away_by_its_id() {
+    let (_fleet, person) = home().await;
+    let kit = take_kit(&person, "kit.txt");
+    let first = person.run(&["key", "list", "--json"]).good().json()["keys"][0]["id"].as_str().unwrap().to_owned();
+    let (other, kit) = (Person::new(), kit.to_str().unwrap());
+    copy(&person.path("home/store"), &other.path("store"));
+    other.run(&["--kek-file", kit, "catalog", "rebuild", "--from", "store"]).good();
+    other.run(&["verify", "--from", "store", "--kek-file", kit]).good();
+    let removed = other.run(&["key", "remove", &first]).good();
+    assert!(removed.err.contains(&format!("key {first} opens nothing any more")), "{removed:?}");
+    take_kit_if_any(&other);
+    other.run(&["key", "check"]).good();
+    other.run(&["verify"]).good();
+    let retired = other.run(&["verify", "--from", "store", "--kek-file", kit]).ended(1);
+    assert!(retired.err.contains("the key at hand was retired"), "{retired:?}");
+    other.run(&["key", "remove", &first]).ended(1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_destination_sealed_before_it_was_told_not_to_opens_by_the_keys_of_now() {
+    let (fleet, person) = home().await;
+    let old = take_kit(&person, "old.txt");
+    person.run(&["destination", "add", "nas", "--kind", "plain", "--path", "nas"]).good();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    person.run(&["destination", "edit", "nas", "--seal", "no"]).good();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    // While it is away nobody knows what it needs: the old key stays.
+    std::fs::rename(person.path("nas"), person.path("away")).unwrap();
+    let waits = person.run(&["key", "rotate", "--scope", "kek"]).ended(3);
+    assert!(waits.err.contains("nas") && waits.err.contains("keep the old one"), "{waits:?}");
+    std::fs::rename(person.path("away"), person.path("nas")).unwrap();
+    person.run(&["key", "rotate", "--scope", "kek"]).good();
+    let new = take_kit(&person, "new.txt");
+    assert_eq!(
+        std::fs::read(&epochs(person.path("nas/keys"))[0]).unwrap(),
+        std::fs::read(&epochs(person.path("home/keys"))[0]).unwrap()
+    );
+    let from = |kit: &PathBuf| {
+        let from = ["--from", "nas", "--from-option", "accept_clear=yes", "--kek-file", kit.to_str().unwrap()];
+        person.run(&[&["verify"][..], &from].concat())
+    };
+    from(&new).good();
+    assert_ne!(from(&old).code, 0);
+    person.run(&["verify"]).good();
+    // The check counts it, and says where its key is gone.
+    let check = person.run(&["key", "check"]).good();
+    assert!(check.out.contains("destination nas"), "{check:?}");
+    std::fs::remove_file(&epochs(person.path("nas/keys"))[0]).unwrap();
+    std::fs::write(person.path("nas/keys").join(format!("{}.json", uuid())), "{").unwrap();
+    let check = person.run(&["key", "check"]).ended(3);
+    assert!(check.out.contains("open by this home alone"), "{check:?}");
+    let data = person.run(&["key", "rotate", "--scope", "data"]).ended(3);
+    assert!(data.err.contains("nas") && data.err.contains("seals no more"), "{data:?}");
+}
+
+/// The name of an epoch key that nobody has.
+fn uuid() -> &'static str {
+    "01a20039-545c-7041-bc5f-7ba85acec567"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_record_of_opaque_names_is_made_again_as_it_was() {
+    let (fleet, person) = home().await;
+    let add = ["destination", "add", "nas", "--kind", "plain", "--path", "nas", "--option", "opaque_names=yes"];
+    person.run(&add).good();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let folders = || {
+        let files = crate::person::files_below(&person.path("nas")).into_iter().map(|(path, _)| path);
+        let manifests = files.filter(|p| p.to_string_lossy().ends_with(".manifest.json"));
+        manifests.map(|p| p.parent().unwrap().to_owned()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = folders();
+    person.run(&["key", "rotate", "--scope", "epoch"]).good();
+    std::fs::remove_file(person.path("nas/keys/names.json")).unwrap();
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    assert!(person.path("nas/keys/names.json").exists());
+    assert_eq!(folders(), before);
+    person.run(&["verify"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_in_the_clear_without_its_content_is_named_by_a_restore() {
+    let (_fleet, person) = home().await;
+    person.run(&["destination", "add", "open", "--kind", "plain", "--path", "open", "--seal", "no"]).good();
+    person.run(&["destination", "copy", "store", "open"]).good();
+    let gone = crate::person::files_below(&person.path("open")).into_iter().map(|(path, _)| path);
+    let gone = gone.filter(|p| !p.to_string_lossy().ends_with(".manifest.json"));
+    let gone = gone.filter(|p| p.to_string_lossy().contains("core-sw1/startup-config")).collect::<Vec<_>>();
+    assert_eq!(gone.len(), 1);
+    std::fs::remove_file(&gone[0]).unwrap();
+    for home in ["home", "none"] {
+        let restored = person.run(&["--home", home, "restore", "core-sw1", "--from", "./open", "--to", home]);
+        if home == "none" {
+            assert!(restored.code == 3 && restored.err.contains("startup-config"), "{restored:?}");
+        }
+    }
+    let all = person.run(&["restore", "core-sw1", "--from", "open", "--to", "all"]);
+    assert!(all.code != 0 && all.err.contains("startup-config"), "{all:?}");
+}
+
+#[test]
+fn a_folder_in_the_place_of_the_configuration_is_not_passed_over() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    std::fs::create_dir(person.path("home/devicevault.toml")).unwrap();
+    let refused = person.run(&["device", "list"]).ended(2);
+    assert!(refused.err.contains("is no file") && refused.err.contains("devicevault.toml"), "{refused:?}");
 }

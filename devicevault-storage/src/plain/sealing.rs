@@ -1,5 +1,6 @@
 //! The keys of a sealed destination: what seals, what opens, and the containers in the store.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::Form;
 use super::envelope::{Envelope, ManifestFile};
 use super::record::{MAX_MANIFEST, Record, Stored};
-use super::{ClearAccess, Plain};
+use super::{ClearAccess, Plain, layout};
 use crate::codec::Compression;
 use crate::seal::keys::NAMES;
 use crate::seal::{EpochId, HEADER_LEN, Header, Key, Keyring, SealOptions, Sealed, open_record, seal_record};
@@ -22,6 +23,9 @@ const MAX_REVISIONS: usize = 16;
 
 /// For so long a place that was ours is thinned out without another look.
 const LOOKED_AT: Duration = Duration::from_secs(30);
+
+/// So many backups are looked at for the key that made their paths.
+const MOST_TRIED: usize = 16;
 
 /// What the key of opaque names is made by.
 const NAMES_KEY: &[u8] = b"devicevault names key v1";
@@ -117,7 +121,10 @@ impl Plain {
                 None => {
                     // Made of the epoch key: of two that come first at once, both make the same one, also where the store
                     // keeps the later.
-                    let made = Key::new(key.mac(&[NAMES_KEY, epoch.0.as_bytes()]));
+                    let made = match self.names_before(ring, epoch).await? {
+                        Some(before) => before,
+                        None => names_key(epoch, key),
+                    };
                     let container = seal_record(made.expose(), epoch, key)?;
                     let record = NamesRecord { format: 1, readable_by: 1, sealed: hex::encode(container) };
                     self.keys.make_record(NAMES, serde_json::to_vec(&record).unwrap_or_default().into()).await?
@@ -140,6 +147,42 @@ impl Plain {
             Key::from_slice(&key).ok_or_else(broken)
         };
         self.names.get_or_try_init(|| load).await.cloned()
+    }
+
+    /// The key of names that made the paths of what is stored, where its record is gone: it was made of an epoch key, and
+    /// with another one the versions of one device would lie in two places from now on.
+    async fn names_before(&self, ring: &Keyring, epoch: EpochId) -> Result<Option<Key>> {
+        let mut epochs: BTreeSet<EpochId> = ring.objects().into_iter().map(|o| o.id).collect();
+        epochs.extend(self.keys.list().await?);
+        let mut forms = Vec::new();
+        for of in epochs {
+            if self.have(ring, of).await.is_ok() {
+                let names = Some(names_key(of, &ring.epoch(of).await?));
+                let (key, options) = (ring.epoch(epoch).await?, SealOptions::default());
+                forms.push((names.clone(), Form::Sealed(Box::new(Sealing { epoch, key, options, names }))));
+            }
+        }
+        let fail = |e| crate::fault::of_store("list backups", Path::default(), e);
+        let mut tried = 0;
+        let mut listed = self.store.list(None);
+        while let Some(object) = listed.try_next().await.map_err(fail)? {
+            let at = object.location;
+            if !layout::is_manifest(at.as_ref()) || !layout::has_stamp(at.as_ref()) {
+                continue;
+            }
+            let Ok((file, _)) = self.load(&at).await else { continue };
+            let Ok(record) = self.opened(file).await else { continue };
+            for (names, form) in &forms {
+                if layout::Place::of(&self.options.template, &record.manifest, form).is_ok_and(|p| p.manifest == at) {
+                    return Ok(names.clone());
+                }
+            }
+            tried += 1;
+            if tried >= MOST_TRIED {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// Makes sure that an epoch key is open: with what the instance keeps, or with what lies at the destination.
@@ -241,6 +284,10 @@ impl Plain {
         self.have(ring, epoch).await?;
         Sealed::open(container, ring).await
     }
+}
+
+fn names_key(epoch: EpochId, key: &Key) -> Key {
+    Key::new(key.mac(&[NAMES_KEY, epoch.0.as_bytes()]))
 }
 
 /// The epoch key that a manifest's transforms name, where it was sealed.

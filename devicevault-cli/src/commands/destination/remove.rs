@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::elsewhere;
 use crate::keys::lock::lock;
+use crate::keys::sources::KeyFrom;
 use crate::round::{self, RoundOptions};
 use crate::ui::human;
 use crate::wiring;
@@ -86,7 +87,15 @@ pub(super) async fn run(context: &Context, args: RemoveArgs) -> Result<Exit> {
         let at = l.path.as_ref().map_or_else(String::new, |p| format!(" in {p}"));
         context.ui.note(&format!("removed {}; what it holds was not deleted, and stays{at}", l.destination));
         if !l.keys.is_empty() {
-            let kit = if l.keys.len() == 1 { "that kit" } else { "the kits of all of them" };
+            let in_token = |id: &String| {
+                instance.keys.sources().keys.iter().any(|k| k.id == *id && matches!(k.from, KeyFrom::Token { .. }))
+            };
+            let kit = match (l.keys.as_slice(), l.keys.iter().any(in_token)) {
+                ([_], true) => "that token",
+                ([_], false) => "that kit",
+                (_, true) => "the kits, or tokens, of all of them",
+                (_, false) => "the kits of all of them",
+            };
             context.ui.note(&format!(
                 "it opens by key {}, and no rotation changes that from now on: keep {kit} for as long as what it holds",
                 l.keys.join(" or ")

@@ -105,7 +105,11 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
         found.push(Finding {
             what: format!("removed {}", left.name),
             good: true,
-            detail: format!("opens by key {} alone: keep its kit for {}", left.keys_text(), left.describe()),
+            detail: format!(
+                "opens by key {} alone: keep its kit, or the token that it is in, for {}",
+                left.keys_text(),
+                left.describe()
+            ),
         });
     }
     let kits = kit::left_in(&instance.home);

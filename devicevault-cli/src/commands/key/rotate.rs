@@ -69,7 +69,7 @@ pub(super) async fn run(context: &Context, args: &RotateArgs) -> Result<Exit> {
     match args.scope {
         Scope::Kek => kek(context, &instance, args).await,
         Scope::Epoch => epoch(context, &instance).await,
-        Scope::Data => data::rotate(context, &instance).await,
+        Scope::Data => Box::pin(data::rotate(context, &instance)).await,
     }
 }
 

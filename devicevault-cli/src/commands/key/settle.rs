@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use devicevault_core::key::KekId;
 use devicevault_core::{Error, ErrorKind, Result};
 
 use super::export;
@@ -12,7 +13,7 @@ use crate::instance::Instance;
 use crate::keys::elsewhere::{Elsewhere, Left};
 use crate::keys::kit::file_name;
 use crate::keys::places::KeyedPlaces;
-use crate::keys::sources::{KeySource, KeySources};
+use crate::keys::sources::{KeyFrom, KeySource, KeySources};
 use crate::keys::spent;
 use crate::ui::human;
 use crate::wiring::keys::Keys;
@@ -28,13 +29,23 @@ pub(super) struct Settled {
     pub(super) behind: Vec<(String, Error)>,
     /// Ids of keys that are no longer needed, and gone.
     pub(super) gone: Vec<String>,
-    /// Removed destinations that open by a key which is gone, and by none that stays; with the file of that key, where it
-    /// stays in the home for them.
-    pub(super) needed: Vec<(Left, Option<PathBuf>)>,
+    /// Removed destinations that open by a key which is gone, and by none that stays; with where that key is.
+    pub(super) needed: Vec<(Left, StaysIn)>,
     /// The new recovery kit; none where no key takes another's place.
     pub(super) kit: Option<String>,
     /// It is the kit of a key that the home had before.
     pub(super) kit_of_before: bool,
+}
+
+/// Where a key is that this home needs no more, and something else does.
+#[derive(Debug, Clone)]
+pub(super) enum StaysIn {
+    /// A file that stays in the home for that.
+    File(PathBuf),
+    /// A token. No kit can be of it.
+    Token,
+    /// Somewhere else.
+    Elsewhere,
 }
 
 /// What came of writing the kit of the keys that stay.
@@ -130,7 +141,8 @@ pub(super) async fn settle(context: &Context, instance: &Instance, written: Opti
     }
     let places = KeyedPlaces::of(instance, keys.sources()).await?;
     settled.adopted = keys.adopt(home, places.named(), instance.now()).await?;
-    let done = keys.settle(home, places.named(), places.away.is_empty()).await?;
+    let gone = retiring.iter().filter(|_| places.away.is_empty()).map(|s| KekId(s.id.clone()));
+    let done = keys.settle(home, places.named(), &gone.collect::<Vec<_>>()).await?;
     (settled.changed, settled.behind) = (done.changed, places.away);
     settled.behind.extend(done.behind);
     if retiring.is_empty() || !settled.behind.is_empty() {
@@ -154,10 +166,15 @@ pub(super) async fn settle(context: &Context, instance: &Instance, written: Opti
             }
             remove(context, &home.join(file_name(&source.id)), &source.id);
         } else {
-            // It may be the last copy of that key.
-            let kept = file.clone().unwrap_or_else(|| home.join(file_name(&source.id)));
-            elsewhere.keep_file(home, &source.id, &kept)?;
-            settled.needed.extend(needed.into_iter().map(|left| (left, file.clone())));
+            let is_token = matches!(source.from, KeyFrom::Token { .. });
+            if !is_token {
+                // It may be the last copy of that key.
+                let kept = file.clone().unwrap_or_else(|| home.join(file_name(&source.id)));
+                elsewhere.keep_file(home, &source.id, &kept)?;
+            }
+            let otherwise = if is_token { StaysIn::Token } else { StaysIn::Elsewhere };
+            let stays = file.map_or(otherwise, StaysIn::File);
+            settled.needed.extend(needed.into_iter().map(|left| (left, stays.clone())));
         }
         settled.gone.push(source.id);
     }
@@ -193,10 +210,14 @@ pub(super) fn tell(context: &Context, settled: &Settled) -> Exit {
             if settled.needed.iter().any(|(left, _)| left.keys.contains(id)) { " here" } else { ", and is gone" };
         context.ui.note(&format!("key {id} opens nothing any more{rest}"));
     }
-    for (left, file) in &settled.needed {
-        let file = file.as_ref().map_or_else(String::new, |f| format!(" (its file stays: {})", f.display()));
+    for (left, stays) in &settled.needed {
+        let (file, keep) = match stays {
+            StaysIn::File(f) => (format!(" (its file stays: {})", f.display()), "the kit of that key"),
+            StaysIn::Token => (" in a token".to_owned(), "that token"),
+            StaysIn::Elsewhere => (String::new(), "the kit of that key"),
+        };
         context.ui.warn(&format!(
-            "{}, a destination that was removed, opens by key {}{file} and by no other: keep the kit of that key for it",
+            "{}, a destination that was removed, opens by key {}{file} and by no other: keep {keep} for it",
             left.describe(),
             left.keys_text()
         ));
