@@ -77,7 +77,7 @@ pub(super) fn with_value(line: &[u8], mut of: Range<usize>) -> Range<usize> {
 }
 
 /// Nobody's secret is such a word, or it is no secret for long.
-fn stands_before_a_value(word: &[u8]) -> bool {
+pub(super) fn stands_before_a_value(word: &[u8]) -> bool {
     const NAMES: [&[u8]; 6] = [b"secret", b"password", b"community", b"read", b"write", b"key"];
     let lower = word.to_ascii_lowercase();
     (is_modifier(word) && !NAMES.contains(&lower.as_slice()))
@@ -129,13 +129,20 @@ enum Tie {
 fn value(line: &[u8], name: &Range<usize>, class: Class, context: Context) -> Option<Range<usize>> {
     let (at, tie) = match tied(line, name)? {
         After::Element(value) => {
-            let weak = class == Class::Weak && !says_enough(part(line, &value));
-            return (class != Class::Snmpv3 && !weak).then_some(value);
+            let text = part(line, &value);
+            let enough = match class {
+                Class::Snmpv3 => false,
+                Class::Weak => says_enough(text),
+                Class::Faint => looks_made_up(text),
+                Class::Secret | Class::Key | Class::Community => true,
+            };
+            return enough.then_some(value);
         }
         After::Value(at, tie) => (at, tie),
     };
     match class {
-        Class::Weak if tie == Tie::Blank => return None,
+        Class::Faint => return None,
+        Class::Weak if tie == Tie::Blank || in_prose(line, name.start) => return None,
         // `authentication-types=wpa2-psk name=x`: the name is a value itself.
         _ if tie == Tie::Blank && before(line, name.start).is_some_and(|b| matches!(b, b'=' | b',')) => return None,
         Class::Community if tie == Tie::Blank && !context.snmp => return None,
@@ -149,6 +156,36 @@ fn value(line: &[u8], name: &Range<usize>, class: Class, context: Context) -> Op
 /// Whether what stands behind a name that says many other things may be a secret.
 fn says_enough(value: &[u8]) -> bool {
     value.len() >= SHORTEST && !is_plain(value, Class::Weak) && !is_hidden(value)
+}
+
+/// Whether a text may be a secret by itself: no number, and no word nor several joined by signs.
+fn looks_made_up(value: &[u8]) -> bool {
+    const LONGEST_NUMBER: usize = 10;
+    const LONGEST_WORD: usize = 24;
+    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
+    let word = digits == 0 && value.iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'-' | b'_' | b'.' | b','));
+    let number = digits == value.len() && digits <= LONGEST_NUMBER;
+    says_enough(value) && !number && !(word && value.len() <= LONGEST_WORD)
+}
+
+/// Whether what stands here is what somebody wrote of something: `description pin=4711`, `comment="pass: all"`.
+fn in_prose(line: &[u8], at: usize) -> bool {
+    const WORDS: [&str; 5] = ["descr", "description", "comment", "comments", "remark"];
+    let start = at.saturating_sub(LONGEST_LIST);
+    let before = line.get(start..at).unwrap_or_default().to_ascii_lowercase();
+    let named = WORDS.iter().filter_map(|w| memchr::memmem::rfind(&before, w.as_bytes()).map(|from| (from, w.len())));
+    let Some((from, len)) = named.max() else { return false };
+    let whole = from.checked_sub(1).and_then(|b| before.get(b)).is_none_or(|b| !is_of_a_name(*b));
+    let Some(rest) = before.get(from + len..).filter(|_| whole) else { return false };
+    // `"comment": "`, `comment="`, `<descr>`, and a blank alone.
+    let signs =
+        rest.iter().take_while(|b| matches!(b, b'"' | b'\'' | b'\\' | b'=' | b':' | b'>' | b' ' | b'\t')).count();
+    let Some((tie, text)) = rest.split_at_checked(signs).filter(|(tie, _)| !tie.is_empty()) else { return false };
+    match tie.iter().rposition(|b| matches!(b, b'"' | b'\'')).and_then(|quote| tie.get(quote)) {
+        Some(quote) => !text.contains(quote),
+        None if tie.contains(&b'>') => memchr::memmem::find(text, b"</").is_none(),
+        None => !tie.contains(&b'=') && !tie.contains(&b':'),
+    }
 }
 
 enum After {
@@ -226,11 +263,12 @@ impl Words<'_> {
         let mut numbered = false;
         for count in 0..WORDS_BETWEEN {
             if let Some(value) = self.quoted(at) {
-                return if algorithm && !value.is_empty() { Some(value) } else { None };
+                let secret = algorithm && !value.is_empty() && !is_key_file(part(self.line, &value));
+                return secret.then_some(value);
             }
             let (word, next) = self.word(at)?;
             let text = part(self.line, &word);
-            if is_structure(text) || super::is_mask(text) || is_hidden(text) {
+            if is_structure(text) || super::is_mask(text) || is_hidden(text) || is_key_file(text) {
                 return None;
             }
             let last =
@@ -328,8 +366,24 @@ impl Words<'_> {
 /// Signs alone, which open and close.
 fn is_structure(word: &[u8]) -> bool {
     word.iter().all(|b| matches!(b, b'{' | b'}' | b'[' | b']' | b'(' | b')' | b';' | b',' | b'|' | b'>' | b'\\' | b'!'))
-        || matches!(word.first(), Some(b'{' | b'['))
+        || matches!(word.first(), Some(b'{' | b'[')) && !is_of_a_scheme(word)
         || word.starts_with(b"##")
+}
+
+/// A password of LDAP behind its scheme (RFC 3112): `{SSHA}X`.
+fn is_of_a_scheme(word: &[u8]) -> bool {
+    let Some((scheme, value)) = memchr::memchr(b'}', word).and_then(|end| word.split_at_checked(end + 1)) else {
+        return false;
+    };
+    let name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !value.is_empty() && scheme.len() > 4 && scheme.get(1..scheme.len() - 1).is_some_and(|s| s.iter().all(name))
+}
+
+/// The name of a file that a key stands in.
+fn is_key_file(word: &[u8]) -> bool {
+    const ENDS: [&[u8]; 6] = [b".key", b".pem", b".crt", b".p12", b".pfx", b".jks"];
+    let of_a_path = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'-' | b'_' | b':' | b'~');
+    ENDS.iter().any(|end| word.ends_with(end)) && word.iter().all(of_a_path)
 }
 
 /// What the device hides by itself.

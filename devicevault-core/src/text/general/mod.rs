@@ -160,13 +160,48 @@ fn is_address(line: &[u8], value: &Range<usize>, passwords: &[Range<usize>]) -> 
 }
 
 /// What was masked before is no secret: a text may be looked through again.
-fn is_mask(value: &[u8]) -> bool {
+pub(super) fn is_mask(value: &[u8]) -> bool {
     let Some(inner) = value.strip_prefix(b"<secret").and_then(|rest| rest.strip_suffix(b">")) else { return false };
     match inner {
         [] => true,
         [b':', digits @ ..] => digits.len() == 12 && digits.iter().all(u8::is_ascii_hexdigit),
         _ => false,
     }
+}
+
+/// Where masks stand in a text.
+pub(super) fn masks(text: &[u8]) -> Vec<Range<usize>> {
+    const LONGEST: usize = 21;
+    let begun = memchr::memmem::find_iter(text, b"<secret").filter_map(|at| {
+        let rest = text.get(at..text.len().min(at + LONGEST))?;
+        let end = at + memchr::memchr(b'>', rest)? + 1;
+        text.get(at..end).is_some_and(is_mask).then_some(at..end)
+    });
+    begun.collect()
+}
+
+/// Whether a range begins within a mask, or holds masks and, beside them, nothing but quotes, the words that stand before a
+/// value, and the address that a password was masked in.
+pub(super) fn was_masked(text: &[u8], range: Range<usize>, masks: &[Range<usize>]) -> bool {
+    if masks.iter().any(|m| m.start < range.start && range.start < m.end) {
+        return true;
+    }
+    let mut within = masks.iter().filter(|m| m.start < range.end && range.start < m.end).peekable();
+    if within.peek().is_none() {
+        return false;
+    }
+    let says_nothing = |part: &[u8]| {
+        let mut words = part.split(|b| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'\\'));
+        words.all(|word| word.is_empty() || keyword::stands_before_a_value(word))
+    };
+    let (mut at, mut in_address) = (range.start, false);
+    let before = within.all(|mask| {
+        let part = text.get(std::mem::replace(&mut at, mask.end)..mask.start).unwrap_or_default();
+        in_address = part.ends_with(b":") && memchr::memmem::find(part, b"://").is_some();
+        in_address || says_nothing(part)
+    });
+    let rest = text.get(at..range.end).unwrap_or_default();
+    before && if in_address { rest.starts_with(b"@") } else { says_nothing(rest) }
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(super) const STEMS: &[&str] = &[
     "bindpw",
     "phrase",
     "pincode",
+    "authtok",
+    "masterauth",
     "-pin",
     "_pin",
     "pin_",
@@ -44,6 +46,8 @@ pub(super) enum Class {
     Snmpv3,
     /// `pass` and `pin`, which say many other things: a secret follows behind a sign, where it is long enough for one.
     Weak,
+    /// A word of XML that ends in `key`, as many do that are none: a secret follows where it looks like one.
+    Faint,
 }
 
 /// Ends of names that are secrets, digits and [`SUFFIXES`] aside.
@@ -75,6 +79,7 @@ const SECRET_ENDS: &[&str] = &[
     "accesskey",
     "accountkey",
     "keystring",
+    "authtok",
     "phrase",
     "_cak",
     "-cak",
@@ -126,6 +131,8 @@ const SECRET_NAMES: &[&str] = &[
     "proxypass",
     "newpass",
     "requirepass",
+    "masterauth",
+    "rootpw",
     "proxy-pass",
     "pskey",
     "encrypted-key",
@@ -168,7 +175,10 @@ const PLAIN_ENDS: &[&str] = &[
     "primary-key",
     "foreign-key",
     "sort-key",
+    "sort_key",
     "hash-key",
+    "hash_key",
+    "config-key",
     "index-key",
     "no-password",
     "nopassword",
@@ -275,15 +285,21 @@ pub(super) fn class(name: &[u8]) -> Option<Class> {
 /// What the name of an element announces: in XML it is written with capitals and without hyphens, and nothing but a value
 /// stands in it, so that more of them tell than in a line of words.
 pub(super) fn class_of_element(name: &[u8]) -> Option<Class> {
-    const ENDS: &[&str] = &["key", "keydata", "pass", "pw"];
-    const NONE: &[&str] = &["pubkey", "publickey", "hostkey", "sshkey", "hotkey", "bypass", "turnkey"];
+    const ENDS: &[&str] = &["keydata", "pass", "pw"];
+    const NONE: &[&str] = &["pubkey", "publickey", "hostkey", "sshkey", "bypass", "compass", "trespass"];
     if let Some(class) = class(name) {
         return Some(class);
     }
     let lower = name.to_ascii_lowercase();
     let ends = |list: &[&str]| list.iter().any(|e| lower.ends_with(e.as_bytes()));
-    let plain = name.len() > LONGEST || name.is_empty() || ends(PLAIN_ENDS) || ends(NONE) || lower == b"pass";
-    (!plain && ends(ENDS)).then_some(Class::Weak)
+    if name.len() > LONGEST || name.is_empty() || ends(PLAIN_ENDS) || ends(NONE) || lower == b"pass" {
+        return None;
+    }
+    match (ends(ENDS), lower.ends_with(b"key")) {
+        (true, _) => Some(Class::Weak),
+        (false, true) => Some(Class::Faint),
+        (false, false) => None,
+    }
 }
 
 fn trim(text: &[u8], of: impl Fn(u8) -> bool) -> &[u8] {

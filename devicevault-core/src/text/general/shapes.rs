@@ -1,7 +1,7 @@
 //! Secrets that are known by their shape, wherever they stand.
 
 /// What has to stand in a line before an expression is asked, in any case, and the expression. Its groups are secret.
-pub(super) const SHAPES: [(&[&str], &str); 39] = [
+pub(super) const SHAPES: [(&[&str], &str); 45] = [
     // crypt(3), the vendors' own such as `$9$` (Junos), `$M$` (F5), `$c$3$` (Comware), `$1a$` (VRP)
     (
         &["$"],
@@ -41,12 +41,19 @@ pub(super) const SHAPES: [(&[&str], &str); 39] = [
     ),
     (
         &["authorization"],
-        r"(?i)authorization[\x22']?(?:\s*\(\s*|\s*,\s*|\s+)\\?[\x22'](?:bearer|basic|digest|token|apikey)\s+([^\x22'<>\\]+)",
+        r"(?i)authorization[\x22']?(?:\s*\(\s*|\s*,\s*|\s+)(?:\\?[\x22'])+(?:bearer|basic|digest|token|apikey)\s+([^\x22'<>\\]+)",
     ),
     (&["authorization"], r"Authorization: *([^\s\x22'<>]{4,})\s*[\x22']?$"),
     (&["bearer "], r"(?:Bearer|bearer) +([A-Za-z0-9._~+/=-]{8,})"),
     // curl and its like
     (&["-u ", "--user", "-u'", "-u\""], r#"(?:^|\s)(?:-u|--user)[ =]*["']?[\w.@\\-]+:([^\s"']+)"#),
+    (&["sshpass -p"], r"\bsshpass\s+-p\s*[\x22']?([^\s\x22']+)"),
+    (&["mysql", "mariadb"], r"\b(?:mysql|mariadb)[\w-]*\s(?:.*?\s)?-p[\x22']?([^\s\x22']+)"),
+    // The secrets of strongSwan and of those like it
+    (
+        &[": eap ", ": xauth ", ": ntlm ", ": pin "],
+        r"(?:^|\s):\s+(?:EAP|XAUTH|NTLM|PIN)\s+(?:\x22([^\x22]*)\x22|(\S+))",
+    ),
     // A key in one line: of JSON, or base64 of its whole file
     (
         &["private key-----", "ls0tls1crudjti"],
@@ -62,15 +69,15 @@ pub(super) const SHAPES: [(&[&str], &str); 39] = [
     // Routing protocols: keys without a word that says so
     (
         &["ipsec spi"],
-        r"(?i)\bipsec spi \d+ (?:(?:esp|ah) )?(?:null |(?:3?des(?:-cbc)?|aes-cbc(?: (?:128|192|256))?) (?:(?:password6?|clear|encrypted|encryptb64|[0-9]) )*(\S+) (?:authentication )?)?(?:md5|sha1) (?:(?:password6?|clear|encrypted|encryptb64|encrypt|no-encrypt|[0-9]) )*(\S+)",
+        r"(?i)\bipsec spi \d+ (?:(?:esp|ah) )?(?:null |(?:3?des(?:-cbc)?|aes(?:-cbc)?(?: (?:128|192|256))?) (?:(?:password6?|clear|encrypted|encryptb64|[0-9]) )*(\S+) (?:authentication )?)?(?:md5|sha1) (?:(?:password6?|clear|encrypted|encryptb64|encrypt|no-encrypt|[0-9]) )*(\S+)",
     ),
     (
         &["auth-type ", "authentication-type "],
         r"\bauth(?:entication)?-type (?:simple-text-auth|simple-text|simple-password|simple|md5-auth) (?:(?:auth-)?key .*|\x22?([^\s\x22]+))",
     ),
     (
-        &["authentication simple ", "authentication text ", "authentication plain-text ", "authentication ietf-md5 "],
-        r"\bauthentication (?:text|simple|plain-text|ietf-md5) (?:(?:auth-)?key .*|\x22?([^\s\x22]+))",
+        &["authentication simple", "authentication text ", "authentication plain-text ", "authentication ietf-md5 "],
+        r"\bauthentication (?:text|simple-text|simple|plain-text|ietf-md5) (?:(?:auth-)?key .*|\x22?([^\s\x22]+))",
     ),
     (&["nhrp authentication "], r"\bnhrp authentication (\S+)"),
     (&["authentication string ", "authentication-string "], r"\brip authentication[ -]string (\S+)"),
@@ -78,6 +85,15 @@ pub(super) const SHAPES: [(&[&str], &str); 39] = [
     (
         &["createuser "],
         r"^\s*createUser\s+(?:-e\s+\S+\s+)?\S+\s+(?:MD5|SHA\S*)\s+(?:\x22([^\x22]*)\x22|(\S+))(?:\s+(?:DES|AES\S*)\s+(?:\x22([^\x22]*)\x22|(\S+)))?",
+    ),
+    (&["usmuser "], r"^\s*usmUser\s+(\S.*)$"),
+    (
+        &["trapsink ", "trap2sink ", "informsink "],
+        r"^\s*(?:trapsink|trap2sink|informsink)\s+\S+\s+(?:\x22([^\x22]*)\x22|(\S+))",
+    ),
+    (
+        &["trapsess ", "proxy -", "snmptrap ", "snmpinform ", "snmpwalk ", "snmpget "],
+        r"\s-[AXc]\s+(?:[\x22']([^\x22']*)[\x22']|(\S+))",
     ),
     (&["com2sec"], r"^\s*com2sec6?\s+(?:-Cn\s+\S+\s+)?\S+\s+\S+\s+(?:\x22([^\x22]*)\x22|(\S+))"),
     // Communities that stand behind a version

@@ -54,6 +54,13 @@ fn a_mask_is_not_masked_again() {
         assert_eq!(shown(line), line);
     }
     assert_eq!(shown("password <secret:not hexadecimal>"), "password # hexadecimal>");
+    let masked = |text: &str| super::was_masked(text.as_bytes(), 0..text.len(), &super::masks(text.as_bytes()));
+    for text in ["<secret>", "7 \"<secret:0123456789ab>\"", "md5 <secret> <secret:0123456789ab>"] {
+        assert!(masked(text), "{text}");
+    }
+    for text in ["", "x", "<secret:0123456789ab>x", "word <secret>", "<secret:0123456789AG>", "<secret"] {
+        assert!(!masked(text), "{text}");
+    }
 }
 
 proptest! {

@@ -41,7 +41,8 @@ fn of_authority(rest: &[u8]) -> Option<Range<usize>> {
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let authority = rest.get(..end)?;
     let colon = memchr::memchr(b':', authority)?;
-    let at = match memchr::memrchr(b'@', authority) {
+    let host = |at: &usize| authority.get(at + 1..).is_some_and(|host| host.iter().all(|b| is_of_a_host(*b)));
+    let at = match memchr::memrchr(b'@', authority).filter(host) {
         Some(at) => at,
         None if authority.get(colon + 1..)?.iter().all(u8::is_ascii_digit) => return None,
         None => memchr::memrchr(b'@', rest)?,
@@ -64,6 +65,11 @@ fn without_scheme(word: &[u8]) -> Option<Range<usize>> {
         && !is_date(host)
         && password.first().is_some_and(|b| !matches!(b, b'/' | b':' | b'@'));
     taken.then_some(colon + 1..at)
+}
+
+fn is_of_a_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b'%' | b'$' | b'{' | b'}' | b',' | b';' | b')')
 }
 
 fn is_of_a_user(byte: u8) -> bool {

@@ -112,16 +112,18 @@ pub(super) fn is_modifier(word: &[u8]) -> bool {
         "privacy-encrypted",
         "secret-value",
         "secret-encrypted",
+        "accept",
     ];
     is_algorithm(word) || WORDS.iter().any(|w| word.eq_ignore_ascii_case(w.as_bytes()))
 }
 
 /// The name of an algorithm.
 pub(super) fn is_algorithm(word: &[u8]) -> bool {
-    const STARTS: &[&str] = &["sha", "aes", "hmac-", "md5", "des", "3des", "ah-md5", "keychain-md5", "ietf-md5"];
+    const STARTS: &[&str] =
+        &["sha", "aes", "hmac-", "cmac", "md5", "des", "3des", "ah-md5", "keychain-md5", "ietf-md5"];
     let lower = word.to_ascii_lowercase();
     let known = |s: &&str| lower.strip_prefix(s.as_bytes()).is_some_and(|rest| rest.len() <= 9 && is_size(rest));
-    STARTS.iter().any(known) || lower.starts_with(b"hmac-") && lower.len() < 20
+    STARTS.iter().any(known) || (lower.starts_with(b"hmac-") || lower.starts_with(b"cmac-")) && lower.len() < 20
 }
 
 /// What follows the name of an algorithm in one word: `-256`, `128-cfb`, `-cmac`.
@@ -301,6 +303,7 @@ pub(super) fn is_plain(word: &[u8], class: Class) -> bool {
         "renegotiation",
         "rekey",
         "accounting",
+        "config-key",
     ];
     let lower = word.to_ascii_lowercase();
     WORDS.iter().any(|w| lower == w.as_bytes())

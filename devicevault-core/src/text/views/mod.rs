@@ -249,7 +249,7 @@ impl ViewMaker {
         let Some(rule) = rules.secret_blocks.get(i) else { return Shown::Same };
         let (kept, hidden) = block_head(rule, line);
         let one_line = rule.end.is_match(line) && !hidden.is_empty();
-        let mask = if rule.resalted { RESALTED.to_owned() } else { self.key.mask(&self.device, hidden) };
+        let mask = self.block_mask(rule.resalted, hidden);
         let mut first = kept.to_vec();
         if one_line {
             first.extend_from_slice(mask.as_bytes());
@@ -278,8 +278,16 @@ impl ViewMaker {
 
     fn close(&self, open: &Masking, redacted: &mut BytesMut) {
         let resalted = open.rule.and_then(|i| self.rules.secret_blocks.get(i)).is_some_and(|r| r.resalted);
-        let mask = if resalted { RESALTED.to_owned() } else { self.key.mask(&self.device, &open.hidden) };
-        emit(redacted, mask.as_bytes(), b"\n");
+        emit(redacted, self.block_mask(resalted, &open.hidden).as_bytes(), b"\n");
+    }
+
+    /// What stands for a block; for one that was masked before, its mask.
+    fn block_mask(&self, resalted: bool, hidden: &[u8]) -> String {
+        match std::str::from_utf8(hidden.trim_ascii()) {
+            Ok(mask) if general::is_mask(mask.as_bytes()) => mask.to_owned(),
+            _ if resalted => RESALTED.to_owned(),
+            _ => self.key.mask(&self.device, hidden),
+        }
     }
 
     /// The line with its secrets masked; and, where a re-salted one is among them, with only those masked.
