@@ -23,6 +23,7 @@ pub(super) const STEMS: &[&str] = &[
     "pincode",
     "authtok",
     "masterauth",
+    "otp",
     "-pin",
     "_pin",
     "pin_",
@@ -80,6 +81,8 @@ const SECRET_ENDS: &[&str] = &[
     "accountkey",
     "keystring",
     "authtok",
+    "otp-seed",
+    "otp_seed",
     "phrase",
     "_cak",
     "-cak",
@@ -220,6 +223,8 @@ const SUFFIXES: &[&str] = &[
     "_text",
     "-raw",
     "_raw",
+    "-pem",
+    "_pem",
     "-base64",
     "_base64",
     "-b64",
@@ -278,7 +283,7 @@ pub(super) fn class(name: &[u8]) -> Option<Class> {
         || SECRET_NAMES.iter().any(|n| root == n.as_bytes())
         || root.ends_with(b"credential")
         || root.ends_with(b"credentials");
-    let weak = matches!(whole, b"pass" | b"pin") || WEAK_ENDS.iter().any(|e| root.ends_with(e.as_bytes()));
+    let weak = matches!(whole, b"pass" | b"pin" | b"skey") || WEAK_ENDS.iter().any(|e| root.ends_with(e.as_bytes()));
     secret.then_some(Class::Secret).or(weak.then_some(Class::Weak))
 }
 

@@ -1,7 +1,7 @@
 //! Secrets that are known by their shape, wherever they stand.
 
 /// What has to stand in a line before an expression is asked, in any case, and the expression. Its groups are secret.
-pub(super) const SHAPES: [(&[&str], &str); 45] = [
+pub(super) const SHAPES: [(&[&str], &str); 46] = [
     // crypt(3), the vendors' own such as `$9$` (Junos), `$M$` (F5), `$c$3$` (Comware), `$1a$` (VRP)
     (
         &["$"],
@@ -23,7 +23,11 @@ pub(super) const SHAPES: [(&[&str], &str); 45] = [
     (&["akia", "asia"], r"\b((?:AKIA|ASIA)[A-Z0-9]{12,})"),
     (&["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], r"\b(gh[pousr]_[A-Za-z0-9]{16,})"),
     (&["github_pat_"], r"\b(github_pat_\w{16,})"),
-    (&["glpat-"], r"\b(glpat-[\w-]{12,})"),
+    (&["glpat-", "glrt-", "gldt-"], r"\b(gl(?:pat|rt|dt)-[\w-]{12,})"),
+    (
+        &["dckr_pat_", "sk-proj-", "npm_", "dop_v1_", "shpat_", "sg."],
+        r"\b((?:dckr_pat_|sk-proj-|npm_|dop_v1_|shpat_)[\w-]{16,}|SG\.[\w-]{12,}\.[\w-]{20,})",
+    ),
     (&["xox"], r"\b(xox[a-z]-[A-Za-z0-9-]{8,})"),
     (&["aiza"], r"\b(AIza[0-9A-Za-z_-]{24,})"),
     (&["ya29."], r"\b(ya29\.[0-9A-Za-z_-]{16,})"),
@@ -31,8 +35,16 @@ pub(super) const SHAPES: [(&[&str], &str); 45] = [
     (&["eyj"], r"\b(eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*)"),
     (&["accountkey=", "sig="], r"(?i)\b(?:AccountKey|sig)=([A-Za-z0-9+/%=]{16,})"),
     (
-        &["hooks.slack.com", "/webhooks/", "webhook.office.com", "/webhookb2/"],
-        r"(?i)(?:hooks\.slack\.com/\w+|/webhooks|webhook\.office\.com|/webhookb2)/([^\s\x22'<>]+)",
+        &[
+            "hooks.slack.com",
+            "/webhooks/",
+            "webhook.office.com",
+            "/webhookb2/",
+            "/hooks/catch/",
+            "/with/key/",
+            "pagerduty.com",
+        ],
+        r"(?i)(?:hooks\.slack\.com/\w+|/webhooks|webhook\.office\.com|/webhookb2|/hooks/catch|/with/key|pagerduty\.com/integration)/([^\s\x22'<>]+)",
     ),
     // HTTP: what a request is authorised by
     (

@@ -112,6 +112,7 @@ pub(super) fn is_modifier(word: &[u8]) -> bool {
         "privacy-encrypted",
         "secret-value",
         "secret-encrypted",
+        "base64",
         "accept",
     ];
     is_algorithm(word) || WORDS.iter().any(|w| word.eq_ignore_ascii_case(w.as_bytes()))
