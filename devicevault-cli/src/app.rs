@@ -141,6 +141,7 @@ impl App {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
+        crate::cores::none();
         let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
         if let Some(exit) = crate::askpass::as_helper(&args) {
             return exit;

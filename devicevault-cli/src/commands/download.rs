@@ -1,7 +1,5 @@
 //! `devicevault download`
 
-use std::fs;
-use std::io::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +12,7 @@ use sha2::Digest as _;
 
 use crate::archive::Archive;
 use crate::context::Context;
+use crate::draft::Draft;
 use crate::interrupt::cancellable;
 use crate::place::FromArgs;
 use crate::range::ByteRange;
@@ -79,10 +78,6 @@ struct Written {
 }
 
 pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
-    if args.to.as_os_str() == "-" {
-        return Err(Error::new(ErrorKind::Config, "write file", "`-` is no name of a file")
-            .hint("`devicevault show --view original` writes to standard output"));
-    }
     let archive = folder::archive(context, args.from.place().as_ref()).await?;
     let into_folder = args.what.len() > 1 || args.to.is_dir() || args.to.to_string_lossy().ends_with('/');
     let reference = args.at.clone().or(args.backup.clone()).unwrap_or_else(|| "latest".to_owned());
@@ -122,28 +117,15 @@ pub(super) fn file_name(b: &Backup) -> String {
 }
 
 async fn write(archive: &Archive, backup: &Backup, args: &DownloadArgs, file: &Path) -> Result<Written> {
-    files::check_replaceable(file, "write file")?;
-    if !args.force && file.symlink_metadata().is_ok() {
-        return Err(Error::new(ErrorKind::AlreadyExists, "write file", "there is a file of this name already")
-            .with("file", file.display())
-            .hint("name another one, or give --force"));
-    }
     if let Some(folder) = file.parent().filter(|p| !p.as_os_str().is_empty()) {
         files::make_private_folder(folder)?;
     }
     let view = if backup.kind == Kind::Binary { View::Original } else { args.view };
-    let draft = draft_name(file)?;
-    let mut out = Output::new(files::create_private(&draft)?, &draft);
-    let filled = fill(archive, backup, view, args.range, &mut out).await;
-    let named = filled.and_then(|range| {
-        out.file.sync_all().and_then(|()| fs::rename(&draft, file)).map_err(|e| cannot(&e, file))?;
-        Ok(range)
-    });
-    if named.is_err() {
-        // The error that is told is why there is no file.
-        let _ = fs::remove_file(&draft);
-    }
-    let range = named?;
+    let mut draft = Draft::create(file, args.force)?;
+    let range = fill(archive, backup, view, args.range, &mut draft).await?;
+    draft.flush()?;
+    let (size, sha256) = draft.written();
+    draft.publish(args.force)?;
     Ok(Written {
         device: backup.device_name.clone(),
         artefact: backup.artefact.clone(),
@@ -151,41 +133,10 @@ async fn write(archive: &Archive, backup: &Backup, args: &DownloadArgs, file: &P
         kind: backup.kind,
         view,
         file: file.display().to_string(),
-        size: out.size,
-        sha256: Digest(out.hash.finalize().into()).to_string(),
+        size,
+        sha256: sha256.to_string(),
         range,
     })
-}
-
-fn draft_name(file: &Path) -> Result<PathBuf> {
-    let name = file.file_name().ok_or_else(|| {
-        Error::new(ErrorKind::Config, "write file", "this is no name of a file").with("file", file.display())
-    })?;
-    Ok(file.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), uuid::Uuid::now_v7())))
-}
-
-fn cannot(e: &std::io::Error, file: &Path) -> Error {
-    files::failed(e, "write file", "it cannot be written", file)
-}
-
-/// A file that is being written, and what went into it.
-struct Output<'a> {
-    file: fs::File,
-    at: &'a Path,
-    size: u64,
-    hash: sha2::Sha256,
-}
-
-impl<'a> Output<'a> {
-    fn new(file: fs::File, at: &'a Path) -> Self {
-        Self { file, at, size: 0, hash: sha2::Sha256::new() }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hash.update(bytes);
-        self.size += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|e| cannot(&e, self.at))
-    }
 }
 
 /// Writes a view, or a range of it; which range that was. A stored view is streamed and checked against its record; one
@@ -198,7 +149,7 @@ async fn fill(
     backup: &Backup,
     view: View,
     range: Option<ByteRange>,
-    out: &mut Output<'_>,
+    out: &mut Draft,
 ) -> Result<Option<Range<u64>>> {
     let within = |size| range.map(|r| r.within(size)).transpose();
     let Ok((backend, copy, at)) = archive.stored(backup, view) else {
@@ -217,7 +168,7 @@ async fn fill(
         while let Some(chunk) = stream.next().await {
             out.write(&chunk?)?;
         }
-        return if out.size == part.end - part.start { Ok(wanted) } else { Err(damaged(backup, copy)) };
+        return if out.written().0 == part.end - part.start { Ok(wanted) } else { Err(damaged(backup, copy)) };
     }
     let (mut hash, mut seen) = (sha2::Sha256::new(), 0_u64);
     let mut stream = backend.read(at, None).await?;

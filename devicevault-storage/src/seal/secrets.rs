@@ -2,8 +2,9 @@
 //!
 //! Each secret is encrypted with AES-256-GCM under a key of its own, made of an epoch key and 32 random bytes. The
 //! credential's name and the field are authenticated with it: a secret that is moved to another row or field does not
-//! open. Replacing key-encryption keys touches none of it, as with everything else that is sealed; a new epoch key seals
-//! what is written from then on.
+//! open. A secret is filled up to a multiple of 128 bytes before, so that its length does not show. Replacing
+//! key-encryption keys touches none of it, as with everything else that is sealed; a new epoch key seals what is written
+//! from then on.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +15,13 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::crypto::{Key, random};
 use super::keys::{EpochId, Keyring};
 
-/// The format that this release writes.
-const FORMAT: u32 = 1;
+/// The format that this release writes. In the first, every secret was as long as it is.
+const FORMAT: u32 = 2;
 /// A key is derived for this and nothing else.
-const PURPOSE: &[u8] = b"devicevault credential v1";
+const PURPOSE: &[u8] = b"devicevault credential v2";
+const PURPOSE_OF_BARE: &[u8] = b"devicevault credential v1";
+/// A secret is filled up to a multiple of this.
+const STEP: usize = 128;
 /// Longer ones are refused: private keys are the longest.
 const MAX_SECRET: usize = 64 << 10;
 /// So many bytes of a row are looked at.
@@ -36,6 +40,15 @@ struct Sealed {
     epoch: EpochId,
     salt: String,
     sealed: String,
+    /// Whether it was filled up; the secrets of the first format were not.
+    #[serde(default)]
+    filled: bool,
+}
+
+impl Sealed {
+    fn purpose(&self) -> &'static [u8] {
+        if self.filled { PURPOSE } else { PURPOSE_OF_BARE }
+    }
 }
 
 impl Default for SealedSecrets {
@@ -91,12 +104,12 @@ impl SealedSecrets {
         }
         let (epoch, key) = keys.current().await?;
         let salt: [u8; 32] = random()?;
-        let mut text = Vec::with_capacity(secret.len() + super::crypto::TAG);
-        text.extend_from_slice(secret.as_bytes());
+        let mut text = filled(secret);
         // A key of its own seals nothing else, so that its one nonce does not repeat.
-        derived(&key, &salt).cipher()?.seal([0; 12], &bound(epoch, credential, field), &mut text)?;
-        let sealed = Sealed { epoch, salt: hex::encode(salt), sealed: hex::encode(text) };
+        derived(PURPOSE, &key, &salt).cipher()?.seal([0; 12], &bound(PURPOSE, epoch, credential, field), &mut text)?;
+        let sealed = Sealed { epoch, salt: hex::encode(salt), sealed: hex::encode(text), filled: true };
         self.fields.insert(field.to_owned(), sealed);
+        self.format = FORMAT;
         Ok(())
     }
 
@@ -112,13 +125,18 @@ impl SealedSecrets {
             Error::new(ErrorKind::Corrupt, "open secret", "it is damaged, or was sealed for another place")
                 .hint(ENTER_ANEW)
         };
-        let Sealed { epoch, salt, sealed } = self.fields.get(field).ok_or_else(|| about(missing()))?;
+        let place = self.fields.get(field).ok_or_else(|| about(missing()))?;
+        let Sealed { epoch, salt, sealed, .. } = place;
+        let purpose = place.purpose();
         let key = keys.epoch(*epoch).await.map_err(about)?;
         let salt = hex::decode(salt).ok().and_then(|s| <[u8; 32]>::try_from(s).ok());
         let salt = salt.ok_or_else(|| about(damaged()))?;
         let mut text = Zeroizing::new(hex::decode(sealed).map_err(|_| about(damaged()))?);
-        let opened = derived(&key, &salt).cipher()?.open([0; 12], &bound(*epoch, credential, field), &mut text);
-        opened.ok_or_else(|| about(damaged()))?;
+        let bound = bound(purpose, *epoch, credential, field);
+        derived(purpose, &key, &salt).cipher()?.open([0; 12], &bound, &mut text).ok_or_else(|| about(damaged()))?;
+        if place.filled {
+            empty(&mut text).ok_or_else(|| about(damaged()))?;
+        }
         let secret = String::from_utf8(std::mem::take(&mut *text)).map_err(|e| {
             e.into_bytes().zeroize();
             about(damaged())
@@ -129,13 +147,34 @@ impl SealedSecrets {
 
 const ENTER_ANEW: &str = "enter it anew with `devicevault credential rotate`";
 
-fn derived(epoch: &Key, salt: &[u8; 32]) -> Key {
-    epoch.derive(&[PURPOSE, salt])
+/// The secret's length in four bytes, the secret, and nothing until the next step.
+fn filled(secret: &str) -> Vec<u8> {
+    let length = (4 + secret.len()).next_multiple_of(STEP);
+    // Grown no more, so that no part of it stays behind in memory that was given back.
+    let mut text = Vec::with_capacity(length + super::crypto::TAG);
+    text.extend((secret.len() as u32).to_be_bytes());
+    text.extend_from_slice(secret.as_bytes());
+    text.resize(length, 0);
+    text
+}
+
+/// Undoes [`filled`].
+fn empty(text: &mut Vec<u8>) -> Option<()> {
+    let length = u32::from_be_bytes(*text.first_chunk()?) as usize;
+    let end = length.checked_add(4).filter(|end| *end <= text.len())?;
+    text.copy_within(4..end, 0);
+    text[length..].zeroize();
+    text.truncate(length);
+    Some(())
+}
+
+fn derived(purpose: &[u8], epoch: &Key, salt: &[u8; 32]) -> Key {
+    epoch.derive(&[purpose, salt])
 }
 
 /// What is authenticated beside a secret. Lengths stand before names, so that no two places read the same.
-fn bound(epoch: EpochId, credential: &str, field: &str) -> Vec<u8> {
-    let mut all = [PURPOSE, &epoch.0.as_bytes()[..]].concat();
+fn bound(purpose: &[u8], epoch: EpochId, credential: &str, field: &str) -> Vec<u8> {
+    let mut all = [purpose, &epoch.0.as_bytes()[..]].concat();
     for name in [credential, field] {
         all.extend((name.len() as u64).to_be_bytes());
         all.extend(name.as_bytes());
@@ -199,6 +238,37 @@ mod tests {
     }
 
     #[test]
+    fn the_length_of_a_secret_does_not_show() {
+        let ring = ring();
+        let length = |secret: &str| sealed(&ring, "c", "password", secret).fields["password"].sealed.len();
+        assert!((0..=124).all(|n| length(&"x".repeat(n)) == length("")));
+        assert!(length(&"x".repeat(125)) > length(""));
+    }
+
+    #[test]
+    fn secrets_of_the_first_format_open() {
+        let ring = ring();
+        let (epoch, key) = block_on(ring.current()).unwrap();
+        for secret in ["", "hunter2", "\u{0}\u{0}\u{0}\u{1}x"] {
+            let mut text = secret.as_bytes().to_vec();
+            let bound = bound(PURPOSE_OF_BARE, epoch, "c", "password");
+            derived(PURPOSE_OF_BARE, &key, &[7; 32]).cipher().unwrap().seal([0; 12], &bound, &mut text).unwrap();
+            let (salt, text) = (hex::encode([7; 32]), hex::encode(text));
+            let row = format!(
+                r#"{{"format":1,"fields":{{"password":{{"epoch":"{epoch}","salt":"{salt}","sealed":"{text}"}}}}}}"#
+            );
+            let mut all = SealedSecrets::from_bytes(row.as_bytes()).unwrap();
+            assert_eq!(open(&all, &ring, "c", "password").unwrap(), secret);
+            block_on(all.put(&ring, "c", "enable", "new")).unwrap();
+            let mut all = SealedSecrets::from_bytes(&all.to_bytes()).unwrap();
+            assert_eq!(open(&all, &ring, "c", "password").unwrap(), secret);
+            assert_eq!(open(&all, &ring, "c", "enable").unwrap(), "new");
+            all.fields.get_mut("password").unwrap().filled = true;
+            assert_eq!(open(&all, &ring, "c", "password").unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+    }
+
+    #[test]
     fn every_changed_byte_of_what_is_sealed_is_found() {
         let ring = ring();
         let all = sealed(&ring, "c", "password", "hunter2");
@@ -232,7 +302,7 @@ mod tests {
         assert_eq!(open(&all, &ring, "c", "password").unwrap().len(), MAX_SECRET);
         block_on(all.put(&ring, "c", "empty", "")).unwrap();
         assert_eq!(open(&all, &ring, "c", "empty").unwrap(), "");
-        let e = SealedSecrets::from_bytes(br#"{"format":2,"fields":{}}"#).unwrap_err();
+        let e = SealedSecrets::from_bytes(br#"{"format":3,"fields":{}}"#).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Unsupported);
         let e = SealedSecrets::from_bytes(&vec![b' '; MAX_BYTES + 1]).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Corrupt);
@@ -245,9 +315,18 @@ mod tests {
         }
 
         #[test]
+        fn what_was_filled_is_emptied(secret: String, noise: Vec<u8>) {
+            let mut text = filled(&secret);
+            prop_assert_eq!(text.len() % STEP, 0);
+            prop_assert_eq!(empty(&mut text), Some(()));
+            prop_assert_eq!(text, secret.into_bytes());
+            let _ = empty(&mut noise.clone());
+        }
+
+        #[test]
         fn no_two_places_are_bound_alike(a in "[a-c]{0,4}", b in "[a-c]{0,4}", c in "[a-c]{0,4}", d in "[a-c]{0,4}") {
             let epoch = EpochId::generate();
-            prop_assert_eq!(bound(epoch, &a, &b) == bound(epoch, &c, &d), (a, b) == (c, d));
+            prop_assert_eq!(bound(PURPOSE, epoch, &a, &b) == bound(PURPOSE, epoch, &c, &d), (a, b) == (c, d));
         }
     }
 }

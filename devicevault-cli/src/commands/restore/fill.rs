@@ -4,8 +4,8 @@ use devicevault_core::run::{Backup, Copy, CopyStatus};
 use devicevault_core::{Error, ErrorKind, Result, StorageRef, View};
 use futures::StreamExt as _;
 
-use super::draft::Draft;
 use crate::archive::Archive;
+use crate::draft::Draft;
 
 /// Where a version was read.
 #[derive(Debug)]

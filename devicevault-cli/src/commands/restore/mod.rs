@@ -1,7 +1,6 @@
 //! `devicevault restore`: versions written to files as they were taken, each checked before it has a name.
 
 mod choose;
-mod draft;
 mod fill;
 
 use std::fs;
@@ -13,11 +12,11 @@ use devicevault_core::{Error, ErrorKind, Kind, Result, View};
 use serde::Serialize;
 
 use self::choose::Chosen;
-use self::draft::Draft;
 use crate::archive::Archive;
 use crate::commands::device::fields::key_value;
 use crate::commands::download::file_name;
 use crate::context::Context;
+use crate::draft::Draft;
 use crate::interrupt::cancellable;
 use crate::place::Place;
 use crate::ui::human;

@@ -12,9 +12,11 @@ use sha2::Digest as _;
 
 use crate::files;
 
+const WRITE: &str = "write file";
+
 /// A file in the making, for its owner alone.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(crate) struct Draft {
     file: File,
     target: PathBuf,
     /// Its name meanwhile, where it has one.
@@ -28,11 +30,15 @@ impl Draft {
     ///
     /// # Errors
     /// The folder is not there or cannot be written; there is a file already, and it is not to be replaced.
-    pub(super) fn create(target: &Path, replace: bool) -> Result<Self> {
+    pub(crate) fn create(target: &Path, replace: bool) -> Result<Self> {
         let name = target.file_name().ok_or_else(|| {
-            Error::new(ErrorKind::Config, "restore", "this is no name of a file").with("file", target.display())
+            Error::new(ErrorKind::Config, WRITE, "this is no name of a file").with("file", target.display())
         })?;
-        files::check_replaceable(target, "restore")?;
+        if target.as_os_str() == "-" {
+            return Err(Error::new(ErrorKind::Config, WRITE, "`-` is no name of a file")
+                .hint("`devicevault show --view original` writes to standard output"));
+        }
+        files::check_replaceable(target, WRITE)?;
         if !replace && target.symlink_metadata().is_ok() {
             return Err(taken(target));
         }
@@ -49,31 +55,31 @@ impl Draft {
     }
 
     /// Appends.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.hash.update(bytes);
         self.size += bytes.len() as u64;
         self.file.write_all(bytes).map_err(|e| cannot(&e, &self.target))
     }
 
     /// Forgets what was written.
-    pub(super) fn begin_again(&mut self) -> Result<()> {
+    pub(crate) fn begin_again(&mut self) -> Result<()> {
         (self.hash, self.size) = (sha2::Sha256::new(), 0);
         self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(|e| cannot(&e, &self.target))
     }
 
     /// What was written: how many bytes, and their hash.
-    pub(super) fn written(&self) -> (u64, Digest) {
+    pub(crate) fn written(&self) -> (u64, Digest) {
         (self.size, Digest(self.hash.clone().finalize().into()))
     }
 
     /// Makes what was written durable.
-    pub(super) fn flush(&self) -> Result<()> {
+    pub(crate) fn flush(&self) -> Result<()> {
         self.file.sync_all().map_err(|e| cannot(&e, &self.target))
     }
 
     /// Gives it its name, in one step. A file that came there meanwhile stays, unless it is to be replaced; of a
     /// symbolic link the link is replaced, never what it leads to.
-    pub(super) fn publish(mut self, replace: bool) -> Result<PathBuf> {
+    pub(crate) fn publish(mut self, replace: bool) -> Result<PathBuf> {
         let told = |e: io::Error| match e.kind() {
             io::ErrorKind::AlreadyExists => taken(&self.target),
             _ => cannot(&e, &self.target),
@@ -118,13 +124,13 @@ fn folder_of(target: &Path) -> &Path {
 }
 
 fn taken(target: &Path) -> Error {
-    Error::new(ErrorKind::AlreadyExists, "restore", "there is a file of this name already")
+    Error::new(ErrorKind::AlreadyExists, WRITE, "there is a file of this name already")
         .with("file", target.display())
         .hint("name another one, or give --force")
 }
 
-pub(super) fn cannot(e: &io::Error, target: &Path) -> Error {
-    files::failed(e, "restore", "the file cannot be written", target)
+pub(crate) fn cannot(e: &io::Error, target: &Path) -> Error {
+    files::failed(e, WRITE, "it cannot be written", target)
 }
 
 /// A file without a name; `None` where the file system has none.
