@@ -41,7 +41,7 @@ pub(crate) fn load_key(path: &Path) -> Result<InstanceKey> {
     let wrong = |why: &str| {
         Error::new(ErrorKind::KeyUnavailable, "read instance key", why)
             .with("file", path.display())
-            .hint("restore it from your own backup of the home: without it, masks and comparisons begin anew")
+            .hint("put it back from your own backup of the home; where there is none, docs/guide/keys.md says how to begin anew")
     };
     let text = fs::read_to_string(path).map_err(|e| wrong("the file cannot be read").because(e))?;
     let mut key = [0; 32];

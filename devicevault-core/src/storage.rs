@@ -1,11 +1,14 @@
 //! Where bytes are kept: the trait that destinations implement.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
+use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
@@ -187,17 +190,56 @@ impl Verdict {
 }
 
 /// How much [`StorageBackend::maintain`] may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Budget {
     /// Stop beginning new work after this time.
     pub duration: Duration,
+    /// What a catalog names stays, though nothing at the destination names it any more.
+    pub recorded: Recorded,
 }
 
 impl Default for Budget {
-    /// One hour.
+    /// One hour; no catalog is asked.
     fn default() -> Self {
-        Self { duration: Duration::from_secs(3600) }
+        Self { duration: Duration::from_secs(3600), recorded: Recorded::nothing() }
+    }
+}
+
+/// Tells of places which of them a catalog names: see [`recorded_at`](crate::catalog::recorded_at).
+#[derive(Clone)]
+pub struct Recorded(Ask);
+
+type Ask = Arc<dyn Fn(HashSet<StorageRef>) -> BoxFuture<'static, Result<HashSet<StorageRef>>> + Send + Sync>;
+
+impl Recorded {
+    /// Asks `ask`, which returns those of its argument that are named.
+    pub fn new<F, Fut>(ask: F) -> Self
+    where
+        F: Fn(HashSet<StorageRef>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<HashSet<StorageRef>>> + Send + 'static,
+    {
+        Self(Arc::new(move |places| Box::pin(ask(places))))
+    }
+
+    /// Where there is no catalog.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self::new(async |_| Ok(HashSet::new()))
+    }
+
+    /// Those of these places that are named. Nobody is asked about none.
+    ///
+    /// # Errors
+    /// What the catalog answers.
+    pub async fn of(&self, places: HashSet<StorageRef>) -> Result<HashSet<StorageRef>> {
+        if places.is_empty() { Ok(places) } else { (self.0)(places).await }
+    }
+}
+
+impl std::fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Recorded")
     }
 }
 

@@ -97,3 +97,32 @@ async fn destinations_are_tidied_up() {
     assert!(again.err.contains("there is nothing to do"), "{}", again.err);
     person.asks(&["destination", "maintain", "nonesuch"]).await.ended(1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_the_catalog_knows_stays_when_its_manifest_is_gone() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+    let store = person.path("home/store");
+    let containers = || {
+        let all = files_below(&store).into_iter().map(|(f, _)| f);
+        all.filter(|f| f.to_string_lossy().ends_with(".dvo") && f.starts_with(store.join("core-sw1")))
+            .collect::<Vec<_>>()
+    };
+    let before = containers();
+    assert!(!before.is_empty());
+    for (file, _) in files_below(&store.join("core-sw1")) {
+        if file.to_string_lossy().ends_with(".manifest.json") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_577_836_800);
+    for file in &before {
+        std::fs::File::options().write(true).open(file).unwrap().set_modified(long_ago).unwrap();
+    }
+    for command in [&["destination", "maintain", "store", "--dry-run"][..], &["destination", "maintain", "store"]] {
+        let told = person.asks(command).await.good();
+        assert_eq!(told.err.matches("its manifest is gone, the catalog knows it").count(), before.len(), "{told:?}");
+    }
+    assert_eq!(containers(), before);
+}

@@ -1,14 +1,17 @@
 //! Questions to any catalog that are asked in several steps.
 
+use std::collections::HashSet;
 use std::future::Future;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{Catalog, Page, Paged, Query, RunQuery};
-use crate::Result;
-use crate::run::{Backup, Run};
+use crate::run::{Backup, Copy, CopyStatus, Run};
+use crate::storage::Recorded;
+use crate::{DestinationId, Result, StorageRef};
 
 /// As many are asked for at a time: enough that questions do not count, few enough for memory.
 const PAGE: u32 = 500;
@@ -53,6 +56,24 @@ pub trait CatalogExt: Catalog {
 }
 
 impl<C: Catalog + ?Sized> CatalogExt for C {}
+
+/// What a catalog names at a destination, for [`Budget::recorded`](crate::storage::Budget::recorded): copies that are not to be deleted.
+#[must_use]
+pub fn recorded_at(catalog: Arc<dyn Catalog>, destination: DestinationId) -> Recorded {
+    Recorded::new(move |places: HashSet<StorageRef>| {
+        let (catalog, destination) = (catalog.clone(), destination.clone());
+        async move {
+            let query = Query { destination: Some(destination.clone()), ..Query::default() };
+            let (mut all, mut named) = (catalog.every(&query), HashSet::new());
+            while let Some(backup) = all.try_next().await? {
+                let stays = |c: &&Copy| c.destination == destination && c.status != CopyStatus::Marked;
+                let here = backup.copies.iter().filter(stays).filter_map(|c| c.storage_ref.as_ref());
+                named.extend(here.filter(|at| places.contains(at)).cloned());
+            }
+            Ok(named)
+        }
+    })
+}
 
 fn walk<'a, T, F>(look: impl Fn(Page) -> F + Send + 'a) -> BoxStream<'a, Result<T>>
 where

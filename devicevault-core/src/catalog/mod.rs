@@ -14,7 +14,7 @@ use crate::run::{Backup, NewRun, Outcome, Run, RunState};
 use crate::statistics::{self, Statistics, StatisticsQuery};
 use crate::{BackupId, DestinationId, DeviceId, Result, RunId, StorageRef};
 
-pub use ext::CatalogExt;
+pub use ext::{CatalogExt, recorded_at};
 
 /// The right to talk to a device, held by one run at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,10 @@
-//! Removing what no manifest names.
+//! Removing what no manifest names, and no record of a catalog.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use devicevault_core::storage::{Budget, Report};
-use devicevault_core::{Result, Timestamp};
+use devicevault_core::{Result, StorageRef, Timestamp};
 use futures::stream::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
@@ -38,6 +38,7 @@ impl Plain {
             report.done.push("removed what connection tests left behind".to_owned());
             report.bytes_freed += freed;
         }
+        let mut bare = Vec::new();
         let mut folders = self.clone().folders();
         while let Some(objects) = folders.try_next().await? {
             if clock.monotonic() > until {
@@ -46,12 +47,19 @@ impl Plain {
             }
             let names: HashSet<&str> = objects.iter().map(|o| o.location.as_ref()).collect();
             let is_named = |content: &Path| layout::manifest_paths(content).any(|m| names.contains(m.as_ref()));
-            let bare = objects.iter().filter(|o| !layout::is_manifest(o.location.as_ref()) && !is_named(&o.location));
-            for object in bare {
-                self.remove_bare(object, act, &mut report).await?;
-            }
+            let is_bare = |o: &&ObjectMeta| !layout::is_manifest(o.location.as_ref()) && !is_named(&o.location);
+            bare.extend(objects.iter().filter(is_bare).cloned());
             for object in superseded(&objects) {
                 self.remove_superseded(object, act, &mut report).await?;
+            }
+        }
+        let places = bare.iter().map(|o| place(&o.location)).collect();
+        let recorded = budget.recorded.of(places).await?;
+        for object in &bare {
+            if recorded.contains(&place(&object.location)) {
+                report.done.push(format!("left {}: its manifest is gone, the catalog knows it", object.location));
+            } else {
+                self.remove_bare(object, act, &mut report).await?;
             }
         }
         Ok(report)
@@ -131,6 +139,10 @@ impl Plain {
     async fn sweep(&self, _report: &mut Report) -> Result<()> {
         Ok(())
     }
+}
+
+fn place(content: &Path) -> StorageRef {
+    StorageRef(content.to_string())
 }
 
 /// Sealed contents of backups that have more than one.

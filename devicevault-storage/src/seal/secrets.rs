@@ -163,7 +163,7 @@ fn empty(text: &mut Vec<u8>) -> Option<()> {
     let length = u32::from_be_bytes(*text.first_chunk()?) as usize;
     let end = length.checked_add(4).filter(|end| *end <= text.len())?;
     text.copy_within(4..end, 0);
-    text[length..].zeroize();
+    text.get_mut(length..)?.zeroize();
     text.truncate(length);
     Some(())
 }

@@ -1,6 +1,7 @@
 //! `devicevault catalog check`
 
 use clap::Args;
+use devicevault_core::catalog::recorded_at;
 use devicevault_core::rebuild::{Checked, check};
 use devicevault_core::storage::Budget;
 use devicevault_core::{ErrorRecord, Result};
@@ -114,7 +115,9 @@ async fn one(context: &Context, instance: &Instance, destination: &OpenDestinati
     let mut row = row(name, &checked);
     if let Ok(backend) = &destination.backend {
         // What maintenance would say: of a kind that cannot tell, nothing is known.
-        match backend.foretell(Budget::default()).await {
+        let mut budget = Budget::default();
+        budget.recorded = recorded_at(instance.catalog.clone(), destination.config.id.clone());
+        match backend.foretell(budget).await {
             Ok(told) => {
                 let told = told.unwrap_or_default();
                 (row.unnamed, row.unnamed_bytes) = (told.unnamed, told.unnamed_bytes);

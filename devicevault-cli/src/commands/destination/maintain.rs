@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use devicevault_core::catalog::recorded_at;
 use devicevault_core::storage::{Budget, Report};
 use devicevault_core::{Error, ErrorKind, ErrorRecord, Result, sightings};
 use serde::Serialize;
@@ -97,6 +98,7 @@ async fn one(
     let backend = destination.backend.as_ref().map_err(Clone::clone)?;
     let mut budget = Budget::default();
     budget.duration = args.budget;
+    budget.recorded = recorded_at(instance.catalog.clone(), destination.config.id.clone());
     if args.dry_run {
         let cannot = || Error::new(ErrorKind::Unsupported, "maintain destination", "its kind cannot tell beforehand");
         return backend.foretell(budget).await?.ok_or_else(cannot);
