@@ -97,7 +97,8 @@ impl Plain {
             if super::sealing::epoch_of(&bytes)? == sealing.epoch {
                 continue;
             }
-            let Some(record) = self.sightings(&period).await? else { continue };
+            let record = self.sightings(&period).await.map_err(|e| e.with("path", &at))?;
+            let Some(record) = record else { continue };
             let sealed = seal_record(&record.to_json(), sealing.epoch, &sealing.key)?;
             let put = self.store.put(&at, Bytes::from(sealed).into()).await;
             put.map_err(|e| fault::of_store("write sightings", &at, e))?;

@@ -1,5 +1,7 @@
 //! `devicevault key rotate --scope data`: what is stored is sealed anew.
 
+use std::collections::BTreeMap;
+
 use devicevault_core::catalog::Query;
 use devicevault_core::{Error, ErrorKind, Result};
 use futures::StreamExt as _;
@@ -81,6 +83,7 @@ async fn everywhere(context: &Context, instance: &Instance, keys: &Keys, done: &
         query.destination = Some(config.id.clone());
         let expected = instance.find_all(&query, MOST).await?.len();
         let counter = counter(&context.ui, expected, "copies");
+        let mut closed: BTreeMap<Option<String>, (usize, Error)> = BTreeMap::new();
         let mut each = backend.reseal();
         while let Some(one) = each.next().await {
             counter.inc(1);
@@ -89,7 +92,8 @@ async fn everywhere(context: &Context, instance: &Instance, keys: &Keys, done: &
                 Err(e) if e.kind() == ErrorKind::Corrupt => done.bad.push(bad(e)),
                 // Of an epoch that no key at hand opens: it keeps nothing from the others.
                 Err(e) if e.kind() == ErrorKind::KeyUnavailable && e.context().any(|(name, _)| name == "path") => {
-                    done.bad.push(bad(e));
+                    let epoch = e.context().find(|(name, _)| *name == "epoch").map(|(_, id)| id.to_owned());
+                    closed.entry(epoch).or_insert((0, e)).0 += 1;
                 }
                 Err(e) => {
                     done.behind.push(bad(e));
@@ -98,6 +102,10 @@ async fn everywhere(context: &Context, instance: &Instance, keys: &Keys, done: &
             }
         }
         counter.finish_and_clear();
+        done.bad.extend(closed.into_values().map(|(count, e)| {
+            let first = bad(e);
+            Bad { why: format!("{} stay closed, the first: {}", human::count(count, "object"), first.why), ..first }
+        }));
     }
     Ok(())
 }
@@ -110,7 +118,7 @@ fn tell(context: &Context, done: &Rotated) -> Result<Exit> {
         return Ok(exit);
     }
     for bad in &done.bad {
-        ui.warn(&format!("at {}: {}; it stays as it was", bad.destination, bad.why));
+        ui.warn(&format!("at {}: {}; nothing of that was changed", bad.destination, bad.why));
     }
     for behind in &done.behind {
         ui.warn(&format!("{} is not done: {}", behind.destination, behind.why));

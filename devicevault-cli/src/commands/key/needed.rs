@@ -59,7 +59,8 @@ pub(super) async fn check(
         let why = format!("{keys} there are not of this home: {} cannot be opened", human::copies(lost));
         return Err(Error::new(ErrorKind::Conflict, "check keys", why).with("epoch", first).hint(
             "the key or kit of the home that made them opens them; with that at hand, \
-             `devicevault --kek-file KIT key check --repair` takes them over into this home",
+             `devicevault --kek-file KIT key check --repair` takes them over into this home, and `devicevault catalog \
+             rebuild --into --from DESTINATION` brings in what they sealed",
         ));
     }
     for epoch in instance.keys.epochs().iter().filter(|e| of(&e.id) > 0 && !there.contains(&e.id)) {
