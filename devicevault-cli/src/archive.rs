@@ -1,6 +1,7 @@
 //! What is kept, to be read: the versions of an instance by its catalog, or those of a folder by its manifests alone.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -94,6 +95,12 @@ impl Archive {
             }
         }
         drop(list);
+        for versions in found.values_mut() {
+            for e in drop_doubles(versions) {
+                unknown.push(e.clone());
+                damaged(e);
+            }
+        }
         for (count, e) in closed.into_values() {
             if found.is_empty() {
                 return Err(e);
@@ -262,6 +269,26 @@ impl Archive {
                 .with("view", view)
         }))
     }
+}
+
+/// Leaves one of what lies at several places; what is to be told of the others. Where a backup was stored anew, by another
+/// run, both are what they say.
+fn drop_doubles(versions: &mut Vec<(StorageRef, Manifest)>) -> Vec<Error> {
+    versions.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let (mut first, mut told) = (HashMap::new(), Vec::new());
+    versions.retain(|(at, m)| match first.entry((m.backup, m.run, m.view)) {
+        Entry::Vacant(free) => {
+            free.insert(at.clone());
+            true
+        }
+        Entry::Occupied(known) => {
+            let why = "it lies at another place as well: something was copied here, and may stand where another was";
+            let e = Error::new(ErrorKind::Corrupt, "list backups", why).with("path", at).with("other", known.get());
+            told.push(e.with("device", &m.source.device_name).with("artefact", &m.artefact));
+            false
+        }
+    });
+    told
 }
 
 fn told(e: Error, backup: &Backup, copy: &Copy) -> Error {

@@ -333,6 +333,9 @@ fn jobs(
                 let (login, collector) = ready.unwrap_or_else(|e| {
                     (devicevault_core::Login::default(), UnreadyCollector::new(&device.collector, e))
                 });
+                let mut device = device;
+                // An error of the login names it, however it was chosen.
+                device.login.credential = secrets.credential(&device).or(device.login.credential);
                 let target = Target::new(device, login).with_limits(limits.clone());
                 let mut job = Job::new(target, collector, destinations.collect());
                 job.selection = route.selection();
@@ -346,7 +349,8 @@ fn jobs(
                 job
             }
         })
-        .buffered(LOGINS_AT_ONCE))
+        // Nobody waits behind a password that takes its time.
+        .buffer_unordered(LOGINS_AT_ONCE))
 }
 
 /// The runs that an interrupt cut off, recorded as cancelled.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use devicevault_core::{
     AgentAccess, Device, Error, ErrorKind, ExposeSecret as _, Hop, Login, LoginRef, Result, SecretRef, SecretString,
 };
+use devicevault_storage::seal::keys::read_secret_file;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -19,6 +21,8 @@ use crate::wiring;
 
 /// The longest secret, in bytes: private keys are the longest.
 const MAX_SECRET: u64 = 64 << 10;
+/// No more is kept of what a command says on its standard error, in bytes.
+const MAX_SAID: usize = 500;
 /// A command that takes longer is given up.
 const COMMAND_TIME: Duration = Duration::from_secs(60);
 
@@ -99,6 +103,11 @@ impl Secrets {
     /// `Config` that names the device and the reference, never the secret.
     pub(crate) async fn login(&self, device: &Device) -> Result<Login> {
         self.resolve(device).await.map_err(|e| e.with("device", &device.name))
+    }
+
+    /// The credential that a device's login is taken from.
+    pub(crate) fn credential(&self, device: &Device) -> Option<String> {
+        self.shared.of_device(device).ok().filter(|_| !device.login.proves())?.credential
     }
 
     async fn resolve(&self, device: &Device) -> Result<Login> {
@@ -229,9 +238,16 @@ pub(crate) async fn read(what: &'static str, at: &SecretRef, reading: Reading) -
                 .hint(format!("export {name} before you start the program")),
             std::env::VarError::NotUnicode(_) => fail("the environment variable is not UTF-8").with("variable", name),
         })?,
-        SecretRef::File(path) => file(path).await.map_err(|e| {
-            fail("the file cannot be read").with("file", path).because(e).hint("check the path and who may read it")
-        })?,
+        SecretRef::File(path) => {
+            let read = read_secret_file(Path::new(path), MAX_SECRET).await.map_err(|e| {
+                fail("the file cannot be read").with("file", path).because(e).hint("check the path and who may read it")
+            })?;
+            if read.is_open {
+                tracing::warn!(event = "secret_file_open", file = %path,
+                    "others than its owner can read this file with a {what}: chmod 600");
+            }
+            read.text.as_str().to_owned()
+        }
         SecretRef::Command(command) => {
             run(command).await.map_err(|e| fail("the command gave no secret").with("command", command).because(e))?
         }
@@ -241,9 +257,13 @@ pub(crate) async fn read(what: &'static str, at: &SecretRef, reading: Reading) -
             );
         }
     };
+    if text.contains('\0') {
+        return Err(fail("it holds a NUL, which no device takes").with("from", place(at)));
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let secret = match reading {
         Reading::FirstLine => text.lines().next().unwrap_or_default(),
-        Reading::Whole => text.as_str(),
+        Reading::Whole => text,
     };
     if secret.is_empty() {
         return Err(fail("it is empty").with("from", place(at)));
@@ -270,31 +290,50 @@ pub(crate) fn place(at: &SecretRef) -> String {
     }
 }
 
-async fn file(path: &str) -> std::io::Result<String> {
-    bounded(tokio::fs::File::open(path).await?).await
-}
-
-/// Runs a command by the shell. What it writes to standard error goes to the user, who may have to answer it.
+/// Runs a command by the shell. At a terminal its standard error goes to the user, who may have to answer it; elsewhere
+/// the end of it becomes part of the error, or a line of the log.
 async fn run(command: &str) -> std::io::Result<String> {
     let mut program = tokio::process::Command::new("sh");
-    program.args(["-c", command]).stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    program.args(["-c", command]).stdin(Stdio::inherit()).stdout(Stdio::piped());
     // What it starts ends with it. At a terminal it stays in the group that may read from there, and that Ctrl-C ends.
     let apart = !std::io::stdin().is_terminal();
+    let answered = !apart && std::io::stderr().is_terminal();
+    program.stderr(if answered { Stdio::inherit() } else { Stdio::piped() });
     if apart {
         program.process_group(0);
     }
     let mut child = program.kill_on_drop(true).spawn()?;
     let running = if apart { ProcessGroup::of(&child) } else { ProcessGroup::default() };
     let out = child.stdout.take().ok_or_else(|| std::io::Error::other("it has no output"))?;
+    let said = child.stderr.take();
     let both = async {
-        let text = bounded(out).await?;
+        let (text, said) = tokio::join!(bounded(out), end_of(said));
+        let text = text?;
         let status = child.wait().await?;
         running.ended();
-        if status.success() { Ok(text) } else { Err(std::io::Error::other(format!("it ended with {status}"))) }
+        if status.success() {
+            if !said.is_empty() {
+                tracing::info!(event = "secret_command_said", command = %command.escape_debug(), said = %said);
+            }
+            return Ok(text);
+        }
+        let said = if said.is_empty() { said } else { format!(" and said: {said}") };
+        Err(std::io::Error::other(format!("it ended with {status}{said}")))
     };
     tokio::time::timeout(COMMAND_TIME, both)
         .await
         .unwrap_or_else(|_| Err(std::io::Error::other(format!("it took longer than {} s", COMMAND_TIME.as_secs()))))
+}
+
+/// The end of what a program says, escaped: what does not fit is read and forgotten, so that nobody waits for it.
+async fn end_of(from: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
+    let Some(mut from) = from else { return String::new() };
+    let (mut last, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = from.read(&mut piece).await {
+        last.extend_from_slice(piece.get(..count).unwrap_or_default());
+        last.drain(..last.len().saturating_sub(MAX_SAID));
+    }
+    String::from_utf8_lossy(&last).trim().escape_debug().to_string()
 }
 
 async fn bounded(from: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<String> {

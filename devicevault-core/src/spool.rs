@@ -67,6 +67,10 @@ pub trait Spool: Debug + Send + Sync {
     fn is_durable(&self) -> bool {
         false
     }
+    /// Bytes of bodies that it may hold beside what is parked; `None` where it does not say.
+    fn capacity(&self) -> Option<u64> {
+        None
+    }
     /// Begins a body.
     async fn create(&self) -> Result<Box<dyn SpoolWriter>>;
     /// Keeps an item and its body until it is removed.
@@ -119,6 +123,10 @@ impl MemorySpool {
 
 #[async_trait]
 impl Spool for MemorySpool {
+    fn capacity(&self) -> Option<u64> {
+        Some((self.capacity * UNIT) as u64)
+    }
+
     async fn create(&self) -> Result<Box<dyn SpoolWriter>> {
         Ok(Box::new(MemoryWriter { spool: self.clone(), chunks: Vec::new(), permits: Vec::new(), len: 0, room: 0 }))
     }
@@ -162,7 +170,7 @@ impl SpoolWriter for MemoryWriter {
             if self.permits.iter().map(OwnedSemaphorePermit::num_permits).sum::<usize>() + units > self.spool.capacity {
                 return Err(Error::new(ErrorKind::TooLarge, "spool artefact", "it is larger than the spool")
                     .with("spool bytes", self.spool.capacity * UNIT)
-                    .hint("raise the spool's bound"));
+                    .hint("raise the spool's capacity"));
             }
             let closed = |e| Error::new(ErrorKind::Internal, "spool artefact", "the spool is closed").because(e);
             let units32 = u32::try_from(units).unwrap_or(u32::MAX);

@@ -50,3 +50,12 @@ pub(crate) async fn put_secrets(
 pub(crate) async fn open_secret(keys: &Keys, credential: &Credential, field: &str) -> Result<SecretString> {
     sealed(credential)?.open(keys.ring(), &credential.name, field).await
 }
+
+/// Whether a private key opens with this passphrase; `false`: it is encrypted, and none was given.
+///
+/// # Errors
+/// Why it is none, or does not open, in words.
+pub(crate) fn private_key_opens(key: &SecretString, passphrase: Option<&SecretString>) -> Result<bool, String> {
+    let opens = devicevault_ssh::private_key_opens(key.expose_secret(), passphrase.map(|p| p.expose_secret()));
+    opens.map_err(|e| e.to_string())
+}

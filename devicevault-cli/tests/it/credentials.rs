@@ -143,7 +143,8 @@ async fn a_rejected_credential_is_tried_once() {
     let refused = person.asks(&["credential", "test", "switches", "--device", "core-sw1"]).await.ended(1);
     assert!(refused.err.contains("core-sw1"), "{refused:?}");
     assert_eq!(fleet.stats().password_attempts - before, 1);
-    person.asks(&["backup", "core-sw1", "--retries", "3"]).await.ended(1);
+    let refused = person.asks(&["backup", "core-sw1", "--retries", "3"]).await.ended(1);
+    assert!(refused.err.contains("credential: switches"), "{refused:?}");
     assert_eq!(fleet.stats().password_attempts - before, 2);
     person.types("another one", &["credential", "rotate", "switches", "--password-stdin"]).good();
     person.asks(&["backup", "core-sw1"]).await.good();
@@ -230,4 +231,55 @@ async fn a_rotation_in_the_middle_of_a_round_changes_nothing_of_it() {
     let (round, ()) = tokio::join!(round, rotations);
     round.good();
     person.asks(&["credential", "test", "switches", "--device", "core-sw2"]).await.good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_never_answers_and_a_command_that_says_much_stop_their_device_alone() {
+    let (fleet, person, _) = shared().await;
+    let pipe = person.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let says = "printf '\\033[31mno entry\\n' >&2; head -c 3000000 /dev/zero >&2; echo locked >&2; exit 3";
+    for (given, told) in [("--password-file", "it is no file"), ("--password-command", "said:")] {
+        let at = if given == "--password-file" { pipe.to_str().unwrap() } else { says };
+        person.asks(&["device", "edit", "core-sw1", "--clear", "login", "--user", "backup", given, at]).await.good();
+        let answer = person.asks(&["backup", "--all", "--json"]).await.ended(3);
+        assert!(answer.out.contains(told) && answer.err.len() < 20_000 && !answer.err.contains('\u{1b}'), "{answer:?}");
+        let runs = person.asks(&["run", "list", "--device", "core-sw2", "--json"]).await.good().json();
+        assert!(matches!(runs[0]["state"].as_str(), Some("succeeded" | "unchanged")), "{runs}");
+    }
+    drop(fleet);
+}
+
+#[test]
+fn what_is_no_private_key_is_not_stored() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    let keygen = |name: &str, passphrase: &str| {
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", passphrase, "-f"])
+            .arg(person.path(name))
+            .status();
+        assert!(made.unwrap().success());
+    };
+    keygen("open", "");
+    keygen("locked", "s3cret");
+    std::fs::write(person.path("text"), "hunter2\n").unwrap();
+    std::fs::write(person.path("right"), "s3cret\n").unwrap();
+    std::fs::write(person.path("wrong"), "hunter2\n").unwrap();
+    for (file, passphrase, says) in [
+        ("text", None, "no private key"),
+        ("open.pub", None, "public key"),
+        ("locked", None, "has a passphrase"),
+        ("locked", Some("wrong"), "does not open"),
+    ] {
+        let mut add = vec!["credential", "add", "x", "--user", "backup", "--key-file", file, "--store"];
+        add.extend(passphrase.into_iter().flat_map(|p| ["--key-passphrase-file", p]));
+        let answer = person.run(&add).ended(2);
+        assert!(answer.err.contains(says) && !answer.err.contains("hunter2"), "{file}: {answer:?}");
+    }
+    for (name, file, passphrase) in [("a", "open", None), ("b", "locked", Some("right"))] {
+        let mut add = vec!["credential", "add", name, "--user", "backup", "--key-file", file, "--store"];
+        add.extend(passphrase.into_iter().flat_map(|p| ["--key-passphrase-file", p]));
+        person.run(&add).good();
+    }
 }

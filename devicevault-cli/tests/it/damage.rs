@@ -89,6 +89,35 @@ async fn files_that_were_exchanged_or_doubled_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_was_taken_away_or_covered_up_is_told() {
+    let copied = Copied::new().await;
+    let person = &copied.0;
+    let kit = ["--from", "copy", "--kek-file", "kit.txt"];
+    let (content, manifest) = (copied.file("core-sw1", ".dvo"), copied.file("core-sw1", ".manifest.json"));
+    std::fs::File::options().write(true).open(&content).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let good = std::fs::read(&manifest).unwrap();
+    let told = |what: &str| {
+        let verified = person.run(&[&["verify"][..], &kit].concat()).ended(3);
+        assert!(verified.out.contains(what), "{verified:?}");
+        let restored = person.run(&[&["restore", "core-sw1", "--to", "left/", "--force"][..], &kit].concat()).ended(3);
+        assert!(restored.err.contains(what) && restored.err.contains("may be what is damaged"), "{restored:?}");
+        let shown = person.run(&[&["history", "core-sw1"][..], &kit].concat());
+        assert!(shown.err.contains(what), "{shown:?}");
+        let blind = person.run(&["verify", "--from", "copy", "--depth", "size"]).ended(3);
+        assert!(blind.out.contains(what), "{blind:?}");
+    };
+    std::fs::remove_file(&manifest).unwrap();
+    told("its manifest is not");
+    std::fs::copy(copied.file("core-sw2", ".manifest.json"), &manifest).unwrap();
+    told("that of another backup");
+    std::fs::write(&manifest, good).unwrap();
+    // A whole folder that was copied is told, and counts once.
+    copy(&person.path("copy/core-sw2"), &person.path("copy/core-sw3"));
+    let verified = person.run(&[&["verify"][..], &kit].concat()).ended(3);
+    assert!(verified.out.contains("lies at another place") && verified.err.contains("6 copies good"), "{verified:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_key_damage_is_found_as_well() {
     let copied = Copied::new().await;
     let path = copied.file("core-sw1", ".dvo");

@@ -23,6 +23,14 @@ async fn a_config_that_was_meant_to_shrink_is_accepted_and_is_the_reference_from
         let config = rows.as_array().unwrap().iter().find(|r| r["artefact"] == "running-config").unwrap().clone();
         assert_eq!(config["status"], "suspect", "{rows}");
     }
+    // What is put back is the good one before, and it is told that there is a newer one.
+    for at in [&[][..], &["--at", "2099-01-01"]] {
+        for what in [&["core-sw1"][..], &["core-sw1", "running-config"]] {
+            let all = [&["restore"][..], what, &["--to", "back/", "--force"], at].concat();
+            let restored = person.asks(&all).await.good();
+            assert!(restored.err.contains("1 newer version is suspect and was passed over"), "{restored:?}");
+        }
+    }
     let accepted = person.asks(&["accept", "core-sw1", "--json"]).await.good().json();
     assert_eq!(accepted["artefact"], "running-config");
     assert!(!accepted["was_suspect_because"].as_array().unwrap().is_empty());

@@ -90,10 +90,10 @@ impl ViewWriter {
         }
     }
 
-    pub(super) async fn finish(self) -> Result<ViewBody> {
+    pub(super) async fn finish(self, share: &Share) -> Result<ViewBody> {
         let body: Option<Arc<dyn Body>> = match self.keep {
             None => None,
-            Some(Keep::Spool(writer)) => Some(writer.finish().await?),
+            Some(Keep::Spool(writer)) => Some(share.finish(writer).await?),
             Some(Keep::Memory { buffer, permits, .. }) => {
                 Some(Arc::new(Held { bytes: buffer.freeze(), _permits: permits }))
             }
@@ -147,10 +147,10 @@ mod tests {
         fn what_goes_in_comes_out_wherever_it_is_kept(chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 0..12), memory in 0usize..20_000, small in 0usize..20_000) {
             futures::executor::block_on(async {
                 let (memory, spool) = (Memory::new(memory, small), MemorySpool::new(1 << 20));
-                let share = Backlog::new(Arc::new(SystemClock)).share();
+                let share = Backlog::new(Arc::new(SystemClock), None).share();
                 let mut writer = ViewWriter::new(true);
                 for c in &chunks { writer.write(Bytes::from(c.clone()), &memory, &spool, &share).await.unwrap(); }
-                let view = writer.finish().await.unwrap();
+                let view = writer.finish(&share).await.unwrap();
                 let all = chunks.concat();
                 prop_assert_eq!(view.size, all.len() as u64);
                 prop_assert_eq!(view.sha256, Digest::of(&all));
@@ -164,9 +164,9 @@ mod tests {
     async fn memory_is_given_back() {
         let (memory, spool) = (Memory::new(8 * PAGE, 4 * PAGE), MemorySpool::new(1 << 20));
         let mut writer = ViewWriter::new(true);
-        let share = Backlog::new(Arc::new(SystemClock)).share();
+        let share = Backlog::new(Arc::new(SystemClock), None).share();
         writer.write(vec![1; 3 * PAGE].into(), &memory, &spool, &share).await.unwrap();
-        let view = writer.finish().await.unwrap();
+        let view = writer.finish(&share).await.unwrap();
         assert_eq!(memory.pages.available_permits(), 5);
         drop(view);
         assert_eq!(memory.pages.available_permits(), 8);

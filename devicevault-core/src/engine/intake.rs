@@ -308,7 +308,7 @@ impl Current {
                 suspect.extend(text.maker.finish(clean, redacted));
                 text.clean.write(clean.split().freeze(), memory, spool, share).await?;
                 text.redacted.write(redacted.split().freeze(), memory, spool, share).await?;
-                (Some(text.clean.finish().await?), Some(text.redacted.finish().await?))
+                (Some(text.clean.finish(share).await?), Some(text.redacted.finish(share).await?))
             }
         };
         if self.original.len() < self.info.min_size {
@@ -318,7 +318,7 @@ impl Current {
                 self.info.min_size
             ));
         }
-        let original = self.original.finish().await?;
+        let original = self.original.finish(share).await?;
         let content = engine.key.content(clean.as_ref().map_or(&original.sha256, |c| &c.sha256));
         let Judged { breaches, checks } = judged;
         Ok(Collected { info: self.info, original, clean, redacted, content, suspect, short, breaches, checks })

@@ -143,11 +143,12 @@ impl EngineBuilder {
     #[must_use]
     pub fn build(self) -> Engine {
         let limits = self.limits;
+        let spool = self.spool.unwrap_or_else(|| Arc::new(MemorySpool::new(256 << 20)));
         Engine(Arc::new(Inner {
             catalog: self.catalog,
-            backlog: backlog::Backlog::new(self.clock.clone()),
+            backlog: backlog::Backlog::new(self.clock.clone(), spool.capacity()),
             clock: self.clock,
-            spool: self.spool.unwrap_or_else(|| Arc::new(MemorySpool::new(256 << 20))),
+            spool,
             events: self.events,
             key: self.key,
             instance: self.instance,

@@ -121,8 +121,19 @@ pub(super) async fn store(
         Ok(_) => Way { stored, parked: true },
         Err(e) => {
             tracing::error!(event = "park_failed", storage_backend = %item.destination, error = %e.to_record().message);
-            Way { stored, parked: false }
+            let Stored { result, attempts } = stored;
+            let result = result.map_err(|failed| does_not_wait(failed, &e));
+            Way { stored: Stored { result, attempts }, parked: false }
         }
+    }
+}
+
+/// What a destination could not take, and the spool neither: the second is why it is lost, and what can be mended at once.
+fn does_not_wait(failed: Error, spool: &Error) -> Error {
+    let failed = failed.with("it does not wait, since", spool.to_record().message);
+    match spool.hint_text() {
+        Some(hint) => failed.hint(hint.to_owned()),
+        None => failed,
     }
 }
 

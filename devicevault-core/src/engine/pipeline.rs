@@ -114,13 +114,22 @@ async fn collect(engine: &Inner, job: &Job, run: &mut Run, place: Place) -> Conv
     };
     seat.leave();
     let scrubber = Scrubber::new(&job.target.login);
-    let error = verdict.err().map(|e| scrubber.error(e).with("device", &device.name));
+    let error = verdict.err().map(|e| told_of(device, scrubber.error(e)));
     intake.close(error.as_ref());
     intake.scrub(&scrubber);
     run.log.append(&mut intake.log);
     let absent = intake.take_absent();
     let (collected, failed, share) = intake.into_parts();
     Conversation { collected, failed, absent, error, _share: share }
+}
+
+/// A rejected login names what it was taken from: that is what has to be mended.
+fn told_of(device: &crate::Device, e: Error) -> Error {
+    let e = e.with("device", &device.name);
+    match &device.login.credential {
+        Some(credential) if e.kind() == ErrorKind::AuthRejected => e.with("credential", credential),
+        _ => e,
+    }
 }
 
 /// Stage 2: every artefact at every destination that lacks it. `before` holds the backups of a first time that could not
@@ -277,6 +286,11 @@ fn after(latest: &Latest, run: &Run) -> Timestamp {
     now.max(next)
 }
 
+/// What failed at a destination names it: the device is well.
+fn at_destination(at: &Destination, e: Error) -> Error {
+    if e.context().any(|(name, _)| name == "destination") { e } else { e.with("destination", at.id()) }
+}
+
 /// What all copies of one artefact have in common.
 struct Plan<'a> {
     engine: &'a Inner,
@@ -314,7 +328,7 @@ impl Plan<'_> {
         result.duration = self.engine.clock.monotonic().saturating_sub(begun);
         result.attempts = attempts;
         let now = self.engine.clock.now();
-        match verdict {
+        match verdict.map_err(|e| at_destination(destination, e)) {
             Ok(at) => {
                 result.status = CopyStatus::Stored;
                 result.storage_ref = Some(at);

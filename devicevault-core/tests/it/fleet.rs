@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use devicevault_core::engine::{Destination, DestinationOptions, Job, Limits};
-use devicevault_core::run::RunState;
+use devicevault_core::run::{Run, RunState};
 use devicevault_core::text::InstanceKey;
 use devicevault_core::{
     ArtifactInfo, Catalog, Clock as _, Collector, CollectorInfo, Engine, Error, ErrorKind, Result, Sink, Target, View,
@@ -300,8 +300,70 @@ async fn texts_that_fill_the_spool_together_do_not_wait_for_one_another() {
     assert!(clock.monotonic() - begun < Duration::from_secs(1500), "{:?}", clock.monotonic() - begun);
 }
 
+/// An engine whose spool holds 1 MiB, and devices of so many texts of so many bytes each, that are stored at `backend`.
+async fn round_over_a_small_spool(devices: &[(usize, usize)], sessions: usize) -> (Vec<Run>, Duration) {
+    let clock = ManualClock::new().auto_advancing();
+    let mut limits = Limits::default().with_sessions(sessions);
+    limits.small_body = 1 << 10;
+    let engine =
+        Engine::builder(Arc::new(MemoryCatalog::with_clock(Arc::new(clock.clone()))), InstanceKey::new([5; 32]))
+            .clock(Arc::new(clock.clone()))
+            .limits(limits)
+            .spool(Arc::new(devicevault_core::spool::MemorySpool::new(1 << 20)))
+            .build();
+    let d =
+        Destination::new("d", Arc::new(MemoryBackend::new()), DestinationOptions::default(), Arc::new(clock.clone()));
+    let jobs = devices.iter().enumerate().map(|(i, (texts, size))| {
+        let one = |n: usize| {
+            let mut info = config_info();
+            // The first is the one that every device has to have.
+            if n > 0 {
+                info.name = format!("text{n}");
+            }
+            vec![Step::Begin(info), Step::Yielding(*size), Step::Write("\nend\n"), Step::End]
+        };
+        let script = Script::new(vec![(0..*texts).flat_map(one).collect()]);
+        let mut job = Job::new(target(&format!("sw{i}")), script, vec![d.clone()]);
+        job.retry = devicevault_core::engine::RetryPolicy::default().with_attempts(20);
+        job
+    });
+    let begun = clock.monotonic();
+    let runs: Vec<_> = engine.back_up_all(futures::stream::iter(jobs.collect::<Vec<_>>())).collect().await;
+    (runs.into_iter().map(|(_, run)| run.unwrap()).collect(), clock.monotonic() - begun)
+}
+
+#[tokio::test]
+async fn devices_of_many_texts_do_not_wait_for_one_another() {
+    for devices in
+        [vec![(8, 100_000), (8, 100_000)], vec![(2, 400_000), (20, 30_000)], vec![(20, 30_000), (2, 400_000)]]
+    {
+        let (runs, took) = round_over_a_small_spool(&devices, 8).await;
+        assert!(runs.iter().all(|r| r.state == RunState::Succeeded), "{devices:?}: {runs:?}");
+        assert!(took < Duration::from_secs(1500), "{devices:?}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_can_never_fit_in_the_spool_is_refused_at_once() {
+    for device in [(1, 3_000_000), (20, 100_000)] {
+        let (runs, _) = round_over_a_small_spool(&[device], 8).await;
+        assert_eq!(runs[0].start.attempt, 1, "{runs:?}");
+        let e = runs[0].error.clone().or_else(|| runs[0].artefacts.iter().find_map(|a| a.error.clone())).unwrap();
+        assert_eq!(e.kind, ErrorKind::TooLarge, "{e:?}");
+        assert!(e.message.contains("spool.capacity"), "{e:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn no_round_stands_still_over_a_full_spool(devices in proptest::collection::vec((1usize..9, 2_000usize..110_000), 1..7), sessions in 1usize..7) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (runs, took) = runtime.block_on(round_over_a_small_spool(&devices, sessions));
+        prop_assert!(runs.iter().all(|r| r.state == RunState::Succeeded), "{:?}", runs);
+        prop_assert!(took < Duration::from_secs(1500), "{:?}", took);
+    }
 
     #[test]
     fn every_device_is_served_once_within_the_limits(sites in proptest::collection::vec(0usize..5, 1..80), sessions in 1usize..9, per_site in proptest::option::of(1usize..4), reach in 0u64..1500) {

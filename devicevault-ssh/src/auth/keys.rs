@@ -39,6 +39,29 @@ impl Keys {
     }
 }
 
+/// Whether a private key opens with this passphrase; `false`: it is encrypted, and none was given.
+///
+/// # Errors
+/// It is no private key, or the passphrase is not the one of it. No error quotes either.
+pub fn private_key_opens(text: &str, passphrase: Option<&str>) -> Result<bool> {
+    let begins = text.trim_start();
+    let public = ["ssh-", "ecdsa-", "sk-", "-----BEGIN PUBLIC", "-----BEGIN SSH2 PUBLIC", "---- BEGIN SSH2 PUBLIC"];
+    if public.iter().any(|p| begins.starts_with(p)) {
+        return Err(SshError::config("it is a public key: the private one lies beside it, without .pub in its name"));
+    }
+    let encrypted = match decode_secret_key(text, None) {
+        Ok(_) => return Ok(true),
+        Err(russh::keys::Error::KeyIsEncrypted) => true,
+        Err(_) => begins.contains("ENCRYPTED"),
+    };
+    match passphrase {
+        None if encrypted => Ok(false),
+        Some(passphrase) if decode_secret_key(text, Some(passphrase)).is_ok() => Ok(true),
+        Some(_) if encrypted => Err(SshError::config("the passphrase does not open the private key")),
+        _ => Err(SshError::config("it is no private key of OpenSSH, PKCS#1, PKCS#8 or SEC1")),
+    }
+}
+
 fn private_key(credentials: &Credentials) -> Result<Option<Arc<PrivateKey>>> {
     let Some(text) = &credentials.private_key else { return Ok(None) };
     let passphrase = credentials.passphrase.as_ref().map(|p| p.as_str());
@@ -105,6 +128,21 @@ mod tests {
         let credentials = Credentials::new("u").with_private_key("-----BEGIN RSA SECRETSECRET", None);
         let Err(e) = Keys::read(&credentials) else { panic!("it was read") };
         assert!(!format!("{e} {e:?} {credentials:?}").contains("SECRETSECRET"));
+    }
+
+    #[test]
+    fn what_is_no_private_key_is_told_apart() {
+        for (text, says) in [
+            ("", "no private key"),
+            ("hunter2\n", "no private key"),
+            ("ssh-ed25519 AAAAC3Nz backup@host\n", "public key"),
+            ("-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n", "no private key"),
+        ] {
+            for passphrase in [None, Some("x")] {
+                let e = private_key_opens(text, passphrase).unwrap_err().to_string();
+                assert!(e.contains(says) && !e.contains("hunter2"), "{text}: {e}");
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use russh::{MethodKind, MethodSet};
 
 pub(crate) use keys::Keys;
 use keys::Signs;
+pub use keys::private_key_opens;
 
 use crate::connection::{Farewell, Guard};
 use crate::{Credentials, Profile, Result, SshError};

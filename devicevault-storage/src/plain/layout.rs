@@ -154,6 +154,27 @@ pub(super) fn is_manifest(path: &str) -> bool {
     path.ends_with(MANIFEST)
 }
 
+/// Where the content of a manifest is, by the name that it tells: beside it, under the manifest's own name.
+///
+/// # Errors
+/// `Corrupt`: it tells another name, which is that of another backup or of none.
+pub(super) fn content_of(manifest: &Path, object: &str) -> Result<Path> {
+    let content = sibling(manifest, object);
+    content.filter(|c| manifest_paths(c).any(|m| m == *manifest)).ok_or_else(|| of_another(manifest))
+}
+
+/// Whether the name of this manifest file is one that these words of it make: one that was laid in the place of another
+/// is good in itself.
+pub(super) fn is_named_after(manifest: &Path, m: &Manifest) -> bool {
+    manifest.filename().is_some_and(|name| name.contains(&stamp(m)))
+}
+
+/// What is said of a manifest that lies where another one belongs.
+pub(super) fn of_another(manifest: &Path) -> Error {
+    let why = "the manifest is that of another backup: the one that was here may be lost";
+    Error::new(ErrorKind::Corrupt, "read manifest", why).with("path", manifest)
+}
+
 /// The file of this name in the folder of another.
 pub(super) fn sibling(of: &Path, name: &str) -> Option<Path> {
     if name.contains('/') || name.is_empty() {

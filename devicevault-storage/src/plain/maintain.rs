@@ -1,14 +1,14 @@
 //! Removing what no manifest names, and no record of a catalog.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use devicevault_core::storage::{Budget, Report};
 use devicevault_core::{Result, StorageRef, Timestamp};
 use futures::stream::TryStreamExt as _;
-use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 
+use super::walk::unnamed;
 use super::{Plain, layout};
 use crate::fault;
 
@@ -45,10 +45,7 @@ impl Plain {
                 report.done.push("the time was up before all folders were looked at".to_owned());
                 break;
             }
-            let names: HashSet<&str> = objects.iter().map(|o| o.location.as_ref()).collect();
-            let is_named = |content: &Path| layout::manifest_paths(content).any(|m| names.contains(m.as_ref()));
-            let is_bare = |o: &&ObjectMeta| !layout::is_manifest(o.location.as_ref()) && !is_named(&o.location);
-            bare.extend(objects.iter().filter(is_bare).cloned());
+            bare.extend(unnamed(&objects));
             for object in superseded(&objects) {
                 self.remove_superseded(object, act, &mut report).await?;
             }

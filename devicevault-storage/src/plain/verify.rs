@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::read::ManifestOf;
 use super::record::{Record, Stored};
+use super::walk::unnamed;
 use super::{Plain, chain, layout};
 use crate::fault;
 
@@ -22,10 +23,12 @@ impl Plain {
     ) -> BoxStream<'static, Result<(StorageRef, Verdict)>> {
         let (plain, depth, at_once) = (self.clone(), depth.min(VerifyDepth::Stored), self.reads_at_once());
         let of_folder = move |objects: Vec<ObjectMeta>| {
-            let plain = plain.clone();
+            let (plain, other) = (plain.clone(), plain.clone());
+            let nameless = futures::stream::iter(unnamed(&objects)).map(move |object| other.clone().lost(object));
             futures::stream::iter(objects.into_iter().filter(|o| layout::is_manifest(o.location.as_ref())))
                 .map(move |manifest| plain.clone().unopened(manifest.location, depth))
                 .buffered(at_once)
+                .chain(nameless.buffered(at_once))
                 .try_filter_map(|found| std::future::ready(Ok(found)))
         };
         self.folders().map_ok(of_folder).try_flatten().boxed()
@@ -40,12 +43,19 @@ impl Plain {
             Err(e) if e.kind() == ErrorKind::Corrupt => return damaged(&e),
             Err(e) => return Err(e),
         };
-        let Some(content) = layout::sibling(&manifest, &file.stored().object) else {
-            return damaged(&Error::new(ErrorKind::Corrupt, "verify backup", "it names no file beside it"));
+        let content = match layout::content_of(&manifest, &file.stored().object) {
+            Ok(content) => content,
+            Err(e) => return damaged(&e),
         };
         let at = StorageRef(content.to_string());
         let verdict = self.verify(&at, None, depth).await?;
         Ok(Some((at, verdict)))
+    }
+
+    async fn lost(self: Arc<Self>, object: ObjectMeta) -> Result<Option<(StorageRef, Verdict)>> {
+        let at = StorageRef(object.location.to_string());
+        let lost = self.nameless(object).await?;
+        Ok(lost.map(|e| (at, Verdict::Damaged(vec![e.message().to_owned()]))))
     }
 
     /// Without a key, a sealed backup is checked down to its stored bytes, and not against `expect`.

@@ -1,6 +1,6 @@
 //! Going through all backups, folder by folder.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use devicevault_core::storage::{ListFilter, MISSING};
@@ -23,12 +23,17 @@ async fn apart<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send +
     tokio::spawn(work).await.map_err(lost)?
 }
 
-/// What a manifest stands for.
+/// Content without a manifest may be on its way for so long: its manifest comes last.
+const ON_ITS_WAY_SECONDS: i64 = 10 * 60;
+
+/// What an object stands for.
 #[derive(Debug)]
 enum Listed {
     Backup(Box<Found>),
     /// A backup whose content is not there.
     Bare(Box<Manifest>, Error),
+    /// Something that is, or was, a backup, and does not tell whose.
+    Nameless(Error),
 }
 
 /// A backup that was found.
@@ -71,12 +76,12 @@ impl Plain {
         found.map_err(|e| fault::of_store("list backups", &folder, e))
     }
 
-    /// Every backup that passes the filter, with its record. A manifest whose content is not there, and one that is
-    /// damaged, is an error, after which the rest follows.
+    /// Every backup that passes the filter, with its record. A manifest whose content is not there, one that is damaged or
+    /// lies where it does not belong, and content without a manifest are errors, after which the rest follows.
     pub(super) fn records(self: Arc<Self>, filter: ListFilter) -> BoxStream<'static, Result<Found>> {
         let told = |listed| match listed {
             Listed::Backup(found) => Ok(*found),
-            Listed::Bare(_, e) => Err(e),
+            Listed::Bare(_, e) | Listed::Nameless(e) => Err(e),
         };
         self.listed(filter).map(move |listed| listed.and_then(told)).boxed()
     }
@@ -85,7 +90,7 @@ impl Plain {
     pub(super) fn whole(self: Arc<Self>, filter: ListFilter) -> BoxStream<'static, Result<Found>> {
         let whole = |listed| match listed {
             Listed::Backup(found) => Some(*found),
-            Listed::Bare(..) => None,
+            Listed::Bare(..) | Listed::Nameless(_) => None,
         };
         self.listed(filter).try_filter_map(move |listed| std::future::ready(Ok(whole(listed)))).boxed()
     }
@@ -97,17 +102,24 @@ impl Plain {
             .map_ok(move |objects| {
                 let sizes: HashMap<String, u64> = objects.iter().map(|o| (o.location.to_string(), o.size)).collect();
                 let (plain, sizes, filter) = (plain.clone(), Arc::new(sizes), filter.clone());
-                let may_pass = move |o: &ObjectMeta| {
-                    layout::is_manifest(o.location.as_ref())
-                        && since.is_none_or(|t| layout::may_be_since(o.location.as_ref(), t))
-                };
-                futures::stream::iter(objects.into_iter().filter(may_pass))
-                    .map(move |manifest| apart(plain.clone().found(manifest.location, sizes.clone())))
+                let may_pass = move |at: &Path| since.is_none_or(|t| layout::may_be_since(at.as_ref(), t));
+                let mut nameless = unnamed(&objects);
+                nameless.retain(|object| may_pass(&object.location));
+                let manifests = objects.into_iter().map(|o| o.location);
+                let manifests = manifests.filter(move |at| layout::is_manifest(at.as_ref()) && may_pass(at));
+                let nameless = futures::stream::iter(nameless).map({
+                    let plain = plain.clone();
+                    move |object| apart(plain.clone().nameless(object))
+                });
+                futures::stream::iter(manifests)
+                    .map(move |manifest| apart(plain.clone().found(manifest, sizes.clone())))
                     .buffered(at_once)
+                    .chain(nameless.buffered(at_once).map_ok(|lost| lost.map(Listed::Nameless)))
                     .try_filter_map(move |listed| {
                         let passes = |listed: &Listed| match listed {
                             Listed::Backup(found) => filter.matches(&found.record.manifest),
                             Listed::Bare(manifest, _) => filter.matches(manifest),
+                            Listed::Nameless(_) => true,
                         };
                         std::future::ready(Ok(listed.filter(passes)))
                     })
@@ -123,7 +135,7 @@ impl Plain {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
         };
-        let Some(content) = layout::sibling(&manifest, &file.stored().object) else { return Ok(None) };
+        let content = layout::content_of(&manifest, &file.stored().object)?;
         // Reading a folder is not atomic: it may have been stored meanwhile.
         let is_there = sizes.contains_key(content.as_ref()) || self.is_there(&content).await?;
         // Or deleted: the manifest goes first.
@@ -131,6 +143,9 @@ impl Plain {
             return Ok(None);
         }
         let record = self.opened(file).await.map_err(|e| e.with("path", &manifest))?;
+        if !layout::is_named_after(&manifest, &record.manifest) {
+            return Err(layout::of_another(&manifest));
+        }
         if !is_there {
             let gone = Error::new(ErrorKind::Corrupt, "list backups", "its manifest is there, its content is not");
             let of = &record.manifest;
@@ -142,6 +157,25 @@ impl Plain {
         Ok(Some(Listed::Backup(Box::new(Found { at, record, manifest_size }))))
     }
 
+    /// What is to be told of content without a manifest; nothing where that may be on its way, or came meanwhile.
+    pub(super) async fn nameless(self: Arc<Self>, object: ObjectMeta) -> Result<Option<Error>> {
+        let age = self.options.clock.now().as_second().saturating_sub(object.last_modified.timestamp());
+        if age <= ON_ITS_WAY_SECONDS {
+            return Ok(None);
+        }
+        for manifest in layout::manifest_paths(&object.location) {
+            if self.is_there(&manifest).await? {
+                return Ok(None);
+            }
+        }
+        // Or it is not there any more: the manifest goes first.
+        if !self.is_there(&object.location).await? {
+            return Ok(None);
+        }
+        let lost = Error::new(ErrorKind::Corrupt, "list backups", "its content is there, its manifest is not");
+        Ok(Some(lost.with("object", object.location)))
+    }
+
     async fn is_there(&self, at: &Path) -> Result<bool> {
         match self.store.head(at).await {
             Ok(_) => Ok(true),
@@ -149,4 +183,12 @@ impl Plain {
             Err(e) => Err(fault::of_store("list backups", at, e)),
         }
     }
+}
+
+/// The content in a folder that no manifest there is of.
+pub(super) fn unnamed(objects: &[ObjectMeta]) -> Vec<ObjectMeta> {
+    let names: HashSet<&str> = objects.iter().map(|o| o.location.as_ref()).collect();
+    let is_named = |content: &Path| layout::manifest_paths(content).any(|m| names.contains(m.as_ref()));
+    let bare = |o: &&ObjectMeta| !layout::is_manifest(o.location.as_ref()) && !is_named(&o.location);
+    objects.iter().filter(bare).cloned().collect()
 }

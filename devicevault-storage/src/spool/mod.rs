@@ -228,6 +228,10 @@ impl Spool for DiskSpool {
         self.0.options.parks
     }
 
+    fn capacity(&self) -> Option<u64> {
+        Some(self.0.options.capacity)
+    }
+
     async fn create(&self) -> Result<Box<dyn SpoolWriter>> {
         Ok(Box::new(Writer::new(self.0.clone(), Uuid::now_v7()).await?))
     }

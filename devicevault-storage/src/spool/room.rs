@@ -27,7 +27,7 @@ impl Room {
         if held + bytes > self.capacity {
             return Err(Error::new(ErrorKind::TooLarge, "spool artefact", "it is larger than the spool")
                 .with("spool bytes", self.capacity)
-                .hint("raise the spool's bound"));
+                .hint("raise spool.capacity in the configuration"));
         }
         loop {
             let freed = self.freed.notified();
@@ -44,10 +44,12 @@ impl Room {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.capacity);
         match self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits) {
             Ok(_) => Ok(()),
-            Err(used) => Err(Error::new(ErrorKind::QuotaExceeded, "park backup", "as much waits as may")
-                .with("bytes", used)
-                .with("limit", self.capacity)
-                .hint("mend the destinations that things wait for, or raise the spool's bound")),
+            Err(used) => {
+                Err(Error::new(ErrorKind::QuotaExceeded, "park backup", "the spool is full of what waits already")
+                    .with("bytes", used)
+                    .with("limit", self.capacity)
+                    .hint("mend the destinations that things wait for, or raise spool.parked in the configuration"))
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod files;
 pub(crate) mod measure;
+mod misplaced;
 mod resealed;
 mod rotated;
 mod sealed;

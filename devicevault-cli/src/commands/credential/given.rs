@@ -92,6 +92,7 @@ impl GivenArgs {
             }
         }
         self.login.apply(&mut credential.login)?;
+        check_key(&stored, &credential.login).await?;
         let login = &mut credential.login;
         for (field, _) in &stored {
             let at = Some(SecretRef::Stored((*field).to_owned()));
@@ -113,6 +114,27 @@ impl GivenArgs {
 
     fn asks(&self) -> bool {
         self.ask_password || self.password_stdin || self.ask_passphrase || self.ask_enable || self.enable_stdin
+    }
+}
+
+/// Refuses to store what is no private key, or one that its passphrase does not open: it would show at night.
+async fn check_key(stored: &[(&'static str, SecretString)], login: &LoginRef) -> Result<()> {
+    let given = |wanted: &str| stored.iter().find(|(field, _)| *field == wanted).map(|(_, secret)| secret.clone());
+    let Some(key) = given(PRIVATE_KEY) else { return Ok(()) };
+    let is_stored = matches!(login.passphrase, Some(SecretRef::Stored(_)));
+    let passphrase = match (given(PASSPHRASE), &login.passphrase) {
+        (None, Some(at)) if !is_stored => Some(secrets::first_line(PASSPHRASE, at).await?),
+        (given, _) => given,
+    };
+    let fail = |why: String| Error::new(ErrorKind::Config, "store private key", why);
+    match wiring::private_key_opens(&key, passphrase.as_ref()) {
+        Ok(true) => Ok(()),
+        // One that is stored already opens it, or does not: the next login tells.
+        Ok(false) if is_stored && passphrase.is_none() => Ok(()),
+        Ok(false) => Err(fail("it has a passphrase, which is not given".to_owned()).hint(
+            "give --ask-passphrase, or say by --key-passphrase-file or --key-passphrase-command where it is found",
+        )),
+        Err(why) => Err(fail(why)),
     }
 }
 

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use devicevault_core::catalog::Query;
 use devicevault_core::run::Backup;
-use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_core::{Error, ErrorKind, Result, Timestamp};
+use jiff::tz::TimeZone;
 
 use super::RestoreArgs;
 use crate::archive::Archive;
 use crate::commands::run;
 use crate::quarantine;
+use crate::ui::human;
 use crate::versions::{self, Wanted};
 
 /// No device has more versions than this.
@@ -21,18 +23,60 @@ pub(super) struct Chosen {
     pub(super) backups: Vec<Backup>,
     /// What should be there and is not, in words.
     pub(super) missing: Vec<String>,
+    /// Newer versions that were passed over, in words.
+    pub(super) passed_over: Vec<String>,
 }
 
 pub(super) async fn choose(archive: &Archive, args: &RestoreArgs) -> Result<Chosen> {
     if let Some(id) = &args.run {
         return of_run(archive, args, id).await;
     }
+    let mut chosen = of_reference(archive, args).await?;
+    let until = match args.at.as_deref().or(args.which.as_deref()) {
+        None | Some("latest") => Some(Timestamp::MAX),
+        Some(reference) => human::parse_time(reference, &TimeZone::system()),
+    };
+    if let Some(until) = until {
+        for backup in &chosen.backups {
+            chosen.passed_over.extend(newer(archive, backup, until).await?);
+        }
+    }
+    Ok(chosen)
+}
+
+/// What was taken up to a time after this version, and is suspect: it may be what the device had then.
+async fn newer(archive: &Archive, than: &Backup, until: Timestamp) -> Result<Option<String>> {
+    // Where all are suspect, the newest was taken.
+    if !than.suspect.is_empty() {
+        return Ok(None);
+    }
+    let mut query = Query::default();
+    query.device = Some(than.device.clone());
+    query.artefact = Some(than.artefact.clone());
+    let all = archive.versions(&query, MOST).await?;
+    let newer: Vec<&Backup> = all
+        .iter()
+        .filter(|b| !b.suspect.is_empty() && b.first_seen > than.first_seen && b.first_seen <= until)
+        .collect();
+    let Some(newest) = newer.first() else { return Ok(None) };
+    let (are, were) = if newer.len() == 1 { ("is", "was") } else { ("are", "were") };
+    Ok(Some(format!(
+        "{}: {} {are} suspect and {were} passed over, the newest of {}: its identifier, {}, takes it, and \
+         `devicevault accept` takes it for good",
+        than.artefact,
+        human::count(newer.len(), "newer version"),
+        human::time(newest.first_seen),
+        newest.id,
+    )))
+}
+
+async fn of_reference(archive: &Archive, args: &RestoreArgs) -> Result<Chosen> {
     let reference = args.at.as_deref().or(args.which.as_deref()).unwrap_or("latest");
     if let Some(artefact) = &args.artefact {
         let wanted = Wanted { device: Some(args.device.clone()), artefact: Some(artefact.clone()) };
         let backup = versions::one(archive, &wanted, reference).await?;
         quarantine::check(&backup, args.quarantined)?;
-        return Ok(Chosen { backups: vec![backup], missing: damaged(archive, args) });
+        return Ok(Chosen { backups: vec![backup], missing: damaged(archive, args), passed_over: Vec::new() });
     }
     let mut query = Query::default();
     query.device = Some(archive.device_id(&args.device).await?);
@@ -67,7 +111,7 @@ pub(super) async fn choose(archive: &Archive, args: &RestoreArgs) -> Result<Chos
         }));
     }
     missing.extend(damaged(archive, args));
-    Ok(Chosen { backups, missing })
+    Ok(Chosen { backups, missing, passed_over: Vec::new() })
 }
 
 /// What is damaged where no catalog tells what should be there: newer versions than those that were found may be among it.
@@ -112,5 +156,5 @@ async fn of_run(archive: &Archive, args: &RestoreArgs, id: &str) -> Result<Chose
         let why = missing.first().cloned().unwrap_or_else(|| "it found nothing of this name".to_owned());
         return Err(fail(ErrorKind::NotFound, why));
     }
-    Ok(Chosen { backups, missing })
+    Ok(Chosen { backups, missing, passed_over: Vec::new() })
 }

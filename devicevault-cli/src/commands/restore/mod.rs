@@ -124,6 +124,9 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
         let (file, size) = (&r.file, human::size(r.size));
         context.ui.note(&format!("{file} ({size}, {} of {}, from {})", r.artefact, r.taken_at, r.from));
     }
+    for newer in &chosen.passed_over {
+        context.ui.warn(newer);
+    }
     for missing in &chosen.missing {
         context.ui.warn(missing);
     }

@@ -3,6 +3,8 @@
 mod deliver;
 mod waiting;
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand, ValueEnum};
 use devicevault_core::catalog::{CatalogExt as _, RunQuery};
 use devicevault_core::run::{CopyStatus, Run, RunState};
@@ -134,6 +136,7 @@ pub(crate) fn table<'a>(runs: impl IntoIterator<Item = (&'a Run, &'a [Waiting])>
         let took = run.duration().map_or_else(|| "-".to_owned(), human::duration);
         let note = match &run.error {
             Some(e) => e.kind.to_string(),
+            None if waiting.is_empty() => not_at(run),
             None => waiting::note(waiting),
         };
         table.row([
@@ -147,6 +150,17 @@ pub(crate) fn table<'a>(runs: impl IntoIterator<Item = (&'a Run, &'a [Waiting])>
         ]);
     }
     table
+}
+
+/// Which destinations lack something of a run that was not told to wait for them.
+fn not_at(run: &Run) -> String {
+    let copies = run.artefacts.iter().flat_map(|a| &a.copies).filter(|c| c.status == CopyStatus::Failed);
+    let places: BTreeSet<&str> = copies.map(|c| c.destination.as_str()).collect();
+    if places.is_empty() {
+        let failed = run.artefacts.iter().find_map(|a| a.error.as_ref());
+        return failed.map_or_else(String::new, |e| e.kind.to_string());
+    }
+    format!("not at {}", places.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 async fn show(context: &Context, args: ShowArgs) -> Result<Exit> {

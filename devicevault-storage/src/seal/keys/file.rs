@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use zeroize::Zeroizing;
 
 use super::kit::key_of_text;
+use super::secret_file::read_secret_file;
 use super::{Deferred, Kek};
 
 /// A key file or recovery kit is no longer than this.
@@ -30,9 +31,7 @@ pub enum FileAccess {
 /// # Errors
 /// `KeyUnavailable` when the file cannot be read or others can read it too, `Config` when it holds no key.
 pub async fn read_key_file(path: &Path, access: FileAccess) -> Result<Kek> {
-    let at = path.to_owned();
-    let lost = |e| Error::new(ErrorKind::Internal, "read key file", "the worker thread ended").because(e);
-    let text = tokio::task::spawn_blocking(move || read_text(&at, access)).await.map_err(lost)??;
+    let text = read_text(path, access).await?;
     let key = key_of_text(&text).map_err(|e| e.with("file", path.display()))?;
     Ok(Kek::raw(key).from_source(describe_file(path)))
 }
@@ -63,25 +62,14 @@ fn describe_file(path: &Path) -> String {
     format!("key file {}", path.display().to_string().escape_debug())
 }
 
-fn read_text(path: &Path, access: FileAccess) -> Result<Zeroizing<String>> {
-    use std::io::Read as _;
+async fn read_text(path: &Path, access: FileAccess) -> Result<Zeroizing<String>> {
     let refused =
         |why: &str| Error::new(ErrorKind::KeyUnavailable, "read key file", why.to_owned()).with("file", path.display());
-    let file = std::fs::File::open(path).map_err(|e| refused("it cannot be read").because(e))?;
-    let meta = file.metadata().map_err(|e| refused("it cannot be read").because(e))?;
-    #[cfg(unix)]
-    if access == FileAccess::OwnerOnly && std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o077 != 0 {
+    let read = read_secret_file(path, MAX_TEXT).await.map_err(|e| refused("it cannot be read").because(e))?;
+    if access == FileAccess::OwnerOnly && read.is_open {
         return Err(refused("others than its owner can read it").hint("chmod 600, and consider the key as known"));
     }
-    #[cfg(not(unix))]
-    let _ = (meta, access);
-    let mut text = Zeroizing::new(String::new());
-    let read = file.take(MAX_TEXT + 1).read_to_string(&mut text);
-    read.map_err(|e| refused("it is not a text").because(e))?;
-    if text.len() as u64 > MAX_TEXT {
-        return Err(refused("it is too long for a key file"));
-    }
-    Ok(text)
+    Ok(read.text)
 }
 
 async fn run(program: &str, args: &[String], patience: Duration) -> Result<super::Key> {

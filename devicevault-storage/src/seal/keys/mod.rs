@@ -19,6 +19,7 @@ mod pkcs11;
 mod raw;
 #[cfg(feature = "plain")]
 mod rewrap;
+mod secret_file;
 
 #[cfg(feature = "plain")]
 pub use adopt::adopt;
@@ -37,5 +38,6 @@ pub use pkcs11::{Canary, TokenKek, TokenOptions};
 pub use raw::Kek;
 #[cfg(feature = "plain")]
 pub use rewrap::{KeyPlaces, Rewrapped, opened_everywhere, rewrap};
+pub use secret_file::{SecretFile, read_secret_file};
 
 use super::crypto::Key;
