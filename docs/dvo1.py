@@ -17,6 +17,7 @@ import pathlib
 import re
 import struct
 import sys
+import time
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -187,6 +188,29 @@ def checked(text):
     return document
 
 
+def family(name):
+    """The name of sealed content without its suffix and mark."""
+    return re.sub(r"(\.r[0-9a-f]{8})?\.dvo$", "", name)
+
+
+def stamp(manifest):
+    """Time and identity of a backup, which its files are named by."""
+    digest = hashlib.sha256()
+    run = bytes.fromhex(manifest["run"].replace("-", ""))
+    for part in run, manifest["view"].encode(), manifest["artefact"].encode(), manifest["source"]["device"].encode():
+        digest.update(struct.pack("<Q", len(part)) + part)
+    return f"{manifest['taken_at'][:19].replace(':', '-')}Z-{digest.hexdigest()[:8]}"
+
+
+def without_manifest(store):
+    """Content that no manifest names and that is too old to be on its way."""
+    for path in sorted(pathlib.Path(store).rglob("*.dvo")):
+        named = path.with_name(family(path.name) + ".manifest.json").exists()
+        is_ours = re.search(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ-[0-9a-f]{8}", path.name)
+        if is_ours and not named and time.time() - path.stat().st_mtime > 600:
+            yield path
+
+
 def open_backup(path, keys):
     """The manifest and the container of a sealed backup, from its manifest file."""
     envelope = checked(path.read_text())
@@ -195,6 +219,9 @@ def open_backup(path, keys):
     stored = manifest["stored"]
     if stored != envelope["stored"]:
         raise Damaged("what the envelope says of the stored bytes was changed")
+    name = path.name[:-len(".manifest.json")]
+    if family(stored["object"]) != name or stamp(manifest) not in name:
+        raise Damaged("it is the manifest of another backup: the one that was here may be lost")
     at = path.parent / stored["object"]
     if at.stat().st_size != stored["size"]:
         raise Damaged("the stored bytes have another length")
@@ -230,6 +257,9 @@ def open_store(store, keys, to):
         except (Damaged, OSError, KeyError, ValueError) as e:
             bad += 1
             print(f"{path}: {e}", file=sys.stderr)
+    for path in without_manifest(store):
+        bad += 1
+        print(f"{path}: its content is there, its manifest is not", file=sys.stderr)
     return good, bad
 
 

@@ -244,7 +244,7 @@ async fn a_file_that_never_answers_and_a_command_that_says_much_stop_their_devic
         person.asks(&["device", "edit", "core-sw1", "--clear", "login", "--user", "backup", given, at]).await.good();
         let answer = person.asks(&["backup", "--all", "--json"]).await.ended(3);
         assert!(answer.out.contains(told) && answer.err.len() < 20_000 && !answer.err.contains('\u{1b}'), "{answer:?}");
-        let runs = person.asks(&["run", "list", "--device", "core-sw2", "--json"]).await.good().json();
+        let runs = person.asks(&["run", "list", "core-sw2", "--json"]).await.good().json();
         assert!(matches!(runs[0]["state"].as_str(), Some("succeeded" | "unchanged")), "{runs}");
     }
     drop(fleet);
