@@ -1,7 +1,7 @@
 //! The stored secrets of credentials, sealed under the keys of the home.
 
 use devicevault_core::inventory::Credential;
-use devicevault_core::{ExposeSecret as _, Result, SecretString};
+use devicevault_core::{ExposeSecret, Result, SecretString};
 use devicevault_storage::seal::SealedSecrets;
 
 use super::keys::Keys;
@@ -56,6 +56,6 @@ pub(crate) async fn open_secret(keys: &Keys, credential: &Credential, field: &st
 /// # Errors
 /// Why it is none, or does not open, in words.
 pub(crate) fn private_key_opens(key: &SecretString, passphrase: Option<&SecretString>) -> Result<bool, String> {
-    let opens = devicevault_ssh::private_key_opens(key.expose_secret(), passphrase.map(|p| p.expose_secret()));
+    let opens = devicevault_ssh::private_key_opens(key.expose_secret(), passphrase.map(ExposeSecret::expose_secret));
     opens.map_err(|e| e.to_string())
 }
