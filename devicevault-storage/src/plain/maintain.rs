@@ -6,6 +6,7 @@ use std::sync::Arc;
 use devicevault_core::storage::{Budget, Report};
 use devicevault_core::{Result, StorageRef, Timestamp};
 use futures::stream::TryStreamExt as _;
+use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 
 use super::walk::unnamed;
