@@ -78,6 +78,7 @@ const ASKED: &[(&str, &[&str])] = &[
     ("verify", &["", "--repair", "--from home/store", "--device {foul}", "--from {foul}"]),
     ("catalog check", &["", "--adopt", "{foul}"]),
     ("catalog rebuild", &["--from store --from git --dry-run", "--from {foul} --dry-run"]),
+    ("catalog redate", &["", "--yes"]),
     ("retention show", &[""]),
     ("retention pin", &["{odd}", "{foul}"]),
     ("retention unpin", &["{odd}", "{foul}"]),
