@@ -146,3 +146,24 @@ fn what_fortios_measures_is_no_change_and_its_version_is_one() {
     assert_ne!(one, status("7.2.8", 1, 4958, 12, "29.7"));
     assert!(one.contains("rev: 08.01") && one.contains("ha1: physical/10000full, up"), "{one}");
 }
+
+#[test]
+fn a_key_of_fortios_ends_with_its_frame_wherever_the_quote_closes() {
+    let key = |kind: &str, close: &str, body: &str| {
+        let text = format!(
+            "config firewall ssh local-key\n    edit \"k\"\n        set private-key \"-----BEGIN {kind}PRIVATE KEY-----\n{body}\n-----END {kind}PRIVATE KEY-----{close}\n        set public-key \"ssh-rsa AAAA\"\n    next\nend\nconfig firewall policy\n    edit 1\n        set action accept\n    next\nend\n"
+        );
+        ["fortinet_fortios", "fortinet_fortimanager"].map(|platform| views(platform, "running-config", &text))
+    };
+    for kind in ["", "ENCRYPTED ", "RSA ", "OPENSSH "] {
+        for close in ["\"", "\n\""] {
+            let one = key(kind, close, "b3BlbnNzaC1rZXk");
+            for (clean, redacted, suspect) in &one {
+                assert!(suspect.iter().all(|why| !why.contains("no end")), "{suspect:?}");
+                assert!(redacted.contains("set action accept") && redacted.contains("set public-key"), "{redacted}");
+                assert!(!redacted.contains("b3Blbn") && !clean.contains("b3Blbn"), "{redacted}\n{clean}");
+            }
+            assert_eq!(one, key(kind, close, "c2FsdGVkIGFuZXc"), "another salt is no change");
+        }
+    }
+}

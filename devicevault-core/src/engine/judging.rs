@@ -5,7 +5,7 @@ use super::destination::Destination;
 use super::intake::Collected;
 use crate::catalog::Latest;
 use crate::run::{Backup, Copy, CopyStatus, Quarantine};
-use crate::text::told_message;
+use crate::text::told_mark;
 
 /// Why an artefact is suspect: what the text itself shows, a size that collapsed, and one that shrank although the device
 /// says that the text is longer. (Without a backup to compare with, that alone is told and not believed: releases differ in
@@ -45,7 +45,8 @@ pub(super) async fn was_accepted(job: &Job, latest: &Latest) -> Vec<String> {
 }
 
 /// Reasons that a person took for good, and the others. Where the content is the same, that is all of them; else such as
-/// name a line that the accepted version had as well. (An end that is missing, or a size, says nothing of the next time.)
+/// name a line that the accepted version had as well, and not at its end. (An end that is missing, or a size, says nothing
+/// of the next time.)
 pub(super) fn told_apart(
     why: Vec<String>,
     before: &[String],
@@ -56,8 +57,8 @@ pub(super) fn told_apart(
     if same.is_some_and(|b| !before.is_empty() || b.quarantine == Some(Quarantine::Released)) {
         return (why, Vec::new());
     }
-    let known = |message: &str| before.iter().any(|b| told_message(b) == Some(message));
-    why.into_iter().partition(|reason| told_message(reason).is_some_and(known))
+    let known = |mark: &str| before.iter().any(|b| told_mark(b) == Some(mark));
+    why.into_iter().partition(|reason| told_mark(reason).is_some_and(known))
 }
 
 /// Which file rules it breaks. A content that a person released breaks none as long as it is the reference.

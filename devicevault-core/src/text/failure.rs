@@ -3,6 +3,7 @@
 
 use regex::bytes::Regex;
 
+use crate::Digest;
 use crate::text::{ProseRule, SuspectRules};
 
 /// What a [`FailureWatch`] looks for.
@@ -52,6 +53,8 @@ pub struct FoundFailure {
     pub line: u64,
     /// What the expression matches of it; the rest may be anything.
     pub matched: Vec<u8>,
+    /// Of the whole line.
+    pub whole: Digest,
 }
 
 /// What people wrote, while its end is awaited.
@@ -76,11 +79,13 @@ impl FailureWatch {
         self.lines += 1;
         let at = self.lines;
         let note = |all: &mut Found, by: &[Regex]| {
-            let matched = by.iter().find_map(|r| r.find(line)).map(|m| m.as_bytes());
-            if let Some(matched) =
-                matched.filter(|m| all.len() <= MOST && all.iter().all(|f| f.line != at && f.matched != **m))
-            {
-                all.push(FoundFailure { line: at, matched: matched.to_vec() });
+            if all.len() > MOST {
+                return;
+            }
+            let Some(matched) = by.iter().find_map(|r| r.find(line)) else { return };
+            let whole = Digest::of(line);
+            if all.iter().all(|f| f.line != at && f.whole != whole) {
+                all.push(FoundFailure { line: at, matched: matched.as_bytes().to_vec(), whole });
             }
         };
         note(&mut self.found, rules.intrusions);

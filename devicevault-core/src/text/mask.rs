@@ -33,10 +33,15 @@ impl InstanceKey {
     /// devices that share it, and say nothing to whoever lacks this key.
     #[must_use]
     pub fn mask(&self, device: &DeviceId, secret: &[u8]) -> String {
+        format!("<secret:{}>", self.mark(device, secret))
+    }
+
+    /// The digits of a [`mask`](Self::mask).
+    pub(crate) fn mark(&self, device: &DeviceId, secret: &[u8]) -> String {
         let digest = Digest::keyed(&self.0, &[b"devicevault mask v1", device.0.as_bytes(), secret]);
-        let mut mask = digest.to_string();
-        mask.truncate(12);
-        format!("<secret:{mask}>")
+        let mut mark = digest.to_string();
+        mark.truncate(12);
+        mark
     }
 }
 

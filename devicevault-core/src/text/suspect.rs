@@ -4,6 +4,7 @@
 //! but what the platform's own expressions match; a line that was cut off may be the one with the secret.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
+use crate::Digest;
 use crate::text::failure::MOST;
 use crate::text::{FailureWatch, SuspectRules};
 
@@ -101,9 +102,10 @@ impl SuspectCheck {
         self.stated
     }
 
-    /// Why the text is suspect; nothing where it is not.
+    /// Why the text is suspect; nothing where it is not. `mark` makes of the digest of a line what tells it from others and
+    /// tells nobody what it says: it is made under a key.
     #[must_use]
-    pub fn finish(self, rules: &SuspectRules) -> Vec<String> {
+    pub fn finish(self, rules: &SuspectRules, mark: impl Fn(&Digest) -> String) -> Vec<String> {
         let mut why = Vec::new();
         let due = self.due || rules.end_marker_after.is_none();
         if let Some(marker) = &rules.end_marker
@@ -126,11 +128,17 @@ impl SuspectCheck {
                 why.push(format!("it lacks a line that every whole text has: '{expression}'"));
             }
         }
+        let end = self.watch.lines();
         let mut messages = self.watch.finish();
         let more = messages.len() > MOST;
         messages.truncate(MOST);
         for found in messages {
-            why.push(format!("{MESSAGE}'{}'{IN_LINE}{}", shown(&found.matched), found.line));
+            let mut reason = format!("{MESSAGE}'{}' in line {}", shown(&found.matched), found.line);
+            // What stands at the end may be why there is no more.
+            if found.line.saturating_add(LAST) <= end {
+                reason.push_str(&format!("{MARK}{}]", mark(&found.whole)));
+            }
+            why.push(reason);
         }
         if more {
             why.push("it holds more messages of the device than are named here".to_owned());
@@ -139,15 +147,17 @@ impl SuspectCheck {
     }
 }
 
-/// How a reason begins that tells of a message, and what stands before the number of its line.
+/// How a reason begins that tells of a message, and what stands before the mark of its line.
 const MESSAGE: &str = "it holds a message of the device that is no part of it: ";
-const IN_LINE: &str = " in line ";
+const MARK: &str = " [";
+/// A message in one of so many last lines has no mark.
+const LAST: u64 = 3;
 
-/// The message that a reason to be suspect tells of, if it does: what a person took for good in one version is none in the
-/// next, in whatever line it stands.
+/// The mark of the line that a reason to be suspect tells of, if it tells of one that stands amid a text: what a person
+/// took for good in one version is no reason in the next, wherever the very same line stands.
 #[must_use]
-pub fn told_message(reason: &str) -> Option<&str> {
-    Some(reason.strip_prefix(MESSAGE)?.rsplit_once(IN_LINE)?.0)
+pub fn told_mark(reason: &str) -> Option<&str> {
+    Some(reason.strip_prefix(MESSAGE)?.strip_suffix(']')?.rsplit_once(MARK)?.1)
 }
 
 fn shown(line: &[u8]) -> String {
@@ -170,7 +180,7 @@ mod tests {
         let mut check = SuspectCheck::new();
         text.lines().for_each(|l| check.line(l.as_bytes(), rules));
         let length = check.stated_length();
-        (check.finish(rules), length)
+        (check.finish(rules, |line| line.to_string().split_off(60)), length)
     }
 
     fn check(text: &str) -> Vec<String> {
@@ -196,12 +206,16 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_the_same_in_whatever_line_it_stands() {
-        let (one, other) = (check("% Invalid input\nend"), check("a\nb\n% Invalid input\nend"));
-        assert_ne!(one, other);
-        assert_eq!(told_message(&one[0]), Some("'% Invalid input'"));
-        assert_eq!(told_message(&one[0]), told_message(&other[0]));
-        assert_eq!(told_message(&check("a")[0]), None);
+    fn a_message_is_the_same_wherever_the_very_line_stands_but_at_the_end() {
+        let of = |text: &str| told_mark(&check(text)[0]).map(str::to_owned);
+        let one = of("% Invalid input\na\nb\nend");
+        assert!(one.is_some());
+        assert_eq!(one, of("a\nb\n% Invalid input\na\nb\nend"));
+        assert_ne!(one, of("% Invalid input: other\na\nb\nend"), "another line of which the same is shown");
+        for at_the_end in ["a\n% Invalid input\nb\nend", "a\n% Invalid input\nend", "a\nend\n% Invalid input"] {
+            assert!(check(at_the_end).iter().all(|reason| told_mark(reason).is_none()), "{at_the_end}");
+        }
+        assert_eq!(of("a"), None);
     }
 
     #[test]
@@ -209,7 +223,7 @@ mod tests {
         let rules = SuspectRules { failure: vec![of("^% .*")], ..SuspectRules::default() };
         let many = |n: usize| judged(&(0..n).map(|i| format!("% {i}\n")).collect::<String>(), &rules).0;
         assert_eq!((many(MOST).len(), many(MOST + 1).len(), many(50).len()), (MOST, MOST + 1, MOST + 1));
-        assert_eq!(told_message(&many(50)[MOST]), None);
+        assert_eq!(told_mark(&many(50)[MOST]), None);
     }
 
     #[test]

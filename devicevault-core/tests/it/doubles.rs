@@ -145,6 +145,7 @@ pub(crate) fn rules() -> Arc<TextRules> {
     rules.secrets.push(SecretRule::new(Regex::new(r"community (\S+)").unwrap()));
     let mut suspect = SuspectRules::default();
     suspect.end_marker = Some(Regex::new("^end$").unwrap());
+    suspect.failure.push(Regex::new("^% Invalid input").unwrap());
     suspect.stated_length = Some(Regex::new(r"^! (?<bytes>\d+) bytes$").unwrap());
     rules.suspect = suspect;
     Arc::new(rules)

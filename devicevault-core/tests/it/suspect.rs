@@ -60,13 +60,15 @@ async fn what_a_person_took_for_good_is_suspect_no_more_until_it_changes() {
 async fn a_message_that_a_person_took_for_good_is_none_in_the_next_versions() {
     let house = house();
     let backend = Arc::new(MemoryBackend::new());
-    let first = "hostname a\nbanner\n% Invalid input of users is logged\nend\n";
-    let shifted = "hostname a\nvlan 1\nbanner\n% Invalid input of users is logged\nend\n";
-    let later = "hostname a\nvlan 2\nbanner\n% Invalid input of users is logged\nend\n";
-    let cut = "hostname a\nvlan 2\nbanner\n% Invalid input of users is logged\n";
+    let first = "hostname a\nbanner\n% Invalid input of users is logged\na\nb\nend\n";
+    let shifted = "hostname a\nvlan 1\nbanner\n% Invalid input of users is logged\na\nb\nend\n";
+    let later = "hostname a\nvlan 2\nbanner\n% Invalid input of users is logged\na\nb\nend\n";
+    let cut = "hostname a\nvlan 2\nbanner\n% Invalid input of users is logged\na\nb\nc\n";
     let script = Script::new([first, shifted, later, cut].map(config).to_vec());
     let job = job(script, vec![destination("d", backend.clone(), View::Original)]);
-    let taken = house.engine.back_up(&job).await.unwrap().artefacts[0].backup.unwrap();
+    let taken = house.engine.back_up(&job).await.unwrap();
+    assert_eq!(taken.artefacts[0].suspect.len(), 1, "{:?}", taken.artefacts);
+    let taken = taken.artefacts[0].backup.unwrap();
     assert!(house.catalog.accept(taken).await.unwrap());
     for _ in 0..2 {
         let next = house.engine.back_up(&job).await.unwrap();
@@ -74,6 +76,24 @@ async fn a_message_that_a_person_took_for_good_is_none_in_the_next_versions() {
     }
     let cut = house.engine.back_up(&job).await.unwrap();
     assert_eq!(cut.artefacts[0].suspect.len(), 1, "that it has no end was never taken for good: {:?}", cut.artefacts);
+}
+
+#[tokio::test]
+async fn what_was_taken_for_good_acquits_no_other_message_and_none_at_the_end() {
+    let good = "hostname a\n% Invalid input of users is logged\nvlan 1\nvlan 2\nend\n";
+    for other in [
+        "hostname a\n% Invalid input of users is logged\nvlan 1\n% Invalid input: the rest is missing\nvlan 2\na\nb\nend\n",
+        "hostname a\nvlan 1\nvlan 2\nvlan 3\n% Invalid input of users is logged\nend\n",
+    ] {
+        let house = house();
+        let script = Script::new([good, other].map(config).to_vec());
+        let job = job(script, vec![destination("d", Arc::new(MemoryBackend::new()), View::Original)]);
+        let first = house.engine.back_up(&job).await.unwrap();
+        assert_eq!(first.artefacts[0].suspect.len(), 1, "{:?}", first.artefacts);
+        assert!(house.catalog.accept(first.artefacts[0].backup.unwrap()).await.unwrap());
+        let next = house.engine.back_up(&job).await.unwrap();
+        assert_eq!(next.artefacts[0].suspect.len(), 1, "{:?}", next.artefacts);
+    }
 }
 
 #[tokio::test]

@@ -55,6 +55,8 @@ pub struct ViewMaker {
 struct Masking {
     rule: Option<usize>,
     hidden: Vec<u8>,
+    /// The number of its first line.
+    begun: u64,
 }
 
 impl ViewMaker {
@@ -133,11 +135,17 @@ impl ViewMaker {
             let line = std::mem::take(&mut self.line);
             self.one(&line, clean, redacted);
         }
-        if let Some(open) = self.secret_block.take() {
-            // The end never came: everything since the start stays masked.
-            self.close(&open, redacted);
+        let open = self.secret_block.take();
+        if let Some(open) = &open {
+            // The end never came: everything since the start stays masked, and is compared as it is.
+            self.close(open, redacted);
+            if open.rule.and_then(|i| self.rules.secret_blocks.get(i)).is_some_and(|r| r.resalted) {
+                emit(clean, &open.hidden, b"");
+            }
         }
-        self.check.finish(&self.rules.suspect)
+        let mut why = self.check.finish(&self.rules.suspect, |line| self.key.mark(&self.device, &line.0));
+        why.extend(open.map(|open| format!("a secret that begins in line {} has no end", open.begun)));
+        why
     }
 
     /// One line, its line end included where it has one.
@@ -232,7 +240,7 @@ impl ViewMaker {
         }
         if begins_secret_key(line) && !ends_secret_key(line) {
             emit(redacted, &self.scanned(line), end);
-            self.secret_block = Some(Masking { rule: None, hidden: Vec::new() });
+            self.secret_block = Some(Masking { rule: None, hidden: Vec::new(), begun: self.number });
             return Shown::Same;
         }
         self.redact_line(line, end, by_rules, redacted)
@@ -265,7 +273,7 @@ impl ViewMaker {
         if !start.is_empty() {
             start.push(b'\n');
         }
-        self.secret_block = Some(Masking { rule: Some(i), hidden: start });
+        self.secret_block = Some(Masking { rule: Some(i), hidden: start, begun: self.number });
         if rule.resalted {
             if hidden.is_empty() {
                 first.push(b'\n');

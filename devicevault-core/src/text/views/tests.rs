@@ -107,6 +107,15 @@ fn blocks_are_masked_as_a_whole() {
 fn a_block_without_its_end_stays_masked() {
     let (_, redacted) = views("-----BEGIN PRIVATE KEY-----\nAAAA\ncommunity x");
     assert_eq!(unmask(&redacted), "-----BEGIN PRIVATE KEY-----\n<M>\n");
+    // What follows is in no view but the original: it is compared, and somebody is told.
+    let open = |rest: &str| format!("a\nset private-key \"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA\n{rest}\n");
+    let (clean, redacted) = views(&open("policy 1"));
+    assert_eq!(redacted, "a\nset private-key <secret>\n");
+    assert_ne!(clean, views(&open("policy 2")).0);
+    let mut maker = ViewMaker::new(Arc::new(rules()), InstanceKey::new([1; 32]), "d".into(), 1 << 20);
+    let (mut clean, mut redacted) = (BytesMut::new(), BytesMut::new());
+    maker.push(open("policy 1").as_bytes(), &mut clean, &mut redacted).unwrap();
+    assert_eq!(maker.finish(&mut clean, &mut redacted), ["a secret that begins in line 2 has no end"]);
 }
 
 #[test]
