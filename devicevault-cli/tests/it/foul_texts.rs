@@ -78,7 +78,6 @@ const ASKED: &[(&str, &[&str])] = &[
     ("verify", &["", "--repair", "--from home/store", "--device {foul}", "--from {foul}"]),
     ("catalog check", &["", "--adopt", "{foul}"]),
     ("catalog rebuild", &["--from store --from git --dry-run", "--from {foul} --dry-run"]),
-    ("catalog redate", &["", "--yes"]),
     ("retention show", &[""]),
     ("retention pin", &["{odd}", "{foul}"]),
     ("retention unpin", &["{odd}", "{foul}"]),

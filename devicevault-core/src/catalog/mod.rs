@@ -199,12 +199,6 @@ pub trait Catalog: Debug + Send + Sync {
     async fn accept(&self, _backup: BackupId) -> Result<bool> {
         Err(crate::Error::new(crate::ErrorKind::Unsupported, "accept backup", "this catalog keeps what is suspect"))
     }
-    /// The clock was ahead for some time, and is right now: what is dated after `now` is dated `now`, in the order that it
-    /// has: when backups and copies were first and last seen, stored and verified, and when runs were. Returns how many
-    /// backups and runs were.
-    async fn redate(&self, _now: Timestamp) -> Result<u64> {
-        Err(crate::Error::new(crate::ErrorKind::Unsupported, "date backups", "this catalog dates nothing anew"))
-    }
     /// Adds up what is stored, and what runs collected. Unless a catalog knows a shorter way, all is looked at.
     async fn statistics(&self, wanted: &StatisticsQuery) -> Result<Statistics> {
         statistics::by_looking_at_all(self, wanted).await

@@ -23,7 +23,6 @@ mod named;
 mod paging;
 mod read;
 mod record;
-mod redate;
 mod rows;
 mod runs;
 mod select;

@@ -95,20 +95,6 @@ pub(super) const COPIES_MARK: &str = "UPDATE copies SET status = 'marked' WHERE 
 pub(super) const BACKUP_PIN: &str = "UPDATE backups SET pinned = $2 WHERE id = $1";
 pub(super) const BACKUP_ACCEPT: &str = "UPDATE backups SET suspect = NULL, \
      quarantine = CASE WHEN quarantine IS NULL THEN NULL ELSE 'released' END WHERE id = $1";
-pub(super) const BACKUPS_REDATE: &str = "UPDATE backups SET \
-     first_seen = CASE WHEN first_seen > $1 THEN $1 ELSE first_seen END, last_seen = $1 WHERE last_seen > $1";
-pub(super) const COPIES_REDATE: &str = "UPDATE copies SET \
-     first_seen = CASE WHEN first_seen > $1 THEN $1 ELSE first_seen END, \
-     last_seen = CASE WHEN last_seen > $1 THEN $1 ELSE last_seen END, \
-     stored_at = CASE WHEN stored_at > $1 THEN $1 ELSE stored_at END, \
-     verified_at = CASE WHEN verified_at > $1 THEN $1 ELSE verified_at END \
-     WHERE first_seen > $1 OR last_seen > $1 OR stored_at > $1 OR verified_at > $1";
-pub(super) const RUNS_REDATE: &str = "UPDATE runs SET \
-     queued_at = CASE WHEN queued_at > $1 THEN $1 ELSE queued_at END, \
-     started_at = CASE WHEN started_at > $1 THEN $1 ELSE started_at END, \
-     collected_at = CASE WHEN collected_at > $1 THEN $1 ELSE collected_at END, \
-     finished_at = CASE WHEN finished_at > $1 THEN $1 ELSE finished_at END \
-     WHERE queued_at > $1 OR started_at > $1 OR collected_at > $1 OR finished_at > $1";
 pub(super) const COPIES_FORGET: &str =
     "DELETE FROM copies WHERE destination = $1 AND storage_ref = $2 RETURNING backup";
 pub(super) const BACKUP_WITHOUT_COPIES: &str =

@@ -111,13 +111,6 @@ impl<T: Catalog + ?Sized> Catalog for Faulty<T> {
         met.after().await.map(|()| known)
     }
 
-    async fn redate(&self, now: Timestamp) -> Result<u64> {
-        let met = self.plan.call(Operation::Redate);
-        met.before().await?;
-        let redated = self.inner.redate(now).await?;
-        met.after().await.map(|()| redated)
-    }
-
     async fn statistics(&self, wanted: &StatisticsQuery) -> Result<Statistics> {
         let met = self.plan.call(Operation::Statistics);
         met.before().await?;

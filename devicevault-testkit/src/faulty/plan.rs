@@ -36,7 +36,6 @@ pub enum Operation {
     Forget,
     Pin,
     Accept,
-    Redate,
     Pending,
     Statistics,
 }

@@ -180,10 +180,6 @@ impl Catalog for MemoryCatalog {
         Ok(self.state().records.accept(backup))
     }
 
-    async fn redate(&self, now: Timestamp) -> Result<u64> {
-        Ok(self.state().records.redate(now))
-    }
-
     async fn pending(&self) -> Result<Vec<PendingCopy>> {
         let now = self.clock.now();
         let mut state = self.state();

@@ -161,29 +161,6 @@ impl Records {
         backup.map(Backup::accept).is_some()
     }
 
-    pub(super) fn redate(&mut self, now: Timestamp) -> u64 {
-        let mut redated = 0;
-        for backup in self.backups.values_mut() {
-            redated += u64::from(backup.last_seen > now);
-            backup.first_seen = backup.first_seen.min(now);
-            backup.last_seen = backup.last_seen.min(now);
-            for copy in &mut backup.copies {
-                copy.stored_at = copy.stored_at.min(now);
-                copy.last_seen = copy.last_seen.min(now);
-                copy.verified_at = copy.verified_at.map(|t| t.min(now));
-            }
-        }
-        for run in self.runs.values_mut() {
-            let ends = [run.collected_at, run.finished_at];
-            let times = [run.start.queued_at, run.start.started_at].into_iter().chain(ends.into_iter().flatten());
-            redated += u64::from(times.max().is_some_and(|t| t > now));
-            run.start.queued_at = run.start.queued_at.min(now);
-            run.start.started_at = run.start.started_at.min(now);
-            [run.collected_at, run.finished_at] = ends.map(|t| t.map(|t| t.min(now)));
-        }
-        redated
-    }
-
     pub(super) fn forget(&mut self, destination: &DestinationId, refs: &[StorageRef]) {
         self.backups.retain(|_, backup| {
             let before = backup.copies.len();

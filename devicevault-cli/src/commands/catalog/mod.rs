@@ -3,7 +3,6 @@
 mod beside;
 mod check;
 mod rebuild;
-mod redate;
 mod told;
 
 pub(crate) use beside::sweep;
@@ -24,14 +23,11 @@ pub(crate) enum CatalogCommand {
     Check(check::CheckArgs),
     /// Make it anew out of what destinations hold
     Rebuild(rebuild::RebuildArgs),
-    /// Put in order what was dated while the clock was ahead
-    Redate(redate::RedateArgs),
 }
 
 pub(crate) async fn run(context: &Context, command: CatalogCommand) -> Result<Exit> {
     match command {
         CatalogCommand::Check(args) => check::run(context, args).await,
         CatalogCommand::Rebuild(args) => rebuild::run(context, args).await,
-        CatalogCommand::Redate(args) => redate::run(context, args).await,
     }
 }

@@ -170,14 +170,7 @@ async fn one(
         return Ok(Done::Planned);
     }
     if !args.trust_clock {
-        let behind = plan.newest.is_some_and(|newest| newest > plan.made_at);
-        let told = match behind {
-            true => {
-                "look at the clock; where it is right, `devicevault catalog redate` puts in order what was dated ahead, or \
-                 give --trust-clock"
-            }
-            false => "look at the clock; where it is right, give --trust-clock",
-        };
+        let told = "look at the clock; where it is right, give --trust-clock";
         sweep.check_clock(plan).map_err(|e| e.hint(told))?;
     }
     if !args.allow_mass_deletion {

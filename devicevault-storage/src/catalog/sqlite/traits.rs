@@ -20,7 +20,6 @@ use crate::catalog::lease::{ReleaseLease, RenewLease, TakeLease};
 use crate::catalog::named::{PutCredential, PutPolicy, RemoveCredential, RemovePolicy};
 use crate::catalog::read;
 use crate::catalog::record::Record;
-use crate::catalog::redate::Redate;
 use crate::catalog::runs::{AdvanceRun, BeginRun, CloseInterrupted};
 use crate::catalog::sums;
 
@@ -80,10 +79,6 @@ impl Catalog for SqliteCatalog {
 
     async fn accept(&self, backup: BackupId) -> Result<bool> {
         self.make(Accept(backup)).await
-    }
-
-    async fn redate(&self, now: Timestamp) -> Result<u64> {
-        self.make(Redate(now)).await
     }
 
     async fn statistics(&self, wanted: &StatisticsQuery) -> Result<Statistics> {

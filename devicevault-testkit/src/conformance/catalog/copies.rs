@@ -1,11 +1,11 @@
-//! Copies: merged, waiting, verified, marked, forgotten, dated anew.
+//! Copies: merged, waiting, verified, marked, forgotten.
 
-use devicevault_core::catalog::{CopyKey, Page, Query, RunQuery};
+use devicevault_core::catalog::{CopyKey, Page, Query};
 use devicevault_core::run::{Backup, CopyStatus, Outcome, Quarantine};
 use devicevault_core::{BackupId, Catalog, DestinationId, ErrorKind, ErrorRecord, StorageRef};
 
 use super::stage::{Stage, at, backup_of, begin, ensure_backup};
-use crate::conformance::case::{Checked, Stop, ensure, ensure_eq};
+use crate::conformance::case::{Checked, Stop, ensure_eq};
 use crate::samples;
 
 /// Records a backup at these destinations.
@@ -217,38 +217,6 @@ pub(super) async fn accept(stage: &Stage<'_>) -> Checked {
         ensure_eq!(catalog.accept(second.id).await?, true, "whether the backup is known");
     }
     ensure_eq!(catalog.accept(BackupId::generate()).await?, false, "whether a backup is known that is none");
-    Ok(())
-}
-
-pub(super) async fn redate(stage: &Stage<'_>) -> Checked {
-    let catalog = stage.places.main().await?;
-    let mut first = recorded(&*catalog, 0, &["main"]).await?;
-    let mut ahead = [recorded(&*catalog, 100, &["main"]).await?, recorded(&*catalog, 200, &["main"]).await?];
-    let verified = CopyKey { backup: first.id, destination: "main".into() };
-    catalog.verified(&verified, Ok(at(300))).await?;
-    match catalog.redate(at(50)).await {
-        // A catalog may leave it out.
-        Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(()),
-        redated => ensure!(redated? >= 2, "fewer were dated anew than were dated ahead"),
-    }
-    first.copies[0].verified_at = Some(at(50));
-    for backup in &mut ahead {
-        (backup.first_seen, backup.last_seen) = (at(50), at(50));
-        (backup.copies[0].stored_at, backup.copies[0].last_seen) = (at(50), at(50));
-    }
-    for _ in 0..2 {
-        for backup in [&first].into_iter().chain(&ahead) {
-            ensure_backup(&*catalog, backup).await?;
-        }
-        let latest = catalog.latest(&"sw1".into(), "running-config").await?.reference;
-        ensure_eq!(latest.map(|b| b.id), Some(ahead[1].id), "the newest backup");
-        ensure_eq!(catalog.redate(at(50)).await?, 0, "what is dated ahead still");
-    }
-    let runs = catalog.runs(&RunQuery::default(), Page::first(10)).await?.items;
-    ensure!(runs.iter().all(|run| run.start.started_at <= at(50)), "a run is dated ahead still");
-    let next = recorded(&*catalog, 60, &["main"]).await?;
-    let latest = catalog.latest(&"sw1".into(), "running-config").await?.reference;
-    ensure_eq!(latest.map(|b| b.id), Some(next.id), "the newest backup after one more");
     Ok(())
 }
 

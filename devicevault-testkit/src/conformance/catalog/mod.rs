@@ -109,7 +109,6 @@ fn list<'a>() -> Vec<Case<Stage<'a>>> {
         "mark": "marked copies are no longer good, and only they" => copies::mark,
         "pin": "a pinned backup is pinned until it is no longer, whatever is recorded meanwhile" => copies::pin,
         "accept": "a suspect backup that was accepted is the reference" => copies::accept,
-        "redate": "what is dated after a time is dated then, in its order, and what comes next is newer" => copies::redate,
         "quarantine": "a backup in quarantine is no reference, is found by that, and is released when it is accepted" => copies::quarantine,
         "forget": "forgotten copies are gone, and a backup without copies with them" => copies::forget,
     ]
