@@ -29,12 +29,14 @@ const ERROR: &str = r"^(?:ERROR|Error|error|FATAL|Fatal|fatal)(?: [Ee]rror)?: (?
 
 /// Lines that a device's log or another user writes onto the terminal, in the middle of whatever stands there. Each has
 /// the whole form of such a message: time, origin, name.
-const MESSAGES: [&str; 15] = [
+const MESSAGES: [&str; 16] = [
     // With a time, and the message's name as those that follow Cisco (`%LINK-3-UPDOWN:`, `%LINK-W-Down:`) write it. Before
     // the time stand numbers, the month, a card and a name: no words, as in a remark.
-    r#"^[*.]?(?:(?:[A-Z][a-z]{2}|[^\s!"'%a-z]*\d[^\s!"'%]{0,40}|[^\s!"'%]{1,40}:) +){0,6}[^\s!"'%]{0,24}\d\d:\d\d:\d\d[^"'%]{0,80}%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)?-(?:[0-7]|[A-Z])-[A-Za-z0-9_]+ ?:"#,
+    r#"^[*.]?(?:(?:[*.]?[A-Z][a-z]{2}|[^\s!"'%a-z]*\d[^\s!"'%]{0,40}|[^\s!"'%]{1,40}:) +){0,6}[^\s!"'%]{0,24}\d\d:\d\d:\d\d[^"'%]{0,80}(?:%\$ VDC-\d{1,3} %\$ )?%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)?-(?:[0-7]|[A-Z])-[A-Za-z0-9_]+ ?:"#,
     // The same, as Huawei and H3C write it (`%%01IFNET/4/LINK_STATE`).
     r#"^[#%]?[A-Z][a-z]{2} +\d+ [\d:.,+\- ]*\d\d:\d\d:\d\d[^"'%]{0,80}(?:%%\d\d)?[A-Z][A-Z0-9_]*/\d/[A-Za-z0-9_]+"#,
+    // With the time since the device started (`1w2d`, `00:12:34` is above).
+    r"^(?:\d{1,12}: )?[*.]?(?:\d{1,4}[ywdh]){1,3}: %[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)?-(?:[0-7]|[A-Z])-[A-Za-z0-9_]+ ?:",
     // Without a time.
     r"^%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)?-(?:[0-7]|[A-Z])-[A-Za-z0-9_]+ ?: ",
     // RFC 3164, with its priority (FASTPATH: Dell, Netgear, Ubiquiti) or with a process (Linux, BSD).
@@ -131,6 +133,11 @@ mod tests {
         for message in [
             "*Mar  1 00:00:07.123: %LINK-3-UPDOWN: Interface Vlan1, changed state to up",
             "000123: Nov 21 18:00:00.123: %SYS-5-CONFIG_I: Configured from console by u on vty0",
+            "000123: *Nov 21 18:00:00.123: %SYS-5-CONFIG_I: Configured from console by u on vty0",
+            "000123: .Nov 21 2026 18:00:00.123 UTC: %LINK-3-UPDOWN: Interface Gi0/1, changed state to up",
+            "1w2d: %LINK-3-UPDOWN: Interface Gi0/1, changed state to up",
+            "000123: 3y12w: %SYS-5-CONFIG_I: Configured from console by u on vty0",
+            "2026 Nov 21 18:00:00.123 sw1 %$ VDC-1 %$ %ETHPORT-5-IF_DOWN_ADMIN_DOWN: Interface Ethernet1/1 is down",
             "21-Nov-2026 18:00:00 %LINK-W-Down:  gi1/0/3",
             "%LINK-I-Up:  gi3",
             "Nov 21 2026 18:00:00 sw1 %%01IFNET/4/LINK_STATE(l)[1]: down",

@@ -62,6 +62,8 @@ pub struct FoundFailure {
 struct Prose {
     until: Until,
     quoted: bool,
+    /// Its first line.
+    begun: u64,
     found: Found,
 }
 
@@ -99,7 +101,7 @@ impl FailureWatch {
             return !quoted;
         }
         if let Some((until, quoted)) = rules.prose.iter().find_map(|rule| Some((rule.begins(line)?, rule.quoted))) {
-            self.prose = Some(Prose { until, quoted, found: Vec::new() });
+            self.prose = Some(Prose { until, quoted, begun: at, found: Vec::new() });
             return !quoted;
         }
         note(&mut self.found, rules.failure);
@@ -117,6 +119,12 @@ impl FailureWatch {
     /// The lines that have passed.
     pub(crate) fn lines(&self) -> u64 {
         self.lines
+    }
+
+    /// The line in which a value began that has no end.
+    #[must_use]
+    pub fn open_value(&self) -> Option<u64> {
+        self.prose.as_ref().filter(|p| p.quoted).map(|p| p.begun)
     }
 
     /// All that say different things, in order. What began and never ended was no banner, or the text is cut off: what
@@ -208,6 +216,12 @@ mod tests {
         assert_eq!(first(quoted), None);
         assert_eq!(first(&format!("{quoted}% Error")), Some(4));
         assert_eq!(first("say \"a\n% Error\n"), Some(2), "it has no end");
+        let open = |text: &str| {
+            let (mut watch, rules) = (FailureWatch::default(), rules());
+            text.lines().for_each(|line| drop(watch.line(line.as_bytes(), rules.failures())));
+            watch.open_value()
+        };
+        assert_eq!((open(quoted), open("a\nsay \"b\nc"), open("note\nb")), (None, Some(2), None));
         let (mut watch, rules) = (FailureWatch::default(), rules());
         assert!(!watch.line(b"say \"a", rules.failures()) && !watch.line(b"b", rules.failures()));
     }

@@ -128,6 +128,9 @@ impl SuspectCheck {
                 why.push(format!("it lacks a line that every whole text has: '{expression}'"));
             }
         }
+        if let Some(begun) = self.watch.open_value() {
+            why.push(format!("a value that begins in line {begun} has no end"));
+        }
         let end = self.watch.lines();
         let mut messages = self.watch.finish();
         let more = messages.len() > MOST;
