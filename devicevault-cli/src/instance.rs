@@ -87,7 +87,7 @@ impl Instance {
         files::make_private_file(&home.join(KNOWN_HOSTS))?;
         let keys = if destinations.iter().any(is_sealed) {
             let _alone = lock(home).await?;
-            Keys::create(home, &NewKey::Generate(None), context.clock().now()).await?
+            Keys::create(home, &NewKey::Generate(None), &context.given_keys.typed, context.clock().now()).await?
         } else {
             Keys::default()
         };

@@ -106,12 +106,12 @@ impl Keys {
     }
 
     /// Makes what is missing of a home's keys: a key-encryption key, and a first epoch key under it. Whoever calls it
-    /// holds the lock.
+    /// holds the lock. `typed` is what a person typed for this command.
     ///
     /// # Errors
     /// A file cannot be written, or the key cannot be had.
-    pub(crate) async fn create(home: &Path, new: &NewKey, now: Timestamp) -> Result<Self> {
-        let given = GivenKeys::default();
+    pub(crate) async fn create(home: &Path, new: &NewKey, typed: &Typed, now: Timestamp) -> Result<Self> {
+        let given = GivenKeys { typed: typed.clone(), ..GivenKeys::default() };
         if !KeySources::exist(home) {
             let source = make_source(home, new, Some(KEK_FILE), &given.typed).await?;
             KeySources { keys: vec![source] }.write(home)?;

@@ -433,3 +433,52 @@ fn a_folder_in_the_place_of_the_configuration_is_not_passed_over() {
     let refused = person.run(&["device", "list"]).ended(2);
     assert!(refused.err.contains("is no file") && refused.err.contains("devicevault.toml"), "{refused:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuilt_home_has_no_key_without_a_kit_wherever_it_was_cut_off() {
+    let (_fleet, person) = home().await;
+    let old = take_kit(&person, "old.txt");
+    copy(&person.path("home/store"), &person.path("store"));
+    std::fs::rename(person.path("home"), person.path("gone")).unwrap();
+    let rebuild = |more: &[&str]| {
+        let with_kit = ["--kek-file", old.to_str().unwrap(), "catalog", "rebuild", "--from", "store"];
+        person.run(&[&with_kit[..], more].concat())
+    };
+    rebuild(&[]).good();
+    let kit = kits(&person).remove(0);
+    let opens_all =
+        || person.run(&["--home", "none", "verify", "--from", "store", "--kek-file", kit.to_str().unwrap()]);
+    opens_all().good();
+
+    // Cut off before the kit was whole: no key is in force.
+    for part in ["keys.toml", "recovery"] {
+        let path = if part == "recovery" { kit.clone() } else { person.path("home").join(part) };
+        std::fs::remove_file(path).unwrap();
+    }
+    std::fs::remove_dir_all(person.path("home/keys")).unwrap();
+    std::fs::create_dir(&kit).unwrap();
+    let cut = rebuild(&["--into"]);
+    assert!(cut.code != 0 && !person.path("home/keys.toml").exists(), "{cut:?}");
+    std::fs::remove_dir(&kit).unwrap();
+    let resumed = rebuild(&["--into"]).good();
+    assert!(resumed.err.contains("the recovery kit is") && kit.is_file(), "{resumed:?}");
+    opens_all().good();
+
+    // Cut off after it, at any step: the same command goes on, and tells of the kit.
+    for gone in [&["keys.toml", "keys"][..], &["keys"], &[]] {
+        for part in gone {
+            let path = person.path("home").join(part);
+            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_dir_all(&path);
+        }
+        let resumed = rebuild(&["--into"]).good();
+        assert!(resumed.err.contains("the recovery kit is") && kit.is_file(), "{gone:?}: {resumed:?}");
+        opens_all().good();
+        let check = person.run(&["key", "check"]).ended(3);
+        assert!(check.out.contains("still lies on this machine"), "{check:?}");
+    }
+    std::fs::remove_file(&kit).unwrap();
+    person.run(&["key", "check"]).good();
+    assert!(!rebuild(&["--into"]).good().err.contains("recovery kit is"));
+    person.run(&["verify"]).good();
+}

@@ -20,10 +20,10 @@ use crate::commands::key;
 use crate::context::Context;
 use crate::instance::{CATALOG, Instance};
 use crate::interrupt::cancellable;
-use crate::keys::elsewhere;
 use crate::keys::lock::lock;
 use crate::keys::new::NewKey;
-use crate::keys::sources::KeySources;
+use crate::keys::sources::{KeySource, KeySources};
+use crate::keys::{elsewhere, kit};
 use crate::ui::human;
 use crate::ui::progress::counter;
 use crate::wiring::found::Replaced;
@@ -82,7 +82,7 @@ struct Told {
     closed: usize,
     /// Where the catalog of before is.
     kept_as: Option<String>,
-    /// The kit of the keys that the home was given: it had none.
+    /// The kit of the home's keys: it had none, or it lies there still.
     recovery_kit: Option<String>,
 }
 
@@ -194,7 +194,8 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
 }
 
 /// Lets the home's keys open what came back: it was read with a kit that is put away again. A home that has none is given
-/// keys of its own, since the next backup needs one.
+/// keys of its own, since the next backup needs one. Where a kit lies that nobody took away, as one does whose command was
+/// cut off before it could tell of it, it is written anew and told.
 async fn own_keys(context: &Context, home: &Path, sources: &[Source], rebuilt: &Rebuilt) -> Result<Option<PathBuf>> {
     let is_sealed = sources.iter().any(|s| wiring::seals(&s.config));
     if !is_sealed || rebuilt.backups.is_empty() || context.given_keys.is_empty() {
@@ -202,8 +203,15 @@ async fn own_keys(context: &Context, home: &Path, sources: &[Source], rebuilt: &
     }
     let _alone = lock(home).await?;
     if KeySources::exist(home) {
-        key::take_over(context, &Instance::open(context, home).await?).await?;
-        return Ok(None);
+        let instance = Instance::open(context, home).await?;
+        key::take_over(context, &instance).await?;
+        let lies = |k: &KeySource| home.join(kit::file_name(&k.id)).exists();
+        if !instance.keys.sources().active().any(lies) {
+            return Ok(None);
+        }
+        let kit = key::export::write(context, &instance, None).await?;
+        context.ui.note(&key::export::advice(&kit));
+        return Ok(Some(kit));
     }
     key::init::make(context, home, &NewKey::Generate(None)).await
 }

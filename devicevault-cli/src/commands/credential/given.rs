@@ -170,7 +170,8 @@ async fn keys(context: &Context, instance: &Instance) -> Result<Keys> {
         return Keys::open(Some(&instance.home), &context.given_keys).await;
     }
     let _alone = lock(&instance.home).await?;
-    let keys = Keys::create(&instance.home, &NewKey::Generate(None), context.clock().now()).await?;
+    let (home, typed) = (&instance.home, &context.given_keys.typed);
+    let keys = Keys::create(home, &NewKey::Generate(None), typed, context.clock().now()).await?;
     context.ui.note("made the first key of this home: back up the home, or store the secrets anew if it is lost");
     Ok(keys)
 }

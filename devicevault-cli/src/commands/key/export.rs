@@ -49,7 +49,7 @@ pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Exit> {
 }
 
 /// What is to be done with a kit.
-pub(super) fn advice(kit: &Path) -> String {
+pub(crate) fn advice(kit: &Path) -> String {
     format!(
         "the recovery kit is {}\nprint it, or copy it to a stick, keep that apart from this machine, and delete the file",
         kit.display()

@@ -11,7 +11,8 @@ use crate::commands::destination::refuse_new_key_inside;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::new::{NewKey, NewKeyArgs};
-use crate::wiring::keys::Keys;
+use crate::keys::sources::KeySources;
+use crate::wiring::keys::{KEK_FILE, Keys, make_source};
 
 /// Make the first keys of a home that has none. `devicevault init` does so by itself, and `devicevault catalog rebuild` with a kit.
 #[derive(Debug, Args)]
@@ -44,7 +45,17 @@ pub(super) async fn run(context: &Context, args: &InitArgs) -> Result<Exit> {
 /// # Errors
 /// A key cannot be had, or the home cannot be written.
 pub(crate) async fn make(context: &Context, home: &Path, key: &NewKey) -> Result<Option<PathBuf>> {
-    Keys::create(home, key, context.clock().now()).await?;
+    let typed = &context.given_keys.typed;
+    if !KeySources::exist(home) {
+        let sources = KeySources { keys: vec![make_source(home, key, Some(KEK_FILE), typed).await?] };
+        let instance = Instance::open(context, home).await?;
+        // The kit first: there is no moment in which a key seals what no kit opens.
+        match export::write_for(context, &instance, &instance.keys.with_sources(&sources), None).await {
+            Err(e) if e.kind() != ErrorKind::Unsupported => return Err(e),
+            _ => sources.write(home)?,
+        }
+    }
+    Keys::create(home, key, typed, context.clock().now()).await?;
     let instance = Instance::open(context, home).await?;
     let adopted = take_over(context, &instance).await?;
     let kit = match export::write(context, &instance, None).await {
