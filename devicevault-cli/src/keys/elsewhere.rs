@@ -1,4 +1,4 @@
-//! Sealed destinations that the home knows no more: what they hold opens by the keys that they had when they were removed,
+//! Destinations with sealed copies that the home knows no more: those open by the keys that they had when they were removed,
 //! whatever becomes of the home's own since.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use crate::files;
 use crate::instance::Instance;
 use crate::keys::{kit, spent};
 use crate::wiring;
-use crate::wiring::keys::{destination_keys, is_sealed};
+use crate::wiring::keys::destination_keys;
 
 /// Name of the file in a home. It holds no secret.
 pub(crate) const FILE: &str = "removed.json";
@@ -137,13 +137,13 @@ impl Elsewhere {
     }
 }
 
-/// Notes what a sealed destination needs, before it is removed from the inventory. What that is; `None` where nothing was
-/// sealed there.
+/// Notes what a destination needs, before it is removed from the inventory. What that is; `None` where nothing was sealed
+/// there. One that does not seal may have sealed once: what lies there tells, and of one that is away nobody knows.
 ///
 /// # Errors
 /// It cannot be written.
 pub(crate) async fn leave(instance: &Instance, config: &DestinationConfig) -> Result<Option<Left>> {
-    if !is_sealed(config) {
+    if config.kind != wiring::PLAIN {
         return Ok(None);
     }
     let (keys, is_known) = opened_by(instance, config).await;

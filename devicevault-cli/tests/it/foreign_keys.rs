@@ -366,3 +366,43 @@ async fn what_gives_a_key_lies_in_no_destination() {
     let refused = bare.run(&["key", "init", "--use-file", "home/store/inside.key"]).ended(1);
     assert!(refused.err.contains("within a destination"), "{refused:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sealed_once_and_was_removed_needs_its_key_at_hand_or_away() {
+    for is_away in [false, true] {
+        let (_fleet, person) = home().await;
+        let kit = take_kit(&person, "old.txt");
+        let add = ["destination", "add", "nas", "--kind", "plain", "--path", "nas"];
+        person.run(&add).good();
+        person.run(&["destination", "copy", "store", "nas"]).good();
+        person.run(&["destination", "edit", "nas", "--seal", "no"]).good();
+        if is_away {
+            std::fs::rename(person.path("nas"), person.path("away")).unwrap();
+            person.run(&["key", "rotate", "--scope", "kek"]).ended(3);
+            std::fs::remove_file(crate::keys::kits(&person).remove(0)).unwrap();
+        }
+        let removed = person.run(&["destination", "remove", "nas"]).good();
+        assert!(removed.err.contains("keep that kit"), "{removed:?}");
+        let rotated = person.run(&["key", "rotate", "--scope", "kek"]).good();
+        assert!(rotated.err.contains("keep the kit of that key"), "{rotated:?}");
+        assert!(!rotated.err.contains("destroy the old one"), "{rotated:?}");
+        assert!(person.path("home/kek.key").exists() && person.path("home/removed.json").exists());
+        if is_away {
+            std::fs::rename(person.path("away"), person.path("nas")).unwrap();
+        }
+        verifies(&person.path("nas"), &kit).good();
+
+        // There again without sealing, what it sealed once has the keys of now, and the old one is needed no more.
+        let new = take_kit(&person, "new.txt");
+        person.run(&[&add[..], &["--seal", "no"]].concat()).good();
+        assert!(!person.path("home/kek.key").exists() && !person.path("home/removed.json").exists());
+        verifies(&person.path("nas"), &new).good();
+        person.run(&["key", "check"]).good();
+    }
+    // One that never sealed needs none.
+    let (fleet, person) = home().await;
+    person.run(&["destination", "add", "open", "--kind", "plain", "--path", "open", "--seal", "no"]).good();
+    changed(&fleet, &person).await;
+    let removed = person.run(&["destination", "remove", "open"]).good();
+    assert!(!removed.err.contains("opens by key") && !person.path("home/removed.json").exists(), "{removed:?}");
+}

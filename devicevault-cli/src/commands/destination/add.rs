@@ -131,7 +131,9 @@ pub(crate) async fn set_up_new(instance: &Instance, config: &mut DestinationConf
         )
         .with("destination", &config.name));
     }
-    if wiring::seals(config) {
+    // One that sealed once has keys as well, and the note of those is forgotten next.
+    let was_here = known > 0 && config.kind == wiring::PLAIN && instance.keys.is_set_up();
+    if was_here || wiring::seals(config) {
         bring_up_to_date(instance, config).await?;
     }
     elsewhere::back(instance, config, known > 0)?;

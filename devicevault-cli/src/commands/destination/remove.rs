@@ -97,7 +97,8 @@ pub(super) async fn run(context: &Context, args: RemoveArgs) -> Result<Exit> {
                 (_, false) => "the kits of all of them",
             };
             context.ui.note(&format!(
-                "it opens by key {}, and no rotation changes that from now on: keep {kit} for as long as what it holds",
+                "what is sealed there opens by key {}, and no rotation changes that from now on: keep {kit} for as long as \
+                 what it holds",
                 l.keys.join(" or ")
             ));
         }
