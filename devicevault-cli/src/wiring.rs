@@ -60,8 +60,11 @@ pub(crate) const SEAL: &str = "seal";
 /// The option that lets a destination that seals read what is not sealed.
 pub(crate) const ACCEPT_CLEAR: &str = "accept_clear";
 
+/// The option that lets the paths of a sealed destination show no names.
+pub(crate) const OPAQUE_NAMES: &str = "opaque_names";
+
 /// What a plain destination has, wherever it is.
-const PLAIN_OPTIONS: [&str; 7] = [PATH, URL, SEAL, "compression", "template", "opaque_names", ACCEPT_CLEAR];
+const PLAIN_OPTIONS: [&str; 7] = [PATH, URL, SEAL, "compression", "template", OPAQUE_NAMES, ACCEPT_CLEAR];
 
 /// A catalog and an inventory over one file.
 #[derive(Debug)]
@@ -126,7 +129,7 @@ fn yes_or_no(name: &str, value: &str) -> Result<bool> {
     }
 }
 
-fn is_yes(value: &str) -> bool {
+pub(crate) fn is_yes(value: &str) -> bool {
     value == "yes"
 }
 

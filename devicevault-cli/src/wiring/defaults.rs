@@ -11,7 +11,7 @@ use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::PlainOptions;
 
 use super::keys::Keys;
-use super::{ACCEPT_CLEAR, GIT, PATH, PLAIN, SEAL, git, places, yes_or_no};
+use super::{ACCEPT_CLEAR, GIT, OPAQUE_NAMES, PATH, PLAIN, SEAL, git, places, yes_or_no};
 use crate::app::BackendSettings;
 
 /// What a new destination of a kind keeps and is set to, unless told otherwise. Of kinds of plugins nothing is known:
@@ -66,7 +66,7 @@ pub(super) fn plain_options(config: &DestinationConfig, keys: &Keys) -> Result<P
         plain = plain.with_sealing(keys.ring().clone());
     }
     let accepts_clear = word(ACCEPT_CLEAR)?.unwrap_or(said.is_none());
-    plain = plain.with_opaque_names(word("opaque_names")?.unwrap_or(false)).with_accept_clear(accepts_clear);
+    plain = plain.with_opaque_names(word(OPAQUE_NAMES)?.unwrap_or(false)).with_accept_clear(accepts_clear);
     if let Some(name) = options.get("compression") {
         let wanted = super::compression(name)?;
         // What does not go with sealing was chosen when nothing was sealed.

@@ -16,7 +16,7 @@ use devicevault_storage::seal::EpochId;
 use super::git::REPOSITORY;
 use super::keys::Keys;
 use super::places::Objects;
-use super::{GIT, PLAIN, SEAL, Store, is_yes, store};
+use super::{GIT, OPAQUE_NAMES, PLAIN, SEAL, Store, is_yes, store};
 use crate::app::BackendSettings;
 use crate::files;
 
@@ -43,7 +43,7 @@ pub(crate) async fn destination_at(folder: &Path) -> Result<DestinationConfig> {
     if holds_keys(&keys)? {
         config = config.with_option(SEAL, "yes");
         if keys.join("names.json").is_file() {
-            config = config.with_option("opaque_names", "yes");
+            config = config.with_option(OPAQUE_NAMES, "yes");
         }
     } else {
         config = config.with_option(SEAL, "no");
@@ -92,7 +92,7 @@ pub(crate) async fn destination_in(mut settings: BackendSettings) -> Result<Dest
     if !keys.list().await?.is_empty() {
         set(SEAL, "yes");
         if keys.hides_names().await? {
-            set("opaque_names", "yes");
+            set(OPAQUE_NAMES, "yes");
         }
     } else {
         set(SEAL, "no");

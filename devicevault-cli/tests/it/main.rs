@@ -23,6 +23,7 @@ mod imports;
 mod interrupts;
 mod keys;
 mod kills;
+mod opaque_names;
 mod own_programs;
 mod pages;
 mod person;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use devicevault_testkit::sim::Simulated;
+use devicevault_testkit::sim::{Fleet, Simulated};
 
 use crate::keys::{copy, home, kits, take_kit};
 use crate::person::Person;
@@ -13,6 +13,15 @@ fn epochs(folder: PathBuf) -> Vec<PathBuf> {
     found.retain(|p| p.extension().is_some_and(|e| e == "json") && !p.ends_with("names.json"));
     found.sort();
     found
+}
+
+/// Tells a rebuilt home again how its devices are reached.
+pub(crate) fn log_in(fleet: &Fleet, person: &Person) {
+    for device in fleet.devices() {
+        let (port, user) = (device.addr().port().to_string(), device.username());
+        let login = ["--user", user, "--password-env", crate::person::PASSWORD, "--port", &port];
+        person.run(&[&["device", "edit", device.name()][..], &login].concat()).good();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,20 +41,7 @@ async fn a_store_and_its_kit_make_a_home_that_goes_on() {
     std::fs::rename(&kit, person.path("safe.txt")).unwrap();
     person.run(&["key", "check"]).good();
     let verified = person.run(&["verify"]).good();
-    for name in ["core-sw1", "core-sw2"] {
-        let edit = [
-            "device",
-            "edit",
-            name,
-            "--user",
-            fleet.devices()[0].username(),
-            "--password-env",
-            crate::person::PASSWORD,
-            "--port",
-        ];
-        let port = fleet.devices().iter().find(|d| d.name() == name).unwrap().addr().port().to_string();
-        person.run(&[&edit[..], &[&port]].concat()).good();
-    }
+    log_in(&fleet, &person);
     fleet.devices().iter().for_each(Simulated::change_something);
     person.asks(&["backup", "--all", "--quiet"]).await.good();
     person.run(&["verify"]).good();
@@ -381,28 +377,6 @@ async fn what_a_destination_sealed_before_it_was_told_not_to_opens_by_the_keys_o
 /// The name of an epoch key that nobody has.
 fn uuid() -> &'static str {
     "01a20039-545c-7041-bc5f-7ba85acec567"
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_record_of_opaque_names_is_made_again_as_it_was() {
-    let (fleet, person) = home().await;
-    let add = ["destination", "add", "nas", "--kind", "plain", "--path", "nas", "--option", "opaque_names=yes"];
-    person.run(&add).good();
-    fleet.devices().iter().for_each(Simulated::change_something);
-    person.asks(&["backup", "--all", "--quiet"]).await.good();
-    let folders = || {
-        let files = crate::person::files_below(&person.path("nas")).into_iter().map(|(path, _)| path);
-        let manifests = files.filter(|p| p.to_string_lossy().ends_with(".manifest.json"));
-        manifests.map(|p| p.parent().unwrap().to_owned()).collect::<std::collections::BTreeSet<_>>()
-    };
-    let before = folders();
-    person.run(&["key", "rotate", "--scope", "epoch"]).good();
-    std::fs::remove_file(person.path("nas/keys/names.json")).unwrap();
-    fleet.devices().iter().for_each(Simulated::change_something);
-    person.asks(&["backup", "--all", "--quiet"]).await.good();
-    assert!(person.path("nas/keys/names.json").exists());
-    assert_eq!(folders(), before);
-    person.run(&["verify"]).good();
 }
 
 #[tokio::test(flavor = "multi_thread")]

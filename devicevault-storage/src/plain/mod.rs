@@ -78,7 +78,7 @@ use crate::seal::{EpochId, Key};
 pub use keep::Keep;
 pub use options::{ClearAccess, PlainOptions};
 pub use reseal::Resealed;
-pub use template::Template;
+pub use template::{Template, opaque_names};
 
 /// How many entries share a durable step.
 const MAX_BATCH: usize = 256;

@@ -133,7 +133,10 @@ impl Plain {
             let broken = || {
                 Error::new(ErrorKind::KeyUnavailable, "read key of names", "its record is damaged")
                     .with("path", format!("keys/{NAMES}"))
-                    .hint("bring it back from a copy of the destination: with another one, paths change")
+                    .hint(
+                        "bring it back from a copy of the destination; where there is none, delete it: it is made again of \
+                         the epoch keys there",
+                    )
             };
             let record: NamesRecord = serde_json::from_slice(&there).map_err(|e| broken().because(e))?;
             if record.readable_by > 1 {

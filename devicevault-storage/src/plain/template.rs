@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use devicevault_core::{Error, ErrorKind, Kind, Manifest, Result};
+use devicevault_core::{Error, ErrorKind, Kind, Manifest, Result, StorageRef};
 
 use super::layout;
 use crate::names::{MAX_COMPONENT, component, hash_suffix, joined};
@@ -157,6 +157,12 @@ impl Template {
         path.push_str(&joined(&name));
         path
     }
+}
+
+/// What of a backup's path reads like a keyed hash that stands for a name. Names that read so are among them.
+pub fn opaque_names(at: &StorageRef) -> impl Iterator<Item = &str> {
+    let is_hash = |w: &&str| w.len() == 2 * OPAQUE && w.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    at.as_str().split(|c: char| !c.is_ascii_alphanumeric()).filter(is_hash)
 }
 
 /// `None`: it is made of fields of which nothing is known.

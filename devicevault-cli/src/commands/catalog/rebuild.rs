@@ -9,6 +9,7 @@ use devicevault_core::inventory::{DestinationConfig, Inventory, Selector};
 use devicevault_core::rebuild::{Gathered, Rebuilt, Written};
 use devicevault_core::run::Backup;
 use devicevault_core::{Error, ErrorKind, Result, StorageBackend, View};
+use devicevault_storage::plain::opaque_names;
 use serde::Serialize;
 
 use super::beside::Beside;
@@ -142,6 +143,14 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         let gathered = gather(context, &mut sources).await?;
         gathered.refuse_all_closed()?;
         let rebuilt = gathered.assemble();
+        for source in sources.iter_mut().filter(|s| s.new && has_hidden_names(&s.config, &rebuilt)) {
+            source.config.options.insert(wiring::OPAQUE_NAMES.to_owned(), "yes".to_owned());
+            context.ui.warn(&format!(
+                "{}: names are opaque there, and the record of their key, keys/names.json, is gone: bring it back from a copy, \
+                 or the next backup makes it again of the epoch keys there",
+                source.config.name
+            ));
+        }
         let written = if args.dry_run {
             foretold(&rebuilt)
         } else {
@@ -355,6 +364,15 @@ async fn gather(context: &Context, sources: &mut [Source]) -> Result<Gathered> {
         }
     }
     Ok(gathered)
+}
+
+/// Whether names are opaque at a destination of which nothing else tells that they are: the next backup must not show them.
+fn has_hidden_names(config: &DestinationConfig, rebuilt: &Rebuilt) -> bool {
+    let is_hidden = |b: &Backup| {
+        let there = b.copies.iter().filter(|c| c.destination == config.id).filter_map(|c| c.storage_ref.as_ref());
+        there.flat_map(opaque_names).any(|hash| hash != b.device_name)
+    };
+    wiring::seals(config) && !config.options.contains_key(wiring::OPAQUE_NAMES) && rebuilt.backups.iter().any(is_hidden)
 }
 
 fn foretold(rebuilt: &Rebuilt) -> Written {

@@ -15,6 +15,7 @@ use crate::keys::elsewhere;
 use crate::keys::lock::lock;
 use crate::ui::human;
 use crate::wiring;
+use crate::wiring::OPAQUE_NAMES;
 use crate::wiring::keys::destination_keys;
 
 /// Add a destination: it is set up and tested before the home knows it.
@@ -66,6 +67,10 @@ pub(super) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
     config.enabled = !args.disabled;
     config.created_at = Some(context.clock().now());
     config.created_by = Some(context.user());
+    let hides_names = !config.options.contains_key(OPAQUE_NAMES) && hides_names(&instance, &config).await?;
+    if hides_names {
+        config.options.insert(OPAQUE_NAMES.to_owned(), "yes".to_owned());
+    }
     let known = set_up_new(&instance, &mut config).await?;
     instance.inventory.put_destination(&config).await?;
     if let Some(warning) = wiring::clear_text_store(&config) {
@@ -76,6 +81,9 @@ pub(super) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     context.ui.note(&format!("added {}: {} of texts, {}", config.name, config.view, sealing(&config)));
+    if hides_names {
+        context.ui.note("names are opaque there already, and stay so: opaque_names=yes");
+    }
     if known > 0 {
         context.ui.note(&format!("it was a destination of this home before: {} known", human::count(known, "version")));
     } else {
@@ -131,6 +139,14 @@ pub(crate) async fn set_up_new(instance: &Instance, config: &mut DestinationConf
         )
         .with("destination", &config.name));
     }
+    if hides_names(instance, config).await?
+        && !config.options.get(OPAQUE_NAMES).is_some_and(|word| wiring::is_yes(word))
+    {
+        let why = "names are opaque there, and would lie in the clear beside them from now on";
+        return Err(Error::new(ErrorKind::Conflict, "add destination", why)
+            .with("destination", &config.name)
+            .hint("give it the option opaque_names=yes; for names in the clear, name an empty place"));
+    }
     // One that sealed once has keys as well, and the note of those is forgotten next.
     let was_here = known > 0 && config.kind == wiring::PLAIN && instance.keys.is_set_up();
     if was_here || wiring::seals(config) {
@@ -138,6 +154,17 @@ pub(crate) async fn set_up_new(instance: &Instance, config: &mut DestinationConf
     }
     elsewhere::back(instance, config, known > 0)?;
     Ok(known)
+}
+
+/// Whether names are opaque in what is sealed there already. A place that is not there yet has none.
+async fn hides_names(instance: &Instance, config: &DestinationConfig) -> Result<bool> {
+    if !wiring::seals(config) {
+        return Ok(false);
+    }
+    match destination_keys(instance.backend_settings(config, false)).await {
+        Ok(folder) => folder.hides_names().await.map_err(|e| e.with("destination", &config.name)),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Lays the home's epoch keys over those that are there of earlier: keys may have been replaced since. Those that the home

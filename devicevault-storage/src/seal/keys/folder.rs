@@ -162,12 +162,16 @@ impl KeyFolder {
         }
     }
 
-    /// Whether the names of what is stored are made by a key of the destination.
+    /// Whether the names of what is stored are made by a key of the destination, also where the record of that key is
+    /// damaged.
     ///
     /// # Errors
     /// What the store answers.
     pub async fn hides_names(&self) -> Result<bool> {
-        Ok(self.read_record(NAMES).await?.is_some())
+        match self.read_record(NAMES).await {
+            Err(e) if e.kind() == ErrorKind::Corrupt => Ok(true),
+            read => Ok(read?.is_some()),
+        }
     }
 
     /// A small record of this name beside the epoch keys.
