@@ -197,12 +197,15 @@ pub struct Budget {
     pub duration: Duration,
     /// What a catalog names stays, though nothing at the destination names it any more.
     pub recorded: Recorded,
+    /// Remove whole content that no manifest and no catalog names: a process that was killed left it, or it is the only
+    /// copy of a version whose manifest was lost, which nothing tells. Else it is left, and told.
+    pub unnamed: bool,
 }
 
 impl Default for Budget {
-    /// One hour; no catalog is asked.
+    /// One hour; no catalog is asked, and what nothing names is left.
     fn default() -> Self {
-        Self { duration: Duration::from_secs(3600), recorded: Recorded::nothing() }
+        Self { duration: Duration::from_secs(3600), recorded: Recorded::nothing(), unnamed: false }
     }
 }
 

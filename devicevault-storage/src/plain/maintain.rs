@@ -1,4 +1,4 @@
-//! Removing what no manifest names, and no record of a catalog.
+//! Removing what was left over, and what no manifest and no catalog names.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use super::{Plain, layout};
 use crate::fault;
 
 impl Plain {
-    /// Removes content without a manifest once it is older than the grace. A manifest without content stays, and is
-    /// told: it may be all that is left of a backup that somebody removed by hand. Not to `act` is to say only what
-    /// would be removed.
+    /// Removes what broken writers left, once it is older than the grace: whole content without a manifest only where the
+    /// budget says so. A manifest without content stays: it may be all that is left of a backup that somebody removed by
+    /// hand. Not to `act` is to say only what would be removed.
     pub(super) async fn maintain(self: &Arc<Self>, budget: &Budget, act: bool) -> Result<Report> {
         let clock = &self.options.clock;
         let until = clock.monotonic().saturating_add(budget.duration);
@@ -57,7 +57,7 @@ impl Plain {
             if recorded.contains(&place(&object.location)) {
                 report.done.push(format!("left {}: its manifest is gone, the catalog knows it", object.location));
             } else {
-                self.remove_bare(object, act, &mut report).await?;
+                self.bare(object, budget.unnamed, act, &mut report).await?;
             }
         }
         Ok(report)
@@ -84,7 +84,8 @@ impl Plain {
         }
     }
 
-    async fn remove_bare(&self, object: &ObjectMeta, act: bool, report: &mut Report) -> Result<()> {
+    /// Content that neither a manifest nor the catalog names.
+    async fn bare(&self, object: &ObjectMeta, goes: bool, act: bool, report: &mut Report) -> Result<()> {
         // Between the listing and now, somebody may have come back to finish it.
         for manifest in layout::manifest_paths(&object.location) {
             match self.store.head(&manifest).await {
@@ -93,7 +94,16 @@ impl Plain {
                 Err(e) => return Err(fault::of_store("look for manifest", &manifest, e)),
             }
         }
-        self.remove(object, act, report).await
+        if goes {
+            return self.remove(object, act, report).await;
+        }
+        report.unnamed += 1;
+        report.unnamed_bytes += object.size;
+        if self.is_old(object) {
+            let why = "which no manifest names: it may be the only copy of a version, and only --unnamed removes it";
+            report.done.push(format!("left {}, {why}", object.location));
+        }
+        Ok(())
     }
 
     fn is_old(&self, object: &ObjectMeta) -> bool {

@@ -208,8 +208,9 @@ fn tell(context: &Context, rows: &[Row]) -> Result<()> {
             let objects = human::count(usize::try_from(r.unnamed).unwrap_or(usize::MAX), "object");
             let (size, name) = (human::size(r.unnamed_bytes), &r.destination);
             ui.note(&format!(
-                "{name}: {objects} ({size}) that nothing names, left by processes that were cut off: `devicevault \
-                 destination maintain {name}` removes them once they are old enough that nobody is writing them"
+                "{name}: {objects} ({size}) that nothing names, left by processes that were cut off, or by manifests that \
+                 were lost: `devicevault destination maintain {name} --unnamed` removes them once they are old enough that \
+                 nobody is writing them"
             ));
         }
     }

@@ -15,7 +15,7 @@ use crate::instance::{Instance, OpenDestination};
 use crate::interrupt::cancellable;
 use crate::ui::human;
 
-/// Tidy destinations up: what no manifest names is removed after a day, a Git repository is repacked, and the records of
+/// Tidy destinations up: what broken writers left is removed after a day, a Git repository is repacked, and the records of
 /// how long versions were valid are written anew. It may be interrupted at any time.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -23,6 +23,10 @@ Examples:
   devicevault destination maintain                    all that are enabled; once a week is enough
   devicevault destination maintain git --budget 10m
   devicevault destination maintain store --dry-run
+  devicevault destination maintain store --unnamed   whole content without a manifest goes too
+
+A file, object or container that no manifest and no catalog names was left by a process that was killed, or is the only
+copy of a version whose manifest was lost. It is told, and left unless you say --unnamed.
 
 Exit codes: 0 done, 3 some destinations failed, 1 all did.")]
 pub(crate) struct MaintainArgs {
@@ -32,6 +36,9 @@ pub(crate) struct MaintainArgs {
     /// Begin nothing new after this time
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = human::positive_duration)]
     budget: Duration,
+    /// Remove whole content that no manifest and no catalog names, once it is a day old
+    #[arg(long)]
+    unnamed: bool,
     /// Only tell what would be done
     #[arg(long)]
     dry_run: bool,
@@ -98,6 +105,7 @@ async fn one(
     let backend = destination.backend.as_ref().map_err(Clone::clone)?;
     let mut budget = Budget::default();
     budget.duration = args.budget;
+    budget.unnamed = args.unnamed;
     budget.recorded = recorded_at(instance.catalog.clone(), destination.config.id.clone());
     if args.dry_run {
         let cannot = || Error::new(ErrorKind::Unsupported, "maintain destination", "its kind cannot tell beforehand");

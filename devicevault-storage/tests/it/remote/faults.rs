@@ -75,7 +75,9 @@ async fn wherever_the_line_breaks_nothing_half_is_there() {
     assert!(left.keys().all(|path| path.extension().is_some_and(|e| e == "dvo")), "{left:?}");
     let later = ManualClock::at(SystemClock.now() + Duration::from_secs(48 * 3600));
     let later = PlainBackend::kept(there, options(SEALED).with_clock(Arc::new(later)));
-    later.maintain(Budget::default()).await.unwrap();
+    let mut budget = Budget::default();
+    budget.unnamed = true;
+    later.maintain(budget).await.unwrap();
     assert!(files(folder.path()).is_empty());
 }
 
