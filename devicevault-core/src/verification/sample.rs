@@ -67,7 +67,8 @@ struct Candidate {
 /// What is known to be damaged is among them, whatever the sample's size: it is to be named until it is mended.
 ///
 /// The choice depends on nothing but the records, so that a look that found a copy good puts it behind all others of its
-/// destination. A destination that cannot be looked at takes no place of another.
+/// destination. A destination that cannot be looked at takes no place of another. A time after `now`, of a clock that was
+/// ahead, says nothing: such a copy counts as one that was never verified, and as the oldest if it was stored then.
 ///
 /// # Errors
 /// What the catalog answers.
@@ -76,6 +77,7 @@ pub async fn choose(
     queries: &[Query],
     wanted: &(dyn Fn(&Backup, &Copy) -> bool + Sync),
     sample: Sample,
+    now: Timestamp,
 ) -> Result<Vec<CopyKey>> {
     let mut places: BTreeMap<DestinationId, Vec<Candidate>> = BTreeMap::new();
     let mut chosen = Vec::new();
@@ -87,8 +89,9 @@ pub async fn choose(
                     chosen.push(CopyKey { backup: backup.id, destination: copy.destination.clone() });
                     continue;
                 }
-                let (good, verified) = (copy.verified_at.unwrap_or(copy.stored_at), copy.verified_at.is_some());
-                let candidate = Candidate { good, verified, backup: backup.id };
+                let verified = copy.verified_at.filter(|at| *at <= now);
+                let good = verified.or(Some(copy.stored_at).filter(|at| *at <= now)).unwrap_or(Timestamp::MIN);
+                let candidate = Candidate { good, verified: verified.is_some(), backup: backup.id };
                 places.entry(copy.destination.clone()).or_default().push(candidate);
             }
         }

@@ -200,7 +200,8 @@ async fn sampled_again_and_again_everything_is_looked_at_and_nothing_twice_befor
         let mut seen = std::collections::HashMap::new();
         let mut looks = 0;
         while seen.len() < all {
-            let chosen = choose(&*it.house.catalog, &[Query::default()], &|_, _| true, sample).await.unwrap();
+            let chosen =
+                choose(&*it.house.catalog, &[Query::default()], &|_, _| true, sample, clock().now()).await.unwrap();
             assert!((1..=8).contains(&chosen.len()), "{chosen:?}");
             looks += chosen.len();
             for key in chosen {

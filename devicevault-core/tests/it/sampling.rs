@@ -57,7 +57,7 @@ async fn over_a_year_no_copy_is_looked_at_less_often_than_the_part_says() {
                 known.remove(&key);
             }
         }
-        let chosen = choose(&catalog, std::slice::from_ref(&every), &|_, _| true, sample).await.unwrap();
+        let chosen = choose(&catalog, std::slice::from_ref(&every), &|_, _| true, sample, now).await.unwrap();
         for place in PLACES {
             let count = |keys: &mut dyn Iterator<Item = &CopyKey>| {
                 keys.filter(|key| key.destination == DestinationId::from(place)).count()
@@ -76,4 +76,29 @@ async fn over_a_year_no_copy_is_looked_at_less_often_than_the_part_says() {
         assert!(unseen <= DAY * (100 / PART as u32), "day {day}: a copy was not looked at for {unseen:?}");
     }
     eprintln!("{looks} looks at {} copies in the end; none waited for more than {longest:?}", known.len());
+}
+
+/// The clock was ahead for a day, on which all were verified and some were stored: it keeps none from being looked at.
+#[tokio::test]
+async fn what_was_verified_after_now_was_never_verified() {
+    let clock = std::sync::Arc::new(ManualClock::new());
+    let catalog = MemoryCatalog::with_clock(clock.clone());
+    let mut known = Known::new();
+    let ahead = clock.now() + 3650 * DAY;
+    for stored in [clock.now(), ahead] {
+        store(&catalog, stored, 10, &mut known).await;
+    }
+    for key in known.keys() {
+        catalog.verified(key, Ok(ahead)).await.unwrap();
+    }
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..5 {
+        clock.advance(DAY);
+        let now = clock.now();
+        for key in choose(&catalog, &[Query::default()], &|_, _| true, Sample::Percent(20.0), now).await.unwrap() {
+            catalog.verified(&key, Ok(now)).await.unwrap();
+            seen.insert(key);
+        }
+    }
+    assert_eq!(seen.len(), known.len());
 }

@@ -245,7 +245,7 @@ async fn walk(
     };
     if let Some(sample) = args.sample {
         let mut chosen: BTreeMap<BackupId, BTreeSet<DestinationId>> = BTreeMap::new();
-        for key in choose(&*instance.catalog, &scope.queries(), &means, sample).await? {
+        for key in choose(&*instance.catalog, &scope.queries(), &means, sample, context.clock().now()).await? {
             chosen.entry(key.backup).or_default().insert(key.destination);
         }
         let mut ids = chosen.keys().copied().peekable();
