@@ -218,7 +218,9 @@ mod tests {
         assert_eq!(first("say \"a\n% Error\n"), Some(2), "it has no end");
         let open = |text: &str| {
             let (mut watch, rules) = (FailureWatch::default(), rules());
-            text.lines().for_each(|line| drop(watch.line(line.as_bytes(), rules.failures())));
+            for line in text.lines() {
+                watch.line(line.as_bytes(), rules.failures());
+            }
             watch.open_value()
         };
         assert_eq!((open(quoted), open("a\nsay \"b\nc"), open("note\nb")), (None, Some(2), None));
