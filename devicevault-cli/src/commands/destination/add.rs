@@ -67,7 +67,9 @@ pub(super) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
     config.enabled = !args.disabled;
     config.created_at = Some(context.clock().now());
     config.created_by = Some(context.user());
-    let hides_names = !config.options.contains_key(OPAQUE_NAMES) && hides_names(&instance, &config).await?;
+    // A place that cannot be read yet is asked once more when it is set up.
+    let hides_names =
+        !config.options.contains_key(OPAQUE_NAMES) && hides_names(&instance, &config).await.unwrap_or(false);
     if hides_names {
         config.options.insert(OPAQUE_NAMES.to_owned(), "yes".to_owned());
     }
