@@ -112,7 +112,11 @@ impl Folder {
         sync_folder(staged)?;
         let folder = self.root.join(PARKED).join(line);
         for last in (0..TRIES).rev() {
-            make_folder(&folder, true)?;
+            match make_folder(&folder, true) {
+                // It was there, and somebody tidied it away before it was looked at.
+                Err(e) if e.kind() == ErrorKind::NotFound && last > 0 => continue,
+                made => made?,
+            }
             match fs::rename(staged, folder.join(id.to_string())) {
                 Ok(()) => break,
                 Err(e) if e.kind() == io::ErrorKind::NotFound && last > 0 => {}
