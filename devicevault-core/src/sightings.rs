@@ -33,6 +33,10 @@ pub struct Sightings {
     pub made_at: Timestamp,
     /// Each version that was last seen in that month.
     pub seen: Vec<Sighting>,
+    /// The destination set it aside when somebody wrote a later one who could not open it: what this one says was unknown
+    /// to them.
+    #[serde(skip)]
+    pub set_aside: bool,
 }
 
 /// What the catalog knew of one version.
@@ -57,7 +61,7 @@ impl Sightings {
     /// A record without sightings.
     #[must_use]
     pub fn new(period: impl Into<String>, made_at: Timestamp) -> Self {
-        Self { format: FORMAT, readable_by: FORMAT, period: period.into(), made_at, seen: Vec::new() }
+        Self { format: FORMAT, readable_by: FORMAT, period: period.into(), made_at, seen: Vec::new(), set_aside: false }
     }
 
     /// Reads a record.

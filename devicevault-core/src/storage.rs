@@ -355,11 +355,12 @@ pub trait StorageBackend: Debug + Send + Sync {
     async fn note_sightings(&self, _record: &Sightings) -> Result<bool> {
         Ok(false)
     }
-    /// The record of a month.
+    /// The record of this name among the [periods](StorageBackend::sighting_periods).
     async fn sightings(&self, _period: &str) -> Result<Option<Sightings>> {
         Ok(None)
     }
-    /// The months of which there are records, oldest first.
+    /// The months of which there are records, oldest first. After a month and a point stands what names a further record of
+    /// it, which was [set aside](Sightings::set_aside).
     async fn sighting_periods(&self) -> Result<Vec<String>> {
         Ok(Vec::new())
     }

@@ -24,6 +24,8 @@ pub struct Rebuilt {
     pub refused: Vec<Refused>,
     /// So many copies are closed to every key at hand: told with what was refused, once for each epoch key.
     pub closed: usize,
+    /// So many records of what was seen, pinned and accepted are.
+    pub closed_records: usize,
     /// Copies of a backup of which the destination has another, better one.
     pub surplus: Vec<(DestinationId, StorageRef)>,
 }
@@ -55,9 +57,10 @@ impl Gathered {
             }
         }
         let closed = self.closed.iter().map(|c| c.copies).sum();
+        let closed_records = self.closed.iter().map(|c| c.months.len()).sum();
         let (mut refused, surplus) = (self.refused, self.surplus);
         refused.extend(self.closed.iter().map(Closed::refused));
-        let mut rebuilt = Rebuilt { refused, closed, surplus, ..Rebuilt::default() };
+        let mut rebuilt = Rebuilt { refused, closed, closed_records, surplus, ..Rebuilt::default() };
         for (id, found) in versions {
             let sightings: Vec<Option<&Sighting>> =
                 self.places.iter().map(|p| p.seen.get(&id).map(|(_, s)| s)).collect();

@@ -1,6 +1,6 @@
 //! What one destination after another holds.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -34,6 +34,8 @@ pub(super) struct Closed {
     destination: DestinationId,
     epoch: Option<String>,
     pub(super) copies: usize,
+    /// Records of how long versions were valid, by their months.
+    pub(super) months: BTreeSet<String>,
     /// That of the first.
     error: Error,
 }
@@ -41,15 +43,19 @@ pub(super) struct Closed {
 impl Closed {
     /// Told once, however many there are.
     pub(super) fn refused(&self) -> Refused {
+        let months: Vec<_> = self.months.iter().map(String::as_str).collect();
+        let known = format!("what was seen, pinned and accepted in {}", months.join(", "));
         let what = match self.copies {
-            0 => "what it holds of how long versions were valid stays".to_owned(),
-            1 => "1 copy stays".to_owned(),
-            n => format!("{n} copies stay"),
+            0 => format!("{known} stays closed"),
+            n => {
+                let copies = if n == 1 { "1 copy stays closed".to_owned() } else { format!("{n} copies stay closed") };
+                if months.is_empty() { copies } else { format!("{copies}, and {known}") }
+            }
         };
         let keys = self.error.context().filter(|(name, _)| matches!(*name, "wrapped by" | "key"));
         let keys: Vec<_> = keys.map(|(name, id)| format!("{name}: {id}")).collect();
         let keys = if keys.is_empty() { String::new() } else { format!(" ({})", keys.join(", ")) };
-        let why = format!("{what} closed: {}{keys}", self.error.message());
+        let why = format!("{what}: {}{keys}", self.error.message());
         let error = Error::new(self.error.kind(), "open backup", why).because(self.error.clone());
         let at = self.epoch.as_ref().map(|id| format!("epoch key {id}"));
         Refused { destination: self.destination.clone(), at, error }
@@ -175,7 +181,7 @@ impl Gathered {
                     let at = at.map(|(_, v)| v.to_owned());
                     self.refuse(destination, at, e);
                 }
-                Err(e) if e.kind() == ErrorKind::KeyUnavailable => self.close(destination, 1, e),
+                Err(e) if e.kind() == ErrorKind::KeyUnavailable => self.close(destination, e, |c| c.copies += 1),
                 Err(e) => return Err(e),
             }
             if place.found.len().is_multiple_of(256) {
@@ -225,12 +231,16 @@ impl Gathered {
         self.refused.push(Refused { destination: destination.clone(), at, error });
     }
 
-    fn close(&mut self, destination: &DestinationId, copies: usize, error: Error) {
+    /// Counts what is closed there for one reason.
+    fn close(&mut self, destination: &DestinationId, error: Error, count: impl FnOnce(&mut Closed)) {
         let epoch = error.context().find(|(name, _)| *name == "epoch").map(|(_, id)| id.to_owned());
-        match self.closed.iter_mut().find(|c| c.destination == *destination && c.epoch == epoch) {
-            Some(closed) => closed.copies += copies,
-            None => self.closed.push(Closed { destination: destination.clone(), epoch, copies, error }),
+        if let Some(known) = self.closed.iter_mut().find(|c| c.destination == *destination && c.epoch == epoch) {
+            return count(known);
         }
+        let (destination, months) = (destination.clone(), BTreeSet::new());
+        let mut closed = Closed { destination, epoch, copies: 0, months, error };
+        count(&mut closed);
+        self.closed.push(closed);
     }
 
     /// Texts that many manifests share are kept once.
@@ -311,6 +321,7 @@ impl Gathered {
 
     async fn sightings(&mut self, place: &mut Place, backend: &dyn StorageBackend, now: Timestamp) -> Result<()> {
         let latest = now.checked_add(SLACK).unwrap_or(Timestamp::MAX);
+        let mut aside = Vec::new();
         for period in backend.sighting_periods().await? {
             let record = match backend.sightings(&period).await {
                 Ok(Some(record)) => record,
@@ -320,7 +331,7 @@ impl Gathered {
                     continue;
                 }
                 Err(e) if e.kind() == ErrorKind::KeyUnavailable => {
-                    self.close(&place.id, 0, e);
+                    self.close(&place.id, e, |c| c.months.extend([month_of(&period)]));
                     continue;
                 }
                 Err(e) => return Err(e),
@@ -329,6 +340,10 @@ impl Gathered {
             for sighting in record.seen {
                 if sighting.last_seen > latest || sighting.here.is_some_and(|t| t > latest) {
                     ahead += 1;
+                    continue;
+                }
+                if record.set_aside {
+                    aside.push((record.made_at, sighting));
                     continue;
                 }
                 let newer = place
@@ -344,6 +359,18 @@ impl Gathered {
                 self.refuse(&place.id, Some(format!("sightings of {period}")), e);
             }
         }
+        // Later records were written without knowing these: nobody took back what they say.
+        for (made_at, sighting) in aside {
+            let (_, known) = place.seen.entry(sighting.backup).or_insert_with(|| (made_at, sighting.clone()));
+            known.last_seen = known.last_seen.max(sighting.last_seen);
+            known.pinned |= sighting.pinned;
+            known.suspect &= sighting.suspect;
+        }
         Ok(())
     }
+}
+
+/// The month of a record, for people.
+fn month_of(period: &str) -> String {
+    period.split('.').next().unwrap_or_default().to_owned()
 }

@@ -37,14 +37,17 @@ impl Plain {
             let found = self.clone().whole(ListFilter::default());
             let (sealing, plain) = (Arc::new(*sealing), self.clone());
             let (beside, records) = (sealing.clone(), self.clone());
-            let sightings = stream::once(async move { records.reseal_sightings(&beside).await });
+            let records = stream::once(async move {
+                records.reseal_sightings(&beside).await?;
+                records.reseal_names(&beside).await
+            });
             let each = found.then(move |found| {
                 let (plain, sealing) = (self.clone(), sealing.clone());
                 async move { plain.reseal_one(found?, &sealing).await }
             });
             // Last, so that what is listed does not change beneath the listing.
             let tidy = stream::once(async move { plain.remove_all_superseded().await });
-            let last = sightings.chain(tidy).filter_map(|done| std::future::ready(done.err().map(Err)));
+            let last = records.chain(tidy).filter_map(|done| std::future::ready(done.err().map(Err)));
             Ok(each.chain(last))
         };
         stream::once(begin).try_flatten().boxed()

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use devicevault_core::{Body, ByteStream, Error, ErrorKind, Result, Transform};
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
@@ -63,6 +64,7 @@ impl Plain {
             Some(ring) if self.options.sealed => ring,
             _ => return Ok(Form::Clear(self.options.compression)),
         };
+        ring.look_again().await?;
         let (epoch, key) = ring.current().await?;
         self.publish(ring, epoch).await?;
         let level = (self.options.compression == Compression::Zstd).then_some(SealOptions::default().level).flatten();
@@ -125,31 +127,46 @@ impl Plain {
                         Some(before) => before,
                         None => names_key(epoch, key),
                     };
-                    let container = seal_record(made.expose(), epoch, key)?;
-                    let record = NamesRecord { format: 1, readable_by: 1, sealed: hex::encode(container) };
-                    self.keys.make_record(NAMES, serde_json::to_vec(&record).unwrap_or_default().into()).await?
+                    self.keys.make_record(NAMES, names_record(&made, epoch, key)?).await?
                 }
             };
-            let broken = || {
-                Error::new(ErrorKind::KeyUnavailable, "read key of names", "its record is damaged")
-                    .with("path", format!("keys/{NAMES}"))
-                    .hint(
-                        "bring it back from a copy of the destination; where there is none, delete it: it is made again of \
-                         the epoch keys there",
-                    )
-            };
-            let record: NamesRecord = serde_json::from_slice(&there).map_err(|e| broken().because(e))?;
-            if record.readable_by > 1 {
-                return Err(Error::new(ErrorKind::Unsupported, "read key of names", "a newer release wrote it")
-                    .hint("upgrade this program"));
-            }
-            let container = hex::decode(&record.sealed).map_err(|e| broken().because(e))?;
-            let epoch = epoch_of(&container).map_err(|e| broken().because(e))?;
-            self.have(ring, epoch).await?;
-            let key = open_record(&container, ring, 64).await.map_err(|e| broken().because(e))?;
-            Key::from_slice(&key).ok_or_else(broken)
+            Ok(self.open_names(ring, &there).await?.1)
         };
         self.names.get_or_try_init(|| load).await.cloned()
+    }
+
+    /// The key of opaque names in its record, and the epoch key that it is sealed under.
+    async fn open_names(&self, ring: &Keyring, record: &[u8]) -> Result<(EpochId, Key)> {
+        let broken = || {
+            Error::new(ErrorKind::KeyUnavailable, "read key of names", "its record is damaged")
+                .with("path", format!("keys/{NAMES}"))
+                .hint(
+                    "bring it back from a copy of the destination; where there is none, delete it: it is made again of \
+                     the epoch keys there",
+                )
+        };
+        let record: NamesRecord = serde_json::from_slice(record).map_err(|e| broken().because(e))?;
+        if record.readable_by > 1 {
+            return Err(Error::new(ErrorKind::Unsupported, "read key of names", "a newer release wrote it")
+                .hint("upgrade this program"));
+        }
+        let container = hex::decode(&record.sealed).map_err(|e| broken().because(e))?;
+        let epoch = epoch_of(&container).map_err(|e| broken().because(e))?;
+        self.have(ring, epoch).await?;
+        let key = open_record(&container, ring, 64).await.map_err(|e| broken().because(e))?;
+        Ok((epoch, Key::from_slice(&key).ok_or_else(broken)?))
+    }
+
+    /// Seals the key of opaque names anew where it is sealed under another epoch key. It stays the same key: the paths are
+    /// made by it.
+    pub(super) async fn reseal_names(&self, sealing: &Sealing) -> Result<()> {
+        let Some(ring) = &self.options.keyring else { return Ok(()) };
+        let Some(there) = self.keys.read_record(NAMES).await? else { return Ok(()) };
+        let (epoch, key) = self.open_names(ring, &there).await?;
+        if epoch == sealing.epoch {
+            return Ok(());
+        }
+        self.keys.replace_record(NAMES, names_record(&key, sealing.epoch, &sealing.key)?).await
     }
 
     /// The key of names that made the paths of what is stored, where its record is gone: it was made of an epoch key, and
@@ -287,6 +304,12 @@ impl Plain {
         self.have(ring, epoch).await?;
         Sealed::open(container, ring).await
     }
+}
+
+/// The record of a key of names.
+fn names_record(names: &Key, epoch: EpochId, key: &Key) -> Result<Bytes> {
+    let sealed = hex::encode(seal_record(names.expose(), epoch, key)?);
+    Ok(serde_json::to_vec(&NamesRecord { format: 1, readable_by: 1, sealed }).unwrap_or_default().into())
 }
 
 fn names_key(epoch: EpochId, key: &Key) -> Key {

@@ -1,4 +1,7 @@
 //! The records of sightings beside the backups: `sightings/2026-11.json`, or `.dvo` where they are sealed.
+//!
+//! A sealed record that no key at hand opens is replaced by none: it is set aside as `2026-11.EPOCH.dvo`, and read by whoever
+//! has its key. What was pinned there is not known anywhere else.
 
 use std::sync::Arc;
 
@@ -13,13 +16,20 @@ use super::Plain;
 use super::chain::Form;
 use super::sealing::Sealing;
 use crate::fault;
-use crate::seal::{open_record, seal_record};
+use crate::seal::{EpochId, HEADER_LEN, open_record, seal_record};
 
 /// The folder that they lie in.
 const FOLDER: &str = "sightings";
 
 fn place(period: &str, sealed: bool) -> Path {
     Path::from_iter([FOLDER, &format!("{period}.{}", if sealed { "dvo" } else { "json" })])
+}
+
+/// The month that a record is of, and whether it was set aside.
+fn month_of(period: &str) -> Result<(&str, bool)> {
+    let (month, aside) = period.split_once('.').map_or((period, None), |(month, epoch)| (month, Some(epoch)));
+    check_period(month)?;
+    aside.map(str::parse::<EpochId>).transpose().map(|epoch| (month, epoch.is_some()))
 }
 
 impl Plain {
@@ -34,13 +44,37 @@ impl Plain {
             Form::Sealed(sealing) => (true, seal_record(&json, sealing.epoch, &sealing.key)?),
         };
         let at = place(&record.period, sealed);
+        if sealed {
+            self.set_closed_aside(&record.period, &at).await?;
+        }
         let put = self.store.put(&at, Bytes::from(bytes).into()).await;
         put.map(|_| true).map_err(|e| fault::of_store("write sightings", &at, e))
     }
 
-    /// The record of a month.
+    /// Puts a record that no key at hand opens where it stays.
+    async fn set_closed_aside(&self, period: &str, at: &Path) -> Result<()> {
+        let fail = |e| fault::of_store("read sightings", at, e);
+        match self.store.head(at).await {
+            Err(StoreError::NotFound { .. }) => return Ok(()),
+            // What is shorter than a header holds nothing.
+            there if there.as_ref().is_ok_and(|meta| meta.size < HEADER_LEN as u64) => return Ok(()),
+            there => there.map_err(fail)?,
+        };
+        let head = self.store.get_range(at, 0..HEADER_LEN as u64).await.map_err(fail)?;
+        let Ok(epoch) = super::sealing::epoch_of(&head) else { return Ok(()) };
+        match self.have(self.ring(epoch)?, epoch).await {
+            Err(e) if e.kind() == ErrorKind::KeyUnavailable => {}
+            open => return open,
+        }
+        let closed = self.store.get(at).await.map_err(fail)?.bytes().await.map_err(fail)?;
+        let aside = place(&format!("{period}.{epoch}"), true);
+        let put = self.store.put(&aside, closed.into()).await;
+        put.map(drop).map_err(|e| fault::of_store("write sightings", &aside, e))
+    }
+
+    /// The record of a month, or one that was set aside.
     pub(super) async fn sightings(&self, period: &str) -> Result<Option<Sightings>> {
-        check_period(period)?;
+        let (month, is_aside) = month_of(period)?;
         // Those of before the destination was sealed count where what is clear does.
         for sealed in [true, false] {
             if !sealed && self.refuses_clear().await? {
@@ -58,8 +92,9 @@ impl Plain {
             }
             let bytes = got.bytes().await.map_err(fail)?;
             let json = if sealed { self.open_small(&bytes, MAX_RECORD).await?.into() } else { bytes };
-            let record = Sightings::from_json(&json).map_err(|e| e.with("path", &at))?;
-            if record.period != period {
+            let mut record = Sightings::from_json(&json).map_err(|e| e.with("path", &at))?;
+            record.set_aside = is_aside;
+            if record.period != month {
                 return Err(broken("it is the record of another month"));
             }
             return Ok(Some(record));
@@ -67,16 +102,16 @@ impl Plain {
         Ok(None)
     }
 
-    /// The months of which there are records.
+    /// The months of which there are records, and those that were set aside.
     pub(super) async fn sighting_periods(self: &Arc<Self>) -> Result<Vec<String>> {
         let folder = Path::from(FOLDER);
         let listed: Vec<_> = match self.store.list(Some(&folder)).try_collect().await {
             Err(StoreError::NotFound { .. }) => Vec::new(),
             other => other.map_err(|e| fault::of_store("list sightings", &folder, e))?,
         };
-        let period = |at: &Path| at.filename()?.split('.').next().map(str::to_owned);
+        let period = |at: &Path| at.filename()?.rsplit_once('.').map(|(period, _)| period.to_owned());
         let mut periods: Vec<_> = listed.iter().filter_map(|o| period(&o.location)).collect();
-        periods.retain(|p| check_period(p).is_ok());
+        periods.retain(|p| month_of(p).is_ok());
         periods.sort_unstable();
         periods.dedup();
         Ok(periods)

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use devicevault_core::{Error, ErrorKind, Result, SecretString};
+use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Result, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -113,6 +113,22 @@ impl SealedSecrets {
         Ok(())
     }
 
+    /// Seals anew what is not sealed under the newest epoch key. How many secrets.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`put`](Self::put); nothing is changed then.
+    pub async fn reseal(&mut self, keys: &Keyring, credential: &str) -> Result<usize> {
+        let (newest, _) = keys.current().await?;
+        let older = self.fields.iter().filter(|(_, sealed)| sealed.epoch != newest).map(|(field, _)| field.clone());
+        let (older, mut anew): (Vec<_>, _) = (older.collect(), self.clone());
+        for field in &older {
+            let secret = self.open(keys, credential, field).await?;
+            anew.put(keys, credential, field, secret.expose_secret()).await?;
+        }
+        *self = anew;
+        Ok(older.len())
+    }
+
     /// Opens a secret of a credential.
     ///
     /// # Errors
@@ -185,7 +201,6 @@ fn bound(purpose: &[u8], epoch: EpochId, credential: &str, field: &str) -> Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use devicevault_core::ExposeSecret as _;
     use futures::executor::block_on;
     use proptest::prelude::*;
 

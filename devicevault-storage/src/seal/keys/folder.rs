@@ -197,6 +197,11 @@ impl KeyFolder {
         }
     }
 
+    /// Stores a small record over the one that is there.
+    pub(crate) async fn replace_record(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.put(&self.path(name), bytes).await
+    }
+
     async fn get(&self, path: &Path) -> Result<Option<Bytes>> {
         let fail = |e| fault::of_store("read epoch key", path, e);
         let got = match self.store.get(path).await {

@@ -8,9 +8,9 @@ use devicevault_core::key::KeyProvider;
 use devicevault_core::{Error, ErrorKind, Result, Timestamp};
 
 use super::super::crypto::Key;
-#[cfg(feature = "plain")]
-use super::KeyFolder;
 use super::epoch::{EpochId, EpochObject};
+#[cfg(feature = "plain")]
+use super::{KeyFolder, rewrap::load_whole};
 
 /// So many objects of other places are remembered for one epoch key: a hostile destination must not fill the memory.
 const MAX_FOUND: usize = 8;
@@ -67,6 +67,29 @@ impl Keyring {
             self.add(now);
         }
         Ok(self.object(id))
+    }
+
+    /// Takes in epoch keys that were made in the home since this ring was: the newest of them seals what comes, whoever made
+    /// it. What no key at hand opens seals nothing here.
+    ///
+    /// # Errors
+    /// What the home answers.
+    #[cfg(feature = "plain")]
+    pub(crate) async fn look_again(&self) -> Result<()> {
+        let Some(home) = &self.0.home else { return Ok(()) };
+        for id in home.list().await? {
+            if self.object(id).is_some() {
+                continue;
+            }
+            if let Some(new) = load_whole(home, id).await?
+                && let Ok(key) = new.open(&self.0.providers).await
+            {
+                let mut state = self.write();
+                state.own.insert(id, new);
+                state.open.insert(id, key);
+            }
+        }
+        Ok(())
     }
 
     /// With one epoch key that is kept somewhere else than in an epoch key object.

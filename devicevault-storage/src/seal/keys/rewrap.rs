@@ -169,9 +169,12 @@ impl Anew<'_> {
         Ok(behind)
     }
 
-    /// Objects that a destination lacks are left to whoever seals there first.
+    /// What the destination lacks is laid there too: something may be sealed under it, and a kit that opens all has to open
+    /// that with nothing but the destination.
     async fn bring_up_to_date(&self, folder: &KeyFolder, retire: bool) -> Result<()> {
-        for id in folder.list().await? {
+        let mut all: BTreeSet<EpochId> = folder.list().await?.into_iter().collect();
+        all.extend(self.ring.objects().into_iter().map(|object| object.id));
+        for id in all {
             match self.ring.object(id) {
                 Some(object) => {
                     let is_there = load_whole(folder, id).await?.as_ref() == Some(&object);

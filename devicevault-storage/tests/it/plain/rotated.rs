@@ -81,3 +81,18 @@ async fn an_epoch_key_that_only_a_destination_has_is_not_lost_with_the_old_key()
     assert_eq!(there.open(&[new()]).await.unwrap().expose(), expected.expose());
     there.open(&[kek()]).await.unwrap_err();
 }
+
+#[tokio::test]
+async fn a_program_that_began_before_seals_under_the_epoch_key_that_was_made_since_where_it_opens() {
+    let rotation = Rotation::new().await;
+    let running = rotation.ring();
+    rotation.stores(running.clone(), "first").await;
+    let stranger: Arc<dyn KeyProvider> = Arc::new(Kek::raw(Key::new([2; 32])));
+    for (provider, opens) in [(kek(), true), (stranger, false)] {
+        let made = Keyring::default().create_epoch(&[provider], Timestamp::UNIX_EPOCH).await.unwrap();
+        rotation.home.publish(&made).await.unwrap();
+        rotation.stores(running.clone(), &format!("then-{opens}")).await;
+        assert_eq!(rotation.keys().load(made.id).await.unwrap().is_some(), opens);
+        assert_eq!(running.current().await.unwrap().0 == made.id, opens);
+    }
+}
