@@ -22,6 +22,7 @@ use crate::app::{BackendSettings, Open, Parts};
 use crate::checker::ProgramChecker;
 use crate::collectors::Collectors;
 use crate::context::Context;
+use crate::keys::kit;
 use crate::keys::lock::lock;
 use crate::keys::mended::mend;
 use crate::keys::new::NewKey;
@@ -77,7 +78,7 @@ impl Instance {
         home.join(CATALOG).exists()
     }
 
-    /// Makes what is missing of an instance, the catalog last, and opens it.
+    /// Makes what is missing of an instance, with the recovery kit of its keys, the catalog last, and opens it.
     ///
     /// # Errors
     /// The folder cannot be written, or holds a file that is not ours.
@@ -95,6 +96,10 @@ impl Instance {
             let clock = context.clock().clone();
             let settings = BackendSettings::new(destination.clone(), home.to_owned(), true, clock, keys.clone(), None);
             open_destination(&context.parts, settings).await?;
+        }
+        if keys.is_set_up() {
+            // Before it is a home: there is none that nothing opens but what lies in it.
+            kit::write(home, &keys, destinations, context.clock().now(), None).await?;
         }
         let store = wiring::create_catalog(&home.join(CATALOG), context.clock().clone()).await?;
         let instance = Self::assemble(context, home, store, key, keys)?;

@@ -3,24 +3,26 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use devicevault_core::Timestamp;
+use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::{Error, ErrorKind, Result, Timestamp};
 
-use crate::files;
 use crate::ui::escape;
+use crate::wiring::keys::{Keys, is_sealed};
+use crate::{files, wiring};
 
 /// What names of kits begin with.
 const PREFIX: &str = "recovery-kit-";
 
 /// What stands in a kit beside the key.
 #[derive(Debug)]
-pub(crate) struct KitFacts<'a> {
-    pub(crate) home: &'a Path,
-    pub(crate) kek: &'a str,
-    pub(crate) written: Timestamp,
+struct KitFacts<'a> {
+    home: &'a Path,
+    kek: &'a str,
+    written: Timestamp,
     /// Name, kind and place of every sealed destination.
-    pub(crate) stores: Vec<[String; 3]>,
+    stores: Vec<[String; 3]>,
     /// Id and time of every epoch key.
-    pub(crate) epochs: Vec<(String, Timestamp)>,
+    epochs: Vec<(String, Timestamp)>,
 }
 
 /// The name of the kit of a key.
@@ -38,8 +40,52 @@ pub(crate) fn left_in(home: &Path) -> Vec<PathBuf> {
     files::entries(home).unwrap_or_default().into_iter().filter(|p| is_kit(p)).collect()
 }
 
+/// Writes the kit of these keys for these destinations, into the home where nothing else is said; where it is.
+///
+/// # Errors
+/// `Unsupported` where every key stays in its token; `AlreadyExists`; it cannot be written.
+pub(crate) async fn write(
+    home: &Path,
+    keys: &Keys,
+    destinations: &[DestinationConfig],
+    now: Timestamp,
+    to: Option<&Path>,
+) -> Result<PathBuf> {
+    let (kek, lines) = keys.kit(home).await?;
+    let sealed = destinations.iter().filter(|d| is_sealed(d));
+    let facts = KitFacts {
+        home,
+        kek: &kek,
+        written: now,
+        stores: sealed
+            .map(|d| [d.name.clone(), d.kind.clone(), wiring::place_of(d, home).unwrap_or_default()])
+            .collect(),
+        epochs: keys.epochs().into_iter().map(|e| (e.id.to_string(), e.created)).collect(),
+    };
+    let text = zeroize::Zeroizing::new(text(&facts, &lines));
+    let path = match to {
+        None => {
+            // What an earlier command left in the home is the same kit, and perhaps an older text.
+            let path = home.join(file_name(&kek));
+            files::replace_private(&path, text.as_bytes())?;
+            return Ok(path);
+        }
+        Some(folder) if folder.is_dir() => folder.join(file_name(&kek)),
+        Some(file) => file.to_owned(),
+    };
+    files::write_new_private(&path, text.as_bytes()).map_err(|e| match e.kind() {
+        ErrorKind::AlreadyExists => {
+            Error::new(ErrorKind::AlreadyExists, "write recovery kit", "there is a file of this name already")
+                .with("file", path.display())
+                .hint("name another one")
+        }
+        _ => e,
+    })?;
+    Ok(path)
+}
+
 /// The text. `lines` are those of the key.
-pub(crate) fn text(facts: &KitFacts<'_>, lines: &str) -> String {
+fn text(facts: &KitFacts<'_>, lines: &str) -> String {
     let mut out = String::from(
         "\
 DEVICEVAULT RECOVERY KIT

@@ -506,3 +506,19 @@ async fn an_init_that_was_cut_off_keeps_its_key() {
         person.run(&["key", "check"]).good();
     }
 }
+
+#[test]
+fn there_is_no_home_before_its_kit_is_written() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    let kit = kits(&person).remove(0);
+    // Cut off before the kit was written.
+    std::fs::remove_file(person.path("home/catalog.db")).unwrap();
+    std::fs::remove_file(&kit).unwrap();
+    std::fs::create_dir(&kit).unwrap();
+    person.run(&["init"]).ended(1);
+    assert!(person.run(&["key", "check"]).ended(2).err.contains("devicevault init"));
+    std::fs::remove_dir(&kit).unwrap();
+    person.run(&["init"]).good();
+    assert!(kit.is_file());
+}

@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_core::Result;
 use serde::Serialize;
 
 use super::no_keys;
+use crate::Exit;
 use crate::commands::destination::refuse_key_inside;
 use crate::context::Context;
 use crate::instance::Instance;
-use crate::keys::kit::{self, KitFacts};
-use crate::wiring::keys::{Keys, is_sealed};
-use crate::{Exit, files, wiring};
+use crate::keys::kit;
+use crate::wiring::keys::Keys;
 
 /// Write the recovery kit: a text to be printed, with the key that opens every sealed store, and what to do with it.
 #[derive(Debug, Args)]
@@ -74,38 +74,6 @@ pub(super) async fn write_for(
     keys: &Keys,
     to: Option<&Path>,
 ) -> Result<PathBuf> {
-    let (kek, lines) = keys.kit(&instance.home).await?;
     let destinations = instance.inventory.destinations().await?;
-    let sealed = destinations.into_iter().filter(is_sealed);
-    let facts = KitFacts {
-        home: &instance.home,
-        kek: &kek,
-        written: context.clock().now(),
-        stores: sealed
-            .map(|d| (wiring::place_of(&d, &instance.home), d))
-            .map(|(place, d)| [d.name, d.kind, place.unwrap_or_default()])
-            .collect(),
-        epochs: keys.epochs().into_iter().map(|e| (e.id.to_string(), e.created)).collect(),
-    };
-    let text = zeroize::Zeroizing::new(kit::text(&facts, &lines));
-    let name = kit::file_name(&kek);
-    let path = match to {
-        None => {
-            // What an earlier command left in the home is the same kit, and perhaps an older text.
-            let path = instance.home.join(&name);
-            files::replace_private(&path, text.as_bytes())?;
-            return Ok(path);
-        }
-        Some(folder) if folder.is_dir() => folder.join(&name),
-        Some(file) => file.to_owned(),
-    };
-    files::write_new_private(&path, text.as_bytes()).map_err(|e| match e.kind() {
-        ErrorKind::AlreadyExists => {
-            Error::new(ErrorKind::AlreadyExists, "write recovery kit", "there is a file of this name already")
-                .with("file", path.display())
-                .hint("name another one")
-        }
-        _ => e,
-    })?;
-    Ok(path)
+    kit::write(&instance.home, keys, &destinations, context.clock().now(), to).await
 }
