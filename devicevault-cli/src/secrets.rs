@@ -48,8 +48,8 @@ impl Asked {
     }
 }
 
-/// A secret, once it was read.
-type Cell = Arc<OnceCell<SecretString>>;
+/// A secret, once it was read, or why it could not be: a command that fails is not run for every device either.
+type Cell = Arc<OnceCell<Result<SecretString>>>;
 
 /// How much of a source is the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -177,10 +177,10 @@ impl Secrets {
         let owner = if let SecretRef::Stored(_) = at { refs.credential.as_deref() } else { None };
         let cell = self.known.lock().await.entry((reading, format!("{owner:?} {at:?}"))).or_default().clone();
         let secret = match at {
-            SecretRef::Stored(field) => cell.get_or_try_init(|| self.shared.open(owner, field)).await?,
-            _ => cell.get_or_try_init(|| read(what, at, reading)).await?,
+            SecretRef::Stored(field) => cell.get_or_init(|| self.shared.open(owner, field)).await,
+            _ => cell.get_or_init(|| read(what, at, reading)).await,
         };
-        Ok(Some(secret.clone()))
+        secret.clone().map(Some)
     }
 }
 
@@ -398,11 +398,14 @@ mod tests {
     async fn a_command_runs_once_for_many_devices() {
         let dir = tempfile::tempdir().unwrap();
         let count = dir.path().join("count");
-        let command = format!("echo x >> '{}'; echo pw", count.display());
-        let secrets = Secrets::default();
-        let d = device(Some(SecretRef::Command(command)));
-        let (a, b) = tokio::join!(secrets.login(&d), secrets.login(&d));
-        assert!(a.is_ok() && b.is_ok());
-        assert_eq!(std::fs::read_to_string(count).unwrap(), "x\n");
+        for (ends, good) in [("echo pw", true), ("exit 3", false)] {
+            let command = format!("echo x >> '{}'; {ends}", count.display());
+            let secrets = Secrets::default();
+            let d = device(Some(SecretRef::Command(command)));
+            let (a, b) = tokio::join!(secrets.login(&d), secrets.login(&d));
+            assert_eq!((a.is_ok(), b.is_ok()), (good, good));
+            assert_eq!(std::fs::read_to_string(&count).unwrap(), "x\n");
+            std::fs::remove_file(&count).unwrap();
+        }
     }
 }
