@@ -20,6 +20,7 @@ use crate::delivery::{self, Delivered};
 use crate::destinations::{Ready, test_all};
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
+use crate::keys::{laid, noted};
 use crate::pace::allow_connections;
 use crate::recovered;
 use crate::routing::{Deciding, Route};
@@ -101,6 +102,8 @@ pub(crate) async fn back_up(
     let at_hand = destinations.iter().filter(|d| d.error.is_none());
     let at_hand = at_hand.map(|d| (d.destination.id(), d.config.name.as_str(), &**d.destination.backend()));
     recovered::record(context, instance, &at_hand.collect::<Vec<_>>()).await;
+    noted::note(instance).await;
+    laid::lay(context, instance, destinations.iter().filter(|d| d.error.is_none()).map(|d| &d.config)).await;
     let secrets = Secrets::of(instance).await?;
     secrets.ask(&devices)?;
 

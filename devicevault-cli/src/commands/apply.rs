@@ -14,6 +14,7 @@ use crate::definitions::{Action, Change, Definitions, Plan, Wanted, read};
 use crate::instance::{Instance, no_such};
 use crate::keys::elsewhere;
 use crate::keys::lock::lock;
+use crate::keys::noted;
 use crate::ui::table::{Cell, Table, Tone};
 use crate::{Exit, wiring};
 
@@ -232,6 +233,7 @@ async fn carry_out(context: &Context, instance: &Instance, plan: Plan) -> Result
         }
         instance.inventory.remove_destination(&config.id).await?;
     }
+    noted::note(instance).await;
     for credential in &plan.credentials.remove {
         instance.inventory.remove_credential(&credential.name).await?;
     }

@@ -14,6 +14,7 @@ use crate::instance::{CATALOG, Instance, KEY, KNOWN_HOSTS, PLATFORMS, SPOOL};
 use crate::keys::elsewhere;
 use crate::keys::kit;
 use crate::keys::lock::LOCK;
+use crate::keys::noted;
 use crate::keys::sources::SOURCES;
 use crate::ui::escape;
 use crate::wiring::keys::{KEK_FILE, KEYS};
@@ -82,6 +83,7 @@ pub(crate) async fn make(context: &Context, home: &Path, destinations: &[Destina
         SOURCES,
         LOCK,
         elsewhere::FILE,
+        noted::FILE,
         "store",
         "git",
     ];
@@ -92,7 +94,10 @@ pub(crate) async fn make(context: &Context, home: &Path, destinations: &[Destina
     if let Some(path) = foreign {
         return refuse("the folder holds something else").map_err(|e| e.with("for example", path.display()));
     }
-    Instance::create(context, home, destinations).await
+    let instance = Instance::create(context, home, destinations).await?;
+    noted::tell_forgotten(context, &instance).await?;
+    noted::note(&instance).await;
+    Ok(instance)
 }
 
 /// Originals, complete and sealed; and what people read.

@@ -1,11 +1,12 @@
-//! Destinations with sealed copies that the home knows no more: those open by the keys that they had when they were removed,
-//! whatever becomes of the home's own since.
+//! What opens by keys of before alone: destinations with sealed copies that the home knows no more, whatever becomes of
+//! the home's own keys since, and epoch keys that are lost, should a copy of one come up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::{DestinationId, Error, ErrorKind, Result, Timestamp};
+use devicevault_storage::seal::{EpochId, EpochObject};
 use serde::{Deserialize, Serialize};
 
 use crate::files;
@@ -29,7 +30,7 @@ pub(crate) struct Elsewhere {
     pub(crate) files: BTreeMap<String, PathBuf>,
 }
 
-/// A destination that was removed.
+/// A destination that was removed, or an epoch key that is found nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Left {
     pub(crate) id: DestinationId,
@@ -39,6 +40,9 @@ pub(crate) struct Left {
     /// Ids of the keys each of which opens it.
     pub(crate) keys: BTreeSet<String>,
     pub(crate) removed: Timestamp,
+    /// It is an epoch key: its id is the place's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) lost_epoch: bool,
 }
 
 impl Left {
@@ -78,7 +82,7 @@ impl Elsewhere {
     }
 
     /// Writes it. Key files that stayed for what is forgotten by now go, and their kits.
-    fn write(&mut self, home: &Path) -> Result<()> {
+    async fn write(&mut self, home: &Path) -> Result<()> {
         let needed: BTreeSet<String> = self.keys().into_iter().map(str::to_owned).collect();
         let (stay, go) = std::mem::take(&mut self.files).into_iter().partition(|(key, _)| needed.contains(key));
         self.files = stay;
@@ -92,8 +96,7 @@ impl Elsewhere {
         }
         for (key, file) in BTreeMap::into_iter(go) {
             for file in [home.join(file), home.join(kit::file_name(&key))] {
-                let failed = |e| files::failed(&e, "forget key", "its file cannot be deleted", &file);
-                spent::delete(&file, &key).map_err(failed)?;
+                spent::delete(&file, &key).await?;
             }
         }
         Ok(())
@@ -113,22 +116,55 @@ impl Elsewhere {
     ///
     /// # Errors
     /// It cannot be written.
-    pub(crate) fn keep_file(&mut self, home: &Path, key: &str, file: &Path) -> Result<()> {
+    pub(crate) async fn keep_file(&mut self, home: &Path, key: &str, file: &Path) -> Result<()> {
         let beneath = file.strip_prefix(home).unwrap_or(file);
         self.files.insert(key.to_owned(), beneath.to_owned());
-        self.write(home)
+        self.write(home).await
     }
 
     /// Forgets what needs a key, and the key with its file and kit, where they stayed for that.
     ///
     /// # Errors
     /// It cannot be written.
-    pub(crate) fn forget(&mut self, home: &Path, key: &str) -> Result<()> {
+    pub(crate) async fn forget(&mut self, home: &Path, key: &str) -> Result<()> {
         for left in &mut self.places {
             left.keys.remove(key);
         }
         self.places.retain(|left| !left.keys.is_empty());
-        self.write(home)
+        self.write(home).await
+    }
+
+    /// Notes epoch keys that sealed something and are found nowhere: a copy of one of them, made before now, opens by this key.
+    /// Of one that was lost before, the key of then is noted already.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) async fn lose(
+        &mut self,
+        home: &Path,
+        lost: &BTreeSet<EpochId>,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<()> {
+        for id in lost.iter().map(|id| DestinationId(id.to_string())) {
+            if self.places.iter().any(|l| l.lost_epoch && l.id == id && !l.keys.contains(key)) {
+                continue;
+            }
+            self.places.retain(|l| l.id != id);
+            let (name, keys) = (format!("epoch key {id}"), BTreeSet::from([key.to_owned()]));
+            self.places.push(Left { id, name, place: None, keys, removed: now, lost_epoch: true });
+        }
+        self.write(home).await
+    }
+
+    /// Forgets of lost epoch keys those that the home has by now.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) async fn find(&mut self, home: &Path, epochs: &[EpochObject]) -> Result<()> {
+        let before = self.places.len();
+        self.places.retain(|l| !l.lost_epoch || epochs.iter().all(|e| e.id.to_string() != l.id.0));
+        if self.places.len() == before { Ok(()) } else { self.write(home).await }
     }
 
     /// Ids of every key that something needs.
@@ -152,7 +188,8 @@ pub(crate) async fn leave(instance: &Instance, config: &DestinationConfig) -> Re
     }
     let mut all = Elsewhere::read(&instance.home)?;
     let place = wiring::place_of(config, &instance.home);
-    let left = Left { id: config.id.clone(), name: config.name.clone(), place, keys, removed: instance.now() };
+    let (id, name, removed) = (config.id.clone(), config.name.clone(), instance.now());
+    let left = Left { id, name, place, keys, removed, lost_epoch: false };
     all.places.retain(|l| l.id != left.id);
     if is_known {
         all.places.push(left.clone());
@@ -160,7 +197,7 @@ pub(crate) async fn leave(instance: &Instance, config: &DestinationConfig) -> Re
         // Any one of them may be the only one that opens it.
         all.places.extend(left.keys.iter().map(|key| Left { keys: BTreeSet::from([key.clone()]), ..left.clone() }));
     }
-    all.write(&instance.home)?;
+    all.write(&instance.home).await?;
     Ok(Some(left))
 }
 
@@ -169,11 +206,11 @@ pub(crate) async fn leave(instance: &Instance, config: &DestinationConfig) -> Re
 ///
 /// # Errors
 /// It cannot be written.
-pub(crate) fn back(instance: &Instance, config: &DestinationConfig, known: bool) -> Result<()> {
+pub(crate) async fn back(instance: &Instance, config: &DestinationConfig, known: bool) -> Result<()> {
     let mut all = Elsewhere::read(&instance.home)?;
     let before = all.places.len();
     all.places.retain(|l| !(known && (l.id == config.id || is_same(l, config, &instance.home))));
-    if all.places.len() == before { Ok(()) } else { all.write(&instance.home) }
+    if all.places.len() == before { Ok(()) } else { all.write(&instance.home).await }
 }
 
 fn remove(file: &Path) -> std::io::Result<()> {
@@ -223,28 +260,29 @@ mod tests {
             place: Some(format!("/srv/{name}")),
             keys: keys.iter().map(|k| (*k).to_owned()).collect(),
             removed: Timestamp::UNIX_EPOCH,
+            lost_epoch: false,
         }
     }
 
-    #[test]
-    fn what_needs_a_key_is_found_kept_and_forgotten() {
+    #[tokio::test]
+    async fn what_needs_a_key_is_found_kept_and_forgotten() {
         let home = tempfile::tempdir().unwrap();
         let mut all = Elsewhere::read(home.path()).unwrap();
         let kek = Kek::raw(Key::new([1; 32]));
         let aa = kek.id().0.as_str();
         std::fs::write(home.path().join("kek.key"), hex::encode(kek.key().expose())).unwrap();
         all.places = vec![left("one", &[aa]), left("both", &[aa, "bb"])];
-        all.keep_file(home.path(), aa, &home.path().join("kek.key")).unwrap();
+        all.keep_file(home.path(), aa, &home.path().join("kek.key")).await.unwrap();
         assert_eq!(Elsewhere::read(home.path()).unwrap(), all);
         let names = |found: Vec<&Left>| found.into_iter().map(|l| l.name.clone()).collect::<Vec<_>>();
         let bb = ["bb".to_owned()];
         assert_eq!(names(all.without(&bb).collect()), ["one"]);
         assert_eq!(names(all.needing(aa, &bb).collect()), ["one"]);
         assert_eq!(names(all.needing(aa, &["cc".to_owned()]).collect()), ["one", "both"]);
-        all.forget(home.path(), aa).unwrap();
+        all.forget(home.path(), aa).await.unwrap();
         assert!(!home.path().join("kek.key").exists());
         assert_eq!(names(all.places.iter().collect()), ["both"]);
-        all.forget(home.path(), "bb").unwrap();
+        all.forget(home.path(), "bb").await.unwrap();
         assert!(!home.path().join(FILE).exists());
     }
 

@@ -2,9 +2,11 @@
 
 pub(crate) mod elsewhere;
 pub(crate) mod kit;
+pub(crate) mod laid;
 pub(crate) mod lock;
 pub(crate) mod mended;
 pub(crate) mod new;
+pub(crate) mod noted;
 pub(crate) mod places;
 pub(crate) mod sources;
 pub(crate) mod spent;

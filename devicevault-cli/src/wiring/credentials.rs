@@ -43,6 +43,19 @@ pub(crate) async fn put_secrets(
     Ok(())
 }
 
+/// Seals the stored secrets of a credential under the newest epoch key. How many were not.
+///
+/// # Errors
+/// What is there is damaged, or its key is not at hand.
+pub(crate) async fn reseal_secrets(keys: &Keys, credential: &mut Credential) -> Result<usize> {
+    let mut all = sealed(credential)?;
+    let changed = all.reseal(keys.ring(), &credential.name).await?;
+    if changed > 0 {
+        credential.sealed = Some(all.to_bytes());
+    }
+    Ok(changed)
+}
+
 /// Opens a stored secret of a credential.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use devicevault_storage::seal::EpochId;
 use super::git::REPOSITORY;
 use super::keys::Keys;
 use super::places::Objects;
-use super::{GIT, OPAQUE_NAMES, PLAIN, SEAL, Store, is_yes, store};
+use super::{ACCEPT_CLEAR, GIT, OPAQUE_NAMES, PLAIN, SEAL, Store, is_yes, store};
 use crate::app::BackendSettings;
 use crate::files;
 
@@ -132,10 +132,9 @@ pub(crate) async fn open_found(
 
 fn reading(config: &DestinationConfig, keys: &Keys, clock: Arc<dyn Clock>) -> PlainOptions {
     let options = PlainOptions::default().with_clock(clock).with_keyring(keys.ring().clone());
-    match config.options.get(SEAL) {
-        Some(seal) if is_yes(seal) => options.with_sealing(keys.ring().clone()),
-        _ => options,
-    }
+    let is = |name: &str| config.options.get(name).is_some_and(|word| is_yes(word));
+    let options = if is(SEAL) { options.with_sealing(keys.ring().clone()) } else { options };
+    if is(ACCEPT_CLEAR) { options.with_accept_clear(true) } else { options }
 }
 
 /// A catalog that is to be replaced: what it knows is taken over, and it is kept aside when another one is there.

@@ -23,6 +23,7 @@ mod imports;
 mod interrupts;
 mod keys;
 mod kills;
+mod lost_keys;
 mod opaque_names;
 mod own_programs;
 mod pages;

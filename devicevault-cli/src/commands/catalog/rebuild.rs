@@ -24,7 +24,8 @@ use crate::interrupt::cancellable;
 use crate::keys::lock::lock;
 use crate::keys::new::NewKey;
 use crate::keys::sources::{KeySource, KeySources};
-use crate::keys::{elsewhere, kit};
+use crate::keys::{elsewhere, kit, noted};
+use crate::place::Place;
 use crate::ui::human;
 use crate::ui::progress::counter;
 use crate::wiring::found::Replaced;
@@ -50,7 +51,7 @@ pub(crate) struct RebuildArgs {
     /// A destination by its name, or the folder or URL of one; may be given several times
     #[arg(long, value_name = "DESTINATION", required = true)]
     from: Vec<String>,
-    /// An option of the store that a URL names, as a destination has it (region=eu-central-1, user=KEY,
+    /// An option of that place, as a destination has it (accept_clear=yes; of a store region=eu-central-1, user=KEY,
     /// password_env=VAR); may be given several times
     #[arg(long = "from-option", value_name = "NAME=VALUE", value_parser = key_value)]
     from_options: Vec<(String, String)>,
@@ -81,6 +82,8 @@ struct Told {
     refused: Vec<RefusedRow>,
     /// Copies that no key at hand opens; they are named with what was refused.
     closed: usize,
+    /// Records of what was seen, pinned and accepted that no key at hand opens.
+    closed_records: usize,
     /// Where the catalog of before is.
     kept_as: Option<String>,
     /// The kit of the home's keys: it had none, or it lies there still.
@@ -98,8 +101,8 @@ struct Source {
 pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
     let home = context.home()?;
     let urls = args.from.iter().filter(|from| wiring::is_url(from)).count();
-    if urls != 1 && !args.from_options.is_empty() {
-        return Err(Error::new(ErrorKind::Config, "rebuild catalog", "options are those of one URL")
+    if urls != 1 && args.from.len() > 1 && !args.from_options.is_empty() {
+        return Err(Error::new(ErrorKind::Config, "rebuild catalog", "options are those of one URL or folder")
             .with("URLs", urls)
             .hint("name one by --from; the next one by a second call with --into"));
     }
@@ -129,6 +132,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
     } else {
         Instance::rehearse(context, home, scratch).await?
     };
+    let is_forgotten = replaced.as_ref().map_or(!Instance::exists(home), |before| before.store.is_none());
     let empty = instance.catalog.newest(&Query::default()).await?.is_none();
     if !empty && !args.into && !args.dry_run {
         return Err(Error::new(ErrorKind::Conflict, "rebuild catalog", "it has backups")
@@ -166,7 +170,10 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
                 // What stays closed there needs a key of before.
                 let has = |b: &Backup| b.copies.iter().any(|c| c.destination == source.config.id);
                 let known = rebuilt.closed == 0 && rebuilt.backups.iter().any(has);
-                elsewhere::back(instance, &source.config, known)?;
+                elsewhere::back(instance, &source.config, known).await?;
+            }
+            if is_forgotten {
+                noted::tell_forgotten(context, instance).await?;
             }
             rebuilt.write(&*instance.catalog, &*instance.inventory).await?
         };
@@ -195,6 +202,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         surplus: rebuilt.surplus.len(),
         refused: rebuilt.refused.iter().map(RefusedRow::from).collect(),
         closed: rebuilt.closed,
+        closed_records: rebuilt.closed_records,
         kept_as: kept_as.map(|p| p.display().to_string()),
         recovery_kit: recovery_kit.map(|p| p.display().to_string()),
     };
@@ -222,7 +230,20 @@ async fn own_keys(context: &Context, home: &Path, sources: &[Source], rebuilt: &
         context.ui.note(&key::export::advice(&kit));
         return Ok(Some(kit));
     }
-    key::init::make(context, home, &NewKey::Generate(None)).await
+    let kit = key::init::make(context, home, &NewKey::Generate(None)).await?;
+    let instance = Instance::open(context, home).await?;
+    for source in sources.iter().filter(|s| wiring::seals(&s.config)) {
+        // The home that stored there may have replaced its keys meanwhile: then the new kit opens nothing there.
+        bring_up_to_date(&instance, &source.config).await?;
+    }
+    let names: Vec<_> = sources.iter().filter(|s| wiring::seals(&s.config)).map(|s| s.config.name.as_str()).collect();
+    context.ui.note(&format!(
+        "{}: this home's key opens all of it from now on. A home that stored there before, and is alive still, deletes nothing \
+         there and changes no keys any more: go on with one of the two; `devicevault key check --repair --over` in the other \
+         gives the place back to that. To look without taking it over: `devicevault history --from`, or --dry-run here",
+        names.join(", ")
+    ));
+    Ok(kit)
 }
 
 /// Opens the home's catalog; an empty one is made where it is gone.
@@ -299,6 +320,9 @@ async fn source(context: &Context, instance: &Instance, from: &str, options: &[(
     }
     let folder = &place_of(&instance.home, from);
     let mut config = found::destination_at(folder).await?;
+    if Place::new(from, options).accepts_clear()? {
+        config = config.with_option(wiring::ACCEPT_CLEAR, "yes");
+    }
     let path = beneath(&instance.home, folder)?;
     // The folder of one that the catalog knows.
     if let Some(config) = known.iter().find(|d| d.options.get("path") == Some(&path)) {
@@ -422,6 +446,14 @@ fn tell(context: &Context, told: &Told) -> Result<()> {
             "{} stay closed, and where they are: with a key of theirs, `devicevault --kek-file KIT catalog rebuild --into \
              --from {}` brings them back; where an epoch key is missing or damaged, bring its file back into keys/ first",
             human::copies(told.closed),
+            told.from.first().map_or("DESTINATION", String::as_str)
+        ));
+    }
+    if told.closed_records > 0 {
+        ui.warn(&format!(
+            "{} of what was seen, pinned and accepted stay closed: pins of those months are not known, and retention heeds none \
+             of them. With a key of theirs, `devicevault --kek-file KIT catalog rebuild --replace --from {}` brings them back",
+            human::count(told.closed_records, "record"),
             told.from.first().map_or("DESTINATION", String::as_str)
         ));
     }

@@ -13,6 +13,7 @@ use crate::destinations;
 use crate::instance::Instance;
 use crate::keys::elsewhere;
 use crate::keys::lock::lock;
+use crate::keys::noted;
 use crate::ui::human;
 use crate::wiring;
 use crate::wiring::OPAQUE_NAMES;
@@ -75,6 +76,7 @@ pub(super) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
     }
     let known = set_up_new(&instance, &mut config).await?;
     instance.inventory.put_destination(&config).await?;
+    noted::note(&instance).await;
     if let Some(warning) = wiring::clear_text_store(&config) {
         context.ui.warn(&warning);
     }
@@ -154,7 +156,7 @@ pub(crate) async fn set_up_new(instance: &Instance, config: &mut DestinationConf
     if was_here || wiring::seals(config) {
         bring_up_to_date(instance, config).await?;
     }
-    elsewhere::back(instance, config, known > 0)?;
+    elsewhere::back(instance, config, known > 0).await?;
     Ok(known)
 }
 

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::copying::{self, Copied};
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
+use crate::keys::laid;
 use crate::ui::human;
 use crate::{Exit, apart, pushing};
 
@@ -56,6 +57,7 @@ pub(super) async fn run(context: &Context, args: CopyArgs) -> Result<Exit> {
     for name in &args.devices {
         devices.push(instance.device_id(name).await?);
     }
+    let source = from.clone();
     let plan = copying::plan(&instance, from, to, &devices).await?;
     let done = if args.dry_run { plan.foretold() } else { cancellable(plan.carry_out(&instance, &context.ui)).await? };
     if !args.dry_run && done.copied > 0 {
@@ -67,6 +69,7 @@ pub(super) async fn run(context: &Context, args: CopyArgs) -> Result<Exit> {
     } else {
         tell(context, &args, &done);
     }
+    laid::tell_closed(context, &instance, [source]).await;
     Ok(Exit::of_parts(done.copied + done.there, done.failed.len()))
 }
 

@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::elsewhere;
 use crate::keys::lock::lock;
+use crate::keys::noted;
 use crate::keys::sources::KeyFrom;
 use crate::round::{self, RoundOptions};
 use crate::ui::human;
@@ -76,6 +77,7 @@ pub(super) async fn run(context: &Context, args: RemoveArgs) -> Result<Exit> {
         instance.inventory.remove_destination(&d.id).await?;
         left.push(Left { destination: d.name.clone(), path: wiring::place_of(d, &instance.home), keys });
     }
+    noted::note(&instance).await;
     if context.ui.is_json() {
         context.ui.json(&Removed { removed: args.names, left, discarded })?;
         return Ok(Exit::Done);

@@ -102,15 +102,16 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
     let elsewhere = Elsewhere::read(&instance.home)?;
     let stays: Vec<String> = instance.keys.sources().keys.iter().map(|k| k.id.clone()).collect();
     for left in elsewhere.without(&stays) {
-        found.push(Finding {
-            what: format!("removed {}", left.name),
-            good: true,
-            detail: format!(
-                "opens by key {} alone: keep its kit, or the token that it is in, for {}",
-                left.keys_text(),
-                left.describe()
-            ),
-        });
+        let (what, opens) = match left.lost_epoch {
+            true => (format!("lost {}", left.name), "a copy of it that comes up opens"),
+            false => (format!("removed {}", left.name), "opens"),
+        };
+        let detail = format!(
+            "{opens} by key {} alone: keep its kit, or the token that it is in, for {}",
+            left.keys_text(),
+            left.describe()
+        );
+        found.push(Finding { what, good: true, detail });
     }
     let kits = kit::left_in(&instance.home);
     let of = |kit: &Path, source: &KeySource| kit.ends_with(kit::file_name(&source.id));
@@ -128,7 +129,7 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
                 kit.display()
             ),
             Some(kit) if !opens(kit) && serves(kit) => format!(
-                "{} is of a key that only what was removed needs: print it for that, take it away, delete it",
+                "{} is of a key that only what was removed or lost needs: print it for that, take it away, delete it",
                 kit.display()
             ),
             Some(kit) if !opens(kit) => format!("{} is of a key that opens nothing: not to be kept", kit.display()),

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use devicevault_core::catalog::Query;
-use devicevault_core::{Error, ErrorKind, Result};
-use futures::StreamExt as _;
+use devicevault_core::catalog::{CatalogExt as _, Query, RunQuery};
+use devicevault_core::run::RunState;
+use devicevault_core::{Error, ErrorKind, Result, Timestamp};
+use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
 use super::settle;
 use crate::context::Context;
-use crate::instance::Instance;
+use crate::instance::{CATALOG, Instance};
 use crate::interrupt::cancellable;
 use crate::keys::places::KeyedPlaces;
 use crate::ui::human;
@@ -19,6 +20,8 @@ use crate::{Exit, wiring};
 
 /// No destination has more versions than this.
 const MOST: usize = 10_000_000;
+/// What is left after so many passes is left to the next call.
+const MOST_PASSES: usize = 5;
 
 /// What was done.
 #[derive(Debug, Default, Serialize)]
@@ -28,6 +31,10 @@ struct Rotated {
     new: Option<String>,
     /// Backups that were sealed anew.
     rewritten: usize,
+    /// Stored secrets of credentials that were.
+    secrets: usize,
+    /// Runs that began before the new epoch key was made, and are storing still.
+    under_way: usize,
     /// Those that could not be, and why.
     bad: Vec<Bad>,
     /// Destinations that could not be reached, and why.
@@ -46,17 +53,68 @@ struct Bad {
 /// # Errors
 /// The home cannot be read. What goes wrong with a backup or a destination is told.
 pub(super) async fn rotate(context: &Context, instance: &Instance) -> Result<Exit> {
-    let mut done = Rotated { scope: "data", ..Rotated::default() };
     // What the home has is what counts, not what it had when this program began.
     let keys = Keys::open(Some(&instance.home), &context.given_keys).await?;
-    cancellable(everywhere(context, instance, &keys, &mut done)).await?;
-    if done.rewritten == 0 && done.behind.is_empty() {
+    let mut done = cancellable(Box::pin(until_none_is_left(context, instance, &keys))).await?;
+    if done.rewritten + done.secrets == 0 && done.behind.is_empty() {
         settle::kit_while_unfinished(context, instance, &keys).await?;
         let epoch = keys.new_epoch(&instance.home, context.clock().now()).await?;
-        done = Rotated { scope: "data", new: Some(epoch.id.to_string()), ..Rotated::default() };
-        cancellable(everywhere(context, instance, &keys, &mut done)).await?;
+        done = cancellable(Box::pin(until_none_is_left(context, instance, &keys))).await?;
+        done.new = Some(epoch.id.to_string());
+    }
+    if let Some(newest) = keys.epochs().last() {
+        done.under_way = storing_since_before(instance, newest.created).await?;
     }
     tell(context, &done)
+}
+
+/// Goes over everything until a pass finds nothing that is sealed under another key: a backup that ran beside the one
+/// before may have stored under it.
+async fn until_none_is_left(context: &Context, instance: &Instance, keys: &Keys) -> Result<Rotated> {
+    let mut all = Rotated::default();
+    for _ in 0..MOST_PASSES {
+        let mut pass = Rotated { scope: "data", ..Rotated::default() };
+        credentials(instance, keys, &mut pass).await?;
+        everywhere(context, instance, keys, &mut pass).await?;
+        let is_last = pass.rewritten == 0;
+        pass.rewritten += all.rewritten;
+        pass.secrets += all.secrets;
+        all = pass;
+        if is_last {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// Stored secrets lie in the catalog, under the same epoch keys.
+async fn credentials(instance: &Instance, keys: &Keys, done: &mut Rotated) -> Result<()> {
+    let all = match instance.inventory.credentials().await {
+        Err(e) if e.kind() == ErrorKind::Unsupported => Vec::new(),
+        all => all?,
+    };
+    for mut credential in all {
+        match wiring::reseal_secrets(keys, &mut credential).await {
+            Ok(0) => {}
+            Ok(count) => {
+                instance.inventory.put_credential(&credential).await?;
+                done.secrets += count;
+            }
+            Err(e) => done.bad.push(Bad { destination: CATALOG.to_owned(), why: e.to_record().message }),
+        }
+    }
+    Ok(())
+}
+
+/// Runs that began before a time and are storing: what is on its way to a destination is sealed under the key of before.
+/// Whatever is stored later is sealed under the newest.
+async fn storing_since_before(instance: &Instance, time: Timestamp) -> Result<usize> {
+    // Closes runs of processes that died.
+    instance.catalog.pending().await?;
+    let mut query = RunQuery::default();
+    query.state = Some(RunState::Storing);
+    let runs: Vec<_> = instance.catalog.every_run(&query).try_collect().await?;
+    Ok(runs.iter().filter(|run| run.start.started_at <= time).count())
 }
 
 async fn everywhere(context: &Context, instance: &Instance, keys: &Keys, done: &mut Rotated) -> Result<()> {
@@ -112,7 +170,7 @@ async fn everywhere(context: &Context, instance: &Instance, keys: &Keys, done: &
 
 fn tell(context: &Context, done: &Rotated) -> Result<Exit> {
     let ui = &context.ui;
-    let exit = Exit::of_parts(1, done.bad.len() + done.behind.len());
+    let exit = Exit::of_parts(1, done.bad.len() + done.behind.len() + done.under_way);
     if ui.is_json() {
         ui.json(done)?;
         return Ok(exit);
@@ -127,9 +185,20 @@ fn tell(context: &Context, done: &Rotated) -> Result<Exit> {
         ui.note("run the same command again when it is back: it goes on where it stopped");
     }
     let copies = human::count(done.rewritten, "backup");
+    let secrets = match done.secrets {
+        0 => String::new(),
+        n => format!(" and {} of credentials", human::count(n, "stored secret")),
+    };
     ui.note(&match &done.new {
-        Some(id) => format!("{copies} sealed anew, under epoch key {id}"),
-        None => format!("{copies} sealed anew: what an earlier rotation had left"),
+        Some(id) => format!("{copies}{secrets} sealed anew, under epoch key {id}"),
+        None => format!("{copies}{secrets} sealed anew: what an earlier rotation had left"),
     });
+    if done.under_way > 0 {
+        ui.warn(&format!(
+            "{} that began before the new epoch key was made are being stored: what of that is sealed under the key of before, \
+             the same command seals anew when they are over",
+            human::count(done.under_way, "backup")
+        ));
+    }
     Ok(exit)
 }

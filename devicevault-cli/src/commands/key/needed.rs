@@ -1,19 +1,15 @@
 //! Epoch keys that backups need, and whether somebody holds them.
 
-use std::collections::BTreeMap;
-
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::{Error, ErrorKind, Result};
 use devicevault_storage::seal::EpochId;
-use futures::TryStreamExt as _;
 
 use super::check::behind;
 use crate::context::Context;
 use crate::instance::Instance;
+use crate::keys::laid::sealed_under;
 use crate::ui::human;
-use crate::ui::progress::counter;
-use crate::wiring;
-use crate::wiring::keys::KeyFolder;
+use crate::wiring::keys::{KeyFolder, Keys};
 
 /// Looks under which epoch keys a destination's backups are sealed, and whether each of them opens, also with nothing but
 /// the destination and a kit. One that is not there for that is laid there, where that is wanted.
@@ -28,17 +24,10 @@ pub(super) async fn check(
     folder: &KeyFolder,
     repair: bool,
 ) -> Result<()> {
-    let copies = used(context, instance, config).await?;
+    let copies = sealed_under(context, instance, config).await?;
     let of = |id: &EpochId| copies.get(id).copied().unwrap_or_default();
     let lacks = |id: &&EpochId| instance.keys.epochs().iter().all(|e| e.id != **id);
-    let mut there = Vec::new();
-    for id in folder.list().await? {
-        let is_object = match folder.load(id).await {
-            Err(e) if e.kind() == ErrorKind::Corrupt => !lacks(&&id),
-            other => other.map(|_| true)?,
-        };
-        there.extend(is_object.then_some(id));
-    }
+    let there = there(&instance.keys, folder).await?;
     let gone: Vec<&EpochId> = copies.keys().filter(|id| !there.contains(*id)).filter(lacks).collect();
     if let Some(first) = gone.first() {
         let lost: usize = gone.iter().map(|id| of(id)).sum();
@@ -76,21 +65,36 @@ pub(super) async fn check(
     }
 }
 
+/// Epoch keys under which something at a destination is sealed, and that are found neither there nor in the home.
+///
+/// # Errors
+/// What the destination answers.
+pub(super) async fn lost(
+    context: &Context,
+    instance: &Instance,
+    keys: &Keys,
+    config: &DestinationConfig,
+    folder: &KeyFolder,
+) -> Result<Vec<EpochId>> {
+    let found = there(keys, folder).await?;
+    let is_lost = |id: &EpochId| !found.contains(id) && keys.epochs().iter().all(|e| e.id != *id);
+    Ok(sealed_under(context, instance, config).await?.into_keys().filter(is_lost).collect())
+}
+
+/// The epoch keys that lie at a destination. What is no object there is one where the home has it.
+async fn there(keys: &Keys, folder: &KeyFolder) -> Result<Vec<EpochId>> {
+    let mut there = Vec::new();
+    for id in folder.list().await? {
+        let is_object = match folder.load(id).await {
+            Err(e) if e.kind() == ErrorKind::Corrupt => keys.epochs().iter().any(|e| e.id == id),
+            other => other.map(|_| true)?,
+        };
+        there.extend(is_object.then_some(id));
+    }
+    Ok(there)
+}
+
 /// What is to be done about an epoch key that is nowhere.
 pub(super) fn bring_back(id: EpochId) -> String {
     format!("bring keys/{id}.json back, from a copy of this home or of any destination, into keys/ of the home")
-}
-
-/// How many copies are sealed under each epoch key.
-async fn used(context: &Context, instance: &Instance, config: &DestinationConfig) -> Result<BTreeMap<EpochId, usize>> {
-    let backend = wiring::open_sealed(instance.backend_settings(config, false)).await?;
-    let bar = counter(&context.ui, 0, "manifests");
-    let mut copies = BTreeMap::new();
-    let mut each = backend.epochs();
-    while let Some(epoch) = each.try_next().await? {
-        bar.inc(1);
-        *copies.entry(epoch).or_default() += 1;
-    }
-    bar.finish_and_clear();
-    Ok(copies)
 }

@@ -52,7 +52,7 @@ pub(super) async fn run(context: &Context, args: &RemoveArgs) -> Result<Exit> {
             if let Some(done) = not_of_this_home(context, &instance, &args.key).await? {
                 return Ok(done);
             }
-            return forget(context, &instance, &args.key).and_then(|done| done.ok_or(e));
+            return forget(context, &instance, &args.key).await?.ok_or(e);
         }
     };
     let given_up = sources.active().all(|k| k.id == id) && sources.retiring().any(|k| k.id != id);
@@ -108,7 +108,7 @@ async fn not_of_this_home(context: &Context, instance: &Instance, id: &str) -> R
 }
 
 /// Forgets a key that is none of the home's any more, and what needed it; `None` where nothing did.
-fn forget(context: &Context, instance: &Instance, id: &str) -> Result<Option<Exit>> {
+async fn forget(context: &Context, instance: &Instance, id: &str) -> Result<Option<Exit>> {
     let mut elsewhere = Elsewhere::read(&instance.home)?;
     let wanted = id.to_lowercase();
     let found: Vec<String> = elsewhere
@@ -118,7 +118,7 @@ fn forget(context: &Context, instance: &Instance, id: &str) -> Result<Option<Exi
         .map(str::to_owned)
         .collect();
     let [id] = found.as_slice() else { return Ok(None) };
-    elsewhere.forget(&instance.home, id)?;
+    elsewhere.forget(&instance.home, id).await?;
     if context.ui.is_json() {
         context.ui.json(&Removed { id: id.clone(), gone: true, behind: Vec::new() })?;
     } else {

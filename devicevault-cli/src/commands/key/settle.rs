@@ -1,12 +1,14 @@
 //! Bringing the epoch keys in line with the sources. What the sources say is what is wanted; this may stop anywhere and
 //! be run again.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use devicevault_core::key::KekId;
 use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_storage::seal::EpochId;
 
-use super::export;
+use super::{export, needed};
 use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
@@ -14,7 +16,7 @@ use crate::keys::elsewhere::{Elsewhere, Left};
 use crate::keys::kit::file_name;
 use crate::keys::places::KeyedPlaces;
 use crate::keys::sources::{KeyFrom, KeySource, KeySources};
-use crate::keys::spent;
+use crate::keys::{noted, spent};
 use crate::ui::human;
 use crate::wiring::keys::Keys;
 
@@ -29,7 +31,8 @@ pub(super) struct Settled {
     pub(super) behind: Vec<(String, Error)>,
     /// Ids of keys that are no longer needed, and gone.
     pub(super) gone: Vec<String>,
-    /// Removed destinations that open by a key which is gone, and by none that stays; with where that key is.
+    /// Removed destinations, and lost epoch keys, that open by a key which is gone, and by none that stays; with where that
+    /// key is.
     pub(super) needed: Vec<(Left, StaysIn)>,
     /// The new recovery kit; none where no key takes another's place.
     pub(super) kit: Option<String>,
@@ -124,6 +127,7 @@ pub(super) async fn refuse_taken_over(instance: &Instance) -> Result<()> {
 /// A key cannot be had, or the home cannot be written.
 pub(super) async fn settle(context: &Context, instance: &Instance, written: Option<Kit>) -> Result<Settled> {
     let home = &instance.home;
+    noted::note(instance).await;
     // Before anything is changed: without it nobody knows which keys stay.
     let mut elsewhere = Elsewhere::read(home)?;
     let keys = Keys::open(Some(home), &context.given_keys).await?;
@@ -141,6 +145,7 @@ pub(super) async fn settle(context: &Context, instance: &Instance, written: Opti
     }
     let places = KeyedPlaces::of(instance, keys.sources()).await?;
     settled.adopted = keys.adopt(home, places.named(), instance.now()).await?;
+    elsewhere.find(home, &keys.epochs()).await?;
     let gone = retiring.iter().filter(|_| places.away.is_empty()).map(|s| KekId(s.id.clone()));
     let done = keys.settle(home, places.named(), &gone.collect::<Vec<_>>()).await?;
     (settled.changed, settled.behind) = (done.changed, places.away);
@@ -155,6 +160,19 @@ pub(super) async fn settle(context: &Context, instance: &Instance, written: Opti
     if !settled.behind.is_empty() {
         return Ok(settled);
     }
+    let mut lost: BTreeSet<EpochId> = keys.unreadable().collect();
+    for (config, folder) in &places.reachable {
+        match needed::lost(context, instance, &keys, config, folder).await {
+            Ok(of_place) => lost.extend(of_place),
+            Err(e) => settled.behind.push((config.name.clone(), e)),
+        }
+    }
+    if !settled.behind.is_empty() {
+        return Ok(settled);
+    }
+    for source in &retiring {
+        elsewhere.lose(home, &lost, &source.id, instance.now()).await?;
+    }
     let stays: Vec<String> = keys.sources().active().map(|k| k.id.clone()).collect();
     KeySources { keys: keys.sources().active().cloned().collect() }.write(home)?;
     for source in retiring {
@@ -162,15 +180,15 @@ pub(super) async fn settle(context: &Context, instance: &Instance, written: Opti
         let file = source.from.file(home).filter(|f| f.starts_with(home));
         if needed.is_empty() {
             if let Some(file) = file {
-                remove(context, &file, &source.id);
+                remove(context, &file, &source.id).await;
             }
-            remove(context, &home.join(file_name(&source.id)), &source.id);
+            remove(context, &home.join(file_name(&source.id)), &source.id).await;
         } else {
             let is_token = matches!(source.from, KeyFrom::Token { .. });
             if !is_token {
                 // It may be the last copy of that key.
                 let kept = file.clone().unwrap_or_else(|| home.join(file_name(&source.id)));
-                elsewhere.keep_file(home, &source.id, &kept)?;
+                elsewhere.keep_file(home, &source.id, &kept).await?;
             }
             let otherwise = if is_token { StaysIn::Token } else { StaysIn::Elsewhere };
             let stays = file.map_or(otherwise, StaysIn::File);
@@ -188,9 +206,9 @@ pub(super) fn taken_over(adopted: usize) -> String {
 }
 
 /// A file that stays opens nothing that is sealed from now on: it is told, and no error.
-fn remove(context: &Context, path: &std::path::Path, key: &str) {
-    if let Err(e) = spent::delete(path, key) {
-        context.ui.warn(&format!("{} could not be deleted: {e}", path.display()));
+async fn remove(context: &Context, path: &std::path::Path, key: &str) {
+    if let Err(e) = spent::delete(path, key).await {
+        context.ui.warn(&format!("{} could not be deleted: {}", path.display(), e.to_record().message));
     }
 }
 
@@ -216,13 +234,17 @@ pub(super) fn tell(context: &Context, settled: &Settled) -> Exit {
             StaysIn::Token => (" in a token".to_owned(), "that token"),
             StaysIn::Elsewhere => (String::new(), "the kit of that key"),
         };
+        let (which, what) = match left.lost_epoch {
+            true => ("which backups are sealed under and is found nowhere", "a copy of it that comes up opens"),
+            false => ("a destination that was removed", "it opens"),
+        };
         context.ui.warn(&format!(
-            "{}, a destination that was removed, opens by key {}{file} and by no other: keep {keep} for it",
+            "{}, {which}: {what} by key {}{file} and by no other: keep {keep} for it",
             left.describe(),
             left.keys_text()
         ));
     }
-    if !settled.needed.is_empty() {
+    if settled.needed.iter().any(|(left, _)| !left.lost_epoch) {
         context.ui.note(
             "`devicevault destination add` of that place lays the new keys there; when nothing there is needed any more, \
              `devicevault key remove KEY` forgets the old one",
@@ -232,6 +254,9 @@ pub(super) fn tell(context: &Context, settled: &Settled) -> Exit {
         let old = match (settled.behind.is_empty(), settled.needed.is_empty()) {
             (false, _) => "keep the old one until this is finished",
             (true, true) => "destroy the old one",
+            (true, false) if settled.needed.iter().all(|(left, _)| left.lost_epoch) => {
+                "keep the old one for the epoch keys that are lost"
+            }
             (true, false) => "keep the old one for the destinations that were removed",
         };
         if settled.kit_of_before {

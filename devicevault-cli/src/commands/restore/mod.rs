@@ -18,6 +18,7 @@ use crate::commands::download::file_name;
 use crate::context::Context;
 use crate::draft::Draft;
 use crate::interrupt::cancellable;
+use crate::keys::laid;
 use crate::place::Place;
 use crate::ui::human;
 use crate::{Exit, files, folder, versions, wiring};
@@ -129,6 +130,12 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
     }
     for missing in &chosen.missing {
         context.ui.warn(missing);
+    }
+    if let Some(instance) = archive.instance() {
+        let all = instance.inventory.destinations().await?.into_iter();
+        let looked_at =
+            all.filter(|d| only.as_ref().is_none_or(|name| *name == d.name) && archive.backend(&d.id).is_ok());
+        laid::tell_closed(context, instance, looked_at.collect::<Vec<_>>()).await;
     }
     if context.ui.is_json() {
         context.ui.json(&restored)?;

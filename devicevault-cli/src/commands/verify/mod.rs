@@ -23,10 +23,12 @@ use crate::archive::Archive;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
+use crate::keys::laid;
 use crate::place::{FromArgs, Place};
 use crate::ui::human;
 use crate::ui::progress::counter;
 use crate::ui::table::{Cell, Table, Tone};
+use crate::wiring::keys::is_sealed;
 use crate::{Exit, folder};
 
 /// Check that what was stored is still what was stored. The catalog keeps what was found; a damaged copy is stored
@@ -130,12 +132,23 @@ pub(crate) struct Found {
     /// Copies that could not be looked at, by reason; they are among the bad ones too.
     #[serde(skip)]
     unreadable: Vec<Apart>,
+    /// Destinations whose copies open with the home alone, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<KeysLacking>,
     /// Copies at destinations that were removed: not looked at, and nothing that is wrong.
     #[serde(skip_serializing_if = "is_zero")]
     elsewhere: usize,
     /// It was a folder or a store by itself, which no backup of this home mends.
     #[serde(skip)]
     in_place: bool,
+}
+
+/// A destination that does not open with the recovery kit alone.
+#[derive(Debug, Serialize)]
+struct KeysLacking {
+    destination: String,
+    copies: usize,
+    why: String,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
@@ -154,6 +167,7 @@ impl Default for Found {
             not_opened: None,
             unopened: Vec::new(),
             unreadable: Vec::new(),
+            keys: Vec::new(),
             elsewhere: 0,
             in_place: false,
         }
@@ -163,7 +177,7 @@ impl Default for Found {
 impl Found {
     /// How the program ends: what was asked for and not looked at counts as not done.
     fn exit(&self) -> Exit {
-        let bad = self.bad.len() - self.repaired() + apart::count(&self.unopened);
+        let bad = self.bad.len() - self.repaired() + apart::count(&self.unopened) + self.keys.len();
         Exit::of_parts(self.good + self.repaired(), bad + usize::from(self.not_opened.is_some()))
     }
 
@@ -191,10 +205,31 @@ async fn in_home(context: &Context, args: &VerifyArgs) -> Result<Exit> {
         if args.repair {
             repairs::repair(context, instance, &mut found).await?;
         }
+        found.keys = keys_lacking(context, instance, &scope).await?;
         Ok(found)
     };
     let found = cancellable(look).await?;
-    tell(context, &found)
+    let exit = tell(context, &found)?;
+    let places = instance.inventory.destinations().await?.into_iter().filter(|d| scope.is_of(&d.id));
+    laid::tell_closed(context, instance, places).await;
+    Ok(exit)
+}
+
+/// Where what is there would not open with the recovery kit and nothing else. What is away is told where its copies are
+/// looked at.
+async fn keys_lacking(context: &Context, instance: &Instance, scope: &Scope) -> Result<Vec<KeysLacking>> {
+    let mut found = Vec::new();
+    for config in instance.inventory.destinations().await? {
+        if !instance.keys.is_set_up() || !is_sealed(&config) || !scope.is_of(&config.id) {
+            continue;
+        }
+        let Ok(lacking) = laid::lacking(context, instance, &instance.keys, &config).await else { continue };
+        if lacking.copies > 0 {
+            let (copies, why) = (lacking.copies, lacking.describe());
+            found.push(KeysLacking { destination: config.name, copies, why });
+        }
+    }
+    Ok(found)
 }
 
 /// A folder or a store, by its manifests and, where it has one, its index.
@@ -488,6 +523,12 @@ pub(crate) fn tell(context: &Context, found: &Found) -> Result<Exit> {
     }
     apart::tell(ui, &found.unreadable, apart::UNREADABLE);
     apart::tell(ui, &found.unopened, apart::UNOPENED);
+    for lacking in &found.keys {
+        ui.failure(&format!("{}: {}", lacking.destination, lacking.why));
+    }
+    if !found.keys.is_empty() {
+        ui.failure_hint("`devicevault key check --repair` lays them there, and so does the next backup");
+    }
     if let Some(why) = &found.not_opened {
         ui.failure(&format!("no content was looked at: {why}"));
         ui.failure_hint("give the recovery kit or key file by --kek-file; --depth stored asks for no more than this");

@@ -154,6 +154,12 @@ impl Scope {
         !self.known.contains(&copy.destination)
     }
 
+    /// Whether anything at a destination may be meant.
+    pub(super) fn is_of(&self, destination: &DestinationId) -> bool {
+        (self.destinations.is_empty() || self.destinations.contains(destination))
+            && (self.policies.is_empty() || self.policies.iter().any(|p| p.destinations.contains(destination)))
+    }
+
     /// Whether a copy is meant, wherever it is.
     pub(super) fn means(&self, backup: &Backup, copy: &Copy) -> bool {
         let sent = |p: &OfPolicy| {
