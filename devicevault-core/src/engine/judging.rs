@@ -5,7 +5,7 @@ use super::destination::Destination;
 use super::intake::Collected;
 use crate::catalog::Latest;
 use crate::run::{Backup, Copy, CopyStatus, Quarantine};
-use crate::text::told_mark;
+use crate::text::told_marks;
 
 /// Why an artefact is suspect: what the text itself shows, a size that collapsed, and one that shrank although the device
 /// says that the text is longer. (Without a backup to compare with, that alone is told and not believed: releases differ in
@@ -57,8 +57,11 @@ pub(super) fn told_apart(
     if same.is_some_and(|b| !before.is_empty() || b.quarantine == Some(Quarantine::Released)) {
         return (why, Vec::new());
     }
-    let known = |mark: &str| before.iter().any(|b| told_mark(b) == Some(mark));
-    why.into_iter().partition(|reason| told_mark(reason).is_some_and(known))
+    let known: Vec<&str> = before.iter().flat_map(|b| told_marks(b)).collect();
+    why.into_iter().partition(|reason| {
+        let marks = told_marks(reason);
+        !marks.is_empty() && marks.iter().all(|mark| known.contains(mark))
+    })
 }
 
 /// Which file rules it breaks. A content that a person released breaks none as long as it is the reference.

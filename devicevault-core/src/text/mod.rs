@@ -11,5 +11,5 @@ pub use failure::{FailureLines, FailureWatch, FoundFailure};
 pub use general::{begins_secret_key, ends_secret_key, secrets_of_line};
 pub use mask::InstanceKey;
 pub use rules::{BlockRule, LineRule, ProseRule, SecretRule, ShapeRule, SuspectRules, TextRules};
-pub use suspect::{StatedLength, SuspectCheck, told_mark};
+pub use suspect::{StatedLength, SuspectCheck, told_marks};
 pub use views::{LineEnds, ViewMaker};

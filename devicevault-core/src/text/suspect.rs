@@ -5,7 +5,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 use crate::Digest;
-use crate::text::failure::MOST;
+use crate::text::failure::{FoundFailure, MOST};
 use crate::text::{FailureWatch, SuspectRules};
 
 /// Watches the lines of a text as they pass.
@@ -135,32 +135,40 @@ impl SuspectCheck {
         let mut messages = self.watch.finish();
         let more = messages.len() > MOST;
         messages.truncate(MOST);
-        for found in messages {
-            let mut reason = format!("{MESSAGE}'{}' in line {}", shown(&found.matched), found.line);
-            // What stands at the end may be why there is no more.
-            if found.line.saturating_add(LAST) <= end {
-                reason.push_str(&format!("{MARK}{}]", mark(&found.whole)));
-            }
-            why.push(reason);
+        // What stands at the end may be why there is no more.
+        let marked = |f: &FoundFailure| (f.line.saturating_add(LAST) <= end).then(|| mark(&f.whole));
+        let named = messages.len().min(NAMED);
+        let (named, rest) = messages.split_at(named);
+        for found in named {
+            let mark = marked(found).map(|mark| format!("{MARK}{mark}]")).unwrap_or_default();
+            why.push(format!("{MESSAGE}'{}' in line {}{mark}", shown(&found.matched), found.line));
         }
-        if more {
-            why.push("it holds more messages of the device than are named here".to_owned());
+        if !rest.is_empty() {
+            let marks = rest.iter().map(marked).collect::<Option<Vec<_>>>().filter(|_| !more);
+            let marks = marks.map(|marks| format!("{MARK}{}]", marks.join(" "))).unwrap_or_default();
+            let least = if more { "more than " } else { "" };
+            why.push(format!("{MORE}{least}{}{marks}", rest.len()));
         }
         why
     }
 }
 
-/// How a reason begins that tells of a message, and what stands before the mark of its line.
+/// How a reason begins that tells of a message, or of those that are not named, and what stands before the marks of lines.
 const MESSAGE: &str = "it holds a message of the device that is no part of it: ";
+const MORE: &str = "it holds more messages of the device than are named here: ";
 const MARK: &str = " [";
+/// So many messages are named.
+const NAMED: usize = 5;
 /// A message in one of so many last lines has no mark.
 const LAST: u64 = 3;
 
-/// The mark of the line that a reason to be suspect tells of, if it tells of one that stands amid a text: what a person
-/// took for good in one version is no reason in the next, wherever the very same line stands.
+/// The marks of the lines that a reason to be suspect tells of, where all of them stand amid a text: what a person took for
+/// good in one version is no reason in the next, wherever the very same lines stand.
 #[must_use]
-pub fn told_mark(reason: &str) -> Option<&str> {
-    Some(reason.strip_prefix(MESSAGE)?.strip_suffix(']')?.rsplit_once(MARK)?.1)
+pub fn told_marks(reason: &str) -> Vec<&str> {
+    let told = reason.strip_prefix(MESSAGE).or_else(|| reason.strip_prefix(MORE));
+    let marks = told.and_then(|told| Some(told.strip_suffix(']')?.rsplit_once(MARK)?.1));
+    marks.map(|marks| marks.split(' ').collect()).unwrap_or_default()
 }
 
 fn shown(line: &[u8]) -> String {
@@ -210,13 +218,13 @@ mod tests {
 
     #[test]
     fn a_message_is_the_same_wherever_the_very_line_stands_but_at_the_end() {
-        let of = |text: &str| told_mark(&check(text)[0]).map(str::to_owned);
+        let of = |text: &str| told_marks(&check(text)[0]).first().map(|mark| (*mark).to_owned());
         let one = of("% Invalid input\na\nb\nend");
         assert!(one.is_some());
         assert_eq!(one, of("a\nb\n% Invalid input\na\nb\nend"));
         assert_ne!(one, of("% Invalid input: other\na\nb\nend"), "another line of which the same is shown");
         for at_the_end in ["a\n% Invalid input\nb\nend", "a\n% Invalid input\nend", "a\nend\n% Invalid input"] {
-            assert!(check(at_the_end).iter().all(|reason| told_mark(reason).is_none()), "{at_the_end}");
+            assert!(check(at_the_end).iter().all(|reason| told_marks(reason).is_empty()), "{at_the_end}");
         }
         assert_eq!(of("a"), None);
     }
@@ -224,9 +232,17 @@ mod tests {
     #[test]
     fn of_many_messages_some_are_named_and_that_there_are_more_is_told() {
         let rules = SuspectRules { failure: vec![of("^% .*")], ..SuspectRules::default() };
-        let many = |n: usize| judged(&(0..n).map(|i| format!("% {i}\n")).collect::<String>(), &rules).0;
-        assert_eq!((many(MOST).len(), many(MOST + 1).len(), many(50).len()), (MOST, MOST + 1, MOST + 1));
-        assert_eq!(told_mark(&many(50)[MOST]), None);
+        let of = |n: usize, after: &str| (0..n).map(|i| format!("% {i}\n")).collect::<String>() + after;
+        let many = |n: usize| judged(&of(n, "a\nb\nc\n"), &rules).0;
+        assert_eq!((many(NAMED).len(), many(NAMED + 1).len(), many(500).len()), (NAMED, NAMED + 1, NAMED + 1));
+        assert!(many(NAMED + 2)[NAMED].starts_with(&format!("{MORE}2 [")), "{:?}", many(NAMED + 2));
+        assert_eq!(
+            (told_marks(&many(NAMED + 2)[NAMED]).len(), told_marks(&many(MOST)[NAMED]).len()),
+            (2, MOST - NAMED)
+        );
+        assert!(told_marks(&many(MOST + 1)[NAMED]).is_empty(), "those beyond the bound are not told apart");
+        let at_the_end = judged(&of(NAMED + 2, ""), &rules).0;
+        assert!(told_marks(&at_the_end[NAMED]).is_empty(), "{at_the_end:?}");
     }
 
     #[test]

@@ -79,6 +79,26 @@ async fn a_message_that_a_person_took_for_good_is_none_in_the_next_versions() {
 }
 
 #[tokio::test]
+async fn of_many_messages_that_a_person_took_for_good_none_is_one_in_the_next_versions() {
+    let house = house();
+    let of = |head: &str, peers: std::ops::Range<u32>| {
+        let peers: String = peers.map(|i| format!("% Invalid input of peer {i}\n")).collect();
+        config(Box::leak(format!("hostname {head}\n{peers}a\nb\nend\n").into_boxed_str()))
+    };
+    let script = Script::new(vec![of("a", 0..40), of("b", 0..40), of("c", 3..40), of("d", 0..41)]);
+    let job = job(script, vec![destination("d", Arc::new(MemoryBackend::new()), View::Original)]);
+    let first = house.engine.back_up(&job).await.unwrap();
+    assert_eq!(first.artefacts[0].status, ArtefactStatus::Suspect);
+    assert!(house.catalog.accept(first.artefacts[0].backup.unwrap()).await.unwrap());
+    for _ in 0..2 {
+        let next = house.engine.back_up(&job).await.unwrap();
+        assert_eq!(next.artefacts[0].status, ArtefactStatus::Stored, "{:?}", next.artefacts);
+    }
+    let another = house.engine.back_up(&job).await.unwrap();
+    assert_eq!(another.artefacts[0].status, ArtefactStatus::Suspect, "a line that nobody looked at");
+}
+
+#[tokio::test]
 async fn what_was_taken_for_good_acquits_no_other_message_and_none_at_the_end() {
     let good = "hostname a\n% Invalid input of users is logged\nvlan 1\nvlan 2\nend\n";
     for other in [
