@@ -9,7 +9,7 @@ use regex::bytes::{Regex, RegexSetBuilder};
 
 use super::file::{
     ArtefactSection, BlockSection, CommandSection, Confirm, DetectSection, EnableSection, Expression, LineSection,
-    PlatformFile, ProseSection, QuestionSection, SecretSection, SetupSection, SignSection, TextOr,
+    Multiline, PlatformFile, ProseSection, QuestionSection, SecretSection, SetupSection, SignSection, TextOr,
 };
 use super::general::{self, built_in};
 use super::place::{Fault, OPERATION, located, wrong};
@@ -37,14 +37,14 @@ const STARTUP: &str = "startup-config";
 const BANNER: &str = r"^\s*banner \S+ (?<until>\^C)";
 /// A comment over several lines.
 const COMMENT: (&str, &str) = (r"^\s*/\*(?:[^*]|\*[^/])*$", r"\*/");
-/// Values over several lines in quotes, of which the last one of a line stands where a value begins and is not closed.
-const QUOTED: [(&str, &str); 2] = [
-    (
-        r#"^(?:[^"\\]|\\.|"(?:[^"\\]|\\.)*")*?(?:^|[\s=(:{\[,])"(?:[^"\\]|\\.)*\\?$"#,
-        r#"^(?:[^"\\]|\\.)*"(?:(?:[^"\\]|\\.)*"(?:[^"\\]|\\.)*")*(?:[^"\\]|\\.)*\\?$"#,
-    ),
-    (r"<!\[CDATA\[(?:[^\]]|\][^\]])*\]?$", r"\]\]>"),
-];
+/// A banner whose mark is a quote.
+const QUOTED_BANNER: &str = r#"^\s*banner \S+ "(?:[^"\\]|\\.)*\\?$"#;
+/// A value over several lines in quotes: the last one of a line that stands where a value begins and is not closed.
+/// In a comment it is none.
+const QUOTED: &str = r#"^\s*(?:(?:[^\s"\\/#!]|\\.|"(?:[^"\\]|\\.)*")(?:[^"\\]|\\.|"(?:[^"\\]|\\.)*")*?)?(?:^|[\s=(:{\[,])"(?:[^"\\]|\\.)*\\?$"#;
+/// The line in which it is closed.
+const UNQUOTED: &str = r#"^(?:[^"\\]|\\.)*"(?:(?:[^"\\]|\\.)*"(?:[^"\\]|\\.)*")*(?:[^"\\]|\\.)*\\?$"#;
+const CDATA: (&str, &str) = (r"<!\[CDATA\[(?:[^\]]|\][^\]])*\]?$", r"\]\]>");
 /// The text of an element, up to its name.
 const ELEMENT: &str = r"^\s*<(?<until>[A-Za-z_][\w\-.:]*)(?:\s[^<>]*)?>[^<]*[^<\s][^<]*$";
 
@@ -113,10 +113,16 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     if file.comment != "/*" {
         rules.suspect.prose.push(ProseRule::new(built_in(COMMENT.0)?, built_in(COMMENT.1)?));
     }
-    for (start, end) in QUOTED {
-        rules.suspect.prose.push(ProseRule::new(built_in(start)?, built_in(end)?).quoted());
+    let value = |start, end| Ok::<_, Fault>(ProseRule::new(built_in(start)?, built_in(end)?).quoted());
+    rules.suspect.prose.push(value(QUOTED_BANNER, UNQUOTED)?);
+    // A backslash that continues a line does so in a value, too.
+    if file.multiline.contains(&Multiline::Quotes) || rules.continued.is_some() {
+        rules.suspect.prose.push(value(QUOTED, UNQUOTED)?);
     }
-    rules.suspect.prose.push(ProseRule::until_its_mark(built_in(ELEMENT)?).quoted());
+    if file.multiline.contains(&Multiline::Elements) {
+        rules.suspect.prose.push(value(CDATA.0, CDATA.1)?);
+        rules.suspect.prose.push(ProseRule::until_its_mark(built_in(ELEMENT)?).quoted());
+    }
     if file.artefacts.is_empty() {
         return Err(wrong("artefacts", "a platform has at least one artefact"));
     }

@@ -44,6 +44,10 @@ pub(crate) struct PlatformFile {
     /// What people wrote over several lines, such as a banner: lines of `failure` and `trouble` may stand in it.
     #[serde(default)]
     pub(crate) prose: Vec<TextOr<ProseSection>>,
+    /// Values that go over several lines in this language, with every mark in them escaped: lines of `failure` and
+    /// `trouble` may stand in them. Where a kind is not named, a value ends with its line, and a lone mark hides nothing.
+    #[serde(default)]
+    pub(crate) multiline: Vec<Multiline>,
     #[serde(default)]
     pub(crate) ssh: SshSection,
     #[serde(default)]
@@ -88,6 +92,16 @@ pub(crate) struct PlatformFile {
 
 fn default_comment() -> String {
     "#".to_owned()
+}
+
+/// What stands around a value that goes over several lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Multiline {
+    /// Double quotes.
+    Quotes,
+    /// The tags of an element, or the marks of a CDATA section.
+    Elements,
 }
 
 /// How commands are given.
