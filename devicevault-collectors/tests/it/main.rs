@@ -20,4 +20,5 @@ mod telnet;
 mod texts;
 mod tools;
 mod traps;
+mod unreadable;
 mod whole;
