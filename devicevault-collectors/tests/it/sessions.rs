@@ -29,6 +29,9 @@ pub(crate) struct Session {
     /// Lines as they are at one time and at another.
     #[serde(default)]
     volatile: Vec<(String, String)>,
+    /// Lines of which one is another text than the other, though they look like such.
+    #[serde(default)]
+    changes: Vec<(String, String)>,
     /// The last line of a configuration.
     #[serde(default)]
     end: Option<String>,
@@ -128,6 +131,12 @@ fn secrets_are_masked_and_what_changes_by_itself_is_no_change() {
         let (later, _) = views(mandatory(&platform), &session.text(true, 0));
         if clean != later {
             wrong.push(format!("{name}: a change is seen where there is none:\n{clean}---\n{later}"));
+        }
+        for (one, other) in &session.changes {
+            let clean = |line: &str| views(mandatory(&platform), &format!("{line}\n")).0;
+            if clean(one) == clean(other) || clean(one).is_empty() {
+                wrong.push(format!("{name}: a change is none: {one:?}, {other:?}"));
+            }
         }
         for line in redacted.lines().filter(|l| l.contains("S3CRET")) {
             wrong.push(format!("{name}: shows {line}"));
