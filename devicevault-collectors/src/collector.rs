@@ -149,6 +149,9 @@ impl Visit<'_> {
                 "the device said {came} bytes to all commands, fewer than the {least} expected"
             )));
         }
+        if self.conversation.goes_on().await {
+            out.note(Note::suspect(STRAY));
+        }
         self.open = true;
         Ok(())
     }

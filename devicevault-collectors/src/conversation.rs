@@ -152,6 +152,14 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// Listens once more where nothing but silence told that the last answer was complete. Whether anything came.
+    pub(crate) async fn goes_on(&mut self) -> bool {
+        match &mut self.channel {
+            Current::Shell(shell) => shell.goes_on().await,
+            Current::Exec(_) => false,
+        }
+    }
+
     /// Logs out. Returns why that did not work, where it did not.
     pub(crate) async fn log_out(&mut self) -> Option<String> {
         match &mut self.channel {

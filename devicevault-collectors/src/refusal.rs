@@ -103,7 +103,7 @@ const NOTHING: [&str; 6] =
     ["no such file", "does not exist", "not present", "no startup", "no saved config", "startup-config is empty"];
 
 /// Whether a line says no in words that all devices use.
-fn says_no(line: &[u8]) -> bool {
+pub(crate) fn says_no(line: &[u8]) -> bool {
     let line = line.to_ascii_lowercase();
     let words = line.iter().position(u8::is_ascii_alphanumeric).and_then(|at| line.get(at..)).unwrap_or_default();
     let after = |sign: &[u8]| words.strip_prefix(sign).map(|w| w.strip_prefix(b":").unwrap_or(w).trim_ascii_start());

@@ -127,8 +127,9 @@ pub enum Confirm {
     /// For platforms of which it is not known what an empty line does: one is tried at login. Where exactly the prompt comes
     /// back, as `empty-line`; where it does not, as `quiet`.
     Learned,
-    /// For platforms on which an empty line does something: nothing more comes for three times the longest gap seen,
-    /// at least 250 ms.
+    /// For platforms on which an empty line does something: nothing more comes for three times the longest gap seen, at
+    /// least a second, and for two seconds more where an artefact ends. What comes after that all the same, before the
+    /// device reads the next command, makes the text suspect.
     Quiet,
 }
 

@@ -523,6 +523,11 @@ impl Rows for Answer {
                 return;
             }
         }
+        if self.some_text && !self.command.is_empty() {
+            // A terminal had echoed it at once: the device was not at its prompt.
+            let read = line.trim_ascii_end().strip_suffix(self.command.as_slice());
+            self.doubts.read_late |= read.is_some_and(|before| !before.is_empty() && self.prompt.is(before));
+        }
         if let Some(candidate) = &mut self.candidate {
             let expected = match candidate.lines.len() {
                 0 => line.trim_ascii_end() == candidate.line.trim_ascii_end(),

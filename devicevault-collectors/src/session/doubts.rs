@@ -11,6 +11,8 @@ pub(crate) struct Doubts {
     pub(crate) erased: bool,
     /// Text was shown, and the device went back above it and wrote there.
     pub(crate) above: bool,
+    /// The prompt and the command came once more after text.
+    pub(crate) read_late: bool,
 }
 
 impl Doubts {
@@ -19,6 +21,9 @@ impl Doubts {
         match self {
             Self { no_echo: true, .. } => {
                 Some("the device did not echo the command, so that the text's beginning is a guess")
+            }
+            Self { read_late: true, .. } => {
+                Some("the device read the command only after text had come, which may belong to the answer before")
             }
             Self { line_end: true, .. } => {
                 Some("the device paused at a line that looks like its prompt; a line end there may be ours")

@@ -360,6 +360,44 @@ async fn every_platform_passes_every_trap() {
     none(&failed);
 }
 
+#[tokio::test(start_paused = true)]
+async fn where_only_silence_tells_no_rest_of_an_answer_is_lost() {
+    let set = Arc::new(PlatformSet::built_in());
+    let mut failed = Vec::new();
+    let mut visits = 0;
+    for (name, shows) in &all() {
+        let platform = set.get(name).unwrap();
+        if of_file(&platform, "session", "confirm").as_deref() != Some("quiet") {
+            continue;
+        }
+        let case = Case { platform: &platform, shows, text: shows.text(false, mandatory(&platform).min_size.max(600)) };
+        let (prompt, (before, _)) = (case.prompt().trim_end(), case.halves());
+        for ms in [300, 900, 1500, 2500, 4000, 8000, 20_000] {
+            for (what, rest) in [("a line", " a b c\n".to_owned()), ("a text", "interface 1\n x\n".repeat(300))] {
+                let pieces = [
+                    Case::sent(&format!("{before}{prompt}")),
+                    Piece::Pause(Duration::from_millis(ms)),
+                    Case::sent(&format!("\n{rest}")),
+                ];
+                let want = format!("{before}{prompt}\n{rest}");
+                for (how, change) in [
+                    ("", (|d| d) as fn(Replay) -> Replay),
+                    (", echoed at once", Replay::echo_at_once),
+                    (", deaf while busy", Replay::deaf_while_busy),
+                ] {
+                    visits += 1;
+                    let trap = case.trap(format!("{what} after {ms} ms{how}"), &pieces, NeverWrong);
+                    let trap = Trap { device: change(trap.device.clone()), want: want.clone(), ..trap };
+                    let got = visit(&set, &platform, trap.device.clone()).await;
+                    failed.extend(wrong(&platform, &trap, &got).map(|why| format!("{name}: {}: {why}", trap.name)));
+                }
+            }
+        }
+    }
+    assert!(visits > 200, "{visits}");
+    none(&failed);
+}
+
 /// The platform's prompt before privileges were raised: one of its test's, or the privileged one with the sign changed.
 fn first_prompt(shows: &Session, raised: &Regex) -> String {
     let other = shows.prompts.iter().find(|p| !raised.is_match(p) && p.contains('>'));

@@ -58,6 +58,7 @@ impl Shell {
             aside: 0,
             garbled: 0,
             stray: false,
+            by_silence: false,
             late_prompts: 0,
             deadline: now + left,
             heard: now,
@@ -107,7 +108,7 @@ impl Shell {
                 Move::Fail(e) => return Err(e),
             }
             let left = self.deadline.saturating_duration_since(Instant::now());
-            let patience = if quiet { self.quiet_time() } else { WAKE };
+            let patience = if quiet { self.quiet_time(super::QUIET) } else { WAKE };
             match timeout(patience.min(left), self.terminal.read()).await {
                 Ok(Ok(Some(bytes))) => {
                     self.heard();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use devicevault_core::{Error, ErrorKind, Login, Result, StepLimits};
 use regex::bytes::Regex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::escape::shown;
 use crate::platform::{Confirm, Echo, Question, ShellRules};
@@ -42,6 +42,8 @@ pub(crate) struct Shell {
     aside: u64,
     garbled: u64,
     stray: bool,
+    /// Silence alone told that the last answer was complete.
+    by_silence: bool,
     /// Prompts that may still come, for empty lines that were typed and perhaps not answered.
     late_prompts: usize,
     deadline: Instant,
@@ -51,7 +53,12 @@ pub(crate) struct Shell {
 
 /// Text is handed on in pieces of about this size.
 const PIECE: usize = 64 * 1024;
+/// At login; there an empty line may be typed again.
 const QUIET: Duration = Duration::from_millis(250);
+/// Where silence alone tells that an answer is complete.
+const SILENCE: Duration = Duration::from_secs(1);
+/// And where nothing comes after it any more: what is asked next would end the silence.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 impl Shell {
     /// Types a command and waits for its echo. After this, [`stray`](Shell::stray) tells whether anything but the prompt
@@ -68,6 +75,7 @@ impl Shell {
 
     async fn start(&mut self, command: &str, answer: Answer) -> Result<()> {
         self.stray = false;
+        self.by_silence = false;
         self.take_late()?;
         command.clone_into(&mut self.command);
         self.doubts = Doubts::default();
@@ -114,6 +122,22 @@ impl Shell {
     /// Whether text came where only the prompt was to be.
     pub(crate) fn stray(&self) -> bool {
         self.stray || self.answer.as_ref().is_some_and(Answer::stray)
+    }
+
+    /// Where silence alone told that the last answer was complete: listens once more. Whether anything came.
+    pub(crate) async fn goes_on(&mut self) -> bool {
+        if !self.by_silence {
+            return false;
+        }
+        let until = Instant::now() + SECOND_LOOK.min(self.limits.inactivity);
+        let mut late = Late { prompt: &self.prompt, prompts: 0, text: false };
+        while let Ok(Ok(Some(bytes))) = timeout_at(until, self.terminal.read()).await {
+            self.screen.feed(&bytes, &mut late);
+            if late.text || late.prompts > 0 || !self.prompt.is(&self.screen.current()) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The prompt as it was seen last.
@@ -216,9 +240,11 @@ impl Shell {
     }
 
     async fn wait_quietly(&mut self) -> Result<()> {
-        match timeout(self.quiet_time(), self.terminal.read()).await {
+        let alone = self.confirm() == Confirm::Quiet;
+        match timeout(self.quiet_time(if alone { SILENCE } else { QUIET }), self.terminal.read()).await {
             Ok(received) => self.received(received),
             Err(_) => {
+                self.by_silence = alone;
                 if let Some(answer) = &mut self.answer {
                     answer.stayed_quiet();
                 }
@@ -255,8 +281,8 @@ impl Shell {
         }
     }
 
-    fn quiet_time(&self) -> Duration {
-        (self.longest_gap * 3).max(QUIET).min(self.limits.inactivity)
+    fn quiet_time(&self, least: Duration) -> Duration {
+        (self.longest_gap * 3).max(least).min(self.limits.inactivity)
     }
 
     fn heard(&mut self) {
