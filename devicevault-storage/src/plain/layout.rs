@@ -1,7 +1,7 @@
 //! Names of a backup's files: its content, its manifest, and how ours are known.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
-use devicevault_core::{Error, ErrorKind, Manifest, Result, StorageRef, Timestamp};
+use devicevault_core::{Digest, Error, ErrorKind, Manifest, Result, StorageRef, Timestamp};
 use object_store::path::Path;
 use sha2::{Digest as _, Sha256};
 
@@ -173,6 +173,11 @@ pub(super) fn is_named_after(manifest: &Path, m: &Manifest) -> bool {
 pub(super) fn of_another(manifest: &Path) -> Error {
     let why = "the manifest is that of another backup: the one that was here may be lost";
     Error::new(ErrorKind::Corrupt, "read manifest", why).with("path", manifest)
+}
+
+/// Where a manifest is kept that lies in the place of this one.
+pub(super) fn aside(manifest: &Path, bytes: &Digest) -> Result<Path> {
+    path(&format!("{manifest}.foreign-{}", bytes.to_string().get(..8).unwrap_or_default()))
 }
 
 /// The file of this name in the folder of another.

@@ -35,17 +35,21 @@ impl Plain {
 
     /// The manifest file of this content.
     pub(super) async fn file_of(&self, content: &Path) -> Result<ManifestOf> {
-        let mut missing = None;
+        let (mut missing, mut foreign) = (None, None);
         for manifest in layout::manifest_paths(content) {
             match self.load(&manifest).await {
                 Ok((file, _)) => {
                     if let Some(content) = same_backup(content, &manifest, file.stored()) {
                         return Ok(ManifestOf { content, manifest, file });
                     }
+                    foreign = foreign.or(layout::content_of(&manifest, &file.stored().object).err());
                 }
                 Err(e) if e.kind() == ErrorKind::NotFound => missing = Some(e),
                 Err(e) => return Err(e),
             }
+        }
+        if let Some(foreign) = foreign {
+            return Err(foreign);
         }
         let none =
             Error::new(ErrorKind::NotFound, "read manifest", "there is no such backup").with("reference", content);

@@ -197,9 +197,25 @@ impl Plain {
     /// What is there of this entry.
     async fn present(&self, job: &Job) -> Result<Present> {
         let ours = &job.entry.manifest;
-        let loaded = async { self.opened(self.load(&job.place.manifest).await?.0).await };
+        let loaded = async {
+            let file = self.load(&job.place.manifest).await?.0;
+            // One that tells of another place is foreign, whether or not its key is at hand.
+            let is_foreign = layout::content_of(&job.place.manifest, &file.stored().object).is_err();
+            match self.opened(file).await {
+                Ok(record) => {
+                    Ok((is_foreign || !layout::is_named_after(&job.place.manifest, &record.manifest), Some(record)))
+                }
+                Err(_) if is_foreign => Ok((true, None)),
+                Err(e) => Err(e),
+            }
+        };
         let record = match loaded.await {
-            Ok(record) => record,
+            Ok((true, record)) => {
+                self.keep_aside(job, record.as_ref()).await?;
+                return Ok(Present::Damaged(None));
+            }
+            Ok((_, Some(record))) => record,
+            Ok((_, None)) => return Ok(Present::Damaged(None)),
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Present::Nothing),
             Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(Present::Damaged(None)),
             Err(e) => return Err(e),
@@ -219,6 +235,29 @@ impl Plain {
             Ok(meta) if meta.size == record.stored.size => Ok(Present::Same(StorageRef(content.to_string()))),
             Ok(_) | Err(StoreError::NotFound { .. }) => Ok(Present::Damaged(Some(content))),
             Err(e) => Err(fault::of_store("store backup", &content, e)),
+        }
+    }
+
+    /// The manifest of another backup was laid where this one's belongs. It is kept beside it before it is replaced, unless
+    /// it also lies where it belongs: it may be the only one of its backup.
+    async fn keep_aside(&self, job: &Job, foreign: Option<&Record>) -> Result<()> {
+        let from = &job.place.manifest;
+        let read = async |at: &Path| self.store.get(at).await?.bytes().await;
+        let bytes = read(from).await.map_err(|e| fault::of_store("keep foreign manifest", from, e))?;
+        let home = foreign.and_then(|f| Place::of(&self.options.template, &f.manifest, &job.form).ok());
+        if let Some(home) = home.filter(|home| home.manifest != *from)
+            && read(&home.manifest).await.is_ok_and(|there| there == bytes)
+        {
+            return Ok(());
+        }
+        let aside = layout::aside(from, &Digest::of(&bytes))?;
+        match self.put(&aside, bytes, false).await {
+            // From an earlier attempt: its name is its hash.
+            Ok(()) | Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                tracing::warn!(event = "foreign_manifest_kept", path = %from, aside = %aside);
+                Ok(())
+            }
+            Err(e) => Err(write_error(&aside, e)),
         }
     }
 

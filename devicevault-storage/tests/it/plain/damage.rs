@@ -1,7 +1,10 @@
 //! Damage to what is stored: every flipped byte, every length.
 
+use std::path::{Path, PathBuf};
+
 use devicevault_core::storage::{ListFilter, Verdict, VerifyDepth};
-use devicevault_core::{ErrorKind, StorageBackend as _, StorageBackendExt as _};
+use devicevault_core::{ErrorKind, StorageBackend as _, StorageBackendExt as _, StorageRef};
+use devicevault_storage::plain::PlainBackend;
 use futures::StreamExt as _;
 
 use super::{ALL, AS_IT_IS, Way, ZSTD, config, fresh, listed, manifest_of};
@@ -91,6 +94,53 @@ async fn a_damaged_manifest_is_found_and_the_rest_is_listed(way: Way) {
     assert_eq!(listed(&backend).await.len(), 1);
 }
 
+/// The manifest of each backup.
+async fn manifests(folder: &Path, backend: &PlainBackend) -> Vec<(StorageRef, PathBuf)> {
+    let mut all = Vec::new();
+    for (at, _) in listed(backend).await {
+        let stem = at.as_str().split_once(".txt").unwrap().0;
+        all.push((at.clone(), folder.join(format!("{stem}.txt.manifest.json"))));
+    }
+    all
+}
+
+async fn a_foreign_manifest_makes_room_and_is_not_lost(way: Way) {
+    for own_is_there in [true, false] {
+        let (folder, backend) = fresh(way).await;
+        let entries = [config("sw1", CONTENT), config("sw2", CONTENT)];
+        for (entry, body) in entries.clone() {
+            backend.store_one(entry, body).await.unwrap();
+        }
+        let all = manifests(folder.path(), &backend).await;
+        let [(at, place), (_, other)] = &all[..] else { panic!("{all:?}") };
+        let (sw1, body) = entries.iter().find(|(e, _)| at.as_str().contains(&*e.manifest.source.device_name)).unwrap();
+        let foreign = std::fs::read(other).unwrap();
+        std::fs::write(place, &foreign).unwrap();
+        if !own_is_there {
+            std::fs::remove_file(other).unwrap();
+        }
+        let verdict = backend.verify(at, None, VerifyDepth::Size).await.unwrap();
+        assert!(matches!(&verdict, Verdict::Damaged(what) if what[0].contains("another backup")), "{verdict:?}");
+        let again = backend.store_one(sw1.clone(), body.clone()).await.unwrap();
+        assert!(backend.verify(&again, Some(&sw1.manifest), VerifyDepth::Content).await.unwrap().is_good());
+        assert_eq!(backend.read_all(&again, 1000).await.unwrap(), CONTENT);
+        let parent = place.parent().unwrap();
+        let kept: Vec<_> = std::fs::read_dir(parent)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.to_string_lossy().contains(".foreign-"))
+            .collect();
+        assert_eq!(kept.len(), usize::from(!own_is_there), "{kept:?}");
+        for file in &kept {
+            assert_eq!(std::fs::read(file).unwrap(), foreign);
+        }
+        if !own_is_there {
+            std::fs::rename(&kept[0], other).unwrap();
+        }
+        assert_eq!(listed(&backend).await.len(), 2, "and both are there again");
+    }
+}
+
 #[tokio::test]
 async fn a_stored_bomb_is_refused() {
     let (folder, backend) = fresh(ZSTD).await;
@@ -110,4 +160,5 @@ async fn a_stored_bomb_is_refused() {
 
 super::both_ways! {
     a_damaged_manifest_is_found_and_the_rest_is_listed,
+    a_foreign_manifest_makes_room_and_is_not_lost,
 }
