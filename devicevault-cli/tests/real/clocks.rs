@@ -133,6 +133,13 @@ fn every_rule_keeps_what_it_says_and_no_clock_that_leaps_lets_anything_go() {
     let config = String::from_utf8_lossy(&told.home.fleet.devices()[0].config()).into_owned();
     let line = config.lines().find(|l| l.contains("description ")).expect("a description");
     assert!(shown.contains(line), "{line}: {shown}");
+    // A catalog that is made anew has them in their order, and tells which are dated ahead.
+    let rebuilt = told.good(&day(26), &["catalog", "rebuild", "--from", "store", "--dry-run", "--json"]).json();
+    let ahead = rebuilt["ahead"].as_array().expect("a list");
+    let is_ahead = |v: &Value| v["first_seen"].as_str().is_some_and(|t| t.starts_with("2036-11-25"));
+    assert!(ahead.len() >= 3 && ahead.iter().all(is_ahead), "{rebuilt}");
+    let warned = told.good(&day(26), &["catalog", "rebuild", "--from", "store", "--dry-run"]);
+    assert!(warned.err.contains("a clock was ahead"), "{warned:?}");
     // With a person's word, what the rule keeps by the right time stays, and nothing is damaged.
     told.good(&day(26), &["retention", "apply", "--trust-clock"]);
     let left = told.good(&day(26), &["history", "core-sw1", "--artefact", "running-config", "--json"]).json();

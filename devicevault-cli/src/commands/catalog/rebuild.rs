@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::inventory::{DestinationConfig, Inventory, Selector};
 use devicevault_core::rebuild::{Gathered, Rebuilt, Written};
 use devicevault_core::run::Backup;
-use devicevault_core::{Error, ErrorKind, Result, StorageBackend, View};
+use devicevault_core::{Error, ErrorKind, Result, StorageBackend, Timestamp, View};
 use devicevault_storage::plain::opaque_names;
 use serde::Serialize;
 
@@ -84,11 +85,24 @@ struct Told {
     closed: usize,
     /// Records of what was seen, pinned and accepted that no key at hand opens.
     closed_records: usize,
+    /// Versions that are dated after now, newest first: a clock was ahead.
+    ahead: Vec<Ahead>,
     /// Where the catalog of before is.
     kept_as: Option<String>,
     /// The kit of the home's keys: it had none, or it lies there still.
     recovery_kit: Option<String>,
 }
+
+#[derive(Debug, Serialize)]
+struct Ahead {
+    device: String,
+    artefact: String,
+    backup: String,
+    first_seen: Timestamp,
+}
+
+/// Clocks of collectors are apart by less than this.
+const APART: Duration = Duration::from_secs(5 * 60);
 
 /// A destination that is read.
 struct Source {
@@ -203,6 +217,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         refused: rebuilt.refused.iter().map(RefusedRow::from).collect(),
         closed: rebuilt.closed,
         closed_records: rebuilt.closed_records,
+        ahead: ahead(&rebuilt, context.clock().now()),
         kept_as: kept_as.map(|p| p.display().to_string()),
         recovery_kit: recovery_kit.map(|p| p.display().to_string()),
     };
@@ -418,6 +433,20 @@ async fn without_login(inventory: &dyn Inventory, rebuilt: &Rebuilt) -> Result<V
     Ok(bare.map(|d| d.name.clone()).collect())
 }
 
+/// What counts as newer than all that is stored from now on, until that is dated behind it.
+fn ahead(rebuilt: &Rebuilt, now: Timestamp) -> Vec<Ahead> {
+    let latest = now.checked_add(APART).unwrap_or(Timestamp::MAX);
+    let ahead = rebuilt.backups.iter().rev().filter(|b| b.first_seen > latest);
+    ahead
+        .map(|b| Ahead {
+            device: b.device_name.clone(),
+            artefact: b.artefact.clone(),
+            backup: b.id.to_string(),
+            first_seen: b.first_seen,
+        })
+        .collect()
+}
+
 fn tell(context: &Context, told: &Told) -> Result<()> {
     let ui = &context.ui;
     if ui.is_json() {
@@ -455,6 +484,16 @@ fn tell(context: &Context, told: &Told) -> Result<()> {
              of them. With a key of theirs, `devicevault --kek-file KIT catalog rebuild --replace --from {}` brings them back",
             human::count(told.closed_records, "record"),
             told.from.first().map_or("DESTINATION", String::as_str)
+        ));
+    }
+    if let Some(newest) = told.ahead.first() {
+        ui.warn(&format!(
+            "dated after now: {}, the latest of {} ({} of {}): a clock was ahead, or this one is behind. They count as the newest \
+             of their artefacts until the next backup, which is dated behind them; `devicevault history` has the others",
+            human::count(told.ahead.len(), "version"),
+            human::time(newest.first_seen),
+            newest.artefact,
+            newest.device
         ));
     }
     if !told.without_login.is_empty() {
