@@ -51,6 +51,12 @@ pub(crate) struct Imported {
     pub(crate) unknown: BTreeMap<String, usize>,
     /// Files that are no node by the layout, and symbolic links; those whose names begin with a dot not counted.
     pub(crate) left_out: BTreeMap<String, usize>,
+    /// Names that no file can have, such as `..`, or that two have in one folder.
+    pub(crate) refused: BTreeSet<String>,
+    /// Files that are the same device as another one that changes at the same time, with that one.
+    pub(crate) doubles: BTreeMap<String, String>,
+    /// What came before the first commit is not in the repository.
+    pub(crate) cut: bool,
 }
 
 /// A version that is to be imported.
@@ -58,6 +64,8 @@ pub(crate) struct Imported {
 struct Item {
     commit: usize,
     device: usize,
+    /// Its file, among those of the import.
+    file: usize,
     content: String,
 }
 
@@ -69,6 +77,46 @@ pub(crate) struct Import {
     devices: Vec<Device>,
     items: Vec<Item>,
     done: Imported,
+}
+
+/// The files of an import: each with its device, and the first and last commit that changed it.
+#[derive(Default)]
+struct Files {
+    numbers: HashMap<String, usize>,
+    all: Vec<(usize, usize, usize)>,
+}
+
+impl Files {
+    fn note(&mut self, path: String, device: usize, commit: usize) -> usize {
+        let number = *self.numbers.entry(path).or_insert(self.all.len());
+        match self.all.get_mut(number) {
+            Some((_, _, last)) => *last = commit,
+            None => self.all.push((device, commit, commit)),
+        }
+        number
+    }
+
+    fn path(&self, number: usize) -> String {
+        self.numbers.iter().find(|(_, n)| **n == number).map(|(path, _)| path.clone()).unwrap_or_default()
+    }
+
+    /// Files of one device that change in turns, each with the one that is kept: a node in two groups, not one that moved.
+    fn doubles(&self) -> BTreeMap<usize, usize> {
+        let mut doubles = BTreeMap::new();
+        let mut kept: HashMap<usize, (usize, usize)> = HashMap::new();
+        for (number, (device, first, last)) in self.all.iter().enumerate() {
+            match kept.get(device).copied() {
+                Some((of, until)) if *first <= until && *last <= until => drop(doubles.insert(number, of)),
+                // The one that goes on is the one that is alive.
+                Some((of, until)) if *first <= until => {
+                    doubles.insert(of, number);
+                    kept.insert(*device, (number, *last));
+                }
+                _ => drop(kept.insert(*device, (number, *last))),
+            }
+        }
+        doubles
+    }
 }
 
 /// Where versions go.
@@ -98,8 +146,11 @@ impl Import {
     ) -> Result<Self> {
         let (mut devices, mut places) = (Vec::new(), HashMap::new());
         let (mut items, mut done) = (Vec::new(), Imported { commits: history.len(), ..Imported::default() });
+        done.cut = history.is_cut();
+        let mut files = Files::default();
         for commit in 0..history.len() {
             let Some(found) = history.commit(commit)? else { break };
+            done.refused.extend(found.refused);
             for file in found.files {
                 let hidden = file.path.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
                 match if file.is_link { Ok(None) } else { device(&file.path) } {
@@ -111,11 +162,15 @@ impl Import {
                             devices.push(device);
                             devices.len() - 1
                         });
-                        items.push(Item { commit, device: number, content: file.content });
+                        let at = files.note(file.path, number, commit);
+                        items.push(Item { commit, device: number, file: at, content: file.content });
                     }
                 }
             }
         }
+        let doubles = files.doubles();
+        items.retain(|item| !doubles.contains_key(&item.file));
+        done.doubles = doubles.into_iter().map(|(n, of)| (files.path(n), files.path(of))).collect();
         Ok(Self { history, artefact: artefact.to_owned(), devices, items, done })
     }
 

@@ -47,7 +47,7 @@ pub(crate) use self::reach::{
 };
 pub(crate) use self::servers::clear_text_store;
 use crate::app::{App, BackendSettings};
-pub(crate) use devicevault_storage::git::{ForeignCommit, ForeignHistory, Purge, PurgeReport};
+pub(crate) use devicevault_storage::git::{ForeignCommit, ForeignHistory, MendReport, Purge, PurgeReport, Supply};
 
 /// Kinds of destinations.
 pub(crate) const PLAIN: &str = "plain";

@@ -7,8 +7,8 @@ use devicevault_core::engine::DestinationOptions;
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::{Error, ErrorKind, Result, StorageBackend, StorageRef, View};
 use devicevault_storage::git::{
-    CommitPer, GitBackend, GitOptions, GitRepositories, Purge, PurgeReport, PushReport, PushWhen, Remote, RemoteAccess,
-    RemoteState, RemoteUrl,
+    CommitPer, GitBackend, GitOptions, GitRepositories, MendReport, Purge, PurgeReport, PushReport, PushWhen, Remote,
+    RemoteAccess, RemoteState, RemoteUrl, Supply,
 };
 
 use super::places::{CREDENTIAL, StoreLogin};
@@ -182,6 +182,19 @@ impl Repository {
         match self {
             Self::One(one) => one.purge(what, rehearsal).await,
             Self::Many(many) => many.purge(what, rehearsal).await,
+        }
+    }
+
+    /// Makes history whole again.
+    pub(crate) async fn mend(
+        &self,
+        known: Vec<StorageRef>,
+        supplies: Vec<Supply>,
+        rehearsal: bool,
+    ) -> Result<MendReport> {
+        match self {
+            Self::One(one) => one.mend(known, supplies, rehearsal).await,
+            Self::Many(many) => many.mend(known, supplies, rehearsal).await,
         }
     }
 

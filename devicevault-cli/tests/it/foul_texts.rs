@@ -92,6 +92,7 @@ const ASKED: &[(&str, &[&str])] = &[
     ),
     ("git push", &["", "{foul}"]),
     ("git purge", &["git --device {odd}", "git --pattern {foul}", "git --device {foul} --yes", "{foul} --device x"]),
+    ("git mend", &["git", "git --yes", "{foul}"]),
     ("apply", &["-f foul.toml", "-f foul.json", "-f {foul}"]),
     ("export", &["--to exported"]),
     ("device host-key show", &["", "{odd}", "{foul}"]),

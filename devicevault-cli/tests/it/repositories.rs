@@ -227,3 +227,182 @@ async fn what_was_accepted_is_shown_and_stays_good() {
     let versions = person.asks(&["history", "sw1", "--artefact", "running-config", "--json"]).await.good().json();
     assert_eq!(versions.as_array().unwrap().len(), 2);
 }
+
+/// Objects of a repository as loose ones, so that one can be lost and no other.
+fn unpack(repo: &Path) {
+    for pack in std::fs::read_dir(repo.join("objects/pack")).unwrap().map(|e| e.unwrap().path()) {
+        if pack.extension().is_some_and(|e| e == "pack") {
+            let aside = repo.join("aside.pack");
+            std::fs::rename(&pack, &aside).unwrap();
+            std::fs::remove_file(pack.with_extension("idx")).unwrap();
+            let mut unpack = Command::new("git");
+            unpack.arg("--git-dir").arg(repo).args(["unpack-objects", "-q"]);
+            assert!(unpack.stdin(std::fs::File::open(&aside).unwrap()).status().unwrap().success());
+            std::fs::remove_file(aside).unwrap();
+        }
+    }
+}
+
+fn lose(repo: &Path, id: &str) {
+    std::fs::remove_file(repo.join("objects").join(&id[..2]).join(&id[2..])).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs git"]
+async fn a_history_that_lost_a_commit_is_mended_out_of_the_other_destination() {
+    let (fleet, person) = devices([SimDevice::cisco_ios("sw1"), SimDevice::cisco_ios("sw2")]).await;
+    person.moves_in(&fleet).await;
+    for _ in 0..4 {
+        fleet.devices().iter().for_each(Simulated::change_something);
+        person.asks(&["backup", "--all", "--quiet"]).await.good();
+    }
+    let repo = person.path("home/git");
+    unpack(&repo);
+    let of = |versions: &Value, n: usize, at: &str| -> String {
+        let copies = versions[n]["copies"].as_array().unwrap();
+        let copy = copies.iter().find(|c| c["destination"] == at).unwrap();
+        copy["storage_ref"].as_str().unwrap().to_owned()
+    };
+    let history = ["history", "sw1", "--artefact", "running-config", "--json"];
+    let before = person.asks(&history).await.good().json();
+    let (lost_commit, lost_blob) = (of(&before, 1, "git"), of(&before, 2, "git"));
+    let blob = git(&repo, &["rev-parse", &lost_blob_name(&lost_blob)]);
+    lose(&repo, lost_commit.rsplit_once('@').unwrap().1);
+    lose(&repo, blob.trim());
+
+    person.asks(&["verify", "--quiet"]).await.ended(3);
+    let answer = person.asks(&["verify", "--repair"]).await.ended(3);
+    assert!(answer.err.contains("git mend") || answer.out.contains("git mend"), "{answer:?}");
+    let told = person.asks(&["git", "mend", "git", "--json"]).await.ended(3).json();
+    assert_eq!((&told["done"], &told["lost_commits"]), (&false.into(), &1.into()), "{told}");
+    let versions = told["versions"].as_array().unwrap();
+    assert!(versions.len() == 2 && versions.iter().all(|v| v["from"] == "store"), "{told}");
+    let done = person.asks(&["git", "mend", "git", "--yes"]).await.good();
+    assert!(done.out.contains("put back from store") && done.err.contains("made again"), "{done:?}");
+    git(&repo, &["fsck", "--full", "--strict"]);
+    person.asks(&["verify", "--quiet"]).await.good();
+    person.asks(&["catalog", "check", "--quiet"]).await.good();
+    let after = person.asks(&history).await.good().json();
+    assert_eq!(after.as_array().unwrap().len(), before.as_array().unwrap().len());
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let whole = person.asks(&["git", "mend", "git"]).await.good();
+    assert!(whole.err.contains("its history is whole"), "{whole:?}");
+
+    // What can be had nowhere goes by an explicit word alone.
+    unpack(&repo);
+    let now = person.asks(&history).await.good().json();
+    lose(&repo, of(&now, 2, "git").rsplit_once('@').unwrap().1);
+    std::fs::remove_file(person.path("home/store").join(of(&now, 2, "store"))).unwrap();
+    let refused = person.asks(&["git", "mend", "git", "--yes"]).await.ended(1);
+    assert!(refused.err.contains("1 version can be had nowhere") && refused.err.contains("--lose"), "{refused:?}");
+    let done = person.asks(&["git", "mend", "git", "--yes", "--lose"]).await.ended(3);
+    assert!(done.out.contains("taken out"), "{done:?}");
+    git(&repo, &["fsck", "--full", "--strict"]);
+    person.asks(&["verify", "--destination", "git", "--quiet"]).await.good();
+}
+
+/// `path@commit` of a reference as Git reads it.
+fn lost_blob_name(at: &str) -> String {
+    let (path, commit) = at.split_once(':').unwrap().1.rsplit_once('@').unwrap();
+    format!("{commit}:{path}")
+}
+
+/// Writes an object as it is, whatever Git thinks of it.
+fn write_object(repo: &Path, kind: &str, bytes: &[u8]) -> String {
+    let mut write = Command::new("git");
+    write.arg("--git-dir").arg(repo).args(["hash-object", "-t", kind, "-w", "--literally", "--stdin"]);
+    let mut child = write.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    let done = child.wait_with_output().unwrap();
+    assert!(done.status.success());
+    String::from_utf8(done.stdout).unwrap().trim().to_owned()
+}
+
+fn raw(hex: &str) -> Vec<u8> {
+    (0..40).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+}
+
+#[test]
+#[ignore = "needs git"]
+fn hostile_names_are_told_each_and_merged_into_nothing() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    let repo = person.path("hostile.git");
+    bare(&repo);
+    let blob = |text: &str| write_object(&repo, "blob", text.as_bytes());
+    let tree = |items: &[(&str, &[u8], &str)]| {
+        let line = |(mode, name, id): &(&str, &[u8], &str)| [mode.as_bytes(), b" ", name, b"\0", &raw(id)].concat();
+        write_object(&repo, "tree", &items.iter().flat_map(line).collect::<Vec<u8>>())
+    };
+    let (one, two) = (blob("hostname one\n"), blob("hostname two\n"));
+    let inner = tree(&[("100644", b"r1", &one)]);
+    let root = tree(&[
+        ("100644", b"..", &two),
+        ("40000", b".git", &inner),
+        ("40000", b".GIT", &inner),
+        ("100644", b"R1", &two),
+        ("100644", b"core/r1", &two),
+        ("40000", b"core", &inner),
+        ("100644", b"r2", &one),
+        ("100644", b"r2", &two),
+        ("100644", b"r\xff3", &one),
+        ("100644", b"r\xfe3", &two),
+    ]);
+    let commit = format!("tree {root}\nauthor A <a> 1600000000 +0000\ncommitter A <a> 1600000000 +0000\n\nodd\n");
+    let commit = write_object(&repo, "commit", commit.as_bytes());
+    git(&repo, &["update-ref", "refs/heads/main", &commit]);
+    let import = ["import", "git", "hostile.git", "--create", "--platform", "cisco_ios", "--json"];
+    let told = person.run(&import).ended(3).json();
+    let refused = serde_json::json!(["..", ".GIT", ".git", "core/r1", "r2", "r\\xfe3", "r\\xff3"]);
+    assert_eq!(told[0]["refused"], refused, "{told}");
+    assert_eq!((&told[0]["imported"], &told[0]["devices"]), (&2.into(), &2.into()), "{told}");
+    assert_eq!(person.run(&["show", "r1", "--view", "original"]).good().out, "hostname one\n");
+    assert_eq!(person.run(&["show", "R1", "--view", "original"]).good().out, "hostname two\n");
+}
+
+#[test]
+#[ignore = "needs git"]
+fn a_node_in_two_groups_is_told_and_one_that_moved_is_one() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    let repo = person.path("devices.git");
+    bare(&repo);
+    let mut stream = String::new();
+    for (n, what) in [
+        "M 100644 inline core/r1\ndata 2\n1\n\nM 100644 inline core/r2\ndata 2\n1\n",
+        "M 100644 inline core/r1\ndata 2\n2\n\nM 100644 inline lab/r2\ndata 2\n2\n",
+        "M 100644 inline lab/r1\ndata 2\n3\n\nM 100644 inline core/r2\ndata 2\n3\n",
+        "D core/r1\nM 100644 inline lab/r1\ndata 2\n4\n\nM 100644 inline lab/r2\ndata 2\n4\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let time = 1_600_000_000 + 60 * n;
+        stream.push_str(&format!(
+            "commit refs/heads/main\ncommitter O <o@example.net> {time} +0000\ndata 1\nu\n{what}\n"
+        ));
+    }
+    fast_import(&repo, &stream);
+    let told = person.run(&["import", "git", "devices.git", "--create", "--platform", "cisco_ios", "--json"]).ended(3);
+    let told = told.json();
+    assert_eq!(told[0]["doubles"], serde_json::json!({"core/r2": "lab/r2"}), "{told}");
+    assert_eq!((versions(&person, "r1").len(), versions(&person, "r2").len()), (4, 2), "{told}");
+}
+
+#[test]
+#[ignore = "needs git"]
+fn a_history_that_was_cut_off_is_told() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    let (whole, cut) = (person.path("whole.git"), person.path("devices.git"));
+    oxidized(&whole, 2, 3);
+    let from = format!("file://{}", whole.display());
+    let done = Command::new("git").args(["clone", "-q", "--bare", "--depth", "2", &from]).arg(&cut).status();
+    assert!(done.unwrap().success());
+    let import = ["import", "git", "devices.git", "--create", "--platform", "cisco_ios"];
+    let told = person.run(&[&import[..], &["--json"]].concat()).ended(3).json();
+    assert_eq!((&told[0]["cut"], &told[0]["imported"]), (&true.into(), &3.into()), "{told}");
+    let told = person.run(&[&import[..], &["--dry-run"]].concat()).ended(3);
+    assert!(told.err.contains("shallow clone") && told.err.contains("--unshallow"), "{told:?}");
+}

@@ -32,7 +32,7 @@ pub use destination::{Destination, DestinationOptions};
 pub use job::{Job, Selection};
 pub use limits::Limits;
 pub use parking::Delivery;
-pub use repair::{MakeView, Repair};
+pub use repair::{GoodCopy, MakeView, Repair};
 pub use retry::RetryPolicy;
 
 pub(crate) use seat::Seat;

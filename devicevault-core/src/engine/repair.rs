@@ -49,11 +49,16 @@ fn cannot(kind: ErrorKind, why: impl Into<String>) -> Error {
     Error::new(kind, OPERATION, why)
 }
 
-/// Good bytes for the copy, and where they are.
-struct Source {
-    from: DestinationId,
-    manifest: Manifest,
-    body: Arc<dyn Body>,
+/// Good bytes for a copy, and where they are.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GoodCopy {
+    /// Where they are.
+    pub from: DestinationId,
+    /// What is to be stored, in the view of the copy.
+    pub entry: Entry,
+    /// The bytes.
+    pub body: Arc<dyn Body>,
 }
 
 impl Engine {
@@ -82,6 +87,21 @@ impl Engine {
         // Best effort: a lease that cannot be given back expires.
         let _ = engine.catalog.release(&lease).await;
         done
+    }
+
+    /// What [`repair`](Self::repair) would store a copy anew out of, read through and compared with what was recorded.
+    ///
+    /// # Errors
+    /// `NotFound` where no other destination has it, with what each of them has, or the catalog knows no such copy;
+    /// `KeyUnavailable`; what the catalog answers.
+    pub async fn good_copy(
+        &self,
+        places: &[Arc<Destination>],
+        copy: &CopyKey,
+        make: Option<&MakeView<'_>>,
+    ) -> Result<GoodCopy> {
+        let (backup, copy) = known(&self.0, copy).await?;
+        source(places, &backup, &copy, make).await
     }
 
     async fn hold(&self, device: &DeviceId) -> Result<Lease> {
@@ -194,7 +214,7 @@ async fn in_order(engine: &Inner, target: &Destination, backup: &Backup) -> Resu
             ErrorKind::Unsupported,
             "it keeps versions in order, and newer ones of the artefact are there",
         )
-        .hint("take the damaged objects out of a clone or a copy of the repository"));
+        .hint("`devicevault git mend` puts it back where it was"));
     }
     Ok(())
 }
@@ -205,7 +225,7 @@ async fn source(
     backup: &Backup,
     damaged: &Copy,
     make: Option<&MakeView<'_>>,
-) -> Result<Source> {
+) -> Result<GoodCopy> {
     let mut others: Vec<&Copy> =
         backup.copies.iter().filter(|c| c.destination != damaged.destination && may_be_looked_at(c)).collect();
     others.sort_by_key(|c| (c.view != damaged.view, c.status == CopyStatus::Damaged));
@@ -221,7 +241,12 @@ async fn source(
             },
         };
         match tried {
-            Ok((manifest, body)) => return Ok(Source { from: copy.destination.clone(), manifest, body }),
+            Ok((manifest, body)) => {
+                let from = copy.destination.clone();
+                let mut entry = Entry::new(manifest);
+                entry.summary = format!("{}: {} repaired from {from}", backup.device_name, backup.artefact);
+                return Ok(GoodCopy { from, entry, body });
+            }
             Err(e) => {
                 closed |= e.kind() == ErrorKind::KeyUnavailable;
                 why.push(format!("{}: {}", copy.destination, e.message()));
@@ -303,11 +328,9 @@ async fn put(
     target: &Arc<Destination>,
     backup: &Backup,
     damaged: &Copy,
-    source: Source,
+    source: GoodCopy,
 ) -> Result<StorageRef> {
-    let Source { from, manifest, body } = source;
-    let mut entry = Entry::new(manifest);
-    entry.summary = format!("{}: {} repaired from {from}", backup.device_name, backup.artefact);
+    let GoodCopy { entry, body, .. } = source;
     let line = Parked { destination: target.id().clone(), entry: entry.clone(), attempts: 0 }.line();
     let _turn = engine.lines.enter(&line).await;
     take_away(target.backend(), backup, damaged).await?;
@@ -321,7 +344,7 @@ async fn put(
             Err(if target.backend().capability().delete {
                 e.hint("look at the destination's disk")
             } else {
-                e.hint("the store keeps what it has: take the damaged objects out of a clone or a copy of it")
+                e.hint("the store keeps what it has: `devicevault git mend` makes its history whole again")
             })
         }
     }

@@ -28,7 +28,7 @@ use super::write::{self, Checked};
 use super::{fault, health, listing, objects, sightings, verify};
 
 /// Bytes of bodies that are held at once; a batch of more is stored in several steps.
-const STEP: u64 = 64 << 20;
+pub(super) const STEP: u64 = 64 << 20;
 
 /// Bytes of a chunk that is read.
 const CHUNK: usize = 64 << 10;
@@ -91,6 +91,14 @@ impl GitBackend {
     ) -> Result<T> {
         let store = self.store.clone();
         tokio::task::spawn_blocking(move || work(&store)).await.map_err(fault::panicked)?
+    }
+
+    /// What keeps everybody else from commits and packs, while it is held.
+    pub(super) async fn alone(&self) -> Result<(tokio::sync::OwnedMutexGuard<()>, FileLock, FileLock)> {
+        let guard = self.writer.clone().lock_owned().await;
+        let (layout, wait, clock) = (&self.store.layout, self.store.options.lock_timeout, &*self.store.clock);
+        let lock = FileLock::acquire(&layout.lock(), wait, clock).await?;
+        Ok((guard, lock, FileLock::acquire(&layout.repack_lock(), wait, clock).await?))
     }
 
     /// One durable step. Dropping the future lets the step run to its end.

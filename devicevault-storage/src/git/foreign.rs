@@ -17,6 +17,7 @@ pub struct ForeignHistory {
     repo: Repository,
     commits: Vec<Oid>,
     read: usize,
+    is_cut: bool,
 }
 
 impl std::fmt::Debug for ForeignHistory {
@@ -39,6 +40,8 @@ pub struct ForeignCommit {
     pub subject: String,
     /// The files that it added or changed.
     pub files: Vec<ForeignFile>,
+    /// Names in the folders that it changed which no file can have, such as `..`, or which two have: left out of the files.
+    pub refused: Vec<String>,
 }
 
 /// A file as a commit left it.
@@ -79,7 +82,11 @@ impl ForeignHistory {
             walk.collect::<std::result::Result<Vec<_>, _>>()
         };
         let commits = walk().map_err(failed)?;
-        Ok(Self { repo, commits, read: 0 })
+        let is_cut = match commits.first() {
+            Some(first) => repo.is_shallow() && names_parents(&repo, *first).map_err(failed)?,
+            None => false,
+        };
+        Ok(Self { repo, commits, read: 0, is_cut })
     }
 
     /// How many commits it has.
@@ -92,6 +99,12 @@ impl ForeignHistory {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.commits.is_empty()
+    }
+
+    /// Whether what came before its first commit was left out, as of a shallow clone.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// The first commit, in hex: what tells one repository from another.
@@ -118,9 +131,8 @@ impl ForeignHistory {
             }
             Err(_) => None,
         };
-        let mut changes = Vec::new();
-        differences(&self.repo, before, Some(commit.tree_id()), "", &mut changes)?;
-        let files = changes.into_iter().filter_map(|c| {
+        let changes = differences(&self.repo, before, Some(commit.tree_id()))?;
+        let files = changes.files.into_iter().filter_map(|c| {
             let item = c.after.filter(super::tree::Item::is_blob)?;
             Some(ForeignFile { path: c.path, content: item.id.to_string(), is_link: item.mode == b"120000" })
         });
@@ -132,6 +144,7 @@ impl ForeignHistory {
             author: format!("{} <{}>", text(author.name_bytes()), text(author.email_bytes())),
             subject: text(commit.message_raw_bytes()).lines().next().unwrap_or_default().to_owned(),
             files: files.collect(),
+            refused: changes.odd.into_iter().collect(),
         })
     }
 
@@ -158,4 +171,10 @@ impl ForeignHistory {
         }
         Ok(())
     }
+}
+
+/// Whether a commit has parents, be they there or not.
+fn names_parents(repo: &Repository, id: Oid) -> std::result::Result<bool, git2::Error> {
+    let commit = repo.find_commit(id)?;
+    Ok(commit.raw_header_bytes().split(|b| *b == b'\n').any(|line| line.starts_with(b"parent ")))
 }

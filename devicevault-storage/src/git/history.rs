@@ -1,6 +1,6 @@
 //! From commits to records: what keeps an [`Index`] true to the branch.
 
-use devicevault_core::{Manifest, Result, StorageRef};
+use devicevault_core::{Error, ErrorKind, Manifest, Result, StorageRef};
 use git2::{Oid, Repository, Sort};
 
 use super::fault;
@@ -76,7 +76,13 @@ pub(super) fn walk(layout: &Layout, repo: &Repository, tip: Oid, known: Option<O
         }
         walk.collect::<std::result::Result<Vec<_>, _>>()
     };
-    walk().map_err(|e| fault::git("read history", e))
+    walk().map_err(|e| {
+        let e = fault::git("read history", e);
+        if e.kind() != ErrorKind::NotFound {
+            return e;
+        }
+        Error::new(ErrorKind::Corrupt, "read history", "the repository lacks a commit").hint(objects::MEND).because(e)
+    })
 }
 
 /// Refuses damaged loose objects before libgit2 goes through history by itself.

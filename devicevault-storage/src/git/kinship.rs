@@ -63,7 +63,11 @@ impl Kinship {
                 Some(parent) => trees.get(&parent).copied().or_else(|| walk.tree_of(parent)),
                 None => None,
             };
-            walk.brought(tree, base, "")?;
+            match walk.brought(tree, base, "") {
+                // What nothing leads to may name what was lost: it is kept as it is.
+                Err(e) if !live.contains(&id) && e.kind() == ErrorKind::NotFound => walk.found.clear(),
+                brought => brought?,
+            }
             // A commit belongs to the file that it brought, which was found last.
             let path = walk.found.last().map_or_else(|| Rc::from(""), |(_, _, path)| path.clone());
             let found = std::mem::take(&mut walk.found);

@@ -26,6 +26,7 @@ use super::options::GitOptions;
 use super::purge::{Purge, PurgeReport};
 use super::push::PushReport;
 use super::remote::RemoteState;
+use super::whole::{MendReport, Supply};
 use super::{backend, fault, layout, sightings};
 use crate::names::component;
 
@@ -324,8 +325,29 @@ impl GitRepositories {
             report.removed.extend(one.removed.into_iter().map(named));
             report.rewritten.extend(one.rewritten.into_iter().map(named));
             report.foreign += one.foreign;
+            report.odd.extend(one.odd);
             report.commits += one.commits;
             report.objects += one.objects;
+        }
+        Ok(report)
+    }
+
+    /// Makes every history whole again; see [`GitBackend::mend`].
+    ///
+    /// # Errors
+    /// The first; repositories before it are done.
+    pub async fn mend(&self, known: Vec<StorageRef>, supplies: Vec<Supply>, rehearsal: bool) -> Result<MendReport> {
+        let mut report = MendReport::default();
+        let mut all = self.all();
+        while let Some((name, backend)) = all.try_next().await? {
+            let of_this = |at: &StorageRef| inner(&name, at);
+            let known = known.iter().filter_map(of_this).collect();
+            let mine = supplies.iter().filter_map(|s| Some(Supply { at: of_this(&s.at)?, ..s.clone() })).collect();
+            let one = backend.mend(known, mine, rehearsal).await.map_err(|e| e.with("repository", &name))?;
+            report.lost_commits += one.lost_commits;
+            report.commits += one.commits;
+            report.lost.extend(one.lost.into_iter().map(|(at, m)| (of_repository(&name, &at), m)));
+            report.lost_files.extend(one.lost_files.into_iter().map(|path| format!("[{name}]{path}")));
         }
         Ok(report)
     }
@@ -379,6 +401,12 @@ impl GitRepositories {
 
 fn marker_of(template: &RepositoryTemplate) -> String {
     format!("{MARKER_TEXT}{TEMPLATE}{template}\n")
+}
+
+/// A reference within this repository; `None` for one into another.
+fn inner(name: &str, at: &StorageRef) -> Option<StorageRef> {
+    let rest = at.0.strip_prefix('[')?.strip_prefix(name)?.strip_prefix(']')?;
+    Some(StorageRef(rest.to_owned()))
 }
 
 fn of_repository(name: &str, at: &StorageRef) -> StorageRef {

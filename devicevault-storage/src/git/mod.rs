@@ -80,6 +80,7 @@ mod tip;
 mod tree;
 mod unpack;
 mod verify;
+mod whole;
 mod write;
 
 pub use backend::GitBackend;
@@ -89,3 +90,4 @@ pub use options::{CommitPer, GitOptions};
 pub use purge::{Purge, PurgeReport, RemoveVersion, RewriteFile};
 pub use push::PushReport;
 pub use remote::{PushWhen, Remote, RemoteAccess, RemoteLogin, RemoteState, RemoteUrl};
+pub use whole::{MendReport, Supply};

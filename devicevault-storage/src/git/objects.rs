@@ -15,6 +15,9 @@ use git2::{Commit, Oid, Repository};
 use super::fault;
 use super::tree::Tree;
 
+/// What helps where an object is lost.
+pub(super) const MEND: &str = "`devicevault git mend` makes its history whole again out of other destinations";
+
 /// No object that anybody put here is larger.
 const MAX_LOOSE: u64 = 4 << 30;
 
@@ -72,6 +75,7 @@ pub(super) fn lost(e: Error, what: &'static str, id: Oid) -> Error {
     }
     Error::new(ErrorKind::Corrupt, "read object", "the repository lacks an object that it needs")
         .with(what, id)
+        .hint(MEND)
         .because(e)
 }
 

@@ -32,6 +32,12 @@ impl TreePath {
         Self(path)
     }
 
+    /// The path that a reference of ours names; `None` for one that no name of ours leads to.
+    pub(super) fn named(path: &str) -> Option<Self> {
+        let ours = |part: &str| !part.is_empty() && part.len() <= 255 && !part.starts_with('.') && part.is_ascii();
+        path.split('/').all(ours).then(|| Self(path.to_owned()))
+    }
+
     /// The device's folder: all but the file's name.
     pub(super) fn folder(&self) -> &str {
         self.0.rsplit_once('/').map_or("", |(folder, _)| folder)

@@ -113,7 +113,7 @@ impl Store {
             if let Some(tip) = tip {
                 walk.hide(tip)?;
             }
-            Ok(walk.flatten().any(|id| known.contains_key(&id)))
+            Ok(walk.map_while(std::result::Result::ok).any(|id| known.contains_key(&id)))
         };
         if !walk().map_err(|e| fault::git("walk history", e))? {
             return Ok(());

@@ -63,6 +63,12 @@ impl Objects {
         Ok(Self { packs: sources, loose, lost: HashSet::new(), cache: HashMap::new(), cached: 0 })
     }
 
+    /// The names of all that it is over.
+    pub(super) fn ids(&self) -> Vec<Oid> {
+        let all = self.packs.iter().flat_map(|p| p.offsets.keys()).chain(self.loose.keys());
+        all.copied().collect::<HashSet<_>>().into_iter().collect()
+    }
+
     /// An object, if it can be read anywhere: its bytes hash to its name.
     pub(super) fn read(&mut self, id: Oid) -> Option<(ObjectType, Bytes)> {
         self.find(id, 0)

@@ -8,6 +8,7 @@ mod purge;
 mod remote;
 mod rewritten;
 mod shared;
+mod whole;
 
 use std::path::Path;
 use std::process::Command;

@@ -166,7 +166,7 @@ fn texts(file: &Path) -> Result<Regex> {
 }
 
 /// Has the catalog know the versions by their new commits, and forget those that are gone. Done again, it does nothing.
-async fn settle(instance: &Instance, config: &DestinationConfig, repository: &Repository) -> Result<()> {
+pub(super) async fn settle(instance: &Instance, config: &DestinationConfig, repository: &Repository) -> Result<()> {
     let mut query = Query::default();
     query.destination = Some(config.id.clone());
     let backups = instance.find_all(&query, usize::MAX).await?;
@@ -227,6 +227,9 @@ fn tell(context: &Context, args: &PurgeArgs, done: &PurgeReport) -> Result<()> {
     context.ui.table(table, "there is nothing of it in history")?;
     if told.other_files > 0 {
         context.ui.note(&format!("{} that are no backups hold it too", human::count(told.other_files, "file")));
+    }
+    for name in &done.odd {
+        context.ui.note(&format!("{}: no file can have this name, or two have: it is left out", name.escape_debug()));
     }
     let nothing = told.removed.is_empty() && told.changed.is_empty() && told.other_files == 0;
     context.ui.note(&match (args.yes, nothing) {

@@ -102,7 +102,7 @@ pub(super) async fn run(context: &Context, args: GitArgs) -> Result<Exit> {
     for path in &args.paths {
         let (devices, done) = one(context, &instance, &args, path, destinations.clone()).await?;
         good += done.imported + done.there + done.same;
-        bad += done.failed.len() + done.unknown.len();
+        bad += done.failed.len() + done.unknown.len() + done.refused.len() + done.doubles.len() + usize::from(done.cut);
         all.push((path, devices, done));
     }
     if !args.dry_run && all.iter().any(|(_, _, done)| done.imported > 0) {
@@ -261,6 +261,17 @@ fn tell(context: &Context, args: &GitArgs, path: &Path, devices: usize, done: &I
     }
     for line in &done.failed {
         ui.failure(line);
+    }
+    for name in &done.refused {
+        ui.failure(&format!("{}: no file can have this name, or two have: left out", name.escape_debug()));
+    }
+    for (path, first) in &done.doubles {
+        let (path, first) = (path.escape_debug(), first.escape_debug());
+        ui.failure(&format!("{path}: left out, since it is the same device as {first}, and both change"));
+    }
+    if done.cut {
+        ui.failure("the repository is a shallow clone: what came before its first commit is not in it");
+        ui.failure_hint("`git fetch --unshallow` fetches it; imported then, all versions come once more");
     }
     if done.too_old > 0 {
         let left = human::count(done.too_old, "copy");

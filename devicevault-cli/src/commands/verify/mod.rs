@@ -17,6 +17,7 @@ use futures::{StreamExt as _, stream};
 use serde::Serialize;
 
 use self::repairs::Repaired;
+pub(crate) use self::repairs::Repairs;
 use self::scope::{Scope, ScopeArgs, only_in_a_home};
 use crate::apart::{self, Apart};
 use crate::archive::Archive;
@@ -518,6 +519,10 @@ pub(crate) fn tell(context: &Context, found: &Found) -> Result<Exit> {
         (VerifyDepth::Content, "their content is what was recorded"),
     ]);
     ui.note(&summary(found, deep[&found.depth]));
+    let hint = |b: &Bad| if let Some(Repaired::NotRepaired { hint, .. }) = &b.repair { hint.clone() } else { None };
+    for hint in found.bad.iter().filter_map(hint).collect::<BTreeSet<String>>() {
+        ui.failure_hint(&hint);
+    }
     if found.elsewhere > 0 {
         ui.note(&format!("{} at destinations that were removed: not looked at", human::copies(found.elsewhere)));
     }

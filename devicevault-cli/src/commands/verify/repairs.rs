@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use devicevault_core::catalog::CopyKey;
-use devicevault_core::engine::{Destination, Repair};
+use devicevault_core::engine::{Destination, GoodCopy, Repair};
 use devicevault_core::event::NoEvents;
-use devicevault_core::{Engine, Error, Result};
+use devicevault_core::{Engine, Error, Manifest, Result, View};
 use futures::{StreamExt as _, stream};
 use serde::Serialize;
 
@@ -47,20 +47,12 @@ pub(super) async fn repair(context: &Context, instance: &Instance, found: &mut F
     if wanted == 0 {
         return Ok(());
     }
-    let engine = round::engine(
-        instance,
-        &RoundOptions::default(),
-        Arc::new(NoEvents),
-        context.clock().clone(),
-        instance.spool().await?,
-    );
-    let open = instance.destinations_where(|_| true).await?;
-    let places: Vec<_> = open.into_iter().map(|d| ready(d.config, d.backend, context.clock()).destination).collect();
+    let repairs = Repairs::of(context, instance).await?;
     let names = instance.destination_configs().await?;
     let counter = counter(&context.ui, wanted, "repairs");
     // Where the order of storing is the order of versions, they come one by one, the oldest first.
     let is_ordered =
-        |key: &CopyKey| places.iter().any(|p| *p.id() == key.destination && p.backend().capability().ordered);
+        |key: &CopyKey| repairs.places.iter().any(|p| *p.id() == key.destination && p.backend().capability().ordered);
     let mut keys: Vec<(usize, CopyKey)> =
         found.bad.iter().enumerate().filter_map(|(n, bad)| Some((n, bad.key.clone()?))).collect();
     keys.sort_by_key(|(_, key)| key.backup);
@@ -68,8 +60,8 @@ pub(super) async fn repair(context: &Context, instance: &Instance, found: &mut F
     let mut all = Vec::with_capacity(wanted);
     for (keys, at_once) in [(in_order, 1), (others, AT_ONCE)] {
         let each = keys.into_iter().map(|(n, key)| {
-            let (engine, places) = (&engine, &places);
-            async move { (n, one(engine, instance, places, &key).await) }
+            let repairs = &repairs;
+            async move { (n, repairs.one(&key).await) }
         });
         let mut done = stream::iter(each).buffered(at_once);
         while let Some(one) = done.next().await {
@@ -100,9 +92,36 @@ fn not(e: &Error) -> Repaired {
     Repaired::NotRepaired { why: e.message().to_owned(), hint: e.hint_text().map(str::to_owned) }
 }
 
-async fn one(engine: &Engine, instance: &Instance, places: &[Arc<Destination>], key: &CopyKey) -> Result<Repair> {
-    let make = |manifest: &devicevault_core::Manifest, original: Bytes, view| {
-        views::make(&instance.collectors, &instance.key, manifest, original, view).map(Bytes::from)
-    };
-    engine.repair(places, key, Some(&make)).await
+/// All destinations of an instance, those that nothing new is stored at too, and who takes copies from one to another.
+pub(crate) struct Repairs<'a> {
+    instance: &'a Instance,
+    engine: Engine,
+    places: Vec<Arc<Destination>>,
+}
+
+impl<'a> Repairs<'a> {
+    /// # Errors
+    /// The inventory or the spool cannot be used.
+    pub(crate) async fn of(context: &Context, instance: &'a Instance) -> Result<Self> {
+        let (options, clock) = (RoundOptions::default(), context.clock().clone());
+        let engine = round::engine(instance, &options, Arc::new(NoEvents), clock, instance.spool().await?);
+        let open = instance.destinations_where(|_| true).await?;
+        let places = open.into_iter().map(|d| ready(d.config, d.backend, context.clock()).destination).collect();
+        Ok(Self { instance, engine, places })
+    }
+
+    fn make(&self, manifest: &Manifest, original: Bytes, view: View) -> Result<Bytes> {
+        views::make(&self.instance.collectors, &self.instance.key, manifest, original, view).map(Bytes::from)
+    }
+
+    async fn one(&self, key: &CopyKey) -> Result<Repair> {
+        let make = |manifest: &Manifest, original: Bytes, view: View| self.make(manifest, original, view);
+        self.engine.repair(&self.places, key, Some(&make)).await
+    }
+
+    /// What a copy can be stored anew out of; see [`Engine::good_copy`].
+    pub(crate) async fn good_copy(&self, key: &CopyKey) -> Result<GoodCopy> {
+        let make = |manifest: &Manifest, original: Bytes, view: View| self.make(manifest, original, view);
+        self.engine.good_copy(&self.places, key, Some(&make)).await
+    }
 }

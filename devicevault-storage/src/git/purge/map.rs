@@ -51,7 +51,7 @@ fn add(known: &mut Successors, later: Successors) {
 
 /// Writes the map of a purge that is about to move the branch to `end`. What an earlier one left half is settled first.
 /// The caller holds the writers' lock.
-pub(super) fn announce(
+pub(in super::super) fn announce(
     layout: &Layout,
     repo: &Repository,
     branch: &str,
@@ -63,7 +63,7 @@ pub(super) fn announce(
 }
 
 /// Makes what was announced a part of what is known, or forgets it where the branch never got there.
-pub(super) fn settle(layout: &Layout, repo: &Repository, branch: &str) -> Result<()> {
+pub(in super::super) fn settle(layout: &Layout, repo: &Repository, branch: &str) -> Result<()> {
     let next = layout.next_successors(branch);
     if read(&next)?.is_none() {
         return Ok(());

@@ -15,14 +15,13 @@ use git2::{Oid, Repository};
 
 use super::backend::GitBackend;
 use super::branch::{self, Moved};
-use super::lock::FileLock;
 use super::path::Version;
 use super::remote::{self, Git, Pushed};
 use super::repack::{self, Selection};
 use super::store::Store;
 use super::{fault, history, verify};
 
-pub(super) use map::load as successors;
+pub(super) use map::{Successors, announce, load as successors, settle};
 
 /// Whether the successor of a commit no longer has a version that that one stored.
 pub(super) fn is_gone(repo: &Repository, now: &Version) -> Result<bool> {
@@ -83,6 +82,8 @@ pub struct PurgeReport {
     pub foreign: usize,
     /// Commits that were made again.
     pub commits: usize,
+    /// Names that no file can have, such as `..`, or that two have in one folder: commits that are made again are without them.
+    pub odd: Vec<String>,
     /// Objects that are gone from the repository.
     pub objects: usize,
 }
@@ -95,15 +96,12 @@ impl GitBackend {
     /// # Errors
     /// `Conflict` where another branch or tag leads to what is to go. Whatever the error, history is the one or the other.
     pub async fn purge(&self, what: Purge, rehearsal: bool) -> Result<PurgeReport> {
-        let guard = self.writer.clone().lock_owned().await;
-        let (store, clock) = (self.store.clone(), &*self.store.clock);
-        let lock = FileLock::acquire(&store.layout.lock(), store.options.lock_timeout, clock).await?;
-        let repack = FileLock::acquire(&store.layout.repack_lock(), store.options.lock_timeout, clock).await?;
-        let work = move || {
-            let _held = (guard, lock, repack);
+        let held = self.alone().await?;
+        self.blocking(move |store| {
+            let _held = held;
             store.purge(&what, rehearsal)
-        };
-        tokio::task::spawn_blocking(work).await.map_err(fault::panicked)?
+        })
+        .await
     }
 
     /// What references from before a purge stand for now, in order; `None`: it was purged. One that is not concerned
@@ -172,6 +170,7 @@ impl Store {
         commits.reverse();
         let done = replay::Replay::new(&self.layout, branch, what, rehearsal)?.run(&commits)?;
         (report.removed, report.rewritten, report.foreign) = (done.removed, done.rewritten, done.foreign);
+        report.odd = done.odd.into_iter().collect();
         report.commits = done.successors.len();
         if rehearsal || done.successors.is_empty() {
             return Ok(report);
@@ -195,7 +194,17 @@ impl Store {
         map::settle(&self.layout, &repo, branch)?;
         drop(repo);
         self.handles.close();
+        let _ = std::fs::remove_dir_all(self.layout.damaged());
         report.objects = self.prune()?;
+        if report.objects == 0 {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "purge history",
+                "the branch no longer leads to it, but its bytes are still there: something else may lead to them",
+            )
+            .with("path", self.layout.dir().display())
+            .hint("remove what is in its way, such as annotated tags or logs, then `git gc --prune=now`"));
+        }
         Ok(report)
     }
 
@@ -212,20 +221,10 @@ impl Store {
     }
 
     /// Takes out of the repository what nothing leads to.
-    fn prune(&self) -> Result<usize> {
-        let _ = std::fs::remove_dir_all(self.layout.damaged());
+    pub(super) fn prune(&self) -> Result<usize> {
         let selection = Selection::whole(&self.layout)?;
         let merged = repack::merge(&self.layout, &selection, self.clock.now().into(), &|| true)?;
         self.handles.close();
-        if merged.pruned == 0 {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                "purge history",
-                "the branch no longer leads to it, but its bytes are still there: something else may lead to them",
-            )
-            .with("path", self.layout.dir().display())
-            .hint("remove what is in its way, such as annotated tags or logs, then `git gc --prune=now`"));
-        }
         Ok(merged.pruned)
     }
 
@@ -240,7 +239,7 @@ impl Store {
     }
 
     /// What another branch or a tag leads to would stay.
-    fn refuse_other_refs(&self, repo: &Repository, refname: &str, gone: &map::Successors) -> Result<()> {
+    pub(super) fn refuse_other_refs(&self, repo: &Repository, refname: &str, gone: &map::Successors) -> Result<()> {
         let failed = |e| fault::git("read branches", e);
         let mut others = Vec::new();
         for reference in repo.references().map_err(failed)? {
@@ -249,7 +248,7 @@ impl Store {
             let Ok(commit) = reference.peel_to_commit() else { continue };
             let mut walk = repo.revwalk().map_err(failed)?;
             walk.push(commit.id()).map_err(failed)?;
-            if name != refname && walk.flatten().any(|id| gone.contains_key(&id)) {
+            if name != refname && walk.map_while(std::result::Result::ok).any(|id| gone.contains_key(&id)) {
                 others.push(name);
             }
         }

@@ -1,12 +1,12 @@
 //! History once more, without what is to go: each commit on top of what became of the ones before it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use devicevault_core::{Digest, Manifest, Result, StorageRef};
 use git2::{Commit, ObjectType, Oid, Repository};
 
-use super::super::changes::{Change, differences};
+use super::super::changes::{Change, Changes, differences};
 use super::super::folder::Folder;
 use super::super::fresh::Fresh;
 use super::super::layout::Layout;
@@ -28,6 +28,8 @@ pub(super) struct Replayed {
     pub(super) rewritten: Vec<(StorageRef, Manifest)>,
     /// Files that are no backups, and were changed.
     pub(super) foreign: usize,
+    /// Names that no file can have, or two have: commits that are made again are without them.
+    pub(super) odd: BTreeSet<String>,
 }
 
 /// Goes through commits, oldest first. Unless it is a rehearsal, the new ones are on disk at its end.
@@ -99,8 +101,7 @@ impl<'a> Replay<'a> {
         let commit = objects::commit(&repo, oid).map_err(|e| objects::lost(e, "commit", oid))?;
         let parents: Vec<Oid> = commit.parent_ids().collect();
         let before = parents.first().map(|p| tree_of(&repo, *p)).transpose()?;
-        let mut changes = Vec::new();
-        differences(&repo, before, Some(commit.tree_id()), "", &mut changes)?;
+        let Changes { files: changes, odd } = differences(&repo, before, Some(commit.tree_id()))?;
 
         let mut manifests = BTreeMap::new();
         for t in message::trailers(commit.message_raw_bytes()) {
@@ -152,6 +153,7 @@ impl<'a> Replay<'a> {
         if self.rehearsal || (same && parents.iter().all(|p| self.successor(*p) == Some(*p))) {
             return Ok(());
         }
+        self.out.odd.extend(odd);
         self.again(&repo, &commit, &Step { changes, edits, texts })
     }
 
