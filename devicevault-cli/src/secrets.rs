@@ -13,6 +13,8 @@ use devicevault_core::{
 use devicevault_storage::seal::keys::read_secret_file;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{Mutex, OnceCell};
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 use crate::instance::Instance;
 use crate::process_group::ProcessGroup;
@@ -25,6 +27,8 @@ const MAX_SECRET: u64 = 64 << 10;
 const MAX_SAID: usize = 500;
 /// A command that takes longer is given up.
 const COMMAND_TIME: Duration = Duration::from_secs(60);
+/// How long is waited for the end of what a command says, once it has failed.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Looks secrets up, each reference once: a command that unlocks a password store is not run for every device.
 #[derive(Debug, Default)]
@@ -232,7 +236,7 @@ fn agent(refs: &LoginRef) -> Result<AgentAccess> {
 pub(crate) async fn read(what: &'static str, at: &SecretRef, reading: Reading) -> Result<SecretString> {
     let fail = |why: &str| Error::new(ErrorKind::Config, format!("read {what}"), why);
     let text = match at {
-        SecretRef::Env(name) => std::env::var(name).map_err(|e| match e {
+        SecretRef::Env(name) => std::env::var(name).map(Zeroizing::new).map_err(|e| match e {
             std::env::VarError::NotPresent => fail("the environment variable is not set")
                 .with("variable", name)
                 .hint(format!("export {name} before you start the program")),
@@ -246,7 +250,7 @@ pub(crate) async fn read(what: &'static str, at: &SecretRef, reading: Reading) -
                 tracing::warn!(event = "secret_file_open", file = %path,
                     "others than its owner can read this file with a {what}: chmod 600");
             }
-            read.text.as_str().to_owned()
+            read.text
         }
         SecretRef::Command(command) => {
             run(command).await.map_err(|e| fail("the command gave no secret").with("command", command).because(e))?
@@ -260,7 +264,7 @@ pub(crate) async fn read(what: &'static str, at: &SecretRef, reading: Reading) -
     if text.contains('\0') {
         return Err(fail("it holds a NUL, which no device takes").with("from", place(at)));
     }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text.as_str());
     let secret = match reading {
         Reading::FirstLine => text.lines().next().unwrap_or_default(),
         Reading::Whole => text,
@@ -291,8 +295,8 @@ pub(crate) fn place(at: &SecretRef) -> String {
 }
 
 /// Runs a command by the shell. At a terminal its standard error goes to the user, who may have to answer it; elsewhere
-/// the end of it becomes part of the error, or a line of the log.
-async fn run(command: &str) -> std::io::Result<String> {
+/// the end of it becomes part of the error where it fails, and nothing is kept of it otherwise: `set -x` tells secrets.
+async fn run(command: &str) -> std::io::Result<Zeroizing<String>> {
     let mut program = tokio::process::Command::new("sh");
     program.args(["-c", command]).stdin(Stdio::inherit()).stdout(Stdio::piped());
     // What it starts ends with it. At a terminal it stays in the group that may read from there, and that Ctrl-C ends.
@@ -305,39 +309,54 @@ async fn run(command: &str) -> std::io::Result<String> {
     let mut child = program.kill_on_drop(true).spawn()?;
     let running = if apart { ProcessGroup::of(&child) } else { ProcessGroup::default() };
     let out = child.stdout.take().ok_or_else(|| std::io::Error::other("it has no output"))?;
-    let said = child.stderr.take();
-    let both = async {
-        let (text, said) = tokio::join!(bounded(out), end_of(said));
-        let text = text?;
+    // Read beside: an agent that a command leaves behind keeps its standard error open.
+    let mut said = JoinSet::new();
+    if let Some(err) = child.stderr.take() {
+        said.spawn(end_of(err));
+    }
+    let ends = async {
+        let text = bounded(out).await?;
         let status = child.wait().await?;
         running.ended();
         if status.success() {
-            if !said.is_empty() {
-                tracing::info!(event = "secret_command_said", command = %command.escape_debug(), said = %said);
-            }
             return Ok(text);
         }
-        let said = if said.is_empty() { said } else { format!(" and said: {said}") };
-        Err(std::io::Error::other(format!("it ended with {status}{said}")))
+        let said = tokio::time::timeout(LAST_WORDS, said.join_next()).await;
+        let said = said.ok().flatten().and_then(std::result::Result::ok).unwrap_or_default();
+        Err(std::io::Error::other(format!("it ended with {status}{}", quoted(&said, &text))))
     };
-    tokio::time::timeout(COMMAND_TIME, both)
+    tokio::time::timeout(COMMAND_TIME, ends)
         .await
         .unwrap_or_else(|_| Err(std::io::Error::other(format!("it took longer than {} s", COMMAND_TIME.as_secs()))))
 }
 
-/// The end of what a program says, escaped: what does not fit is read and forgotten, so that nobody waits for it.
-async fn end_of(from: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
-    let Some(mut from) = from else { return String::new() };
-    let (mut last, mut piece) = (Vec::new(), [0; 4096]);
-    while let Ok(count @ 1..) = from.read(&mut piece).await {
-        last.extend_from_slice(piece.get(..count).unwrap_or_default());
-        last.drain(..last.len().saturating_sub(MAX_SAID));
+/// What a command that failed said, for an error: not where it holds a line of what may have been the secret.
+fn quoted(said: &str, output: &str) -> String {
+    let tells = |line: &str| !line.is_empty() && said.contains(line);
+    match said {
+        "" => String::new(),
+        _ if output.lines().map(str::trim).any(tells) => " and said what it had put out, too".to_owned(),
+        _ => format!(" and said: {}", said.escape_debug()),
     }
-    String::from_utf8_lossy(&last).trim().escape_debug().to_string()
 }
 
-async fn bounded(from: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<String> {
-    let mut text = String::new();
+/// The end of what a program says, in whole lines: what does not fit is read and forgotten, so that nobody waits for it.
+async fn end_of(mut from: impl tokio::io::AsyncRead + Unpin) -> String {
+    let (mut last, mut piece, mut cut) = (Vec::new(), [0; 4096], false);
+    while let Ok(count @ 1..) = from.read(&mut piece).await {
+        last.extend_from_slice(piece.get(..count).unwrap_or_default());
+        let over = last.len().saturating_sub(MAX_SAID);
+        cut |= over > 0;
+        last.drain(..over);
+    }
+    let text = String::from_utf8_lossy(&last);
+    // A piece of a line could be a piece of a secret that is not known again.
+    let whole = if cut { text.split_once('\n').map_or("", |(_, whole)| whole) } else { &text };
+    whole.trim().to_owned()
+}
+
+async fn bounded(from: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
     from.take(MAX_SECRET + 1).read_to_string(&mut text).await?;
     if text.len() as u64 > MAX_SECRET {
         return Err(std::io::Error::other(format!("it is longer than {MAX_SECRET} bytes")));
@@ -392,6 +411,27 @@ mod tests {
     async fn an_endless_source_is_refused() {
         let e = password(SecretRef::File("/dev/zero".to_owned())).await.unwrap_err();
         assert!(format!("{e:?}").contains("it is no file"), "{e:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_command_says_tells_no_secret_and_keeps_nobody_waiting() {
+        let said = |command: &str| {
+            let read = password(SecretRef::Command(command.to_owned()));
+            // An agent that it leaves behind holds its standard error for longer than this.
+            tokio::time::timeout(COMMAND_TIME / 2, read)
+        };
+        assert_eq!(said("sleep 50 >/dev/null & echo pw").await.unwrap().unwrap(), "pw");
+        for (command, says) in [
+            ("echo the store is locked >&2; exit 2", "and said: the store is locked"),
+            ("sleep 50 >/dev/null & echo pw; exit 2", "exit status: 2"),
+            ("echo 7f3c9a; echo it was 7f3c9a >&2; exit 2", "and said what it had put out, too"),
+            ("head -c 600 /dev/zero | tr '\\0' q >&2; echo >&2; echo locked >&2; exit 2", "and said: locked"),
+        ] {
+            let text = format!("{:?}", said(command).await.unwrap().unwrap_err());
+            assert!(text.contains(says), "{text}");
+            let text = text.replace(&command.escape_debug().to_string(), "").replace(command, "");
+            assert!(!text.contains("7f3c9a") && !text.contains("qq"), "{text}");
+        }
     }
 
     #[tokio::test]

@@ -62,7 +62,9 @@ fn read(path: &Path, longest: u64) -> Result<SecretFile> {
     let is_open = meta.is_file() && std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o077 != 0;
     #[cfg(not(unix))]
     let is_open = false;
-    let mut text = Zeroizing::new(String::new());
+    // Of its full length at once: one that grows leaves copies behind, which nobody wipes.
+    let room = usize::try_from(meta.len().min(longest)).unwrap_or_default();
+    let mut text = Zeroizing::new(String::with_capacity(room + 1));
     file.take(longest + 1).read_to_string(&mut text)?;
     if text.len() as u64 > longest {
         return Err(Error::new(ErrorKind::InvalidData, format!("it is longer than {longest} bytes")));
