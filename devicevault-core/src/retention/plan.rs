@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::calendar::{self, Period};
 use super::rules::Retention;
 use crate::clock::Timestamp;
-use crate::{BackupId, run};
+use crate::{BackupId, View, run};
 
 /// What retention has to know of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,13 +28,24 @@ pub struct Version {
     pub pinned: bool,
     /// Its copy here is no longer what was stored.
     pub damaged: bool,
+    /// Its copy here is whole, one at another destination is not, and no other is left that it could be repaired from.
+    pub needed: bool,
 }
 
 impl Version {
     /// A good version, seen once; the rest is set on the fields.
     #[must_use]
     pub fn new(id: BackupId, seen: Timestamp, size: u64) -> Self {
-        Self { id, first_seen: seen, last_seen: seen, size, suspect: false, pinned: false, damaged: false }
+        Self {
+            id,
+            first_seen: seen,
+            last_seen: seen,
+            size,
+            suspect: false,
+            pinned: false,
+            damaged: false,
+            needed: false,
+        }
     }
 
     /// Whether it is what the device held, and whole.
@@ -61,8 +72,21 @@ impl Version {
             suspect: !backup.suspect.is_empty(),
             pinned: backup.pinned,
             damaged,
+            needed: !damaged && is_needed(backup, copy),
         })
     }
+}
+
+/// Whether a copy is the only good one that a damaged one elsewhere could be repaired from.
+fn is_needed(backup: &run::Backup, copy: &run::Copy) -> bool {
+    use run::CopyStatus::{Damaged, Extended, Stored};
+    let repairs = |good: &run::Copy, damaged: &run::Copy| good.view == damaged.view || good.view == View::Original;
+    let others = || backup.copies.iter().filter(|c| c.destination != copy.destination);
+    let stands_in = |other: &run::Copy, damaged: &run::Copy| {
+        matches!(other.status, Stored | Extended) && other.storage_ref.is_some() && repairs(other, damaged)
+    };
+    let lacks = |damaged: &run::Copy| repairs(copy, damaged) && !others().any(|other| stands_in(other, damaged));
+    others().any(|c| c.status == Damaged && lacks(c))
 }
 
 /// Why a version stays or goes. The first that applies is told.
@@ -76,6 +100,8 @@ pub enum Reason {
     Newest,
     /// Stays: no newer one is known to be good and whole.
     LastGood,
+    /// Stays: its copy elsewhere is damaged, and no other is left that it could be repaired from.
+    OnlyGood,
     /// Stays: among the last so many.
     Last,
     /// Stays: valid within so many days.
@@ -113,7 +139,7 @@ impl Reason {
 
     /// Whether no limit can take it away.
     fn is_protected(self) -> bool {
-        matches!(self, Self::Pinned | Self::Newest | Self::LastGood)
+        matches!(self, Self::Pinned | Self::Newest | Self::LastGood | Self::OnlyGood)
     }
 }
 
@@ -123,6 +149,7 @@ impl fmt::Display for Reason {
             Self::Pinned => "pinned",
             Self::Newest => "the newest",
             Self::LastGood => "the last good one",
+            Self::OnlyGood => "the only good copy: another is damaged",
             Self::Last => "among the last",
             Self::Days => "recent",
             Self::Hourly => "hourly",
@@ -174,6 +201,9 @@ pub fn plan(versions: &[Version], wanted: &Retention, now: Timestamp, zone: &Tim
     keep(0, Reason::Newest);
     if let Some(at) = all.iter().position(Version::is_good) {
         keep(at, Reason::LastGood);
+    }
+    for (at, _) in all.iter().enumerate().filter(|(_, v)| v.needed) {
+        keep(at, Reason::OnlyGood);
     }
     if wanted.has_keep_rule() {
         // A damaged copy may be repaired from elsewhere: it takes nobody's place, and keeps its own.

@@ -309,11 +309,11 @@ impl Sweep {
         Ok((series, marked))
     }
 
-    /// Where the copy is, if it may still go: since the plan was made it may have been pinned or seen again, or the one
-    /// that was to stay as the last good one may be damaged or gone.
+    /// Where the copy is, if it may still go: since the plan was made it may have been pinned or seen again, its copy
+    /// elsewhere may have turned out to be damaged, or the one that was to stay as the last good one may be damaged or gone.
     async fn still_going(&self, planned: &Planned, catalog: &dyn Catalog) -> Result<Option<StorageRef>> {
         let Some((version, at)) = self.version(planned.id, catalog).await? else { return Ok(None) };
-        if version.pinned || version.last_seen != planned.last_seen {
+        if version.pinned || version.needed || version.last_seen != planned.last_seen {
             return Ok(None);
         }
         if let Some(last) = planned.last_good.filter(|_| version.is_good()) {

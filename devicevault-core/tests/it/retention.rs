@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use devicevault_core::catalog::{Page, Query};
+use devicevault_core::catalog::{CopyKey, Page, Query};
 use devicevault_core::retention::{Reason, Retention, Sweep, Swept, Version, plan};
 use devicevault_core::run::{Backup, Copy, CopyStatus, NewRun, Outcome, Trigger};
 use devicevault_core::storage::{ListFilter, VerifyDepth};
@@ -46,6 +46,7 @@ fn histories() -> impl Strategy<Value = Vec<Version>> {
                 v.suspect = luck < 10;
                 v.damaged = (10..20).contains(&luck);
                 v.pinned = (20..25).contains(&luck);
+                v.needed = (25..30).contains(&luck);
                 v
             })
             .collect()
@@ -67,6 +68,10 @@ fn kept(versions: &[Version], wanted: &Retention, now: Timestamp) -> BTreeSet<Ba
     plan(versions, wanted, now, &TimeZone::UTC).into_iter().filter(|d| d.reason.keeps()).map(|d| d.id).collect()
 }
 
+fn never_goes(reason: Reason) -> bool {
+    matches!(reason, Reason::Pinned | Reason::Newest | Reason::LastGood | Reason::OnlyGood)
+}
+
 fn last_seen(versions: &[Version]) -> Timestamp {
     versions.iter().map(|v| v.last_seen).max().unwrap()
 }
@@ -79,12 +84,12 @@ fn in_force(versions: &[Version], moment: Timestamp) -> Option<BackupId> {
 
 proptest! {
     #[test]
-    fn the_newest_the_last_good_and_the_pinned_stay_whatever_is_wanted(
+    fn the_newest_the_last_good_the_pinned_and_the_needed_stay_whatever_is_wanted(
         versions in histories(), wanted in wishes(), late in 0..4000 * DAY,
     ) {
         let kept = kept(&versions, &wanted, last_seen(&versions) + std::time::Duration::from_secs(late as u64));
         prop_assert!(kept.contains(&versions.last().unwrap().id));
-        for v in versions.iter().filter(|v| v.pinned) {
+        for v in versions.iter().filter(|v| v.pinned || v.needed) {
             prop_assert!(kept.contains(&v.id));
         }
         if let Some(good) = versions.iter().rfind(|v| v.is_good()) {
@@ -126,14 +131,14 @@ proptest! {
         let decisions = plan(&versions, &wanted, now, &TimeZone::UTC);
         let of = |d: &devicevault_core::retention::Decision| *versions.iter().find(|v| v.id == d.id).unwrap();
         let stay: Vec<_> = decisions.iter().filter(|d| d.reason.keeps()).map(|d| (of(d), d.reason)).collect();
-        let free = stay.iter().filter(|(_, r)| !matches!(r, Reason::Pinned | Reason::Newest | Reason::LastGood)).count();
+        let free = stay.iter().filter(|(_, r)| !never_goes(*r)).count();
         if let Some(most) = wanted.max_count {
             prop_assert!(stay.len() <= most as usize || free == 0 || free <= most as usize);
         }
         if let Some(days) = wanted.max_days {
             for (v, reason) in &stay {
                 let old = now.as_second() - v.last_seen.as_second() > i64::from(days) * DAY;
-                prop_assert!(!old || matches!(reason, Reason::Pinned | Reason::Newest | Reason::LastGood));
+                prop_assert!(!old || never_goes(*reason));
             }
         }
     }
@@ -228,6 +233,16 @@ impl House {
         let mut backup = Backup::new(id(day), run, "r1".into(), "running-config", digest, seen);
         backup.copies.push(copy);
         self.catalog.record(run, vec![Outcome::Backup(backup)]).await.unwrap();
+    }
+
+    /// Has the catalog know a copy of a day's version at another destination.
+    async fn copy_elsewhere(&self, day: usize) -> CopyKey {
+        let mut query = Query::default();
+        query.id = Some(id(day));
+        let mut backup = self.catalog.find(&query, Page::first(1)).await.unwrap().items.remove(0);
+        backup.copies[0].destination = "other".into();
+        self.catalog.record(backup.run, vec![Outcome::Backup(backup)]).await.unwrap();
+        CopyKey { backup: id(day), destination: "other".into() }
     }
 
     async fn left(&self) -> (usize, usize) {
@@ -344,11 +359,58 @@ async fn what_is_pinned_or_seen_or_last_since_the_plan_is_spared() {
     // The newest is found damaged between plan and deed.
     let house = House::of(20).await;
     let plan = sweep.plan(&house.catalog, &*house.clock, &|_, _| last(1)).await.unwrap();
-    let key = devicevault_core::catalog::CopyKey { backup: found[0].id, destination: house.here.clone() };
+    let key = CopyKey { backup: found[0].id, destination: house.here.clone() };
     let damage = devicevault_core::Error::new(ErrorKind::Corrupt, "verify", "flipped").to_record();
     house.catalog.verified(&key, Err(damage)).await.unwrap();
     let swept = sweep.carry_out(&plan, &house.catalog, &house.backend).await.unwrap();
     assert_eq!((swept.deleted, swept.spared), (0, 19));
+}
+
+#[tokio::test]
+async fn what_a_damaged_copy_elsewhere_could_be_repaired_from_stays() {
+    use CopyStatus::{Damaged, Extended, Failed, Marked, Pending, Stored};
+    use View::{Original, Redacted};
+    let house = House::of(1).await;
+    let backup = house.catalog.find(&Query::default(), Page::first(1)).await.unwrap().items.remove(0);
+    // The views here and elsewhere, how the copies elsewhere stand, and whether the copy here has to stay.
+    for (here, elsewhere, needed) in [
+        (Original, &[(Original, Stored)][..], false),
+        (Original, &[(Original, Damaged)], true),
+        (Original, &[(Redacted, Damaged)], true),
+        (Redacted, &[(Original, Damaged)], false),
+        (Redacted, &[(Redacted, Damaged)], true),
+        (Original, &[(Original, Pending)], false),
+        (Original, &[(Original, Damaged), (Original, Extended)], false),
+        (Original, &[(Original, Damaged), (Redacted, Stored)], true),
+        (Original, &[(Original, Damaged), (Original, Failed), (Original, Marked)], true),
+        (Redacted, &[(Redacted, Damaged), (Original, Stored)], false),
+    ] {
+        let mut backup = backup.clone();
+        backup.copies[0].view = here;
+        for (at, (view, status)) in elsewhere.iter().enumerate() {
+            let mut copy = backup.copies[0].clone();
+            (copy.destination, copy.view, copy.status) = (format!("d{at}").as_str().into(), *view, *status);
+            backup.copies.push(copy);
+        }
+        let version = Version::of(&backup, &backup.copies[0]).unwrap();
+        assert_eq!(version.needed, needed, "{here:?} beside {elsewhere:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_is_needed_elsewhere_since_the_plan_is_spared() {
+    let house = House::of(20).await;
+    let elsewhere = house.copy_elsewhere(0).await;
+    let sweep = Sweep::new(house.here.clone());
+    let plan = async || sweep.plan(&house.catalog, &*house.clock, &|_, _| last(12)).await.unwrap();
+    let before = plan().await;
+    assert_eq!(before.going().count(), 8);
+    let damage = devicevault_core::Error::new(ErrorKind::Corrupt, "verify", "flipped").to_record();
+    house.catalog.verified(&elsewhere, Err(damage)).await.unwrap();
+    let oldest = plan().await.versions.into_iter().find(|v| v.id == id(0)).unwrap();
+    assert_eq!(oldest.reason, Reason::OnlyGood);
+    let swept = sweep.carry_out(&before, &house.catalog, &house.backend).await.unwrap();
+    assert_eq!((swept.deleted, swept.spared), (7, 1));
 }
 
 #[test]
