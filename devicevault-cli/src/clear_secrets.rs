@@ -1,6 +1,8 @@
 //! Passwords in places where they would be shown, exported and logged: told before anything is kept.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
+use std::collections::BTreeMap;
+
 use devicevault_core::{Device, Error, ErrorKind, Result};
 
 /// Names of settings that would hold a secret itself, rather than say where it is.
@@ -28,16 +30,38 @@ pub(crate) fn refuse(device: &Device) -> Result<()> {
             return wrong("jump", "a jump host is written with a password, which would be shown and exported");
         }
     }
-    for (name, value) in &device.options {
-        let last = name.rsplit(['.', '_', '-']).next().unwrap_or(name).to_ascii_lowercase();
-        if SECRETS.contains(&last.as_str()) {
-            return wrong(name, "a setting is no place for a secret: it would be shown and exported");
-        }
-        if has_password(value) {
-            return wrong(name, "a setting holds a password, which would be shown and exported");
-        }
+    match unfit(&device.options) {
+        Some((name, why)) => wrong(name, why),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Refuses settings of a destination or a policy that hold a secret. The text itself is not told.
+///
+/// # Errors
+/// `Config` that names the setting.
+pub(crate) fn refuse_options(options: &BTreeMap<String, String>) -> Result<()> {
+    match unfit(options) {
+        None => Ok(()),
+        Some((name, why)) => Err(Error::new(ErrorKind::Config, "check options", why)
+            .with("option", name.escape_debug())
+            .hint("refer to it by --password-env, --password-file, --password-command or --credential; the user is --user")),
+    }
+}
+
+/// The first setting that holds a secret, and why it may not.
+fn unfit(options: &BTreeMap<String, String>) -> Option<(&str, &'static str)> {
+    options.iter().find_map(|(name, value)| {
+        let last = name.rsplit(['.', '_', '-']).next().unwrap_or(name).to_ascii_lowercase();
+        let why = if SECRETS.contains(&last.as_str()) {
+            "a setting is no place for a secret: it would be shown and exported"
+        } else if has_password(value) {
+            "a setting holds a password, which would be shown and exported"
+        } else {
+            return None;
+        };
+        Some((name.as_str(), why))
+    })
 }
 
 /// Whether a word of a text is written `user:password@host`, as in URLs.
@@ -70,6 +94,20 @@ mod tests {
             ["", "h:22", "ssh -W %h:%p ops@bastion", "[2001:db8::1]:22", "u@h:22", "http://h:1/x", "a:@h", ":b@h"]
         {
             assert!(!has_password(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_setting_with_a_secret_is_named_and_not_told() {
+        let of = |name: &str, value: &str| refuse_options(&[(name.to_owned(), value.to_owned())].into());
+        for (name, value) in [("endpoint", "http://u:hunter2@127.0.0.1:9000"), ("push.token", "hunter2")] {
+            let e = format!("{:?}", of(name, value).unwrap_err());
+            assert!(e.contains(name) && !e.contains("hunter2"), "{e}");
+        }
+        for (name, value) in
+            [("endpoint", "http://127.0.0.1:9000"), ("remote", "git@host:x.git"), ("author", "A <a@b>")]
+        {
+            of(name, value).unwrap();
         }
     }
 

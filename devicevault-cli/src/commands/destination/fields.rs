@@ -9,6 +9,7 @@ use devicevault_core::quota::{self, QuotaLimits};
 use devicevault_core::retention::Retention;
 use devicevault_core::{Error, ErrorKind, Result, View, verification};
 
+use crate::clear_secrets;
 use crate::commands::device::fields::key_value;
 use crate::wiring;
 
@@ -145,6 +146,7 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
 /// # Errors
 /// `Config` that names the setting.
 pub(crate) fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
+    clear_secrets::refuse_options(options)?;
     Retention::from_options(options)?;
     verification::on_write(options)?;
     QuotaLimits::from_options(options)?;
@@ -167,6 +169,7 @@ pub(crate) fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
 /// # Errors
 /// `Config` that names the setting.
 pub(crate) fn check_policy_options(options: &BTreeMap<String, String>) -> Result<()> {
+    clear_secrets::refuse_options(options)?;
     Retention::from_options(options)?;
     FileRules::from_options("the policy", options)?;
     let known = |name: &str| name.starts_with("retention.") || FileRules::is_option(name);

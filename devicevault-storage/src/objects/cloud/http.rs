@@ -54,6 +54,11 @@ impl HttpOptions {
             Err(Error::new(ErrorKind::Config, "open store", why.to_owned()).with("option", "endpoint").hint(hint))
         };
         match endpoint.map(|e| e.split_once("://")) {
+            // It is shown, logged and exported.
+            Some(Some((_, rest))) if rest.contains(['@', '?', '#']) => refuse(
+                "the endpoint holds more than a host, a port and a path",
+                "credentials are given by reference: --user with --password-env, --password-file or --credential",
+            ),
             None | Some(Some(("https", _))) => Ok(()),
             Some(Some(("http", _))) if self.allow_http => Ok(()),
             Some(Some(("http", _))) => refuse(

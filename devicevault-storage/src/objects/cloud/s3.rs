@@ -263,6 +263,11 @@ mod tests {
         for (endpoint, http) in [("http://127.0.0.1", "no"), ("127.0.0.1:9000", "yes"), ("ftp://x", "yes")] {
             assert_eq!(with(endpoint, http).unwrap_err().kind(), ErrorKind::Config, "{endpoint}");
         }
+        for endpoint in
+            ["https://u:hunter2@s3.example", "https://hunter2@s3.example", "https://s3.example/?sig=hunter2"]
+        {
+            assert!(!format!("{:?}", with(endpoint, "no").unwrap_err()).contains("hunter2"), "{endpoint}");
+        }
     }
 
     #[test]
