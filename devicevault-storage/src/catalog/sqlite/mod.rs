@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use devicevault_core::{Clock, Result, SystemClock};
+use devicevault_core::{Clock, ErrorKind, Result, SystemClock};
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 
 use self::context::Context;
@@ -140,12 +140,27 @@ impl SqliteCatalog {
         let context = Arc::new(Context::new(options.clock, instance));
         let writer = Writer::start(opened.writer, opened.options, &context);
         let catalog = Self { path, readers, writer, context };
-        catalog.make(CloseInterrupted).await?;
-        // After their runs are closed nothing names the dead any more. A file that stays is tried again next time.
-        if let Err(e) = catalog.context.instance().tidy() {
-            tracing::warn!(catalog = %catalog.path.display(), error = %e, "lock files of dead processes stay");
-        }
+        catalog.close_interrupted().await?;
         Ok(catalog)
+    }
+
+    /// Closes the runs of processes that have ended. Where there is no space for that, they are closed another time: who
+    /// wants to read must not be kept from it.
+    async fn close_interrupted(&self) -> Result<()> {
+        match self.make(CloseInterrupted).await {
+            // Nothing names the dead any more. A file that stays is tried again next time.
+            Ok(_) => {
+                if let Err(e) = self.context.instance().tidy() {
+                    tracing::warn!(catalog = %self.path.display(), error = %e, "lock files of dead processes stay");
+                }
+                Ok(())
+            }
+            Err(e) if e.kind() == ErrorKind::StorageFull => {
+                tracing::warn!(catalog = %self.path.display(), error = %e, "runs of dead processes stay open");
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// The file, by its true name.

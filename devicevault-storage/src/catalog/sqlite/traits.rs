@@ -20,7 +20,7 @@ use crate::catalog::lease::{ReleaseLease, RenewLease, TakeLease};
 use crate::catalog::named::{PutCredential, PutPolicy, RemoveCredential, RemovePolicy};
 use crate::catalog::read;
 use crate::catalog::record::Record;
-use crate::catalog::runs::{AdvanceRun, BeginRun, CloseInterrupted};
+use crate::catalog::runs::{AdvanceRun, BeginRun};
 use crate::catalog::sums;
 
 #[async_trait]
@@ -86,7 +86,7 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn pending(&self) -> Result<Vec<PendingCopy>> {
-        self.make(CloseInterrupted).await?;
+        self.close_interrupted().await?;
         self.read("find pending copies", async |db: &mut Db| read::pending(db).await).await
     }
 }
