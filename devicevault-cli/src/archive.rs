@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use devicevault_core::catalog::Query;
+use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::run::{Backup, Copy, CopyStatus, Quarantine};
 use devicevault_core::storage::{ListFilter, StorageBackendExt as _};
 use devicevault_core::text::InstanceKey;
@@ -13,10 +14,11 @@ use devicevault_core::{
     BackupId, DestinationId, DeviceId, Error, ErrorKind, Kind, Manifest, Result, StorageBackend, StorageRef, View,
 };
 use futures::StreamExt as _;
+use tokio::sync::OnceCell;
 
 use crate::collectors::Collectors;
 use crate::instance::Instance;
-use crate::views;
+use crate::{views, wiring};
 
 /// A text to be shown or compared is read into memory; no larger one is.
 const MAX_TEXT: u64 = 256 << 20;
@@ -38,10 +40,20 @@ enum Index {
     Manifests(Vec<Backup>, Vec<Error>),
 }
 
+/// A destination, opened when something is first asked of it: one that does not answer keeps nobody waiting who needs
+/// another.
 #[derive(Debug)]
 struct Place {
     name: String,
-    backend: Result<Arc<dyn StorageBackend>>,
+    /// How it is opened; a folder without a catalog is open.
+    config: Option<DestinationConfig>,
+    backend: OnceCell<Result<Arc<dyn StorageBackend>>>,
+}
+
+impl Place {
+    fn is_remote(&self) -> bool {
+        self.config.as_ref().is_some_and(|c| c.options.contains_key(wiring::URL))
+    }
 }
 
 impl Archive {
@@ -51,9 +63,10 @@ impl Archive {
     /// Its destinations cannot be read.
     pub(crate) async fn of_instance(instance: Instance) -> Result<Self> {
         // Also those that nothing new is stored at: what they hold can be read.
-        let open = instance.destinations_where(|_| true).await?;
-        let places =
-            open.into_iter().map(|d| (d.config.id, Place { name: d.config.name, backend: d.backend })).collect();
+        let place = |d: DestinationConfig| {
+            (d.id.clone(), Place { name: d.name.clone(), config: Some(d), backend: OnceCell::new() })
+        };
+        let places = instance.inventory.destinations().await?.into_iter().map(place).collect();
         Ok(Self {
             collectors: instance.collectors.clone(),
             key: instance.key.clone(),
@@ -111,7 +124,7 @@ impl Archive {
         }
         let mut all: Vec<Backup> = found.into_values().flat_map(|versions| history_of(&id, versions)).collect();
         all.sort_by_key(|b| std::cmp::Reverse((b.first_seen, b.id)));
-        let place = Place { name: id.to_string(), backend: Ok(backend) };
+        let place = Place { name: id.to_string(), config: None, backend: OnceCell::new_with(Some(Ok(backend))) };
         Ok(Self { collectors, key, places: BTreeMap::from([(id, place)]), index: Index::Manifests(all, unknown) })
     }
 
@@ -179,11 +192,24 @@ impl Archive {
     ///
     /// # Errors
     /// The destination is not there or cannot be opened.
-    pub(crate) fn backend(&self, at: &DestinationId) -> Result<&Arc<dyn StorageBackend>> {
-        let place = self.places.get(at).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "open destination", "it was removed").with("destination", at)
-        })?;
-        place.backend.as_ref().map_err(Clone::clone)
+    pub(crate) async fn backend(&self, at: &DestinationId) -> Result<&Arc<dyn StorageBackend>> {
+        let removed = || Error::new(ErrorKind::NotFound, "open destination", "it was removed").with("destination", at);
+        let place = self.places.get(at).ok_or_else(removed)?;
+        let open = async || match (&self.index, &place.config) {
+            (Index::Catalog(instance), Some(config)) => instance.open_backend(config, false).await,
+            _ => Err(removed()),
+        };
+        place.backend.get_or_init(open).await.as_ref().map_err(Clone::clone)
+    }
+
+    /// Whether a destination was asked for something, and could be opened.
+    pub(crate) fn is_open(&self, at: &DestinationId) -> bool {
+        self.places.get(at).and_then(|place| place.backend.get()).is_some_and(Result::is_ok)
+    }
+
+    /// Whether a destination is on the other side of a network. What is here is asked first.
+    pub(crate) fn is_remote(&self, at: &DestinationId) -> bool {
+        self.places.get(at).is_none_or(Place::is_remote)
     }
 
     /// The instance behind it, where there is a catalog.
@@ -203,7 +229,7 @@ impl Archive {
             .filter(|c| c.view == view || c.view == View::Original)
             .filter_map(|c| Some((c, c.storage_ref.as_ref()?)))
             .collect();
-        good.sort_by_key(|(c, _)| c.view != view);
+        good.sort_by_key(|(c, _)| (c.view != view, self.is_remote(&c.destination)));
         good
     }
 
@@ -228,7 +254,7 @@ impl Archive {
     }
 
     async fn read_copy(&self, backup: &Backup, copy: &Copy, at: &StorageRef, view: View) -> Result<Vec<u8>> {
-        let backend = self.backend(&copy.destination)?;
+        let backend = self.backend(&copy.destination).await?;
         let bytes = backend.read_all(at, MAX_TEXT).await.map_err(|e| told(e, backup, copy))?;
         if copy.view == view {
             return Ok(bytes);
@@ -242,7 +268,7 @@ impl Archive {
         let readable = [CopyStatus::Stored, CopyStatus::Extended, CopyStatus::Damaged];
         let all = backup.copies.iter().filter(|c| c.view == view && readable.contains(&c.status));
         let mut all: Vec<_> = all.filter_map(|c| Some((c, c.storage_ref.as_ref()?))).collect();
-        all.sort_by_key(|(c, _)| (c.status == CopyStatus::Damaged, self.backend(&c.destination).is_err()));
+        all.sort_by_key(|(c, _)| (c.status == CopyStatus::Damaged, self.is_remote(&c.destination)));
         all
     }
 
@@ -250,7 +276,7 @@ impl Archive {
     ///
     /// # Errors
     /// No destination has one.
-    pub(crate) fn stored<'a>(
+    pub(crate) async fn stored<'a>(
         &'a self,
         backup: &'a Backup,
         view: View,
@@ -258,7 +284,7 @@ impl Archive {
         let view = if backup.kind == Kind::Binary { View::Original } else { view };
         let mut first_error = None;
         for (copy, at) in self.sources(backup, view).into_iter().filter(|(c, _)| c.view == view) {
-            match self.backend(&copy.destination) {
+            match self.backend(&copy.destination).await {
                 Ok(backend) => return Ok((backend, copy, at)),
                 Err(e) => first_error.get_or_insert(e),
             };

@@ -16,7 +16,7 @@ use devicevault_core::verification::{self, ReadBack};
 use devicevault_core::{
     Catalog, Device, DeviceId, Error, ErrorKind, Inventory, Result, Spool, StorageBackend, Timestamp,
 };
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::app::{BackendSettings, Open, Parts};
 use crate::checker::ProgramChecker;
@@ -42,6 +42,9 @@ pub(crate) const KNOWN_HOSTS: &str = "known_hosts";
 pub(crate) const SPOOL: &str = "spool";
 /// Name of the folder with the user's own platform files.
 pub(crate) const PLATFORMS: &str = "platforms";
+
+/// Destinations that are opened at a time.
+const OPENED_AT_A_TIME: usize = 16;
 
 /// An opened instance.
 #[derive(Debug)]
@@ -215,7 +218,7 @@ impl Instance {
         self.destinations_where(|d| d.enabled).await
     }
 
-    /// Some destinations, opened.
+    /// Some destinations, opened side by side.
     ///
     /// # Errors
     /// As [`destinations`](Self::destinations).
@@ -223,13 +226,11 @@ impl Instance {
         &self,
         wanted: impl Fn(&DestinationConfig) -> bool,
     ) -> Result<Vec<OpenDestination>> {
-        let mut open = Vec::new();
-        for config in self.inventory.destinations().await?.into_iter().filter(|d| wanted(d)) {
-            let backend = open_destination(&self.parts, self.backend_settings(&config, false)).await;
-            let backend = backend.and_then(|b| self.bounded(&config, b));
-            open.push(OpenDestination { backend: backend.map_err(|e| e.with("destination", &config.name)), config });
-        }
-        Ok(open)
+        let wanted = self.inventory.destinations().await?.into_iter().filter(|d| wanted(d));
+        let open =
+            wanted.map(|config| async { OpenDestination { backend: self.open_backend(&config, false).await, config } });
+        // One that does not answer keeps the others waiting no longer than itself.
+        Ok(stream::iter(open).buffered(OPENED_AT_A_TIME).collect().await)
     }
 
     /// Opens one destination; sets it up first where that is wanted.

@@ -157,8 +157,10 @@ async fn main_artefact(archive: &Archive, versions: &[Backup], names: &BTreeSet<
 /// The device as the manifest of its newest version tells of it.
 pub(crate) async fn platform_of(archive: &Archive, versions: &[Backup]) -> Option<Device> {
     let newest = versions.first()?;
-    for copy in &newest.copies {
-        if let (Ok(backend), Some(at)) = (archive.backend(&copy.destination), &copy.storage_ref)
+    let mut copies: Vec<_> = newest.copies.iter().filter_map(|c| Some((c, c.storage_ref.as_ref()?))).collect();
+    copies.sort_by_key(|(c, _)| archive.is_remote(&c.destination));
+    for (copy, at) in copies {
+        if let Ok(backend) = archive.backend(&copy.destination).await
             && let Ok(manifest) = backend.stat(at).await
         {
             let s = manifest.source;

@@ -152,7 +152,7 @@ async fn fill(
     out: &mut Draft,
 ) -> Result<Option<Range<u64>>> {
     let within = |size| range.map(|r| r.within(size)).transpose();
-    let Ok((backend, copy, at)) = archive.stored(backup, view) else {
+    let Ok((backend, copy, at)) = archive.stored(backup, view).await else {
         let content = archive.read(backup, view).await?;
         let range = within(content.len() as u64)?;
         // Both ends are at most the length of a text in memory.

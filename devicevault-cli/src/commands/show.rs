@@ -61,7 +61,7 @@ pub(crate) async fn run(context: &Context, args: ShowArgs) -> Result<Exit> {
             .with("artefact", &backup.artefact)
             .hint("send it to a file, or use `devicevault download`"));
         }
-        let (backend, _, at) = archive.stored(backup, View::Original)?;
+        let (backend, _, at) = archive.stored(backup, View::Original).await?;
         let mut stream = backend.read(at, None).await?;
         while let Some(chunk) = stream.next().await {
             ui.raw(&chunk?)?;

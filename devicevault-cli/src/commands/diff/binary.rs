@@ -41,7 +41,7 @@ async fn compare(archive: &Archive, old: &Backup, new: &Backup) -> Result<Likene
 }
 
 async fn stream(archive: &Archive, backup: &Backup) -> Result<ByteStream<'static>> {
-    let (backend, _, at) = archive.stored(backup, View::Original)?;
+    let (backend, _, at) = archive.stored(backup, View::Original).await?;
     backend.read(at, None).await
 }
 

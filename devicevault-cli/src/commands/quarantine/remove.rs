@@ -87,7 +87,7 @@ async fn remove(archive: &Archive, instance: &Instance, backup: &Backup, done: &
         let Some(at) = &copy.storage_ref else { continue };
         let destination = archive.place_name(&copy.destination).to_owned();
         let refs = std::slice::from_ref(at);
-        let deleted = match archive.backend(&copy.destination) {
+        let deleted = match archive.backend(&copy.destination).await {
             Ok(backend) if backend.capability().delete => {
                 instance.catalog.mark(&copy.destination, refs).await?;
                 backend.delete_one(at).await

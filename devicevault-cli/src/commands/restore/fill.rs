@@ -70,7 +70,7 @@ async fn read(
     draft: &mut Draft,
 ) -> Result<(), Failed> {
     let there = |e: Error| Failed::There(e.with("backup", backup.id).with("destination", &copy.destination));
-    let backend = archive.backend(&copy.destination).map_err(there)?;
+    let backend = archive.backend(&copy.destination).await.map_err(there)?;
     let mut stream = backend.read(at, None).await.map_err(there)?;
     while let Some(chunk) = stream.next().await {
         draft.write(&chunk.map_err(there)?).map_err(Failed::Here)?;

@@ -133,8 +133,7 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
     }
     if let Some(instance) = archive.instance() {
         let all = instance.inventory.destinations().await?.into_iter();
-        let looked_at =
-            all.filter(|d| only.as_ref().is_none_or(|name| *name == d.name) && archive.backend(&d.id).is_ok());
+        let looked_at = all.filter(|d| only.as_ref().is_none_or(|name| *name == d.name) && archive.is_open(&d.id));
         laid::tell_closed(context, instance, looked_at.collect::<Vec<_>>()).await;
     }
     if context.ui.is_json() {

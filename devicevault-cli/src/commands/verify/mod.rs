@@ -411,7 +411,7 @@ async fn verdict_by_now(
 }
 
 async fn verdict(archive: &Archive, backup: &Backup, copy: &Copy, depth: VerifyDepth) -> Result<Verdict> {
-    verify_copy(&**archive.backend(&copy.destination)?, backup, copy, depth).await
+    verify_copy(&**archive.backend(&copy.destination).await?, backup, copy, depth).await
 }
 
 /// The copy as the catalog knows it by now; nothing where it is not to be there any more.
