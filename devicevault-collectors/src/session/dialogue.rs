@@ -18,7 +18,7 @@ use crate::platform::{Answer, Confirm, Credential, Question};
 pub(crate) enum Move {
     /// Wait for more.
     Wait,
-    /// Wait, and take the prompt for learned when nothing more comes.
+    /// Wait, and ask what to do [when nothing more comes](Dialogue::stayed_quiet).
     WaitQuietly,
     /// Answer the pager, whose text begins there on the current line.
     Space(usize),
@@ -42,6 +42,8 @@ pub(crate) struct Dialogue<'a> {
     password_change: &'a Regex,
     answered: Vec<u32>,
     once: Once,
+    /// A part of the login is asked for, and is given when nothing more comes.
+    due: Option<usize>,
     given: Vec<Credential>,
     prompt: &'a Regex,
     pager: &'a Regex,
@@ -54,6 +56,8 @@ pub(crate) struct Dialogue<'a> {
     typed_at: u64,
     lines: u64,
     lines_needed: u64,
+    /// A command of ours began it.
+    commanded: bool,
     last: Vec<u8>,
     /// The lines that ended last.
     seen: VecDeque<Vec<u8>>,
@@ -80,6 +84,7 @@ impl<'a> Dialogue<'a> {
             password_change: &shell.password_change,
             answered: vec![0; questions.len()],
             once: Once::default(),
+            due: None,
             given: Vec::new(),
             prompt: &shell.prompt,
             pager: &shell.pager,
@@ -91,6 +96,7 @@ impl<'a> Dialogue<'a> {
             typed_at: 0,
             lines: 0,
             lines_needed: 0,
+            commanded: false,
             last: Vec::new(),
             seen: VecDeque::with_capacity(MOST_BETWEEN + 1),
             between: None,
@@ -101,6 +107,7 @@ impl<'a> Dialogue<'a> {
     /// The line that stands there now is not the prompt yet: a command was just sent at it.
     pub(crate) fn after_a_command(mut self) -> Self {
         self.lines_needed = 1;
+        self.commanded = true;
         self
     }
 
@@ -153,10 +160,17 @@ impl<'a> Dialogue<'a> {
             let e = Error::new(ErrorKind::AuthRejected, self.operation, message).with("asked", shown(current, 120));
             return Move::Fail(e.hint("log in by hand, set a new password, and update the credential of this device"));
         }
-        let due = self.once.on(asked, ended);
-        if asked.is_some() {
-            return due.map_or(Move::Wait, |question| self.reply(question));
+        let new = self.once.on(asked, ended);
+        if let Some(question) = asked {
+            // A greeting may begin like a question (`Last login: Fri Nov 21`), and a login goes to nobody who did not ask. What
+            // comes after a command of ours is asked.
+            if of_login(&question) && !self.commanded {
+                self.due = new.or(self.due);
+                return if self.due.is_some() { Move::WaitQuietly } else { Move::Wait };
+            }
+            return new.map_or(Move::Wait, |question| self.reply(question));
         }
+        self.due = None;
         if self.typed
             && let Some(prompt) = twice(current).filter(|p| self.prompt.is_match(p) && *p == self.candidate)
         {
@@ -206,9 +220,12 @@ impl<'a> Dialogue<'a> {
     }
 
     /// Nothing more came for long enough after [`Move::WaitQuietly`].
-    pub(crate) fn stayed_quiet(&self, current: &[u8]) -> Prompt {
+    pub(crate) fn stayed_quiet(&mut self, current: &[u8]) -> Move {
+        if let Some(question) = self.due.take() {
+            return self.reply(question);
+        }
         let prompt = Prompt::new(current, self.prompt);
-        if self.typed && self.confirm != Confirm::Quiet { prompt.in_place() } else { prompt }
+        Move::Learned(if self.typed && self.confirm != Confirm::Quiet { prompt.in_place() } else { prompt })
     }
 
     fn reply(&mut self, index: usize) -> Move {

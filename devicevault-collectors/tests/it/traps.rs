@@ -121,6 +121,16 @@ impl<'a> Case<'a> {
                 "a banner with its own prompt",
                 vec![Self::sent(&format!("\n{}\nmore\n", self.prompt().trim_end()))],
             ),
+            greeted(
+                "a last login that comes in pieces",
+                vec![
+                    Self::sent("\nLast login: "),
+                    pause.clone(),
+                    Self::sent("Fri Nov 21 10:00:00 2026\nLast failed login: "),
+                    pause,
+                    Self::sent("Thu Nov 20 09:00:00 2026 from 192.0.2.1\n"),
+                ],
+            ),
             greeted("silence, then a prompt", vec![Self::sent("\n"), Piece::Pause(Duration::from_secs(5))]),
         ]
     }

@@ -87,6 +87,7 @@ impl Shell {
 
     async fn converse(&mut self, operation: &'static str, mut dialogue: Dialogue<'_>) -> Result<Prompt> {
         let mut wakes = 0;
+        let mut settled = None;
         loop {
             while let Some(bytes) = self.terminal.read_now()? {
                 self.heard();
@@ -97,7 +98,10 @@ impl Shell {
                 self.terminal.write(Bytes::from_static(answer)).await?;
             }
             let mut quiet = false;
-            match dialogue.at_rest(&self.screen.current(), (self.screen.redrawn(), self.screen.ended())) {
+            let now = |dialogue: &mut Dialogue<'_>| {
+                dialogue.at_rest(&self.screen.current(), (self.screen.redrawn(), self.screen.ended()))
+            };
+            match settled.take().unwrap_or_else(|| now(&mut dialogue)) {
                 Move::Wait => {}
                 Move::WaitQuietly => quiet = true,
                 Move::Space(start) => self.answer_pager(start).await?,
@@ -135,7 +139,7 @@ impl Shell {
                         .with("last line", self.shown_line())
                         .hint("check that the device is of this platform, and the prompt in its platform file"));
                 }
-                Err(_) if quiet => return Ok(dialogue.stayed_quiet(&self.screen.current())),
+                Err(_) if quiet => settled = Some(dialogue.stayed_quiet(&self.screen.current())),
                 Err(_) if wakes < MOST_WAKES => {
                     if let Some(prompt) = dialogue.unconfirmed(&self.screen.current()) {
                         self.late_prompts += 1;
