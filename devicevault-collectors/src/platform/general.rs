@@ -12,13 +12,14 @@ use super::place::Fault;
 const TROUBLE: &str = r"^%{1,2} ?(?i:error|warning|cannot|can't|could not|unable|fail(?:ed|ure)|insufficient|low on memory|out of memory|timed? ?out|output (?:aborted|truncated|interrupted))\b";
 
 /// What a console shows when the device restarts: what stands after it is another session.
-const RESTARTS: [&str; 8] = [
+const RESTARTS: [&str; 9] = [
     r"^System Bootstrap, Version \d",
     r"^Press (?:RETURN|ENTER|Return|Enter|any key) to get started[.!]*\s*$",
     r"^\S{1,64} con\d+(?:/\d+)? is now available\s*$",
     r"^(?:U-Boot \d{4}\.\d\d|GNU GRUB +version \d|RedBoot\(tm\) )",
     r"^(?:Press|Hit) .{1,40} to (?:stop|interrupt|abort) (?:the )?auto-? ?boot",
     r"^The system is going down for (?:system |maintenance|reboot|power|halt)",
+    r"^The system is going down NOW ?!",
     r"^(?:reboot: )?Restarting system\.?\s*$",
     r"^Uncompressing Linux\.\.\.",
 ];
@@ -29,10 +30,10 @@ const ERROR: &str = r"^(?:ERROR|Error|error|FATAL|Fatal|fatal)(?: [Ee]rror)?: (?
 
 /// Lines that a device's log or another user writes onto the terminal, in the middle of whatever stands there. Each has
 /// the whole form of such a message: time, origin, name.
-const MESSAGES: [&str; 16] = [
+const MESSAGES: [&str; 23] = [
     // With a time, and the message's name as those that follow Cisco (`%LINK-3-UPDOWN:`, `%LINK-W-Down:`) write it. Before
     // the time stand numbers, the month, a card and a name: no words, as in a remark.
-    r#"^[*.]?(?:(?:[*.]?[A-Z][a-z]{2}|[^\s!"'%a-z]*\d[^\s!"'%]{0,40}|[^\s!"'%]{1,40}:) +){0,6}[^\s!"'%]{0,24}\d\d:\d\d:\d\d[^"'%]{0,80}(?:%\$ VDC-\d{1,3} %\$ )?%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)?-(?:[0-7]|[A-Z])-[A-Za-z0-9_]+ ?:"#,
+    r#"^[*.]?(?:(?:[*.]?[A-Z][a-z]{2}|[^\s!"'%a-z]*\d[^\s!"'%]{0,40}|[^\s!"'%]{1,40}:) +){0,6}[^\s!"'%]{0,24}\d\d:\d\d:\d\d[^"'%]{0,80}(?:%\$ VDC-\d{1,3} %\$ |%[A-Z]{3,8}\d{1,3}-[A-Z]:\w{1,8} )?%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)?-(?:[0-7]|[A-Z])-[A-Za-z0-9_]+ ?:"#,
     // The same, as Huawei and H3C write it (`%%01IFNET/4/LINK_STATE`).
     r#"^[#%]?[A-Z][a-z]{2} +\d+ [\d:.,+\- ]*\d\d:\d\d:\d\d[^"'%]{0,80}(?:%%\d\d)?[A-Z][A-Z0-9_]*/\d/[A-Za-z0-9_]+"#,
     // With the time since the device started (`1w2d`, `00:12:34` is above).
@@ -58,6 +59,16 @@ const MESSAGES: [&str; 16] = [
     r"^\*\*\* --- SHUTDOWN (?:in \d|NOW|ABORTED).{0,32}---",
     // The kernel of a Linux.
     r"^\[ {0,6}\d{1,8}\.\d{6}\] \S",
+    // What is debugged on IOS has a time and no name; what repeats on NX-OS says so.
+    r"^(?:\d{1,12}: )?[*.]?[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d\.\d{3,6}(?: [A-Z]{2,5})?: \S",
+    r"^\d{4} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d{1,6})? \S+ last message repeated \d+ times?\s*$",
+    // VOSS and BOSS, by RFC 5424 and before.
+    r"^1 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d \S+ \w+ - 0x[0-9a-fA-F]{8} - ",
+    r"^(?:CP|IO)\d+ +\[\d\d/\d\d/\d\d \d\d:\d\d:\d\d\.\d{3}:\w{1,5}\] 0x[0-9a-fA-F]{8} ",
+    // ZTE; shutdown(8) of a BSD; RouterOS.
+    r"^An alarm \d+ (?:ID \d+ )?level \w+ (?:occurred|cleared|recovered) at \d",
+    r"^\*\*\* (?:FINAL )?System shutdown message from \S+@\S+ \*\*\*",
+    r"^echo: [a-z\d,\-]+(?:,(?:critical|error|warning|info)) \S",
     // Wind River's and others' consoles.
     r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d) \S+ [\w/.()\-]+\[\d+\]: ",
 ];
@@ -132,6 +143,15 @@ mod tests {
         let known = messages().unwrap();
         for message in [
             "*Mar  1 00:00:07.123: %LINK-3-UPDOWN: Interface Vlan1, changed state to up",
+            "Nov 21 10:00:00: %STKUNIT0-M:CP %IFMGR-5-ASTATE_UP: Changed interface Admin state to up: Te 0/1",
+            "*Nov 21 10:00:00.123: ISAKMP:(0):found peer pre-shared key",
+            "Nov 21 10:00:00.123 UTC: AAA/BIND(0000000B): Bind i/f",
+            "2026 Nov 21 10:00:00.123 sw1 last message repeated 1 time",
+            "1 2026-11-21T10:00:00.123+00:00 SW1 CP1 - 0x000305c8 - 00300001.226 DYNAMIC SET GlobalRouter SNMP INFO x",
+            "CP1  [11/21/26 10:00:00.123:UTC] 0x0000c595 00000000 GlobalRouter SNMP INFO Link Up",
+            "An alarm 19712 level minor occurred at 10:00:00 11/21/2026 UTC sent by MPU",
+            "*** FINAL System shutdown message from root@sw1 ***",
+            "echo: system,error,critical login failure for user admin from 192.0.2.1 via ssh",
             "000123: Nov 21 18:00:00.123: %SYS-5-CONFIG_I: Configured from console by u on vty0",
             "000123: *Nov 21 18:00:00.123: %SYS-5-CONFIG_I: Configured from console by u on vty0",
             "000123: .Nov 21 2026 18:00:00.123 UTC: %LINK-3-UPDOWN: Interface Gi0/1, changed state to up",

@@ -1,7 +1,7 @@
 //! Secrets that are known by their shape, wherever they stand.
 
 /// What has to stand in a line before an expression is asked, in any case, and the expression. Its groups are secret.
-pub(super) const SHAPES: [(&[&str], &str); 46] = [
+pub(super) const SHAPES: [(&[&str], &str); 47] = [
     // crypt(3), the vendors' own such as `$9$` (Junos), `$M$` (F5), `$c$3$` (Comware), `$1a$` (VRP)
     (
         &["$"],
@@ -78,10 +78,11 @@ pub(super) const SHAPES: [(&[&str], &str); 46] = [
     (&["wss://"], r"wss://[^\s+]+\+([^\s+'\x22]{8,})"),
     // A bot of Telegram
     (&[":aa"], r"(?:^|[^0-9A-Za-z]|bot)([0-9]{8,10}:AA[\w-]{30,})"),
+    (&["/bot"], r"/bot[0-9]{6,12}:([\w-]{20,})"),
     // Routing protocols: keys without a word that says so
     (
         &["ipsec spi"],
-        r"(?i)\bipsec spi \d+ (?:(?:esp|ah) )?(?:null |(?:3?des(?:-cbc)?|aes(?:-cbc)?(?: (?:128|192|256))?) (?:(?:password6?|clear|encrypted|encryptb64|[0-9]) )*(\S+) (?:authentication )?)?(?:md5|sha1) (?:(?:password6?|clear|encrypted|encryptb64|encrypt|no-encrypt|[0-9]) )*(\S+)",
+        r"(?i)\bipsec spi \d+ (?:(?:esp|ah) )?(?:null |(?:3?des(?:-cbc)?|aes(?:-(?:128|192|256))?(?:-cbc)?(?: (?:128|192|256))?) (?:(?:password6?|passphrase|clear|encrypted|encryptb64|[0-9]a?) )*(\S+) (?:authentication )?)?(?:md5|sha1) (?:(?:password6?|passphrase|clear|encrypted|encryptb64|encrypt|no-encrypt|[0-9]a?) )*(\S+)",
     ),
     (
         &["auth-type ", "authentication-type "],
