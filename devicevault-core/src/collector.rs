@@ -99,10 +99,9 @@ pub trait Sink: Send {
     async fn fail(&mut self, error: Error) -> Result<()>;
     /// Something for the run's log.
     fn note(&mut self, note: Note);
-    /// The device showed none of an artefact that it need not have, which was not begun. `certain`: it said so in words that
-    /// are known to mean that.
-    fn absent(&mut self, artefact: ArtifactInfo, why: Error, certain: bool) {
-        let _ = certain;
+    /// The device showed none of an artefact that it need not have, which was not begun. The last argument: whether it said
+    /// so in words that are known to mean that.
+    fn absent(&mut self, artefact: ArtifactInfo, why: Error, _certain: bool) {
         self.note(Note::info(format!("the device has no {}: {why}", artefact.name)));
     }
 }

@@ -57,7 +57,8 @@ pub trait CatalogExt: Catalog {
 
 impl<C: Catalog + ?Sized> CatalogExt for C {}
 
-/// What a catalog names at a destination, for [`Budget::recorded`](crate::storage::Budget::recorded): copies that are not to be deleted.
+/// What a catalog names at a destination, for [`Budget::recorded`](crate::storage::Budget::recorded): copies that are not
+/// to be deleted.
 #[must_use]
 pub fn recorded_at(catalog: Arc<dyn Catalog>, destination: DestinationId) -> Recorded {
     Recorded::new(move |places: HashSet<StorageRef>| {

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use futures::TryStreamExt as _;
+
 use super::assemble::Rebuilt;
 use super::gather::{Found, Gathered, Refused};
 use crate::catalog::{CatalogExt as _, Query, RunQuery};
@@ -10,7 +12,6 @@ use crate::run::{Backup, Copy, CopyStatus};
 use crate::storage::{Verdict, VerifyDepth};
 use crate::verification::may_be_looked_at;
 use crate::{BackupId, Catalog, DestinationId, Result, StorageBackend, StorageRef};
-use futures::TryStreamExt as _;
 
 /// A copy that no record names.
 #[derive(Debug, Clone, PartialEq, Eq)]

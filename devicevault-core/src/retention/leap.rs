@@ -1,9 +1,10 @@
 //! Whether the clock has leapt ahead lately: days and calendars then say of everything that it is old.
 
+use futures::{StreamExt as _, TryStreamExt as _};
+
 use crate::catalog::{CatalogExt as _, RunQuery};
 use crate::clock::Timestamp;
 use crate::{Catalog, DeviceId, Result};
-use futures::{StreamExt as _, TryStreamExt as _};
 
 const DAY: i64 = 86_400;
 /// A time in which nothing at all was backed up is a leap from so many seconds on.
