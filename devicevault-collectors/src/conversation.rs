@@ -37,6 +37,8 @@ struct Command {
     deadline: Instant,
     end: Option<RunEnd>,
     written: u64,
+    /// The last byte of the answer.
+    last: Option<u8>,
 }
 
 impl<'a> Conversation<'a> {
@@ -68,7 +70,8 @@ impl<'a> Conversation<'a> {
             match within(limits.inactivity + self.link.reach_time(), command, self.link.exec(command)).await? {
                 Ok(running) => {
                     let deadline = Instant::now() + limits.command;
-                    *current = Some(Command { running, text: command.to_owned(), deadline, end: None, written: 0 });
+                    let text = command.to_owned();
+                    *current = Some(Command { running, text, deadline, end: None, written: 0, last: None });
                     return Ok(());
                 }
                 Err(e) if e.kind() == ErrorKind::Unsupported && self.platform.shell.is_some() => {
@@ -128,7 +131,9 @@ impl<'a> Conversation<'a> {
                     && (end.errors.trim_ascii().is_empty()
                         || self.platform.check_status && !end.errors.split(|b| *b == b'\n').any(tells_of_loss)) =>
                 {
-                    None
+                    let last = command.as_ref()?.last;
+                    let cut = self.platform.whole_lines && last.is_some_and(|byte| byte != b'\n');
+                    cut.then(|| "its last line has no end: the answer may be cut off".into())
                 }
                 end @ RunEnd { status: Some(0), .. } => {
                     Some(format!("the device wrote an error beside the answer{}", said(end)).into())
@@ -230,7 +235,10 @@ impl Command {
             }
         };
         match &read {
-            Some(bytes) => self.written += bytes.len() as u64,
+            Some(bytes) => {
+                self.written += bytes.len() as u64;
+                self.last = bytes.last().copied().or(self.last);
+            }
             None => self.end = Some(self.running.end()),
         }
         Ok(read)

@@ -178,6 +178,7 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
         comment: file.comment,
         ssh_profile: file.ssh.profile,
         check_status: file.exec.check_status,
+        whole_lines: file.exec.whole_lines,
         shell,
         failure,
         artefacts,

@@ -226,6 +226,8 @@ fn default_rows() -> u32 {
 pub(crate) struct ExecSection {
     /// An exit status other than 0 is a refusal, also where there was output.
     pub(crate) check_status: bool,
+    /// Every answer ends with the end of a line: one that does not was cut off, whatever its status.
+    pub(crate) whole_lines: bool,
 }
 
 /// A question, and exactly one kind of answer.

@@ -50,6 +50,7 @@ pub struct Platform {
     pub(crate) comment: String,
     pub(crate) ssh_profile: Option<String>,
     pub(crate) check_status: bool,
+    pub(crate) whole_lines: bool,
     pub(crate) shell: Option<Arc<ShellRules>>,
     pub(crate) failure: Vec<Regex>,
     pub(crate) artefacts: Vec<ArtefactRules>,

@@ -487,16 +487,20 @@ proptest! {
     }
 }
 
-/// A platform that is asked without a terminal.
 async fn by_exec(status: Option<u32>, check: bool) -> (Result<()>, RecordingSink) {
+    answered(&format!("check_status = {check}"), "a\nb\n", status).await
+}
+
+/// A platform that is asked without a terminal.
+async fn answered(rule: &str, answer: &str, status: Option<u32>) -> (Result<()>, RecordingSink) {
     let folder = tempfile::tempdir().unwrap();
     let platform = format!(
-        "name = 'acme'\ntitle = 'Acme'\nchannel = 'exec'\n[exec]\ncheck_status = {check}\n\
+        "name = 'acme'\ntitle = 'Acme'\nchannel = 'exec'\n[exec]\n{rule}\n\
          [[artefacts]]\nname = 'config'\ncommands = ['show config']\n"
     );
     std::fs::write(folder.path().join("acme.toml"), platform).unwrap();
     let platforms = PlatformSet::built_in().with_folder(folder.path()).unwrap();
-    let dialer = ReplayDialer::new(with_config(vec![text("a\nb\n")]).exec_status(status));
+    let dialer = ReplayDialer::new(with_config(vec![text(answer)]).exec_status(status));
     let collector = CliCollector::new(Arc::new(platforms), Arc::new(dialer));
     let target = Target::new(Device::new("d1", "d1", "192.0.2.1", "acme"), Login::default());
     let mut sink = RecordingSink::new();
@@ -518,6 +522,20 @@ async fn a_command_that_ended_without_a_word_or_with_a_bad_one_is_no_success() {
         // Of a platform that always says how a command ended, it is a failure.
         let (_, sink) = by_exec(status, true).await;
         assert!(sink.content("config").is_none(), "{status:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_a_terminal_that_ends_amid_a_line_was_cut_off() {
+    for (rule, answer, doubts) in [
+        ("whole_lines = true", "a\nb\n", 0),
+        ("whole_lines = true", "a\nb", 1),
+        ("whole_lines = true", "a\nb\n ", 1),
+        ("whole_lines = false", "a\nb", 0),
+    ] {
+        let (done, sink) = answered(rule, answer, Some(0)).await;
+        done.unwrap();
+        assert_eq!(suspects(&sink), doubts, "{rule} {answer:?}");
     }
 }
 
