@@ -57,6 +57,9 @@ pub(crate) struct Imported {
     pub(crate) doubles: BTreeMap<String, String>,
     /// What came before the first commit is not in the repository.
     pub(crate) cut: bool,
+    /// Commits that are dated after now, with their dates: each counts as made when the next one with a time that can be
+    /// was, for what is newest would stay so until then.
+    pub(crate) ahead: BTreeMap<String, Timestamp>,
 }
 
 /// A version that is to be imported.
@@ -76,6 +79,8 @@ pub(crate) struct Import {
     artefact: String,
     devices: Vec<Device>,
     items: Vec<Item>,
+    /// What commits that are dated after now are taken as.
+    dates: HashMap<usize, Timestamp>,
     done: Imported,
 }
 
@@ -119,6 +124,27 @@ impl Files {
     }
 }
 
+/// Clocks differ by no more.
+const APART: Duration = Duration::from_secs(3600);
+
+/// A later time cannot be.
+fn latest(now: Timestamp) -> Timestamp {
+    now.checked_add(APART).unwrap_or(Timestamp::MAX)
+}
+
+/// Those of commits, in their order, that are dated after now, with the time of the next one that is not.
+fn dates(times: &[Timestamp], now: Timestamp) -> HashMap<usize, Timestamp> {
+    let (mut dates, mut next) = (HashMap::new(), now);
+    for (commit, at) in times.iter().enumerate().rev() {
+        if *at > latest(now) {
+            dates.insert(commit, next);
+        } else {
+            next = *at;
+        }
+    }
+    dates
+}
+
 /// Where versions go.
 struct Place {
     config: DestinationConfig,
@@ -142,14 +168,20 @@ impl Import {
     pub(crate) fn plan(
         mut history: ForeignHistory,
         artefact: &str,
+        now: Timestamp,
         device: &dyn Fn(&str) -> std::result::Result<Option<Device>, String>,
     ) -> Result<Self> {
         let (mut devices, mut places) = (Vec::new(), HashMap::new());
         let (mut items, mut done) = (Vec::new(), Imported { commits: history.len(), ..Imported::default() });
         done.cut = history.is_cut();
         let mut files = Files::default();
+        let mut times = Vec::new();
         for commit in 0..history.len() {
             let Some(found) = history.commit(commit)? else { break };
+            times.push(found.at);
+            if found.at > latest(now) {
+                done.ahead.insert(found.id, found.at);
+            }
             done.refused.extend(found.refused);
             for file in found.files {
                 let hidden = file.path.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
@@ -171,7 +203,7 @@ impl Import {
         let doubles = files.doubles();
         items.retain(|item| !doubles.contains_key(&item.file));
         done.doubles = doubles.into_iter().map(|(n, of)| (files.path(n), files.path(of))).collect();
-        Ok(Self { history, artefact: artefact.to_owned(), devices, items, done })
+        Ok(Self { history, artefact: artefact.to_owned(), devices, items, dates: dates(&times, now), done })
     }
 
     /// Of how many devices it has versions.
@@ -222,7 +254,8 @@ impl Import {
             let Some((_, of)) = &commit else { continue };
             let (backup, run) = identity(&self.history.root(), of, &self.devices[item.device], &self.artefact);
             let after = last.get(&item.device).and_then(|(_, t)| t.checked_add(Duration::from_micros(1)).ok());
-            let at = after.map_or(of.at, |after| after.max(of.at));
+            let date = self.dates.get(&item.commit).copied().unwrap_or(of.at);
+            let at = after.map_or(date, |after| after.max(date));
             let there = known.get(&backup);
             if there.is_some_and(|k: &Known| places.iter().all(|p| k.at.contains(&p.config.id))) {
                 self.done.there += 1;
@@ -473,4 +506,23 @@ fn extension(instance: &Instance, device: &Device, artefact: &str) -> String {
     let target = Target::new(device.clone(), Login::default());
     let known = instance.collectors.get(&device.collector).and_then(|c| c.artefacts(&target)).unwrap_or_default();
     known.into_iter().find(|a| a.name == artefact).map_or_else(|| "txt".to_owned(), |a| a.extension)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_dated_after_now_is_taken_as_the_next_one() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let of = |times: &[i64]| {
+            let times: Vec<_> = times.iter().map(|t| at(*t)).collect();
+            let mut dates: Vec<_> = dates(&times, at(1_000_000)).into_iter().collect();
+            dates.sort_unstable();
+            dates.into_iter().map(|(commit, at)| (commit, at.as_second())).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[]), []);
+        assert_eq!(of(&[5, 3, 999_999, 1_003_600]), [], "clocks may be a little apart");
+        assert_eq!(of(&[10, 9_000_000, 20, 9_500_000, 9_000_000]), [(1, 20), (3, 1_000_000), (4, 1_000_000)]);
+    }
 }

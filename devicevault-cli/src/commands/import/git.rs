@@ -157,9 +157,9 @@ async fn one(
         instance.inventory.put_devices(&new).await?;
         history = back;
     }
-    let (layout, artefact) = (args.layout, args.artefact.clone());
+    let (layout, artefact, now) = (args.layout, args.artefact.clone(), context.clock().now());
     let plan = move || {
-        Import::plan(history, &artefact, &|path| match layout.node(path, &repository) {
+        Import::plan(history, &artefact, now, &|path| match layout.node(path, &repository) {
             None => Ok(None),
             Some((node, _)) => known.get(node).map(|d| Some(d.clone())).ok_or_else(|| node.to_owned()),
         })
@@ -272,6 +272,13 @@ fn tell(context: &Context, args: &GitArgs, path: &Path, devices: usize, done: &I
     if done.cut {
         ui.failure("the repository is a shallow clone: what came before its first commit is not in it");
         ui.failure_hint("`git fetch --unshallow` fetches it; imported then, all versions come once more");
+    }
+    if let Some((commit, at)) = done.ahead.iter().next() {
+        ui.warn(&format!(
+            "dated after now: {}, such as {commit} of {}: each is taken as made when the next one was, or now",
+            human::count(done.ahead.len(), "commit"),
+            human::time(*at)
+        ));
     }
     if done.too_old > 0 {
         let left = human::count(done.too_old, "copy");
