@@ -1,6 +1,6 @@
 //! What rounds were to do, so that the next one can take up what they did not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use devicevault_core::catalog::{CatalogExt as _, RunQuery};
 use devicevault_core::{Device, DeviceId, Error, ErrorKind, Result, Timestamp};
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files;
 use crate::instance::Instance;
+use crate::round::DeviceOutcome;
 
 /// Name of the file in a home.
 const FILE: &str = "rounds.json";
@@ -19,6 +20,9 @@ const AT_ONCE: usize = 8;
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Rounds {
     began: BTreeMap<DeviceId, Timestamp>,
+    /// Those whose last run was not good.
+    #[serde(default)]
+    failed: BTreeSet<DeviceId>,
 }
 
 /// Notes that a round over these devices begins. `all`: there are no others.
@@ -26,9 +30,40 @@ struct Rounds {
 /// # Errors
 /// The home cannot be written.
 pub(crate) fn begin(instance: &Instance, devices: &[Device], all: bool, now: Timestamp) -> Result<()> {
-    let mut rounds = if all { Rounds::default() } else { read(instance) };
+    let mut rounds = read(instance);
+    if all {
+        rounds.began.clear();
+    }
     rounds.began.extend(devices.iter().map(|d| (d.id.clone(), now)));
-    let text = serde_json::to_vec(&rounds)
+    write(instance, &rounds)
+}
+
+/// Notes how a round went.
+///
+/// # Errors
+/// The home cannot be written.
+pub(crate) fn end(instance: &Instance, outcomes: &[DeviceOutcome]) -> Result<()> {
+    let mut rounds = read(instance);
+    let before = rounds.failed.clone();
+    for DeviceOutcome { device, run } in outcomes {
+        if run.as_ref().is_ok_and(|run| run.state.is_good()) {
+            rounds.failed.remove(&device.id);
+        } else {
+            rounds.failed.insert(device.id.clone());
+        }
+    }
+    if rounds.failed == before { Ok(()) } else { write(instance, &rounds) }
+}
+
+/// Puts those behind the others whose last round ended badly: one that accepts a connection and says nothing keeps a place
+/// until its time is over.
+pub(crate) fn failed_last(instance: &Instance, devices: &mut [Device]) {
+    let failed = read(instance).failed;
+    devices.sort_by_key(|device| failed.contains(&device.id));
+}
+
+fn write(instance: &Instance, rounds: &Rounds) -> Result<()> {
+    let text = serde_json::to_vec(rounds)
         .map_err(|e| Error::new(ErrorKind::Internal, "note round", "it cannot be written as JSON").because(e))?;
     files::replace_private(&instance.home.join(FILE), &text)
 }

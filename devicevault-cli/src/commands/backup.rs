@@ -127,6 +127,7 @@ pub(crate) async fn run(context: &Context, args: BackupArgs) -> Result<Exit> {
                     return report::round(context, &instance, &RoundOutcome::default(), form).await;
                 }
             }
+            last_round::failed_last(&instance, &mut devices);
             let all = args.all && !args.failed && args.narrows_nothing();
             if let Err(e) = last_round::begin(&instance, &devices, all, context.clock().now()) {
                 // A backup is worth more than a note of it.
@@ -137,6 +138,11 @@ pub(crate) async fn run(context: &Context, args: BackupArgs) -> Result<Exit> {
     };
     let (devices, unknown) = recognition::settle(context, &instance, devices).await?;
     let done = Box::pin(round::back_up(context, &instance, devices, unknown, &options)).await?;
+    if args.host.is_none()
+        && let Err(e) = last_round::end(&instance, &done.devices)
+    {
+        tracing::warn!(event = "round_not_noted", error = %e);
+    }
     if !done.interrupted {
         pushing::after_round(context, &instance).await;
     }

@@ -54,6 +54,26 @@ async fn what_failed_is_told_by_kind_and_is_all_that_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_failed_goes_last_in_the_next_round() {
+    let refused = Quirk::Refuses { command: "show running-config".to_owned() };
+    let (fleet, person) =
+        devices([SimDevice::cisco_ios("sw1").quirk(refused), SimDevice::cisco_ios("sw2"), SimDevice::cisco_ios("sw3")])
+            .await;
+    person.moves_in(&fleet).await;
+    let order = async || {
+        let round = ["backup", "--all", "--sessions", "1", "--retries", "0", "--summary"];
+        drop(person.asks(&round).await);
+        let runs = person.asks(&["run", "list", "--json"]).await.good().json();
+        let newest = runs.as_array().unwrap().iter().take(3).rev();
+        newest.map(|run| run["device_name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(order().await, ["sw1", "sw2", "sw3"]);
+    fleet.device("sw1").unwrap().set_quirks([]);
+    assert_eq!(order().await, ["sw2", "sw3", "sw1"]);
+    assert_eq!(order().await, ["sw1", "sw2", "sw3"], "it is good again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_round_that_was_cut_off_is_taken_up_where_it_ended() {
     let slow = Quirk::ThinkTime(Duration::from_millis(400));
     let all = (0..6).map(|i| SimDevice::cisco_ios(format!("sw{i}")).quirk(slow.clone()));

@@ -326,6 +326,7 @@ impl GitRepositories {
             report.rewritten.extend(one.rewritten.into_iter().map(named));
             report.foreign += one.foreign;
             report.odd.extend(one.odd);
+            report.others.extend(one.others.into_iter().map(|reference| format!("{name}: {reference}")));
             report.commits += one.commits;
             report.objects += one.objects;
         }

@@ -76,6 +76,8 @@ struct Told {
     changed: Vec<Version>,
     other_files: usize,
     commits: usize,
+    /// Other branches and tags that hold it in a history of their own.
+    other_references: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -111,7 +113,7 @@ pub(super) async fn run(context: &Context, args: PurgeArgs) -> Result<Exit> {
         }
     }
     tell(context, &args, &done)?;
-    Ok(Exit::Done)
+    Ok(Exit::of_parts(1, done.others.len()))
 }
 
 /// What is to go.
@@ -208,6 +210,7 @@ fn tell(context: &Context, args: &PurgeArgs, done: &PurgeReport) -> Result<()> {
         changed: versions(&done.rewritten),
         other_files: done.foreign,
         commits: done.commits,
+        other_references: done.others.clone(),
     };
     if context.ui.is_json() {
         return context.ui.json(&told);
@@ -230,6 +233,15 @@ fn tell(context: &Context, args: &PurgeArgs, done: &PurgeReport) -> Result<()> {
     }
     for name in &done.odd {
         context.ui.note(&format!("{}: no file can have this name, or two have: it is left out", name.escape_debug()));
+    }
+    for name in &done.others {
+        context.ui.failure(&format!("{}: its own history holds it too, and keeps it", name.escape_debug()));
+    }
+    if !done.others.is_empty() {
+        context.ui.failure_hint(
+            "of a branch that the destination wrote to before: `devicevault destination edit NAME --option branch=EARLIER`, \
+             the same purge, and back; what nobody needs: `git branch -D`, `git tag -d`",
+        );
     }
     let nothing = told.removed.is_empty() && told.changed.is_empty() && told.other_files == 0;
     context.ui.note(&match (args.yes, nothing) {

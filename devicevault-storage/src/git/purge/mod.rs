@@ -7,6 +7,7 @@
 mod map;
 mod replay;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ use super::remote::{self, Git, Pushed};
 use super::repack::{self, Selection};
 use super::store::Store;
 use super::{fault, history, verify};
+
+use self::replay::Replayed;
 
 pub(super) use map::{Successors, announce, load as successors, settle};
 
@@ -84,6 +87,8 @@ pub struct PurgeReport {
     pub commits: usize,
     /// Names that no file can have, such as `..`, or that two have in one folder: commits that are made again are without them.
     pub odd: Vec<String>,
+    /// Other branches and tags whose own history holds what is to go, too: it stays there, and its bytes with it.
+    pub others: Vec<String>,
     /// Objects that are gone from the repository.
     pub objects: usize,
 }
@@ -165,10 +170,14 @@ impl Store {
         let (refname, branch) = (self.options.refname(), &self.options.branch);
         let mut report = PurgeReport::default();
         map::settle(&self.layout, &repo, branch)?;
-        let Some(tip) = branch::tip(&repo, &refname)? else { return Ok(report) };
+        let Some(tip) = branch::tip(&repo, &refname)? else {
+            report.others = self.other_holders(&repo, None, what, &Replayed::default())?;
+            return Ok(report);
+        };
         let mut commits = history::walk(&self.layout, &repo, tip, None)?;
         commits.reverse();
         let done = replay::Replay::new(&self.layout, branch, what, rehearsal)?.run(&commits)?;
+        report.others = self.other_holders(&repo, Some(tip), what, &done)?;
         (report.removed, report.rewritten, report.foreign) = (done.removed, done.rewritten, done.foreign);
         report.odd = done.odd.into_iter().collect();
         report.commits = done.successors.len();
@@ -196,7 +205,7 @@ impl Store {
         self.handles.close();
         let _ = std::fs::remove_dir_all(self.layout.damaged());
         report.objects = self.prune()?;
-        if report.objects == 0 {
+        if report.objects == 0 && report.others.is_empty() {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 "purge history",
@@ -206,6 +215,33 @@ impl Store {
             .hint("remove what is in its way, such as annotated tags or logs, then `git gc --prune=now`"));
         }
         Ok(report)
+    }
+
+    /// Branches and tags that hold what is to go in commits that the branch at `tip` does not lead to, such as one that the
+    /// destination wrote to before. `here` is what of it this branch holds.
+    fn other_holders(&self, repo: &Repository, tip: Option<Oid>, what: &Purge, here: &Replayed) -> Result<Vec<String>> {
+        let failed = |e| fault::git("read branches", e);
+        let refname = self.options.refname();
+        let known: HashSet<&StorageRef> = here.removed.iter().chain(&here.rewritten).map(|(at, _)| at).collect();
+        let holds = |commit: Oid| -> Result<bool> {
+            let mut commits = history::walk(&self.layout, repo, commit, None)?;
+            commits.reverse();
+            let there = replay::Replay::new(&self.layout, &self.options.branch, what, true)?.run(&commits)?;
+            let more = there.removed.iter().chain(&there.rewritten).any(|(at, _)| !known.contains(at));
+            Ok(more || there.foreign > here.foreign)
+        };
+        let mut holders = Vec::new();
+        for reference in repo.references().map_err(failed)? {
+            let reference = reference.map_err(failed)?;
+            let Ok(name) = reference.name().map(str::to_owned) else { continue };
+            let Ok(commit) = reference.peel_to_commit().map(|c| c.id()) else { continue };
+            let is_ours =
+                |tip: Oid| tip == commit || repo.graph_descendant_of(tip, commit).is_ok_and(|descends| descends);
+            if name != refname && !tip.is_some_and(is_ours) && holds(commit).map_err(|e| e.with("reference", &name))? {
+                holders.push(name);
+            }
+        }
+        Ok(holders)
     }
 
     fn current(&self, repo: &Repository, at: &StorageRef) -> Result<Option<StorageRef>> {

@@ -48,6 +48,30 @@ async fn good(backend: &GitBackend, at: &StorageRef) -> bool {
 
 #[tokio::test]
 #[ignore = "needs git"]
+async fn a_branch_of_before_that_holds_it_too_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("r.git");
+    let of = async |branch: &str| open_with(&repo, GitOptions::default().with_branch(branch)).await;
+    let before = of("main").await;
+    store(&before, "first", "first\nLEAKED\n").await;
+    drop(before);
+    let now = of("other").await;
+    let told = purge(&now, text("LEAKED", "GONE")).await;
+    assert_eq!((told.rewritten.len(), told.others), (0, vec!["refs/heads/main".to_owned()]), "nothing is written yet");
+    store(&now, "first", "first, LEAKED\n").await;
+    store(&now, "first", "first, third\n").await;
+    let told = purge(&now, text("LEAKED", "GONE")).await;
+    assert_eq!((told.rewritten.len(), told.others), (1, vec!["refs/heads/main".to_owned()]));
+    drop(now);
+    let before = of("main").await;
+    let told = purge(&before, text("LEAKED", "GONE")).await;
+    assert_eq!((told.rewritten.len(), told.others), (1, Vec::new()));
+    assert!(!holds(&repo, "LEAKED"));
+    assert_sound(&repo);
+}
+
+#[tokio::test]
+#[ignore = "needs git"]
 async fn a_device_goes_and_all_else_stays_as_it_was() {
     for commits in [CommitPer::Artefact, CommitPer::Batch] {
         let dir = tempfile::tempdir().unwrap();
