@@ -330,9 +330,11 @@ async fn run(command: &str) -> std::io::Result<Zeroizing<String>> {
         .unwrap_or_else(|_| Err(std::io::Error::other(format!("it took longer than {} s", COMMAND_TIME.as_secs()))))
 }
 
-/// What a command that failed said, for an error: not where it holds a line of what may have been the secret.
+/// What a command that failed said, for an error: not where it holds a line of what may have been the secret, or begins
+/// with the end of one.
 fn quoted(said: &str, output: &str) -> String {
-    let tells = |line: &str| !line.is_empty() && said.contains(line);
+    let ends = |line: &str| line.char_indices().any(|(at, _)| at > 0 && said.starts_with(line.split_at(at).1));
+    let tells = |line: &str| !line.is_empty() && (said.contains(line) || ends(line));
     match said {
         "" => String::new(),
         _ if output.lines().map(str::trim).any(tells) => " and said what it had put out, too".to_owned(),
@@ -340,19 +342,14 @@ fn quoted(said: &str, output: &str) -> String {
     }
 }
 
-/// The end of what a program says, in whole lines: what does not fit is read and forgotten, so that nobody waits for it.
+/// The end of what a program says: what does not fit is read and forgotten, so that nobody waits for it.
 async fn end_of(mut from: impl tokio::io::AsyncRead + Unpin) -> String {
-    let (mut last, mut piece, mut cut) = (Vec::new(), [0; 4096], false);
+    let (mut last, mut piece) = (Vec::new(), [0; 4096]);
     while let Ok(count @ 1..) = from.read(&mut piece).await {
         last.extend_from_slice(piece.get(..count).unwrap_or_default());
-        let over = last.len().saturating_sub(MAX_SAID);
-        cut |= over > 0;
-        last.drain(..over);
+        last.drain(..last.len().saturating_sub(MAX_SAID));
     }
-    let text = String::from_utf8_lossy(&last);
-    // A piece of a line could be a piece of a secret that is not known again.
-    let whole = if cut { text.split_once('\n').map_or("", |(_, whole)| whole) } else { &text };
-    whole.trim().to_owned()
+    String::from_utf8_lossy(&last).trim().to_owned()
 }
 
 async fn bounded(from: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<Zeroizing<String>> {
@@ -425,12 +422,13 @@ mod tests {
             ("echo the store is locked >&2; exit 2", "and said: the store is locked"),
             ("sleep 50 >/dev/null & echo pw; exit 2", "exit status: 2"),
             ("echo 7f3c9a; echo it was 7f3c9a >&2; exit 2", "and said what it had put out, too"),
-            ("head -c 600 /dev/zero | tr '\\0' q >&2; echo >&2; echo locked >&2; exit 2", "and said: locked"),
+            ("echo 7f3c9a; echo it was 7f3c9a >&2; head -c 496 /dev/zero | tr '\\0' q >&2; exit 2", "put out, too"),
+            ("head -c 600 /dev/zero | tr '\\0' q >&2; echo; echo locked >&2; exit 2", "locked"),
         ] {
             let text = format!("{:?}", said(command).await.unwrap().unwrap_err());
             assert!(text.contains(says), "{text}");
             let text = text.replace(&command.escape_debug().to_string(), "").replace(command, "");
-            assert!(!text.contains("7f3c9a") && !text.contains("qq"), "{text}");
+            assert!(!text.contains("7f3c9a") && !text.contains("c9aq"), "{text}");
         }
     }
 

@@ -180,7 +180,10 @@ impl Visit<'_> {
                 Outcome::Answered => return Ok(Outcome::Answered),
                 Outcome::Refused { error, none } => {
                     all_none &= none;
-                    refused = Some(error);
+                    // That another spelling is not known says less than why this one was refused.
+                    if !none || refused.is_none() {
+                        refused = Some(error);
+                    }
                 }
             }
         }

@@ -217,6 +217,7 @@ fn silent(limit: Duration, command: &str) -> Error {
     Error::new(ErrorKind::Timeout, "run command", "the device says nothing more")
         .with("command", brief(command))
         .with("after", format!("{} s", limit.as_secs_f32()))
+        .hint("a device that takes longer is given more time by --timeout")
 }
 
 impl Command {

@@ -325,6 +325,8 @@ impl Shell {
         let current = self.screen.current();
         if matches!(current.trim_ascii_end().last(), Some(b'?' | b']' | b')' | b':')) {
             e.hint("if that is a question, the command's `questions` in the platform file can answer it")
+        } else if current.is_empty() {
+            e.hint("a device that takes longer is given more time by --timeout")
         } else {
             e
         }

@@ -66,11 +66,11 @@ impl Personality for Linux {
     }
 }
 
-/// Understands `cat FILE…` and the loop `for f in FILE…; do … "# $f" … cat "$f" …; done` over the files it has, and a
-/// few programs.
+/// Understands `cat FILE…`, loops over files that it has (`for f in FILE…; do … "# $f" … cat "$f" …; done`, also behind
+/// `set -- FILE…;`), and a few programs.
 fn run(facts: &Facts, command: &str) -> Option<Answer> {
     let command = command.trim();
-    if let Some(list) = command.strip_prefix("for f in ") {
+    if let Some(list) = command.strip_prefix("for f in ").or_else(|| command.strip_prefix("set -- ")) {
         let files = list.split(';').next().unwrap_or_default();
         let shown = files.split_whitespace().filter_map(|path| Some((path, file(facts, path)?)));
         let parts: Vec<u8> =
