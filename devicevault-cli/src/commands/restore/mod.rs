@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::run::Backup;
 use devicevault_core::{Error, ErrorKind, Kind, Result, View};
 use serde::Serialize;
@@ -132,8 +133,10 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
         context.ui.warn(missing);
     }
     if let Some(instance) = archive.instance() {
+        // One that was not needed and may not answer is not asked.
+        let at_hand = |d: &DestinationConfig| archive.is_open(&d.id) || !archive.is_remote(&d.id);
         let all = instance.inventory.destinations().await?.into_iter();
-        let looked_at = all.filter(|d| only.as_ref().is_none_or(|name| *name == d.name) && archive.is_open(&d.id));
+        let looked_at = all.filter(|d| only.as_ref().is_none_or(|name| *name == d.name) && at_hand(d));
         laid::tell_closed(context, instance, looked_at.collect::<Vec<_>>()).await;
     }
     if context.ui.is_json() {
