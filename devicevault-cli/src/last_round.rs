@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use devicevault_core::catalog::{CatalogExt as _, RunQuery};
+use devicevault_core::run::RunState;
 use devicevault_core::{Device, DeviceId, Error, ErrorKind, Result, Timestamp};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -46,10 +47,12 @@ pub(crate) fn end(instance: &Instance, outcomes: &[DeviceOutcome]) -> Result<()>
     let mut rounds = read(instance);
     let before = rounds.failed.clone();
     for DeviceOutcome { device, run } in outcomes {
-        if run.as_ref().is_ok_and(|run| run.state.is_good()) {
-            rounds.failed.remove(&device.id);
-        } else {
-            rounds.failed.insert(device.id.clone());
+        match run {
+            Ok(run) if run.state.is_good() => drop(rounds.failed.remove(&device.id)),
+            // It was not asked, or not to its end: an interrupt is not its fault.
+            Ok(run) if run.state == RunState::Cancelled => {}
+            Err(e) if e.kind() == ErrorKind::Cancelled => {}
+            Ok(_) | Err(_) => drop(rounds.failed.insert(device.id.clone())),
         }
     }
     if rounds.failed == before { Ok(()) } else { write(instance, &rounds) }

@@ -331,8 +331,11 @@ async fn run(command: &str) -> std::io::Result<Zeroizing<String>> {
 }
 
 /// What a command that failed said, for an error: not where it holds a line of what may have been the secret, or begins
-/// with the end of one.
+/// with the end of one, and nothing of what `set -x` shows.
 fn quoted(said: &str, output: &str) -> String {
+    let traced = |line: &&str| line.trim_start_matches('+').len() < line.len();
+    let said = said.lines().filter(|line| !traced(line)).collect::<Vec<_>>().join("\n");
+    let said = said.trim();
     let ends = |line: &str| line.char_indices().any(|(at, _)| at > 0 && said.starts_with(line.split_at(at).1));
     let tells = |line: &str| !line.is_empty() && (said.contains(line) || ends(line));
     match said {
@@ -421,6 +424,7 @@ mod tests {
         for (command, says) in [
             ("echo the store is locked >&2; exit 2", "and said: the store is locked"),
             ("sleep 50 >/dev/null & echo pw; exit 2", "exit status: 2"),
+            ("set -x; PW=7f3c9a; echo locked >&2; exit 2", "locked"),
             ("echo 7f3c9a; echo it was 7f3c9a >&2; exit 2", "and said what it had put out, too"),
             ("echo 7f3c9a; echo it was 7f3c9a >&2; head -c 496 /dev/zero | tr '\\0' q >&2; exit 2", "put out, too"),
             ("head -c 600 /dev/zero | tr '\\0' q >&2; echo; echo locked >&2; exit 2", "locked"),

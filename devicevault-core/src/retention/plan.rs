@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::calendar::{self, Period};
 use super::rules::Retention;
 use crate::clock::Timestamp;
-use crate::{BackupId, View, run};
+use crate::{BackupId, DestinationId, View, run};
 
 /// What retention has to know of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,16 +72,17 @@ impl Version {
             suspect: !backup.suspect.is_empty(),
             pinned: backup.pinned,
             damaged,
-            needed: !damaged && is_needed(backup, copy),
+            needed: !damaged && is_needed(backup, copy, &|_| true),
         })
     }
 }
 
-/// Whether a copy is the only good one that a damaged one elsewhere could be repaired from.
-fn is_needed(backup: &run::Backup, copy: &run::Copy) -> bool {
+/// Whether a copy is the only good one that a damaged one elsewhere could be repaired from. `is_there` says which
+/// destinations there are: one that was removed can neither be repaired nor repair.
+pub(super) fn is_needed(backup: &run::Backup, copy: &run::Copy, is_there: &dyn Fn(&DestinationId) -> bool) -> bool {
     use run::CopyStatus::{Damaged, Extended, Stored};
     let repairs = |good: &run::Copy, damaged: &run::Copy| good.view == damaged.view || good.view == View::Original;
-    let others = || backup.copies.iter().filter(|c| c.destination != copy.destination);
+    let others = || backup.copies.iter().filter(|c| c.destination != copy.destination && is_there(&c.destination));
     let stands_in = |other: &run::Copy, damaged: &run::Copy| {
         matches!(other.status, Stored | Extended) && other.storage_ref.is_some() && repairs(other, damaged)
     };

@@ -1,6 +1,6 @@
 //! Carries retention out at one destination: look at everything, decide, see that the decision is sane, delete.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::tz::TimeZone;
 
 use super::leap;
-use super::plan::{Reason, Version, plan};
+use super::plan::{Reason, Version, is_needed, plan};
 use super::remaining::{Lost, Series};
 use super::rules::Retention;
 use crate::catalog::{CatalogExt as _, Query};
 use crate::clock::{Clock, Timestamp};
-use crate::run::CopyStatus;
+use crate::run::{Backup, Copy, CopyStatus};
 use crate::{BackupId, Catalog, DestinationId, DeviceId, Error, ErrorKind, Result, StorageBackend, StorageRef};
 
 const BATCH: usize = 256;
@@ -32,6 +32,9 @@ pub struct Sweep {
     pub destination: DestinationId,
     /// Calendars are those of this zone; UTC unless set.
     pub zone: TimeZone,
+    /// The destinations that there are: a copy at one that was removed can neither be repaired nor repair. `None`: all that
+    /// have copies.
+    pub destinations: Option<BTreeSet<DestinationId>>,
     /// Only of this device.
     pub device: Option<DeviceId>,
     /// Refuse to delete more than this share of all that is there, in percent; 50 unless set.
@@ -111,7 +114,7 @@ impl Sweep {
     /// A sweep of everything at a destination.
     #[must_use]
     pub fn new(destination: DestinationId) -> Self {
-        Self { destination, zone: TimeZone::UTC, device: None, most_percent: 50, most_count: 20 }
+        Self { destination, zone: TimeZone::UTC, destinations: None, device: None, most_percent: 50, most_count: 20 }
     }
 
     /// Decides, without changing anything. `wanted` says what is kept of a device's artefact.
@@ -293,7 +296,7 @@ impl Sweep {
             if copy.status == CopyStatus::Marked {
                 marked.extend(copy.storage_ref.clone());
             }
-            let Some(version) = Version::of(&backup, copy) else { continue };
+            let Some(version) = self.version_of(&backup, copy) else { continue };
             let at = *known.entry((backup.device.clone(), backup.artefact.clone())).or_insert_with(|| {
                 series.push(Series {
                     device: backup.device.clone(),
@@ -328,7 +331,14 @@ impl Sweep {
         let query = Query { id: Some(id), ..Query::default() };
         let Some(backup) = catalog.newest(&query).await? else { return Ok(None) };
         let Some(copy) = backup.copies.iter().find(|c| c.destination == self.destination) else { return Ok(None) };
-        Ok(Version::of(&backup, copy).zip(copy.storage_ref.clone()))
+        Ok(self.version_of(&backup, copy).zip(copy.storage_ref.clone()))
+    }
+
+    /// The version that a backup is here.
+    fn version_of(&self, backup: &Backup, copy: &Copy) -> Option<Version> {
+        let is_there = |id: &DestinationId| self.destinations.as_ref().is_none_or(|all| all.contains(id));
+        let version = Version::of(backup, copy)?;
+        Some(Version { needed: !version.damaged && is_needed(backup, copy, &is_there), ..version })
     }
 
     /// Deletes marked copies and their records.

@@ -407,6 +407,10 @@ async fn a_copy_that_is_needed_elsewhere_since_the_plan_is_spared() {
     assert_eq!(before.going().count(), 8);
     let damage = devicevault_core::Error::new(ErrorKind::Corrupt, "verify", "flipped").to_record();
     house.catalog.verified(&elsewhere, Err(damage)).await.unwrap();
+    let mut without = sweep.clone();
+    without.destinations = Some([house.here.clone()].into());
+    let removed = without.plan(&house.catalog, &*house.clock, &|_, _| last(12)).await.unwrap();
+    assert_eq!(removed.going().count(), 8, "the other destination is no more");
     let oldest = plan().await.versions.into_iter().find(|v| v.id == id(0)).unwrap();
     assert_eq!(oldest.reason, Reason::OnlyGood);
     let swept = sweep.carry_out(&before, &house.catalog, &house.backend).await.unwrap();

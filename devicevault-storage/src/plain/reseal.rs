@@ -38,8 +38,8 @@ impl Plain {
             let (sealing, plain) = (Arc::new(*sealing), self.clone());
             let (beside, records) = (sealing.clone(), self.clone());
             let records = stream::once(async move {
-                records.reseal_sightings(&beside).await?;
-                records.reseal_names(&beside).await
+                let seen = records.reseal_sightings(&beside).await;
+                records.reseal_names(&beside).await.and(seen)
             });
             let each = found.then(move |found| {
                 let (plain, sealing) = (self.clone(), sealing.clone());

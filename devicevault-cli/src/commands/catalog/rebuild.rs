@@ -146,7 +146,6 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
     } else {
         Instance::rehearse(context, home, scratch).await?
     };
-    let is_forgotten = replaced.as_ref().map_or(!Instance::exists(home), |before| before.store.is_none());
     let empty = instance.catalog.newest(&Query::default()).await?.is_none();
     if !empty && !args.into && !args.dry_run {
         return Err(Error::new(ErrorKind::Conflict, "rebuild catalog", "it has backups")
@@ -186,9 +185,8 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
                 let known = rebuilt.closed == 0 && rebuilt.backups.iter().any(has);
                 elsewhere::back(instance, &source.config, known).await?;
             }
-            if is_forgotten {
-                noted::tell_forgotten(context, instance).await?;
-            }
+            // Also where a rebuild before was cut off, and a catalog without them was made by then.
+            noted::tell_forgotten(context, instance).await?;
             rebuilt.write(&*instance.catalog, &*instance.inventory).await?
         };
         Ok((rebuilt, written))

@@ -120,15 +120,19 @@ pub(super) async fn run(context: &Context, args: MendArgs) -> Result<Exit> {
             Some(Supply { at: l.at.clone(), entry: copy.entry.clone(), body: copy.body.clone() })
         };
         cancellable(repository.mend(known, lost.iter().filter_map(had).collect(), false)).await?;
+        done = true;
+    }
+    if args.yes {
+        // Also where another call had come so far and was cut off.
         cancellable(purge::settle(&instance, &config, &repository)).await?;
         let mended = lost.iter().filter(|l| l.source.is_ok()).filter_map(|l| l.backup);
-        for backup in mended {
+        let damaged = |b: &&Backup| copy_of(b, &config).is_some_and(|c| c.status == CopyStatus::Damaged);
+        for backup in backups.iter().filter(damaged).chain(mended) {
             look(context, &instance, &config, &repository, backup).await?;
         }
         if args.force_push {
             cancellable(repository.push_purged()).await?;
         }
-        done = true;
     }
     tell(context, &instance, &args, done, &found, &lost).await?;
     Ok(if gone == 0 && (done || found.is_whole()) { Exit::Done } else { Exit::SomeFailed })

@@ -72,7 +72,7 @@ pub(super) async fn rotate(context: &Context, instance: &Instance) -> Result<Exi
 /// before may have stored under it.
 async fn until_none_is_left(context: &Context, instance: &Instance, keys: &Keys) -> Result<Rotated> {
     let mut all = Rotated::default();
-    for _ in 0..MOST_PASSES {
+    for n in 1..=MOST_PASSES {
         let mut pass = Rotated { scope: "data", ..Rotated::default() };
         credentials(instance, keys, &mut pass).await?;
         everywhere(context, instance, keys, &mut pass).await?;
@@ -82,6 +82,10 @@ async fn until_none_is_left(context: &Context, instance: &Instance, keys: &Keys)
         all = pass;
         if is_last {
             break;
+        }
+        if n == MOST_PASSES {
+            let why = "each time something was found that others had sealed under a key of before: do it again";
+            all.behind.push(Bad { destination: "what was stored meanwhile".to_owned(), why: why.to_owned() });
         }
     }
     Ok(all)
@@ -93,12 +97,17 @@ async fn credentials(instance: &Instance, keys: &Keys, done: &mut Rotated) -> Re
         Err(e) if e.kind() == ErrorKind::Unsupported => Vec::new(),
         all => all?,
     };
-    for mut credential in all {
+    for before in all {
+        let mut credential = before.clone();
         match wiring::reseal_secrets(keys, &mut credential).await {
             Ok(0) => {}
             Ok(count) => {
-                instance.inventory.put_credential(&credential).await?;
-                done.secrets += count;
+                // Somebody may have changed or removed it meanwhile: what they wrote is sealed under the newest key.
+                let now = instance.inventory.credentials().await?;
+                if now.iter().any(|c| *c == before) {
+                    instance.inventory.put_credential(&credential).await?;
+                    done.secrets += count;
+                }
             }
             Err(e) => done.bad.push(Bad { destination: CATALOG.to_owned(), why: e.to_record().message }),
         }

@@ -1,5 +1,7 @@
 //! `devicevault retention apply`
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use devicevault_core::retention::{Lost, Plan, Sweep, Swept};
 use devicevault_core::{Error, ErrorKind, Result, Timestamp};
@@ -126,12 +128,14 @@ pub(crate) async fn run(context: &Context, args: ApplyArgs) -> Result<Exit> {
             open.iter().filter_map(|d| Some((&d.config.id, d.config.name.as_str(), &**d.backend.as_ref().ok()?)));
         recovered::record(context, &instance, &at_hand.collect::<Vec<_>>()).await;
     }
+    let known: BTreeSet<_> = instance.inventory.destinations().await?.into_iter().map(|d| d.id).collect();
     let (mut good, mut bad) = (0, 0);
     let mut outcomes = Vec::new();
     for destination in &open {
         let here = rules.at(&destination.config)?;
         let mut sweep = Sweep::new(destination.config.id.clone());
         sweep.device.clone_from(&device);
+        sweep.destinations = Some(known.clone());
         sweep.zone = TimeZone::system();
         let plan = sweep.plan(&*instance.catalog, &**context.clock(), &|d, a| here.of(d, a).0).await?;
         let done = cancellable(one(&args, &sweep, &plan, destination, &instance.catalog)).await;

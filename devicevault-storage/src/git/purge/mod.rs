@@ -7,7 +7,6 @@
 mod map;
 mod replay;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,8 +20,6 @@ use super::remote::{self, Git, Pushed};
 use super::repack::{self, Selection};
 use super::store::Store;
 use super::{fault, history, verify};
-
-use self::replay::Replayed;
 
 pub(super) use map::{Successors, announce, load as successors, settle};
 
@@ -171,13 +168,13 @@ impl Store {
         let mut report = PurgeReport::default();
         map::settle(&self.layout, &repo, branch)?;
         let Some(tip) = branch::tip(&repo, &refname)? else {
-            report.others = self.other_holders(&repo, None, what, &Replayed::default())?;
+            report.others = self.other_holders(&repo, None, what)?;
             return Ok(report);
         };
         let mut commits = history::walk(&self.layout, &repo, tip, None)?;
         commits.reverse();
         let done = replay::Replay::new(&self.layout, branch, what, rehearsal)?.run(&commits)?;
-        report.others = self.other_holders(&repo, Some(tip), what, &done)?;
+        report.others = self.other_holders(&repo, Some(tip), what)?;
         (report.removed, report.rewritten, report.foreign) = (done.removed, done.rewritten, done.foreign);
         report.odd = done.odd.into_iter().collect();
         report.commits = done.successors.len();
@@ -217,18 +214,16 @@ impl Store {
         Ok(report)
     }
 
-    /// Branches and tags that hold what is to go in commits that the branch at `tip` does not lead to, such as one that the
-    /// destination wrote to before. `here` is what of it this branch holds.
-    fn other_holders(&self, repo: &Repository, tip: Option<Oid>, what: &Purge, here: &Replayed) -> Result<Vec<String>> {
+    /// Branches and tags that hold what is to go, and to which the branch at `tip` does not lead: such as one that the
+    /// destination wrote to before.
+    fn other_holders(&self, repo: &Repository, tip: Option<Oid>, what: &Purge) -> Result<Vec<String>> {
         let failed = |e| fault::git("read branches", e);
         let refname = self.options.refname();
-        let known: HashSet<&StorageRef> = here.removed.iter().chain(&here.rewritten).map(|(at, _)| at).collect();
         let holds = |commit: Oid| -> Result<bool> {
             let mut commits = history::walk(&self.layout, repo, commit, None)?;
             commits.reverse();
             let there = replay::Replay::new(&self.layout, &self.options.branch, what, true)?.run(&commits)?;
-            let more = there.removed.iter().chain(&there.rewritten).any(|(at, _)| !known.contains(at));
-            Ok(more || there.foreign > here.foreign)
+            Ok(there.foreign > 0 || !there.removed.is_empty() || !there.rewritten.is_empty())
         };
         let mut holders = Vec::new();
         for reference in repo.references().map_err(failed)? {
@@ -284,7 +279,10 @@ impl Store {
             let Ok(commit) = reference.peel_to_commit() else { continue };
             let mut walk = repo.revwalk().map_err(failed)?;
             walk.push(commit.id()).map_err(failed)?;
-            if name != refname && walk.map_while(std::result::Result::ok).any(|id| gone.contains_key(&id)) {
+            // Of a damaged history a walk may end before its first step.
+            let leads = gone.contains_key(&commit.id())
+                || walk.map_while(std::result::Result::ok).any(|id| gone.contains_key(&id));
+            if name != refname && leads {
                 others.push(name);
             }
         }

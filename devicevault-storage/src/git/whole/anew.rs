@@ -48,8 +48,6 @@ pub(super) struct Done {
 pub(super) struct Told<'a> {
     pub(super) line: &'a Line,
     pub(super) given: &'a HashMap<Oid, Vec<Given>>,
-    /// The files of versions that lost commits stored, and nobody has.
-    pub(super) gone: &'a HashMap<Oid, Vec<TreePath>>,
     /// When commits are made that take the place of lost ones, in seconds since 1970.
     pub(super) now: i64,
 }
@@ -69,8 +67,6 @@ pub(super) struct Anew<'a> {
     trees: HashMap<Oid, Oid>,
     /// Files of the repository by what they hold.
     contents: Option<HashMap<Digest, Oid>>,
-    /// Files of lost versions: until the next version, each is what it was before.
-    withheld: BTreeSet<String>,
     done: Done,
 }
 
@@ -92,7 +88,6 @@ impl<'a> Anew<'a> {
             good: HashMap::new(),
             trees: HashMap::new(),
             contents: None,
-            withheld: BTreeSet::new(),
             done: Done::default(),
         }
     }
@@ -142,15 +137,6 @@ impl<'a> Anew<'a> {
                 }
             }
         }
-        for t in trailers.iter().filter(|t| !edits.contains_key(t.path)) {
-            self.withheld.remove(t.path);
-        }
-        for path in self.withheld.clone() {
-            let was = before.and_then(|before| self.at(before, &path).ok().flatten());
-            if self.at(tree, &path) != Ok(was) {
-                tree = self.put(tree, "", &path, was)?;
-            }
-        }
         let now = if tree == raw.tree && parents == raw.parents && edits.is_empty() {
             id
         } else {
@@ -172,8 +158,6 @@ impl<'a> Anew<'a> {
         let before = parents.first().and_then(|p| self.trees.get(p).copied());
         let given = self.told.given.get(&id).map_or(&[][..], Vec::as_slice);
         let wanted: BTreeMap<String, Oid> = given.iter().map(|g| (g.path.as_str().to_owned(), g.blob)).collect();
-        self.withheld.retain(|path| !wanted.contains_key(path));
-        self.withheld.extend(self.told.gone.get(&id).into_iter().flatten().map(|path| path.as_str().to_owned()));
         let tree = match before.filter(|_| given.is_empty()) {
             Some(before) => before,
             None => self.rebuilt(Oid::ZERO_SHA1, before, "", &wanted)?,

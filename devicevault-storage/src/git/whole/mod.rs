@@ -68,7 +68,7 @@ impl GitBackend {
     /// A supply cannot be read; `Conflict` where another branch or tag leads to what is made again. Whatever the error, the
     /// branch is the one or the other.
     pub async fn mend(&self, known: Vec<StorageRef>, supplies: Vec<Supply>, rehearsal: bool) -> Result<MendReport> {
-        let (_writer, _lock, _repack) = self.alone().await?;
+        let held = self.alone().await?;
         let mut given: HashMap<Oid, Vec<Given>> = HashMap::new();
         let (mut fresh, mut bytes) = (Fresh::default(), 0);
         for (slot, supply) in supplies.into_iter().enumerate().filter(|_| !rehearsal) {
@@ -84,6 +84,8 @@ impl GitBackend {
             }
         }
         self.blocking(move |store| {
+            // Whoever gives up waiting does not let others in before it is done.
+            let _held = held;
             if fresh.count() > 0 {
                 fresh.flush(&store.layout)?;
             }
@@ -122,19 +124,23 @@ impl Store {
         let named: Vec<(Oid, &str)> =
             versions.iter().filter(|(_, c, _)| !purged.contains_key(c)).map(|(_, c, p)| (*c, p.as_str())).collect();
         let shallow = self.shallow()?;
+        if !rehearsal && !shallow.is_empty() {
+            let why = "it is a shallow clone: what came before its first commits is elsewhere";
+            return Err(Error::new(ErrorKind::Unsupported, "mend history", why)
+                .with("path", self.layout.dir().display())
+                .hint("`git fetch --unshallow` makes it whole"));
+        }
         let what = Known { index: &index, purged: &purged, shallow: &shallow, named: &named };
         let line = line::line(&mut objects, tip, &what);
 
         let is_given =
             |commit: &Oid, path: &TreePath| given.get(commit).is_some_and(|all| all.iter().any(|g| g.path == *path));
-        let mut gone: HashMap<Oid, Vec<TreePath>> = HashMap::new();
         for (at, commit, path) in &versions {
             if line.lost.contains(commit) && !is_given(commit, path) {
                 report.lost.push(((*at).clone(), None));
-                gone.entry(*commit).or_default().push(path.clone());
             }
         }
-        let told = Told { line: &line, given, gone: &gone, now: self.clock.now().as_second().max(0) };
+        let told = Told { line: &line, given, now: self.clock.now().as_second().max(0) };
         let at = (&self.layout, &self.options);
         let done = Anew::new(at, &mut objects, told, rehearsal).run()?;
         (report.commits, report.lost_commits) = (done.successors.len(), line.lost.len());
