@@ -104,7 +104,7 @@ async fn credentials(instance: &Instance, keys: &Keys, done: &mut Rotated) -> Re
             Ok(count) => {
                 // Somebody may have changed or removed it meanwhile: what they wrote is sealed under the newest key.
                 let now = instance.inventory.credentials().await?;
-                if now.iter().any(|c| *c == before) {
+                if now.contains(&before) {
                     instance.inventory.put_credential(&credential).await?;
                     done.secrets += count;
                 }

@@ -289,25 +289,6 @@ impl<'a> Anew<'a> {
         self.write(path, &tree)
     }
 
-    /// A tree with another file at a path beneath it, or none.
-    fn put(&mut self, id: Oid, path: &str, rest: &str, blob: Option<Oid>) -> Result<Oid> {
-        let mut tree = self.tree(id).unwrap_or_default();
-        match (rest.split_once('/'), blob) {
-            (None, Some(blob)) => tree.put(rest, FILE, blob),
-            (None, None) => tree.remove(rest),
-            (Some((folder, rest)), _) => {
-                let inner = tree.get(folder).filter(|i| i.is_folder()).map_or(Oid::ZERO_SHA1, |i| i.id);
-                let id = self.put(inner, &format!("{path}{folder}/"), rest, blob)?;
-                if self.tree(id).is_some_and(|t| !t.is_empty()) {
-                    tree.put(folder, FOLDER, id);
-                } else {
-                    tree.remove(folder);
-                }
-            }
-        }
-        self.write(path, &tree)
-    }
-
     fn write(&mut self, path: &str, tree: &Tree) -> Result<Oid> {
         let bytes = tree.to_bytes();
         let id = self.fresh.add_tree(path, bytes.clone())?;
