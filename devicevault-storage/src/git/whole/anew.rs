@@ -48,6 +48,8 @@ pub(super) struct Done {
 pub(super) struct Told<'a> {
     pub(super) line: &'a Line,
     pub(super) given: &'a HashMap<Oid, Vec<Given>>,
+    /// The files of versions that lost commits stored, and nobody has.
+    pub(super) gone: &'a HashMap<Oid, Vec<TreePath>>,
     /// When commits are made that take the place of lost ones, in seconds since 1970.
     pub(super) now: i64,
 }
@@ -67,6 +69,8 @@ pub(super) struct Anew<'a> {
     trees: HashMap<Oid, Oid>,
     /// Files of the repository by what they hold.
     contents: Option<HashMap<Digest, Oid>>,
+    /// Files of lost versions: until the next version, each is what it was before.
+    withheld: BTreeSet<String>,
     done: Done,
 }
 
@@ -88,6 +92,7 @@ impl<'a> Anew<'a> {
             good: HashMap::new(),
             trees: HashMap::new(),
             contents: None,
+            withheld: BTreeSet::new(),
             done: Done::default(),
         }
     }
@@ -137,6 +142,15 @@ impl<'a> Anew<'a> {
                 }
             }
         }
+        for t in trailers.iter().filter(|t| !edits.contains_key(t.path)) {
+            self.withheld.remove(t.path);
+        }
+        for path in self.withheld.clone() {
+            let was = before.and_then(|before| self.at(before, &path).ok().flatten());
+            if self.at(tree, &path) != Ok(was) {
+                tree = self.put(tree, "", &path, was)?;
+            }
+        }
         let now = if tree == raw.tree && parents == raw.parents && edits.is_empty() {
             id
         } else {
@@ -158,6 +172,8 @@ impl<'a> Anew<'a> {
         let before = parents.first().and_then(|p| self.trees.get(p).copied());
         let given = self.told.given.get(&id).map_or(&[][..], Vec::as_slice);
         let wanted: BTreeMap<String, Oid> = given.iter().map(|g| (g.path.as_str().to_owned(), g.blob)).collect();
+        self.withheld.retain(|path| !wanted.contains_key(path));
+        self.withheld.extend(self.told.gone.get(&id).into_iter().flatten().map(|path| path.as_str().to_owned()));
         let tree = match before.filter(|_| given.is_empty()) {
             Some(before) => before,
             None => self.rebuilt(Oid::ZERO_SHA1, before, "", &wanted)?,
@@ -286,6 +302,25 @@ impl<'a> Anew<'a> {
                 was
             }
         };
+        self.write(path, &tree)
+    }
+
+    /// A tree with another file at a path beneath it, or none.
+    fn put(&mut self, id: Oid, path: &str, rest: &str, blob: Option<Oid>) -> Result<Oid> {
+        let mut tree = self.tree(id).unwrap_or_default();
+        match (rest.split_once('/'), blob) {
+            (None, Some(blob)) => tree.put(rest, FILE, blob),
+            (None, None) => tree.remove(rest),
+            (Some((folder, rest)), _) => {
+                let inner = tree.get(folder).filter(|i| i.is_folder()).map_or(Oid::ZERO_SHA1, |i| i.id);
+                let id = self.put(inner, &format!("{path}{folder}/"), rest, blob)?;
+                if self.tree(id).is_some_and(|t| !t.is_empty()) {
+                    tree.put(folder, FOLDER, id);
+                } else {
+                    tree.remove(folder);
+                }
+            }
+        }
         self.write(path, &tree)
     }
 

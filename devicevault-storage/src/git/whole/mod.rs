@@ -135,12 +135,14 @@ impl Store {
 
         let is_given =
             |commit: &Oid, path: &TreePath| given.get(commit).is_some_and(|all| all.iter().any(|g| g.path == *path));
+        let mut gone: HashMap<Oid, Vec<TreePath>> = HashMap::new();
         for (at, commit, path) in &versions {
             if line.lost.contains(commit) && !is_given(commit, path) {
                 report.lost.push(((*at).clone(), None));
+                gone.entry(*commit).or_default().push(path.clone());
             }
         }
-        let told = Told { line: &line, given, now: self.clock.now().as_second().max(0) };
+        let told = Told { line: &line, given, gone: &gone, now: self.clock.now().as_second().max(0) };
         let at = (&self.layout, &self.options);
         let done = Anew::new(at, &mut objects, told, rehearsal).run()?;
         (report.commits, report.lost_commits) = (done.successors.len(), line.lost.len());
