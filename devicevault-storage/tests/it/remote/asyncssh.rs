@@ -21,7 +21,7 @@ class Login(asyncssh.SSHServer):
 async def main():
     key = asyncssh.generate_private_key('ssh-ed25519')
     server = await asyncssh.create_server(Login, '127.0.0.1', 0, server_host_keys=[key], sftp_factory=True)
-    print(server.get_port(), flush=True)
+    print(server.sockets[0].getsockname()[1], flush=True)
     await server.wait_closed()
 
 asyncio.run(main())
