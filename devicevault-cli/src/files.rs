@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use devicevault_core::text::InstanceKey;
 use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_storage::regular;
 use rand::TryRng as _;
 
 /// Makes a folder that only its owner can enter, with those above it. One that is there stays as it is.
@@ -43,7 +44,10 @@ pub(crate) fn load_key(path: &Path) -> Result<InstanceKey> {
             .with("file", path.display())
             .hint("put it back from your own backup of the home; where there is none, docs/guide/keys.md says how to begin anew")
     };
-    let text = fs::read_to_string(path).map_err(|e| wrong("the file cannot be read").because(e))?;
+    let text = regular::read_to_string(path).map_err(|e| match regular::is_no_file(&e) {
+        true => failed(&e, "read instance key", "it cannot be read", path),
+        false => wrong("the file cannot be read").because(e),
+    })?;
     let mut key = [0; 32];
     hex::decode_to_slice(text.trim(), &mut key).map_err(|_| wrong("it is not 64 hexadecimal digits"))?;
     Ok(InstanceKey::new(key))
@@ -177,6 +181,11 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 
 /// The error for a path that the operating system refused.
 pub(crate) fn failed(e: &io::Error, operation: &'static str, why: &str, path: &Path) -> Error {
+    if regular::is_no_file(e) {
+        return Error::new(ErrorKind::Conflict, operation, format!("{why}: {e}"))
+            .with("path", path.display())
+            .hint("see who put it there, and remove it");
+    }
     let kind = match e.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
         io::ErrorKind::StorageFull => ErrorKind::StorageFull,

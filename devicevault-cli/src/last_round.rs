@@ -1,10 +1,12 @@
 //! What rounds were to do, so that the next one can take up what they did not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use devicevault_core::catalog::{CatalogExt as _, RunQuery};
 use devicevault_core::run::RunState;
 use devicevault_core::{Device, DeviceId, Error, ErrorKind, Result, Timestamp};
+use devicevault_storage::regular;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +33,7 @@ struct Rounds {
 /// # Errors
 /// The home cannot be written.
 pub(crate) fn begin(instance: &Instance, devices: &[Device], all: bool, now: Timestamp) -> Result<()> {
-    let mut rounds = read(instance);
+    let mut rounds = read(instance).unwrap_or_default();
     if all {
         rounds.began.clear();
     }
@@ -44,7 +46,7 @@ pub(crate) fn begin(instance: &Instance, devices: &[Device], all: bool, now: Tim
 /// # Errors
 /// The home cannot be written.
 pub(crate) fn end(instance: &Instance, outcomes: &[DeviceOutcome]) -> Result<()> {
-    let mut rounds = read(instance);
+    let mut rounds = read(instance).unwrap_or_default();
     let before = rounds.failed.clone();
     for DeviceOutcome { device, run } in outcomes {
         match run {
@@ -61,7 +63,7 @@ pub(crate) fn end(instance: &Instance, outcomes: &[DeviceOutcome]) -> Result<()>
 /// Puts those behind the others whose last round ended badly: one that accepts a connection and says nothing keeps a place
 /// until its time is over.
 pub(crate) fn failed_last(instance: &Instance, devices: &mut [Device]) {
-    let failed = read(instance).failed;
+    let failed = read(instance).unwrap_or_default().failed;
     devices.sort_by_key(|device| failed.contains(&device.id));
 }
 
@@ -72,9 +74,14 @@ fn write(instance: &Instance, rounds: &Rounds) -> Result<()> {
 }
 
 /// What was noted; nothing, where that cannot be read: the runs in the catalog tell the rest.
-fn read(instance: &Instance) -> Rounds {
-    let text = std::fs::read(instance.home.join(FILE)).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
+/// What is no note counts as none.
+fn read(instance: &Instance) -> Result<Rounds> {
+    let path = instance.home.join(FILE);
+    match regular::read(&path) {
+        Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Rounds::default()),
+        Err(e) => Err(files::failed(&e, "read what rounds were to do", "it cannot be read", &path)),
+    }
 }
 
 /// Those of the devices whose last run was not good, that were never backed up, or that the last round meant for them
@@ -85,7 +92,7 @@ fn read(instance: &Instance) -> Rounds {
 pub(crate) async fn left_over(instance: &Instance, devices: Vec<Device>) -> Result<Vec<Device>> {
     // Closes runs of processes that died.
     instance.catalog.pending().await?;
-    let rounds = read(instance);
+    let rounds = read(instance)?;
     let asked = stream::iter(devices).map(|device| {
         let meant = rounds.began.get(&device.id).copied();
         async move {

@@ -9,6 +9,7 @@ use devicevault_core::catalog::{CatalogExt as _, RunQuery};
 use devicevault_core::rebuild::{Unrecorded, unrecorded};
 use devicevault_core::run::{Run, RunState};
 use devicevault_core::{DestinationId, ErrorKind, Result, RunId, StorageBackend, Timestamp};
+use devicevault_storage::regular;
 use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -87,7 +88,7 @@ async fn look(context: &Context, instance: &Instance, places: &[Place<'_>]) -> R
 fn read(instance: &Instance, now: Timestamp) -> Looked {
     let path = instance.home.join(FILE);
     let is_ours = path.symlink_metadata().is_ok_and(|m| m.is_file() && m.len() <= LONGEST_FILE);
-    let text = if is_ours { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
+    let text = if is_ours { regular::read(&path).unwrap_or_default() } else { Vec::new() };
     let mut looked: Looked = serde_json::from_slice(&text).unwrap_or_default();
     looked.at.retain(|_, at| *at <= now);
     looked.begun.retain(|id, begun| looked.at.get(id).is_some_and(|at| *begun <= *at));

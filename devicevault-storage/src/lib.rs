@@ -27,6 +27,8 @@ pub mod names;
 pub mod objects;
 #[cfg(feature = "plain")]
 pub mod plain;
+#[cfg(any(feature = "git", feature = "seal", feature = "sqlite"))]
+pub mod regular;
 #[cfg(any(feature = "sftp", feature = "ftp"))]
 pub mod remote;
 #[cfg(feature = "seal")]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::{DestinationId, Error, ErrorKind, Result, Timestamp};
+use devicevault_storage::regular;
 use devicevault_storage::seal::{EpochId, EpochObject};
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +78,7 @@ impl Elsewhere {
             Ok(m) if !m.is_file() || m.len() > LONGEST_FILE => return Err(wrong("it is no file of ours")),
             Ok(_) => {}
         }
-        let text = std::fs::read(&path).map_err(|e| wrong("it cannot be read").because(e))?;
+        let text = regular::read(&path).map_err(|e| wrong("it cannot be read").because(e))?;
         serde_json::from_slice(&text).map_err(|e| wrong("it is not what was written there").because(e))
     }
 

@@ -1,10 +1,10 @@
 //! `keys.toml` in a home: where the keys come from that open its epoch keys. It holds no secret.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use devicevault_core::{Error, ErrorKind, Result, SecretRef};
+use devicevault_storage::regular;
 use serde::{Deserialize, Serialize};
 
 use crate::files;
@@ -97,7 +97,7 @@ impl KeySources {
     /// `Config` that names the line.
     pub(crate) fn read(home: &Path) -> Result<Self> {
         let path = home.join(SOURCES);
-        let text = match fs::read_to_string(&path) {
+        let text = match regular::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(e) => return Err(files::failed(&e, "read key sources", "it cannot be read", &path)),

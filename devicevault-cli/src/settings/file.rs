@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_storage::regular;
 use serde::Deserialize;
 
 use super::value::{Count, Free, Length, Paths, Place, Size};
 use crate::document::Document;
+use crate::files;
 use crate::logs::{LogFormat, LogLevel};
 
 /// All that it may say; nothing has to be said.
@@ -86,6 +88,9 @@ impl Written {
     /// # Errors
     /// It cannot be read; `Config` with line and column.
     pub(super) fn read(path: &Path) -> Result<Self> {
+        if !regular::is_handed_over(path) {
+            regular::check(path).map_err(|e| files::failed(&e, "read file", "it cannot be read", path))?;
+        }
         let document = Document::read(path)?;
         let mut written: Self = document.get(&document.root)?;
         for zero in ["sessions", "sessions_per_site"] {

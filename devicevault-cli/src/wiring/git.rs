@@ -283,7 +283,7 @@ pub(crate) async fn repository(settings: BackendSettings) -> Result<Repository> 
         return Ok(Repository::Many(Box::new(many)));
     }
     // An empty folder is where a share is mounted that is not: nothing is filled underneath.
-    if !settings.set_up && !path.join("HEAD").is_file() {
+    if !settings.set_up && !path.join("HEAD").exists() {
         return Err(Error::new(ErrorKind::Unavailable, "open destination", "the repository is not there")
             .with("path", path.display())
             .hint("mount the share that holds it"));

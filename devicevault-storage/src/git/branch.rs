@@ -15,6 +15,7 @@ use git2::{ErrorCode, Oid, ReferenceType, Repository};
 
 use super::fault;
 use super::layout::{Layout, make_beneath, sync_folder, write_new};
+use crate::regular;
 
 /// How often another program's lock is looked at again before it is an error, and how long between.
 const LOCK_TRIES: u32 = 50;
@@ -81,12 +82,12 @@ pub(super) fn advance(
 /// Takes a dead process's leavings away.
 pub(super) fn clear_stale(staged: &Path, lock: &Path) -> Result<()> {
     let operation = "clear stale lock";
-    let ours = match fs::read(staged) {
+    let ours = match regular::read(staged) {
         Ok(content) => content,
         Err(e) if e.kind() == Io::NotFound => return Ok(()),
         Err(e) => return Err(fault::io(operation, staged, e)),
     };
-    if !ours.is_empty() && fs::read(lock).is_ok_and(|held| held == ours) {
+    if !ours.is_empty() && regular::read(lock).is_ok_and(|held| held == ours) {
         tracing::warn!(lock = %lock.display(), "removing the lock of a process of ours that died");
         fs::remove_file(lock).map_err(|e| fault::io(operation, lock, e))?;
     }

@@ -6,6 +6,8 @@ use std::path::Path;
 use devicevault_core::{Error, ErrorKind};
 use git2::{ErrorClass, ErrorCode};
 
+use crate::regular;
+
 /// An error of libgit2 while doing `operation`.
 pub(super) fn git(operation: &'static str, e: git2::Error) -> Error {
     let (kind, why) = match (e.code(), e.class()) {
@@ -45,6 +47,11 @@ fn system_kind(text: &str) -> (ErrorKind, &'static str) {
 
 /// An error of the file system at `path` while doing `operation`.
 pub(super) fn io(operation: &'static str, path: &Path, e: io::Error) -> Error {
+    if regular::is_no_file(&e) {
+        // In the words themselves: where many copies cannot be looked at, they are told without what is beside them.
+        let why = format!("{}: {e}", path.display());
+        return Error::new(ErrorKind::Conflict, operation, why).hint("see who put it there, and remove it");
+    }
     let (kind, why) = match e.kind() {
         io::ErrorKind::NotFound => (ErrorKind::NotFound, "a file or folder is not there"),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {

@@ -17,6 +17,7 @@ use git2::Oid;
 
 use super::fault;
 use super::path::TreePath;
+use crate::regular;
 
 /// Bytes of a record on disk: entry, device, time, size (8 each), commit (20), folder (4), check (8).
 const RECORD: usize = 64;
@@ -182,7 +183,7 @@ impl Index {
     /// Reads the log, up to the first record that is not whole. Without a log, or with another's, it is empty.
     pub(super) fn load(path: &Path) -> Self {
         let mut index = Self::default();
-        let Ok(bytes) = fs::read(path) else { return index };
+        let Ok(bytes) = regular::read(path) else { return index };
         let Some(records) = bytes.strip_prefix(&MAGIC[..]) else { return index };
         for record in records.chunks(RECORD).map_while(Record::from_bytes) {
             index.push(record);
@@ -210,7 +211,7 @@ impl Index {
 
     /// Writes what the log lacks. `false`: its end is not a record of ours, so that it must be written anew.
     fn append(&self, path: &Path) -> std::io::Result<bool> {
-        let mut file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+        let mut file = regular::open_with(fs::OpenOptions::new().read(true).write(true), path)?;
         let length = file.metadata()?.len();
         let whole = length / RECORD as u64;
         let Some(known) = usize::try_from(whole).ok().and_then(|n| n.checked_sub(1)) else { return Ok(false) };

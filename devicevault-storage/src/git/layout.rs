@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use devicevault_core::{Digest, Error, ErrorKind, Result};
 use git2::{ErrorCode, Repository};
 
-use super::fault;
 use super::lock::FileLock;
+use super::{control, fault};
+use crate::regular;
 
 /// What stands in a folder that is complete: the layout of `devicevault/` and its version.
 const FORMAT: &str = "DeviceVault in a Git repository, format 1\n";
@@ -43,6 +44,7 @@ impl Layout {
                     .with("path", dir.display())
                     .hint("name an empty folder, or a repository made by `git init --bare`")
             };
+            control::check(dir)?;
             Repository::open_bare(dir).map_err(|e| match e.code() {
                 ErrorCode::NotFound => not_bare(),
                 _ => fault::git(operation, e).with("path", dir.display()),
@@ -52,12 +54,17 @@ impl Layout {
         refuse_links(&this.own())?;
         make_folder(&this.own()).map_err(at)?;
         for entry in fs::read_dir(this.own()).map_err(at)? {
-            refuse_links(&entry.map_err(at)?.path())?;
+            let path = entry.map_err(at)?.path();
+            refuse_links(&path)?;
+            if !path.is_dir() {
+                regular::check(&path).map_err(|e| fault::io(operation, &path, e))?;
+            }
         }
         if !this.format_file().is_file() {
             this.initialise(branch)?;
         }
         this.repository()?;
+        control::branch(dir, &format!("refs/heads/{branch}"))?;
         Ok(this)
     }
 
@@ -67,7 +74,8 @@ impl Layout {
     fn initialise(&self, branch: &str) -> Result<()> {
         let lock = self.lock();
         let at = |e| fault::io("create repository", &lock, e);
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock).map_err(at)?;
+        let file = regular::open_with(fs::OpenOptions::new().create(true).truncate(false).write(true), &lock);
+        let file = file.map_err(at)?;
         file.lock().map_err(at)?;
         if self.format_file().is_file() {
             return Ok(());
@@ -103,6 +111,7 @@ impl Layout {
 
     /// A handle of libgit2's, to read with: what is written here is written, and flushed, by ourselves.
     pub(super) fn repository(&self) -> Result<Repository> {
+        control::check(&self.dir)?;
         Repository::open_bare(&self.dir).map_err(|e| fault::git("open repository", e).with("path", self.dir.display()))
     }
 

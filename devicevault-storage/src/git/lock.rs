@@ -7,6 +7,7 @@ use std::time::Duration;
 use devicevault_core::{Clock, Error, ErrorKind, Result};
 
 use super::fault;
+use crate::regular;
 
 /// A file that is locked while this lives. The system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -18,11 +19,7 @@ impl FileLock {
     /// Takes the lock if nobody has it. Blocks on nothing but the file system.
     pub(super) fn try_acquire(path: &Path) -> Result<Option<Self>> {
         let operation = "lock repository";
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
+        let file = regular::open_with(OpenOptions::new().create(true).truncate(false).write(true), path)
             .map_err(|e| fault::io(operation, path, e))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),

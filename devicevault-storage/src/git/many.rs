@@ -29,6 +29,7 @@ use super::remote::RemoteState;
 use super::whole::{MendReport, Supply};
 use super::{backend, fault, layout, sightings};
 use crate::names::component;
+use crate::regular;
 
 /// Says that a folder is one of repositories, and by which template: a share that is not mounted has none.
 const MARKER: &str = "devicevault-repositories";
@@ -164,7 +165,7 @@ impl GitRepositories {
     pub fn template_of(folder: &Path) -> Result<Option<RepositoryTemplate>> {
         let marker = folder.join(MARKER);
         let failed = |e| fault::io("read folder of repositories", &marker, e);
-        let file = match fs::File::open(&marker) {
+        let file = match regular::open(&marker) {
             Err(e) if e.kind() == Io::NotFound => return Ok(None),
             opened => opened.map_err(failed)?,
         };
@@ -223,7 +224,7 @@ impl GitRepositories {
         for entry in fs::read_dir(&self.folder).map_err(at)? {
             let path = entry.map_err(at)?.path();
             let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".git"));
-            names.extend(name.filter(|_| path.join("HEAD").is_file()).map(str::to_owned));
+            names.extend(name.filter(|_| path.join("HEAD").exists()).map(str::to_owned));
         }
         names.sort_unstable();
         Ok(names)
@@ -235,7 +236,7 @@ impl GitRepositories {
             return Ok(known.clone());
         }
         let path = self.folder.join(format!("{name}.git"));
-        if !make && !path.join("HEAD").is_file() {
+        if !make && !path.join("HEAD").exists() {
             return Err(Error::new(ErrorKind::NotFound, "open repository", "there is no such repository")
                 .with("path", path.display()));
         }

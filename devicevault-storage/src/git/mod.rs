@@ -44,6 +44,7 @@
 mod backend;
 mod branch;
 mod changes;
+mod control;
 mod delta;
 mod fault;
 mod folder;

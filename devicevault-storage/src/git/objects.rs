@@ -4,7 +4,6 @@
 //! more of a compressed stream that has ended. So a loose object is looked at before libgit2 is let at it.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
-use std::fs;
 use std::io::{ErrorKind as Io, Read as _};
 use std::path::Path;
 
@@ -14,6 +13,7 @@ use git2::{Commit, Oid, Repository};
 
 use super::fault;
 use super::tree::Tree;
+use crate::regular;
 
 /// What helps where an object is lost.
 pub(super) const MEND: &str = "`devicevault git mend` makes its history whole again out of other destinations";
@@ -92,7 +92,7 @@ pub(super) fn guard_all<'a>(loose: impl IntoIterator<Item = (Oid, &'a Path)>) ->
 }
 
 fn whole(path: &Path, id: Oid) -> Result<()> {
-    let file = match fs::File::open(path) {
+    let file = match regular::open(path) {
         Ok(file) => file,
         Err(e) if matches!(e.kind(), Io::NotFound | Io::NotADirectory) => return Ok(()),
         Err(e) => return Err(fault::io("read object", path, e)),

@@ -17,6 +17,7 @@ use git2::{Oid, Repository, Sort};
 use super::index::{Index, folder_key};
 use super::layout::{Layout, sync_folder, write_new};
 use super::{fault, history, message, objects};
+use crate::regular;
 
 /// The first line of the file.
 const HEAD: &str = "DeviceVault folders of a Git branch, format 1";
@@ -94,7 +95,7 @@ fn read_or_make((layout, branch): (&Layout, &str), repo: &Repository, index: &In
 
 /// `None`: there is no such file, or it is none of ours.
 fn read(path: &Path) -> Result<Option<Folders>> {
-    let text = match fs::read_to_string(path) {
+    let text = match regular::read_to_string(path) {
         Ok(text) => text,
         Err(e) if matches!(e.kind(), Io::NotFound | Io::InvalidData) => return Ok(None),
         Err(e) => return Err(fault::io("read folders of devices", path, e)),

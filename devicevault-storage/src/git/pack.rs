@@ -16,6 +16,7 @@ use sha1::{Digest as _, Sha1};
 
 use super::fault;
 use super::layout::Layout;
+use crate::regular;
 
 const INDEX_MAGIC: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];
 
@@ -79,7 +80,7 @@ fn broken(path: &Path) -> Error {
 /// The number of objects that an index lists, without reading them.
 fn count(index: &Path) -> Result<u64> {
     let failed = |e| fault::io("read pack index", index, e);
-    let mut file = fs::File::open(index).map_err(failed)?;
+    let mut file = regular::open(index).map_err(failed)?;
     let mut magic = [0; 8];
     file.read_exact(&mut magic).map_err(failed)?;
     if magic != INDEX_MAGIC {
@@ -94,7 +95,7 @@ fn count(index: &Path) -> Result<u64> {
 /// The objects in a pack, in the order of their ids.
 pub(super) fn objects(pack: &Path) -> Result<Vec<Oid>> {
     let index = pack.with_extension("idx");
-    let bytes = fs::read(&index).map_err(|e| fault::io("read pack index", &index, e))?;
+    let bytes = regular::read(&index).map_err(|e| fault::io("read pack index", &index, e))?;
     parse(&bytes).ok_or_else(|| broken(&index))
 }
 
@@ -110,7 +111,7 @@ fn parse(bytes: &[u8]) -> Option<Vec<Oid>> {
 /// The objects in a pack and where each begins.
 pub(super) fn places(pack: &Path) -> Result<Vec<(Oid, u64)>> {
     let index = pack.with_extension("idx");
-    let bytes = fs::read(&index).map_err(|e| fault::io("read pack index", &index, e))?;
+    let bytes = regular::read(&index).map_err(|e| fault::io("read pack index", &index, e))?;
     let ids = parse(&bytes).ok_or_else(|| broken(&index))?;
     let offsets = offsets(&bytes, ids.len()).ok_or_else(|| broken(&index))?;
     Ok(ids.into_iter().zip(offsets).collect())
@@ -134,13 +135,13 @@ fn offsets(bytes: &[u8], count: usize) -> Option<Vec<u64>> {
 /// pack's.
 pub(super) fn is_intact(pack: &Pack) -> bool {
     let read = || -> Option<bool> {
-        let index = fs::read(pack.path.with_extension("idx")).ok()?;
+        let index = regular::read(&pack.path.with_extension("idx")).ok()?;
         let (body, own) = index.split_at_checked(index.len().checked_sub(20)?)?;
         let (_, of_pack) = body.split_at_checked(body.len().checked_sub(20)?)?;
         if Sha1::digest(body).as_slice() != own {
             return Some(false);
         }
-        let mut file = fs::File::open(&pack.path).ok()?;
+        let mut file = regular::open(&pack.path).ok()?;
         let length = file.metadata().ok()?.len().checked_sub(20)?;
         let mut hash = Sha1::new();
         let mut part = vec![0; 256 << 10];
@@ -162,7 +163,7 @@ pub(super) fn is_intact(pack: &Pack) -> bool {
 pub(super) fn plausible(pack: &Pack) -> bool {
     let read = || -> std::io::Result<bool> {
         let mut head = [0; 12];
-        fs::File::open(&pack.path)?.read_exact(&mut head)?;
+        regular::open(&pack.path)?.read_exact(&mut head)?;
         let [b'P', b'A', b'C', b'K', 0, 0, 0, 2 | 3, count @ ..] = head else { return Ok(false) };
         Ok(u64::from(u32::from_be_bytes(count)) == pack.objects)
     };

@@ -22,6 +22,7 @@ use super::line::Line;
 use super::objects;
 use super::pack::{self, Pack};
 use super::packfile::PackWriter;
+use crate::regular;
 
 /// Packs of like size are merged by a store when there are this many, so that an object is rewritten once per factor
 /// of this size, and a repository has at most a few times this many packs.
@@ -299,7 +300,7 @@ impl<'a> Reader<'a> {
 fn apart(layout: &Layout) -> Result<Odb<'static>> {
     let failed = |e| fault::git("merge packs", e).with("path", layout.dir().display());
     let objects = layout.objects();
-    let others = fs::read_to_string(objects.join("info/alternates")).unwrap_or_default();
+    let others = regular::read_to_string(&objects.join("info/alternates")).unwrap_or_default();
     let others = others.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).map(|l| objects.join(l));
     let odb = Odb::new().map_err(failed)?;
     for path in std::iter::once(objects.join(".")).chain(others) {

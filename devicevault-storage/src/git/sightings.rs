@@ -9,6 +9,7 @@ use devicevault_core::{Error, ErrorKind, Result};
 
 use super::fault;
 use super::layout::{make_beneath, sync_folder, write_new};
+use crate::regular;
 
 fn folder(own: &Path) -> PathBuf {
     own.join("sightings")
@@ -38,7 +39,7 @@ pub(super) fn note(own: &Path, record: &Sightings) -> Result<()> {
 /// The record of a month.
 pub(super) fn read(own: &Path, period: &str) -> Result<Option<Sightings>> {
     let path = file(own, period)?;
-    let file = match fs::File::open(&path) {
+    let file = match regular::open(&path) {
         Err(e) if e.kind() == Io::NotFound => return Ok(None),
         opened => opened.map_err(|e| fault::io("read sightings", &path, e))?,
     };

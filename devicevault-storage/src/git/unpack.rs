@@ -15,6 +15,7 @@ use flate2::read::ZlibDecoder;
 use git2::{ObjectType, Oid};
 
 use super::{fault, pack};
+use crate::regular;
 
 /// No object that anybody put here is larger.
 const MAX_OBJECT: u64 = 4 << 30;
@@ -55,7 +56,7 @@ impl Objects {
         let mut sources = Vec::new();
         for path in packs {
             let Ok(places) = pack::places(path) else { continue };
-            let file = File::open(path).map_err(|e| fault::io("read pack", path, e))?;
+            let file = regular::open(path).map_err(|e| fault::io("read pack", path, e))?;
             let ids = places.iter().map(|(id, at)| (*at, *id)).collect();
             let offsets = places.into_iter().collect();
             sources.push(Source { file: BufReader::new(file), offsets, ids });
@@ -128,7 +129,7 @@ fn is_it(id: Oid, kind: ObjectType, data: &[u8]) -> bool {
 
 /// A loose object: `kind SP length NUL data`, compressed.
 pub(super) fn loose(path: &Path) -> Option<(ObjectType, Vec<u8>)> {
-    let data = inflated(File::open(path).ok()?, None)?;
+    let data = inflated(regular::open(path).ok()?, None)?;
     let end = data.iter().take(32).position(|b| *b == 0)?;
     let (kind, length) = std::str::from_utf8(data.get(..end)?).ok()?.split_once(' ')?;
     let body = data.get(end + 1..)?.to_vec();

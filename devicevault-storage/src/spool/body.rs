@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use futures::stream;
 
 use super::{Inner, blocking, of_io};
+use crate::regular;
 use crate::seal::{Keyring, Sealed};
 
 /// Bytes that are read from the file at a time.
@@ -30,7 +31,7 @@ impl SpoolBody {
         let at = path.clone();
         let file = blocking(move || {
             let failed = |e| of_io("read spool", &at, e);
-            let file = File::open(&at).map_err(failed)?;
+            let file = regular::open(&at).map_err(failed)?;
             let length = file.metadata().map_err(failed)?.len();
             Ok(FileBody { file: Arc::new(file), length, path: at.clone() })
         })

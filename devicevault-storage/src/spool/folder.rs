@@ -19,6 +19,7 @@ use devicevault_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
 use super::of_io;
+use crate::regular;
 use crate::seal::Key;
 
 const LOCK: &str = "lock";
@@ -58,7 +59,7 @@ impl Place {
     /// The sealed item; `None` where it is gone: another process delivered it.
     pub(super) fn read_item(&self) -> Result<Option<Vec<u8>>> {
         let path = self.path.join(ITEM);
-        match fs::read(&path) {
+        match regular::read(&path) {
             Ok(sealed) => Ok(Some(sealed)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(of_io("read parked backup", &path, e)),
@@ -214,7 +215,7 @@ pub(super) fn line_name(line: &ParkedLine, key: &Key) -> String {
 /// Deletes the folder of a dead process; a living one holds its lock, and is left alone.
 fn clear(other: &Path) {
     // A folder without a lock file is of a process that died between the two, or is being made this moment.
-    let Ok(lock) = File::open(other.join(LOCK)) else { return };
+    let Ok(lock) = regular::open(&other.join(LOCK)) else { return };
     if lock.try_lock().is_ok() {
         // Two that clear at once trip over each other: one of them gets it done.
         let _ = fs::remove_dir_all(other);

@@ -6,6 +6,7 @@ use std::path::Path;
 use devicevault_core::statistics::StatisticsQuery;
 use devicevault_core::storage::UsageFilter;
 use devicevault_core::{DestinationId, Result, Timestamp};
+use devicevault_storage::regular;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
@@ -28,7 +29,7 @@ pub(super) struct Measured {
 
 /// What was said the last time. What cannot be read is asked anew some day.
 pub(super) fn kept(home: &Path) -> BTreeMap<DestinationId, Measured> {
-    let text = std::fs::read(home.join(FILE)).unwrap_or_default();
+    let text = regular::read(&home.join(FILE)).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use devicevault_core::{Error, ErrorKind, Result};
 
+use crate::regular;
+
 /// "DVct": what the catalog's file calls itself (SQLite's `application_id`, shown by file(1)).
 pub(super) const APPLICATION_ID: i64 = 0x4456_6374;
 
@@ -97,7 +99,9 @@ pub(super) fn create_private(path: &Path) -> io::Result<File> {
 /// Opens a lock file, making it where it is not there.
 pub(super) fn lock_file(path: &Path) -> io::Result<File> {
     match create_private(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => OpenOptions::new().read(true).write(true).open(path),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            regular::open_with(OpenOptions::new().read(true).write(true), path)
+        }
         made => made,
     }
 }
@@ -123,6 +127,9 @@ const SMALLEST: u64 = 512;
 /// This looks at the file's name alone. Nothing here opens the catalog's file: closing it again would let go of the
 /// locks that SQLite holds on it for this process (<https://www.sqlite.org/howtocorrupt.html>, 2.2).
 pub(super) fn refuse_empty(place: &Place, operation: &'static str) -> Result<()> {
+    for path in ["", "-wal", "-shm", "-journal"].map(|suffix| place.beside(suffix)) {
+        regular::check(&path).map_err(|e| at_path(operation, &path, e))?;
+    }
     let path = &place.catalog;
     let message = match fs::metadata(path).map_err(|e| at_path(operation, path, e))?.len() {
         0 => "the file is empty; a catalog never is",

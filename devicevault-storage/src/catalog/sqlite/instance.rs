@@ -1,12 +1,13 @@
 //! Which open catalogs live: each holds a lock on a file of its own, which the system lets go when its process ends.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
 use super::file::{create_private, private_folder};
+use crate::regular;
 
 /// This open catalog among those that have the same file open. Its lock file goes with it.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ fn lock_file(folder: &Path, id: Uuid) -> PathBuf {
 /// Whether the file is not there or not locked. Those who ask share their lock, so that they do not take one another
 /// for its owner.
 fn is_free(path: &Path) -> io::Result<bool> {
-    let file = match OpenOptions::new().read(true).open(path) {
+    let file = match regular::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
         Err(e) => return Err(e),

@@ -14,6 +14,7 @@ use git2::{Oid, Repository};
 
 use super::super::layout::{Layout, sync_folder, write_new};
 use super::super::{branch, fault};
+use crate::regular;
 
 /// A commit and what stands for it; `None` where nothing does.
 pub(in super::super) type Successors = HashMap<Oid, Option<Oid>>;
@@ -93,7 +94,7 @@ fn write(path: &Path, end: Option<Oid>, map: &Successors) -> Result<()> {
 }
 
 fn read(path: &Path) -> Result<Option<(Option<Oid>, Successors)>> {
-    let text = match fs::read_to_string(path) {
+    let text = match regular::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == Io::NotFound => return Ok(None),
         Err(e) => return Err(fault::io("read successors of commits", path, e)),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::fault;
 use super::super::layout::Layout;
+use crate::regular;
 
 /// How a remote stands, as of the last push.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +33,7 @@ pub struct RemoteState {
 
 /// Reads it; of another URL, or where nothing is remembered, it is empty.
 pub(in super::super) fn load(layout: &Layout, branch: &str, url: &str) -> RemoteState {
-    let read = || serde_json::from_slice::<RemoteState>(&fs::read(layout.remote_state(branch)).ok()?).ok();
+    let read = || serde_json::from_slice::<RemoteState>(&regular::read(&layout.remote_state(branch)).ok()?).ok();
     let known = read().filter(|s| s.url == url);
     known.unwrap_or_else(|| RemoteState { url: url.to_owned(), ..RemoteState::default() })
 }

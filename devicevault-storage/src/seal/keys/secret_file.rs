@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::regular;
+
 /// A file that is not read by then is given up: a share that does not answer stops one device, not a round.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -44,20 +46,8 @@ pub async fn read_secret_file(path: &Path, longest: u64) -> Result<SecretFile> {
 }
 
 fn read(path: &Path, longest: u64) -> Result<SecretFile> {
-    let handed_over = ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|fd| path.starts_with(fd));
-    let mut options = std::fs::File::options();
-    options.read(true);
-    // A pipe that nobody writes to is opened at once, and then seen to be one.
-    #[cfg(unix)]
-    if !handed_over {
-        let flags = rustix::fs::OFlags::NONBLOCK.bits();
-        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.cast_signed());
-    }
-    let file = options.open(path)?;
+    let file = if regular::is_handed_over(path) { std::fs::File::open(path)? } else { regular::open(path)? };
     let meta = file.metadata()?;
-    if !meta.is_file() && !handed_over {
-        return Err(Error::new(ErrorKind::InvalidInput, "it is no file"));
-    }
     #[cfg(unix)]
     let is_open = meta.is_file() && std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o077 != 0;
     #[cfg(not(unix))]
