@@ -53,7 +53,7 @@ pub(crate) struct Imported {
     pub(crate) left_out: BTreeMap<String, usize>,
     /// Names that no file can have, such as `..`, or that two have in one folder.
     pub(crate) refused: BTreeSet<String>,
-    /// Files that are the same device as another one that changes at the same time, with that one.
+    /// Files that are the same device as another one that was there at the same time and changed too, with that one.
     pub(crate) doubles: BTreeMap<String, String>,
     /// What came before the first commit is not in the repository.
     pub(crate) cut: bool,
@@ -84,45 +84,74 @@ pub(crate) struct Import {
     done: Imported,
 }
 
-/// The files of an import: each with its device, and the first and last commit that changed it.
+/// The files of an import. One that was taken away and came back counts as another.
 #[derive(Default)]
 struct Files {
-    numbers: HashMap<String, usize>,
-    all: Vec<(usize, usize, usize)>,
+    /// Those that are there, by their paths, and their devices.
+    numbers: HashMap<String, (usize, usize)>,
+    /// The path of each, and the last commit that changed it.
+    all: Vec<(String, usize)>,
+    /// Those that are there, by their devices.
+    there: HashMap<usize, Vec<usize>>,
+    /// Of two files of one device that are there at the same time: how often the one changed after the other had.
+    turns: HashMap<(usize, usize), usize>,
 }
 
 impl Files {
+    fn remove(&mut self, path: &str) {
+        if let Some((number, device)) = self.numbers.remove(path) {
+            self.there.entry(device).or_default().retain(|n| *n != number);
+        }
+    }
+
+    /// A file that a commit added or changed. What it took away is removed before.
     fn note(&mut self, path: String, device: usize, commit: usize) -> usize {
-        let number = *self.numbers.entry(path).or_insert(self.all.len());
+        let there = self.there.entry(device).or_default();
+        let known = self.numbers.get(&path).map(|(number, _)| *number);
+        let number = known.unwrap_or(self.all.len());
+        let own = known.and_then(|n| self.all.get(n)).map(|(_, last)| *last);
+        for other in there.iter().filter(|n| **n != number) {
+            let Some((_, last)) = self.all.get(*other) else { continue };
+            let turns = self.turns.entry((number.min(*other), number.max(*other))).or_default();
+            if *last == commit {
+                *turns = BOTH;
+            } else if own.is_some_and(|own| own < *last) {
+                *turns += 1;
+            }
+        }
         match self.all.get_mut(number) {
-            Some((_, _, last)) => *last = commit,
-            None => self.all.push((device, commit, commit)),
+            Some((_, last)) => *last = commit,
+            None => {
+                self.all.push((path.clone(), commit));
+                there.push(number);
+                self.numbers.insert(path, (number, device));
+            }
         }
         number
     }
 
     fn path(&self, number: usize) -> String {
-        self.numbers.iter().find(|(_, n)| **n == number).map(|(path, _)| path.clone()).unwrap_or_default()
+        self.all.get(number).map(|(path, _)| path.clone()).unwrap_or_default()
     }
 
-    /// Files of one device that change in turns, each with the one that is kept: a node in two groups, not one that moved.
+    /// Files of one device that both changed while both were there, each with the one that is kept: a node in two groups, not
+    /// one that moved, and perhaps moved back, of which the file in the other place stayed.
     fn doubles(&self) -> BTreeMap<usize, usize> {
         let mut doubles = BTreeMap::new();
-        let mut kept: HashMap<usize, (usize, usize)> = HashMap::new();
-        for (number, (device, first, last)) in self.all.iter().enumerate() {
-            match kept.get(device).copied() {
-                Some((of, until)) if *first <= until && *last <= until => drop(doubles.insert(number, of)),
-                // The one that goes on is the one that is alive.
-                Some((of, until)) if *first <= until => {
-                    doubles.insert(of, number);
-                    kept.insert(*device, (number, *last));
-                }
-                _ => drop(kept.insert(*device, (number, *last))),
-            }
+        let last = |number: usize| self.all.get(number).map(|(_, last)| *last);
+        let mut both: Vec<_> = self.turns.iter().filter(|(_, turns)| **turns >= BOTH).map(|(pair, _)| *pair).collect();
+        both.sort_unstable();
+        for (first, second) in both {
+            // The one that goes on is the one that is alive.
+            let (kept, other) = if last(second) > last(first) { (second, first) } else { (first, second) };
+            doubles.insert(other, kept);
         }
         doubles
     }
 }
+
+/// Files that take so many turns both change: once, a device may have moved back.
+const BOTH: usize = 2;
 
 /// Clocks differ by no more.
 const APART: Duration = Duration::from_secs(3600);
@@ -183,6 +212,7 @@ impl Import {
                 done.ahead.insert(found.id, found.at);
             }
             done.refused.extend(found.refused);
+            found.removed.iter().for_each(|path| files.remove(path));
             for file in found.files {
                 let hidden = file.path.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
                 match if file.is_link { Ok(None) } else { device(&file.path) } {
@@ -510,7 +540,62 @@ fn extension(instance: &Instance, device: &Device, artefact: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What is left out of files of one device. Of each commit: what it takes away, and what it adds or changes.
+    fn doubles(commits: &[(&[&str], &[&str])]) -> Vec<(String, String)> {
+        let mut files = Files::default();
+        for (commit, (removed, changed)) in commits.iter().enumerate() {
+            removed.iter().for_each(|path| files.remove(path));
+            for path in *changed {
+                files.note((*path).to_owned(), 0, commit);
+            }
+        }
+        files.doubles().into_iter().map(|(n, of)| (files.path(n), files.path(of))).collect()
+    }
+
+    #[test]
+    fn a_device_that_moved_is_one_and_a_node_in_two_places_is_not() {
+        let (a, b) = (&["a"][..], &["b"][..]);
+        let is_double = |path: &str, of: &str| vec![(path.to_owned(), of.to_owned())];
+        assert_eq!(doubles(&[(&[], a), (a, b), (b, a), (&[], a)]), [], "there and back");
+        assert_eq!(doubles(&[(&[], a), (&[], b), (&[], a), (&[], a)]), [], "the files stay when a device moves");
+        assert_eq!(doubles(&[(&[], a), (&[], b), (&[], a), (&[], b)]), is_double("a", "b"));
+        assert_eq!(doubles(&[(&[], a), (&[], b), (&[], a), (&[], b), (&[], a)]), is_double("b", "a"));
+        assert_eq!(doubles(&[(&[], &["a", "b"]), (&[], a)]), is_double("b", "a"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_left_out_of_a_file_that_moves_about(moves in prop::collection::vec((0..4usize, any::<bool>()), 0..40)) {
+            let paths = ["a", "b", "c", "d"].map(str::to_owned);
+            let (mut files, mut at) = (Files::default(), 0);
+            files.note(paths[at].clone(), 0, 0);
+            for (commit, (to, stays)) in moves.into_iter().enumerate() {
+                // Moved, or changed where it is.
+                if !stays && to != at {
+                    files.remove(&paths[at]);
+                    at = to;
+                }
+                files.note(paths[at].clone(), 0, commit + 1);
+            }
+            prop_assert!(files.doubles().is_empty());
+        }
+
+        #[test]
+        fn one_of_two_that_go_on_changing_is_kept(changes in prop::collection::vec(any::<bool>(), 0..40)) {
+            let mut files = Files::default();
+            let path = |second: bool| if second { "b" } else { "a" }.to_owned();
+            let all: Vec<bool> = [false, true, false, true].into_iter().chain(changes).collect();
+            for (commit, second) in all.iter().enumerate() {
+                files.note(path(*second), 0, commit);
+            }
+            let last = usize::from(all.last() == Some(&true));
+            prop_assert_eq!(files.doubles(), BTreeMap::from([(1 - last, last)]));
+        }
+    }
 
     #[test]
     fn a_commit_dated_after_now_is_taken_as_the_next_one() {

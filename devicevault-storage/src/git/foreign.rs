@@ -7,7 +7,7 @@ use devicevault_core::{Error, ErrorKind, Result, Timestamp};
 use git2::{Oid, Repository, Sort};
 
 use super::changes::differences;
-use super::{fault, objects};
+use super::{control, fault, objects};
 
 /// Commits that are read before the repository is opened anew: libgit2 keeps what it has seen.
 const REOPEN: usize = 256;
@@ -40,6 +40,8 @@ pub struct ForeignCommit {
     pub subject: String,
     /// The files that it added or changed.
     pub files: Vec<ForeignFile>,
+    /// The files that it took away, by their paths.
+    pub removed: Vec<String>,
     /// Names in the folders that it changed which no file can have, such as `..`, or which two have: left out of the files.
     pub refused: Vec<String>,
 }
@@ -64,6 +66,9 @@ impl ForeignHistory {
     pub fn open(path: &Path, branch: Option<&str>) -> Result<Self> {
         let operation = "read repository";
         let failed = |e| fault::git(operation, e).with("path", path.display());
+        for folder in [path.to_owned(), path.join(".git")] {
+            control::check(&folder).map_err(|e| e.with("repository", path.display()))?;
+        }
         let repo = Repository::open(path).map_err(failed)?;
         let tip = match branch {
             Some(name) => repo.find_reference(&format!("refs/heads/{name}")),
@@ -132,10 +137,16 @@ impl ForeignHistory {
             Err(_) => None,
         };
         let changes = differences(&self.repo, before, Some(commit.tree_id()))?;
-        let files = changes.files.into_iter().filter_map(|c| {
-            let item = c.after.filter(super::tree::Item::is_blob)?;
-            Some(ForeignFile { path: c.path, content: item.id.to_string(), is_link: item.mode == b"120000" })
-        });
+        let (mut files, mut removed) = (Vec::new(), Vec::new());
+        for change in changes.files {
+            match change.after.filter(super::tree::Item::is_blob) {
+                Some(item) => {
+                    let (content, is_link) = (item.id.to_string(), item.mode == b"120000");
+                    files.push(ForeignFile { path: change.path, content, is_link });
+                }
+                None => removed.push(change.path),
+            }
+        }
         let author = commit.author();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(ForeignCommit {
@@ -143,7 +154,8 @@ impl ForeignHistory {
             at: Timestamp::from_second(commit.time().seconds()).unwrap_or(Timestamp::UNIX_EPOCH),
             author: format!("{} <{}>", text(author.name_bytes()), text(author.email_bytes())),
             subject: text(commit.message_raw_bytes()).lines().next().unwrap_or_default().to_owned(),
-            files: files.collect(),
+            files,
+            removed,
             refused: changes.odd.into_iter().collect(),
         })
     }

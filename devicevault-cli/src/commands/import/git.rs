@@ -267,7 +267,9 @@ fn tell(context: &Context, args: &GitArgs, path: &Path, devices: usize, done: &I
     }
     for (path, first) in &done.doubles {
         let (path, first) = (path.escape_debug(), first.escape_debug());
-        ui.failure(&format!("{path}: left out, since it is the same device as {first}, and both change"));
+        ui.failure(&format!(
+            "{path}: left out, since it is the same device as {first}, and both changed while both were there"
+        ));
     }
     if done.cut {
         ui.failure("the repository is a shallow clone: what came before its first commit is not in it");
