@@ -296,10 +296,38 @@ async fn a_history_that_lost_a_commit_is_mended_out_of_the_other_destination() {
     std::fs::remove_file(person.path("home/store").join(of(&now, 2, "store"))).unwrap();
     let refused = person.asks(&["git", "mend", "git", "--yes"]).await.ended(1);
     assert!(refused.err.contains("1 version can be had nowhere") && refused.err.contains("--lose"), "{refused:?}");
+    // Later commits have its text still.
+    assert!(refused.err.contains("can be read still, and goes with --lose: `git --git-dir "), "{refused:?}");
     let done = person.asks(&["git", "mend", "git", "--yes", "--lose"]).await.ended(3);
     assert!(done.out.contains("taken out"), "{done:?}");
     git(&repo, &["fsck", "--full", "--strict"]);
     person.asks(&["verify", "--destination", "git", "--quiet"]).await.good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs git"]
+async fn a_history_that_was_cut_off_is_not_mended_and_says_what_makes_it_whole() {
+    let (fleet, person) = devices([SimDevice::cisco_ios("sw1")]).await;
+    person.moves_in(&fleet).await;
+    for _ in 0..3 {
+        fleet.devices().iter().for_each(Simulated::change_something);
+        person.asks(&["backup", "--all", "--quiet"]).await.good();
+    }
+    let (repo, whole) = (person.path("home/git"), person.path("whole.git"));
+    std::fs::rename(&repo, &whole).unwrap();
+    let from = format!("file://{}", whole.display());
+    let cut = Command::new("git").args(["clone", "-q", "--bare", "--depth", "2", &from]).arg(&repo).status();
+    assert!(cut.unwrap().success());
+    std::fs::rename(whole.join("devicevault"), repo.join("devicevault")).unwrap();
+    let tip = git(&repo, &["rev-parse", "main"]);
+    let refused = person.asks(&["git", "mend", "git", "--yes"]).await.ended(1);
+    for says in ["shallow clone", "git fetch --unshallow", "devicevault destination copy"] {
+        assert!(refused.err.contains(says), "{refused:?}");
+    }
+    assert_eq!(git(&repo, &["rev-parse", "main"]), tip);
+    git(&repo, &["fetch", "-q", "--unshallow", &from, "main"]);
+    person.asks(&["git", "mend", "git", "--yes"]).await.good();
+    person.asks(&["verify", "--quiet"]).await.good();
 }
 
 /// `path@commit` of a reference as Git reads it.
@@ -388,6 +416,42 @@ fn a_node_in_two_groups_is_told_and_one_that_moved_is_one() {
     let told = told.json();
     assert_eq!(told[0]["doubles"], serde_json::json!({"core/r2": "lab/r2"}), "{told}");
     assert_eq!((versions(&person, "r1").len(), versions(&person, "r2").len()), (4, 2), "{told}");
+}
+
+#[test]
+#[ignore = "needs git"]
+fn a_node_that_moved_away_and_came_back_keeps_all_versions() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    let repo = person.path("devices.git");
+    bare(&repo);
+    let mut stream = String::new();
+    for (n, what) in [
+        "M 100644 inline core/r1\ndata 2\n0\n",
+        "R core/r1 lab/r1\nM 100644 inline lab/r1\ndata 2\n1\n",
+        "M 100644 inline lab/r1\ndata 2\n2\n",
+        "R lab/r1 core/r1\nM 100644 inline core/r1\ndata 2\n3\n",
+        "R core/r1 lab/r1\n",
+        "M 100644 inline lab/r1\ndata 2\n4\n",
+        // As Oxidized does it: the file in the other group stays.
+        "M 100644 inline core/r1\ndata 2\n5\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let time = 1_600_000_000 + 60 * n;
+        stream.push_str(&format!(
+            "commit refs/heads/main\ncommitter O <o@example.net> {time} +0000\ndata 1\nu\n{what}\n"
+        ));
+    }
+    fast_import(&repo, &stream);
+    let told = person.run(&["import", "git", "devices.git", "--create", "--platform", "cisco_ios", "--json"]).good();
+    let told = told.json();
+    assert_eq!((&told[0]["imported"], &told[0]["same"]), (&6.into(), &1.into()), "{told}");
+    let versions = versions(&person, "r1");
+    let text =
+        |v: &Value| person.run(&["show", "r1", "--backup", v["id"].as_str().unwrap(), "--view", "original"]).good().out;
+    assert_eq!(versions.iter().map(text).collect::<String>(), "5\n4\n3\n2\n1\n0\n");
 }
 
 #[test]

@@ -73,6 +73,8 @@ struct Version {
     from: Option<String>,
     /// Why it can be had nowhere.
     why: Option<String>,
+    /// Where its text can be read in the repository still, by `git show`, until it is taken out.
+    readable_at: Option<String>,
 }
 
 /// A version that is lost here.
@@ -204,6 +206,7 @@ async fn tell(
         storage_ref: l.at.clone(),
         from: l.source.as_ref().ok().map(|s| names.get(&s.from).map_or_else(|| s.from.to_string(), |d| d.name.clone())),
         why: l.source.as_ref().err().map(|e| e.message().to_owned()),
+        readable_at: l.source.as_ref().err().and_then(|_| found.readable.get(&l.at).cloned()),
     };
     let told = Told {
         destination: args.name.clone(),
@@ -234,6 +237,16 @@ async fn tell(
         ]);
     }
     context.ui.table(table, "no version of it is lost")?;
+    let config = instance.destination(&args.name).await?;
+    for at in told.versions.iter().filter_map(|v| v.readable_at.as_ref()) {
+        context.ui.warn(&match wiring::place_of(&config, &instance.home) {
+            _ if done => format!("{at} could be read, and was taken out with the version that is lost"),
+            Some(place) => format!(
+                "{at} can be read still, and goes with --lose: `git --git-dir {place} show {at} > FILE` saves it"
+            ),
+            None => format!("{at} can be read still, and goes with --lose: `git show {at} > FILE` saves it"),
+        });
+    }
     for file in &told.files {
         context.ui.note(&format!("{file}: no backup, and it cannot be read: it {} taken out", is(done)));
     }

@@ -2,10 +2,10 @@
 //! had.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
-use devicevault_core::{Digest, Entry, Manifest, Result};
+use devicevault_core::{Digest, Entry, Manifest, Result, StorageRef};
 use git2::{ObjectType, Oid};
 
 use super::super::fresh::Fresh;
@@ -41,6 +41,8 @@ pub(super) struct Done {
     pub(super) lost: Vec<(Version, Option<Manifest>)>,
     /// Files that are no versions of ours, and cannot be read.
     pub(super) foreign: BTreeSet<String>,
+    /// Lost versions whose file can be read in a later commit, which has it no more: `commit:path`.
+    pub(super) readable: BTreeMap<StorageRef, String>,
 }
 
 /// What is known of a history.
@@ -61,16 +63,18 @@ pub(super) struct Anew<'a> {
     told: Told<'a>,
     rehearsal: bool,
     fresh: Fresh,
-    /// Trees that were made.
+    /// Trees that were made, as long as a commit that is to come may look at them.
     made: HashMap<Oid, Bytes>,
     /// Whether all of a tree can be read, or a file.
     good: HashMap<Oid, bool>,
     /// The trees of commits as they are now.
     trees: HashMap<Oid, Oid>,
+    /// How many commits to come stand on one, by what it was called.
+    children: HashMap<Oid, usize>,
     /// Files of the repository by what they hold.
     contents: Option<HashMap<Digest, Oid>>,
-    /// Files of lost versions: until the next version, each is what it was before.
-    withheld: BTreeSet<String>,
+    /// Files of lost versions, and the commits that stored those: until the next version, each is what it was before.
+    withheld: BTreeMap<String, Oid>,
     done: Done,
 }
 
@@ -81,6 +85,10 @@ impl<'a> Anew<'a> {
         told: Told<'a>,
         rehearsal: bool,
     ) -> Self {
+        let mut children = HashMap::new();
+        for parent in told.line.order.iter().filter_map(|id| told.line.parents.get(id)).flatten() {
+            *children.entry(*parent).or_default() += 1;
+        }
         Self {
             layout,
             options,
@@ -92,7 +100,8 @@ impl<'a> Anew<'a> {
             good: HashMap::new(),
             trees: HashMap::new(),
             contents: None,
-            withheld: BTreeSet::new(),
+            children,
+            withheld: BTreeMap::new(),
             done: Done::default(),
         }
     }
@@ -104,12 +113,38 @@ impl<'a> Anew<'a> {
                 Some(raw) => self.again(*id, &raw)?,
                 None => self.instead(*id)?,
             }
+            for parent in self.told.line.parents.get(id).into_iter().flatten() {
+                self.children.entry(*parent).and_modify(|left| *left = left.saturating_sub(1));
+            }
             if n % PART == PART - 1 {
                 self.flush()?;
+                self.forget();
             }
         }
         self.flush()?;
         Ok(self.done)
+    }
+
+    /// Forgets the trees that no commit to come can ask for: a long history makes as many as it has commits.
+    fn forget(&mut self) {
+        let stood_on: Vec<Oid> = self.children.iter().filter(|(_, left)| **left > 0).map(|(id, _)| *id).collect();
+        let mut waiting: Vec<Oid> =
+            self.now_of(&stood_on).iter().filter_map(|id| self.trees.get(id).copied()).collect();
+        let mut needed = HashSet::new();
+        while let Some(id) = waiting.pop() {
+            if !needed.insert(id) {
+                continue;
+            }
+            if let Some(tree) = self.tree(id) {
+                waiting.extend(tree.items().iter().filter(|item| item.is_folder()).map(|item| item.id));
+            }
+        }
+        let before = self.made.len();
+        self.made.retain(|id, _| needed.contains(id));
+        if self.made.len() < before {
+            // Whether something can be read is asked anew: it may have been in these alone.
+            self.good.clear();
+        }
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -145,9 +180,14 @@ impl<'a> Anew<'a> {
         for t in trailers.iter().filter(|t| !edits.contains_key(t.path)) {
             self.withheld.remove(t.path);
         }
-        for path in self.withheld.clone() {
+        for (path, lost) in self.withheld.clone() {
             let was = before.and_then(|before| self.at(before, &path).ok().flatten());
-            if self.at(tree, &path) != Ok(was) {
+            let now = self.at(tree, &path);
+            if now != Ok(was) {
+                if let Ok(Some(_)) = now {
+                    let version = Version::new(&self.options.branch, &path, lost).to_ref();
+                    self.done.readable.entry(version).or_insert_with(|| format!("{id}:{path}"));
+                }
                 tree = self.put(tree, "", &path, was)?;
             }
         }
@@ -172,8 +212,8 @@ impl<'a> Anew<'a> {
         let before = parents.first().and_then(|p| self.trees.get(p).copied());
         let given = self.told.given.get(&id).map_or(&[][..], Vec::as_slice);
         let wanted: BTreeMap<String, Oid> = given.iter().map(|g| (g.path.as_str().to_owned(), g.blob)).collect();
-        self.withheld.retain(|path| !wanted.contains_key(path));
-        self.withheld.extend(self.told.gone.get(&id).into_iter().flatten().map(|path| path.as_str().to_owned()));
+        self.withheld.retain(|path, _| !wanted.contains_key(path));
+        self.withheld.extend(self.told.gone.get(&id).into_iter().flatten().map(|path| (path.as_str().to_owned(), id)));
         let tree = match before.filter(|_| given.is_empty()) {
             Some(before) => before,
             None => self.rebuilt(Oid::ZERO_SHA1, before, "", &wanted)?,

@@ -8,8 +8,7 @@ mod anew;
 mod line;
 mod raw;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use devicevault_core::{Body, Entry, Error, ErrorKind, Manifest, Result, StorageRef};
@@ -25,6 +24,7 @@ use super::path::{TreePath, Version};
 use super::store::Store;
 use super::unpack::Objects;
 use super::{fault, mend, pack, purge, write};
+use crate::regular;
 
 /// A version that history lacks, as another destination has it.
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ pub struct MendReport {
     pub lost_commits: usize,
     /// Versions that cannot be read and were not given, by the references that they had, and what is known of them here.
     pub lost: Vec<(StorageRef, Option<Manifest>)>,
+    /// Of these, those whose file can be read in a later commit, `commit:path`. It is taken out of that and all later ones.
+    pub readable: BTreeMap<StorageRef, String>,
     /// Files that are no versions and cannot be read.
     pub lost_files: Vec<String>,
     /// Commits that were made again, or would be.
@@ -128,7 +130,10 @@ impl Store {
             let why = "it is a shallow clone: what came before its first commits is elsewhere";
             return Err(Error::new(ErrorKind::Unsupported, "mend history", why)
                 .with("path", self.layout.dir().display())
-                .hint("`git fetch --unshallow` makes it whole"));
+                .hint(
+                    "`git fetch --unshallow` in it makes it whole, where it has a remote; else add another Git destination and \
+                     copy there what can be read: `devicevault destination copy`",
+                ));
         }
         let what = Known { index: &index, purged: &purged, shallow: &shallow, named: &named };
         let line = line::line(&mut objects, tip, &what);
@@ -148,6 +153,7 @@ impl Store {
         (report.commits, report.lost_commits) = (done.successors.len(), line.lost.len());
         let lost_paths: BTreeSet<&String> = done.lost.iter().map(|(v, _)| &v.path).collect();
         report.lost_files = done.foreign.iter().filter(|path| !lost_paths.contains(path)).cloned().collect();
+        report.readable = done.readable;
         report.lost.extend(done.lost.iter().map(|(v, m)| (v.to_ref(), m.clone())));
         if rehearsal || done.successors.is_empty() {
             return Ok(report);
@@ -175,7 +181,7 @@ impl Store {
     /// Commits whose parents were left out on purpose.
     fn shallow(&self) -> Result<HashSet<Oid>> {
         let path = self.layout.dir().join("shallow");
-        match fs::read_to_string(&path) {
+        match regular::read_to_string(&path) {
             Ok(text) => Ok(text.lines().filter_map(|line| Oid::from_str(line.trim()).ok()).collect()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(HashSet::new()),
             Err(e) => Err(fault::io("read history", &path, e)),

@@ -188,3 +188,34 @@ async fn a_broken_history_says_what_mends_it_and_can_be_purged_then() {
     assert_sound(&repo);
     assert!(!try_git(&repo, &["log", "-p", "main"]).1.contains("sw1 in round"));
 }
+
+/// More commits than are made in one go: what was made before is looked at by later ones.
+#[tokio::test]
+#[ignore = "needs git"]
+async fn a_version_that_nobody_has_goes_out_of_a_long_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("r.git");
+    let backend = open(&repo).await;
+    let lost = store(&backend, "gone", "lost\n").await;
+    let devices = ["sw1", "sw2", "sw3"];
+    let batch: Vec<_> = (0..2400).map(|n| config(devices[n % 3], format!("{n}\n"))).collect();
+    let refs = backend.store(batch.clone()).await;
+    let all: Versions = batch.into_iter().zip(refs).map(|((e, b), at)| (at.unwrap(), e, b)).collect();
+    drop(backend);
+    unpack(&repo);
+    let commit = lost.0.rsplit_once('@').unwrap().1;
+    fs::remove_file(repo.join("objects").join(&commit[..2]).join(&commit[2..])).unwrap();
+    let backend = open(&repo).await;
+    let known: Vec<StorageRef> = std::iter::once(&lost).chain(all.iter().map(|(at, ..)| at)).cloned().collect();
+    for rehearsal in [true, false] {
+        let told = backend.mend(known.clone(), Vec::new(), rehearsal).await.unwrap();
+        assert_eq!((told.lost_commits, told.lost.len(), told.commits), (1, 1, 2401), "{rehearsal}");
+        let (at, readable) = told.readable.first_key_value().unwrap();
+        assert!(*at == lost && readable.ends_with(":gone/running-config.txt"), "{told:?}");
+    }
+    assert_sound(&repo);
+    assert_eq!(git(&repo, &["ls-tree", "-r", "--name-only", "main"]).lines().count(), 3);
+    assert_eq!(git(&repo, &["rev-list", "--count", "main"]).trim(), "2401");
+    let some: Versions = all.into_iter().step_by(97).collect();
+    assert_eq!(good(&backend, &some).await, some.len());
+}
