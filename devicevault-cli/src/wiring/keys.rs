@@ -153,6 +153,22 @@ impl Keys {
         self.ring.objects()
     }
 
+    /// Refuses a destination that another home took over; see [`Keyring::refuse_taken_over`].
+    ///
+    /// # Errors
+    /// `Conflict`; what the destination and the home answer.
+    pub(crate) async fn refuse_taken_over(&self, there: &KeyFolder) -> Result<()> {
+        self.ring.refuse_taken_over(there).await
+    }
+
+    /// Refuses one where, besides, no key of this home opens anything.
+    ///
+    /// # Errors
+    /// `Conflict`; what the destination and the home answer.
+    pub(crate) async fn refuse_replaced(&self, there: &KeyFolder) -> Result<()> {
+        self.ring.refuse_replaced(there).await
+    }
+
     /// Epoch keys of which the home has something that is no object any more, and that were not found elsewhere.
     pub(crate) fn unreadable(&self) -> impl Iterator<Item = EpochId> {
         self.unreadable.iter().copied().filter(|id| self.ring.object(*id).is_none())

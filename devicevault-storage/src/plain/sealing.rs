@@ -80,7 +80,7 @@ impl Plain {
             return Ok(());
         }
         let mut next = ring.object_now(epoch).await?.unwrap_or(object);
-        self.keys.refuse_replaced(&ring.objects()).await?;
+        ring.refuse_replaced(&self.keys).await?;
         // A rotation may replace it in the home, and then here, while this writes. What was written last is what the
         // home had after it: otherwise a key that was retired would be the only one that opens it.
         for _ in 0..MAX_REVISIONS {
@@ -106,7 +106,7 @@ impl Plain {
         if ours().is_some_and(|seen| now.saturating_sub(seen) < LOOKED_AT) {
             return Ok(());
         }
-        match self.keys.refuse_taken_over(&ring.objects()).await {
+        match ring.refuse_taken_over(&self.keys).await {
             Err(e) if e.kind() == ErrorKind::Conflict => return Err(e),
             // A place without its keys is thinned out as any other.
             Err(_) => {}

@@ -178,7 +178,7 @@ async fn hides_names(instance: &Instance, config: &DestinationConfig) -> Result<
 /// `Conflict` where another home replaced them, before anything is changed; what the destination answers.
 pub(crate) async fn bring_up_to_date(instance: &Instance, config: &DestinationConfig) -> Result<()> {
     let folder = destination_keys(instance.backend_settings(config, false)).await?;
-    let replaced = folder.refuse_replaced(&instance.keys.epochs()).await;
+    let replaced = instance.keys.refuse_replaced(&folder).await;
     replaced.map_err(|e| e.with("destination", &config.name))?;
     instance.keys.adopt(&instance.home, vec![(config.name.clone(), folder.clone())], instance.now()).await?;
     let there = folder.list().await?;

@@ -81,7 +81,7 @@ pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Exit> {
     for (config, folder) in places.reachable {
         let looked = async {
             // Its error says what is to be done where another home has the place.
-            folder.refuse_taken_over(&instance.keys.epochs()).await?;
+            instance.keys.refuse_taken_over(&folder).await?;
             needed::check(context, &instance, &config, &folder, args.repair).await?;
             let mut here = 0;
             for epoch in instance.keys.epochs() {

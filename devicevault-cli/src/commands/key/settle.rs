@@ -112,7 +112,7 @@ pub(super) async fn kit_while_unfinished(context: &Context, instance: &Instance,
 pub(super) async fn refuse_taken_over(instance: &Instance) -> Result<()> {
     Elsewhere::read(&instance.home)?;
     for (name, folder) in KeyedPlaces::of(instance, instance.keys.sources()).await?.named() {
-        match folder.refuse_taken_over(&instance.keys.epochs()).await {
+        match instance.keys.refuse_taken_over(&folder).await {
             Err(e) if e.kind() == ErrorKind::Conflict => return Err(e.with("destination", name)),
             _ => {}
         }

@@ -92,6 +92,49 @@ impl Keyring {
         Ok(())
     }
 
+    /// Takes in what became of the ring's own objects in the home since it was made.
+    #[cfg(feature = "plain")]
+    async fn refresh(&self) -> Result<()> {
+        let Some(home) = &self.0.home else { return Ok(()) };
+        for object in self.objects() {
+            if let Some(now) = load_whole(home, object.id).await? {
+                self.add(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// [`KeyFolder::refuse_taken_over`] by what the home has by now: what a rotation of this home changed there since the ring
+    /// was made is no other home's.
+    ///
+    /// # Errors
+    /// As there; what the home answers.
+    #[cfg(feature = "plain")]
+    pub async fn refuse_taken_over(&self, there: &KeyFolder) -> Result<()> {
+        match there.refuse_taken_over(&self.objects()).await {
+            Err(e) if e.kind() == ErrorKind::Conflict => {
+                self.refresh().await?;
+                there.refuse_taken_over(&self.objects()).await
+            }
+            asked => asked,
+        }
+    }
+
+    /// [`KeyFolder::refuse_replaced`] in the same way.
+    ///
+    /// # Errors
+    /// As there; what the home answers.
+    #[cfg(feature = "plain")]
+    pub async fn refuse_replaced(&self, there: &KeyFolder) -> Result<()> {
+        match there.refuse_replaced(&self.objects()).await {
+            Err(e) if e.kind() == ErrorKind::Conflict => {
+                self.refresh().await?;
+                there.refuse_replaced(&self.objects()).await
+            }
+            asked => asked,
+        }
+    }
+
     /// With one epoch key that is kept somewhere else than in an epoch key object.
     #[must_use]
     pub fn of_one(id: EpochId, key: Key) -> Self {

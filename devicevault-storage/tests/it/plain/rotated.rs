@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use devicevault_core::{KeyProvider, StorageBackendExt as _, Timestamp};
+use devicevault_core::{ErrorKind, KeyProvider, StorageBackendExt as _, Timestamp};
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
 use devicevault_storage::seal::keys::{Kek, KeyFolder, KeyPlaces, rewrap};
 use devicevault_storage::seal::{EpochObject, Key, Keyring};
@@ -41,9 +41,18 @@ impl Rotation {
     }
 
     async fn replace_key(&self) {
+        self.replace(kek(), new()).await;
+    }
+
+    /// By a program that begins now.
+    async fn replace(&self, old: Arc<dyn KeyProvider>, by: Arc<dyn KeyProvider>) {
+        let ring = Keyring::of_home(vec![old.clone(), by.clone()], self.home.clone());
+        for id in self.home.list().await.unwrap() {
+            ring.add(self.home.load(id).await.unwrap().unwrap());
+        }
         let destinations = vec![("one".to_owned(), self.keys())];
         let places = KeyPlaces { home: self.home.clone(), destinations };
-        let done = rewrap(&self.ring(), &places, &[new()], &[kek().kek().await.unwrap()]).await.unwrap();
+        let done = rewrap(&ring, &places, &[by], &[old.kek().await.unwrap()]).await.unwrap();
         assert!(done.behind.is_empty(), "{done:?}");
     }
 
@@ -68,6 +77,45 @@ async fn a_program_that_began_before_does_not_bring_the_old_wraps_back() {
         there.open(&[new()]).await.unwrap();
         there.open(&[kek()]).await.unwrap_err();
     }
+}
+
+#[tokio::test]
+async fn a_program_that_began_before_takes_rotations_of_its_own_home_for_nobody_elses() {
+    let rotation = Rotation::new().await;
+    rotation.stores(rotation.ring(), "first").await;
+    let later = Keyring::default().create_epoch(&[kek()], Timestamp::UNIX_EPOCH).await.unwrap();
+    rotation.home.publish(&later).await.unwrap();
+    rotation.keys().publish(&later).await.unwrap();
+    let running = rotation.ring();
+    running.add(later);
+    // Twice, both epoch keys; what opened them at first opens none of them now.
+    let third: Arc<dyn KeyProvider> = Arc::new(Kek::raw(Key::new([3; 32])));
+    rotation.replace_key().await;
+    rotation.replace(new(), third.clone()).await;
+    for refused in [running.refuse_taken_over(&rotation.keys()).await, running.refuse_replaced(&rotation.keys()).await]
+    {
+        refused.unwrap();
+    }
+    // Another home that really took it over is told.
+    let stranger: Arc<dyn KeyProvider> = Arc::new(Kek::raw(Key::new([4; 32])));
+    let mut theirs = rotation.keys().load(rotation.epoch.id).await.unwrap().unwrap();
+    let key = theirs.open(&[third]).await.unwrap();
+    theirs.add(&key, &*stranger).await.unwrap();
+    rotation.keys().replace(&theirs).await.unwrap();
+    assert_eq!(running.refuse_taken_over(&rotation.keys()).await.unwrap_err().kind(), ErrorKind::Conflict);
+    running.refuse_replaced(&rotation.keys()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_program_that_began_before_stores_beside_a_rotation_of_several_epoch_keys() {
+    let rotation = Rotation::new().await;
+    let running = rotation.ring();
+    let later = running.create_epoch(&[kek()], Timestamp::UNIX_EPOCH).await.unwrap();
+    rotation.home.publish(&later).await.unwrap();
+    rotation.stores(rotation.ring(), "first").await;
+    running.current().await.unwrap();
+    rotation.replace_key().await;
+    rotation.stores(running, "second").await;
 }
 
 #[tokio::test]
