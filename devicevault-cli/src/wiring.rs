@@ -38,7 +38,7 @@ use devicevault_testkit::sim::{Fleet, SimDevice};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::credentials::{open_secret, private_key_opens, put_secrets, reseal_secrets};
-pub(crate) use self::defaults::{check_destination, destination_defaults, fill_defaults, seals};
+pub(crate) use self::defaults::{check_destination, destination_defaults, fill_defaults, is_sealed_copy, seals};
 pub(crate) use self::git::{Repository, has_remote, is_pushed, queue_options, repository, takes_binaries};
 pub(crate) use self::host_keys::{HostKeys, Server, server, servers};
 pub(crate) use self::places::{CREDENTIAL, PATH, URL, is_store, open_place, place_of};

@@ -10,6 +10,7 @@ use futures::TryStreamExt as _;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::lock::lock_at_once;
+use crate::keys::noted;
 use crate::ui::human;
 use crate::ui::progress::counter;
 use crate::wiring;
@@ -54,13 +55,12 @@ pub(crate) async fn lacking(
 }
 
 async fn not_there(keys: &Keys, folder: &KeyFolder) -> Result<Vec<EpochObject>> {
-    let ours = keys.epochs();
-    match folder.refuse_taken_over(&ours).await {
+    match keys.refuse_taken_over(folder).await {
         Err(e) if e.kind() == ErrorKind::Conflict => return Ok(Vec::new()),
         asked => asked?,
     }
     let mut lacking = Vec::new();
-    for epoch in ours {
+    for epoch in keys.epochs() {
         let there = match folder.load(epoch.id).await {
             Err(e) if e.kind() == ErrorKind::Corrupt => None,
             other => other?,
@@ -87,9 +87,8 @@ pub(crate) async fn lay(context: &Context, instance: &Instance, places: impl Ite
     if !instance.is_home() || !instance.keys.is_set_up() {
         return;
     }
-    // Whoever changes keys at the moment lays them by the way.
-    let Some(_alone) = lock_at_once(&instance.home).await else { return };
-    for config in places.filter(|config| is_sealed(config)) {
+    let has_sealed = noted::has_sealed(&instance.home);
+    for config in places.filter(|config| is_sealed(config) || has_sealed(config)) {
         match lay_at(context, instance, config).await {
             Ok(lacked) if lacked.copies > 0 => {
                 let (name, what) = (&config.name, lacked.describe());
@@ -107,10 +106,18 @@ pub(crate) async fn lay(context: &Context, instance: &Instance, places: impl Ite
 
 async fn lay_at(context: &Context, instance: &Instance, config: &DestinationConfig) -> Result<Lacking> {
     // What the home has is what counts, not what it had when this program began.
-    let keys = Keys::open(Some(&instance.home), &context.given_keys).await?;
-    let lacking = lacking(context, instance, &keys, config).await?;
+    let open = || Keys::open(Some(&instance.home), &context.given_keys);
+    let lacking = lacking(context, instance, &open().await?, config).await?;
+    if lacking.epochs.is_empty() {
+        return Ok(lacking);
+    }
     let folder = destination_keys(instance.backend_settings(config, false)).await?;
-    for epoch in &lacking.epochs {
+    // Looking took as long as the destination did, and kept nobody from the keys: whoever changes them at the moment lays
+    // them by the way, and what was changed meanwhile is laid as it is now.
+    let Some(_alone) = lock_at_once(&instance.home).await else { return Ok(Lacking::default()) };
+    let keys = open().await?;
+    keys.refuse_taken_over(&folder).await?;
+    for epoch in keys.epochs().iter().filter(|now| lacking.epochs.iter().any(|e| e.id == now.id)) {
         keys.refuse_damaged(epoch).await?;
         folder.publish(epoch).await?;
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use devicevault_core::Result;
 use devicevault_core::inventory::DestinationConfig;
+use devicevault_storage::regular;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
@@ -32,7 +33,7 @@ pub(crate) async fn note(instance: &Instance) {
         let all = instance.inventory.destinations().await?;
         let before = read(&instance.home);
         // One that seals no more has sealed what it holds.
-        let has_sealed = |d: &DestinationConfig| before.iter().flat_map(|b| &b.destinations).any(|b| b.id == d.id);
+        let has_sealed = has_sealed(&instance.home);
         let now = Noted { destinations: all.into_iter().filter(|d| is_sealed(d) || has_sealed(d)).collect() };
         if before.as_ref() == Some(&now) {
             return Ok(());
@@ -43,6 +44,12 @@ pub(crate) async fn note(instance: &Instance) {
     if let Err(e) = noted.await {
         tracing::warn!(event = "destinations_not_noted", error = %e.to_record().message);
     }
+}
+
+/// Which destinations were noted as ones that hold what is sealed, also where they seal no more.
+pub(crate) fn has_sealed(home: &Path) -> impl Fn(&DestinationConfig) -> bool {
+    let noted = read(home).unwrap_or_default().destinations;
+    move |config| noted.iter().any(|d| d.id == config.id)
 }
 
 /// Remembers as removed what a catalog that was made anew does not know, and tells it: rotations leave it out, and keep the
@@ -71,5 +78,5 @@ pub(crate) async fn tell_forgotten(context: &Context, instance: &Instance) -> Re
 fn read(home: &Path) -> Option<Noted> {
     let path = home.join(FILE);
     let is_ours = path.symlink_metadata().is_ok_and(|m| m.is_file() && m.len() <= LONGEST_FILE);
-    is_ours.then(|| std::fs::read(path).ok())?.and_then(|text| serde_json::from_slice(&text).ok())
+    is_ours.then(|| regular::read(&path).ok())?.and_then(|text| serde_json::from_slice(&text).ok())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use devicevault_core::inventory::DestinationConfig;
-use devicevault_core::{Error, ErrorKind, Result, View};
+use devicevault_core::{Error, ErrorKind, Result, StorageRef, View};
 use devicevault_storage::codec::Compression;
 use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::PlainOptions;
@@ -38,6 +38,11 @@ pub(crate) fn fill_defaults(config: &mut DestinationConfig, before: Option<&Dest
 /// Whether a destination is a plain one that was not told to keep what it gets in the clear.
 pub(crate) fn seals(config: &DestinationConfig) -> bool {
     config.kind == PLAIN && config.options.get(SEAL).is_none_or(|word| word != "no")
+}
+
+/// Whether a reference of a plain destination is that of sealed content: docs/format.md says how it is called.
+pub(crate) fn is_sealed_copy(at: &StorageRef) -> bool {
+    at.0.ends_with(".dvo")
 }
 
 /// How a plain destination is written and read. One of which nobody said whether it is sealed (releases before the

@@ -70,6 +70,30 @@ async fn a_destination_without_an_epoch_key_is_told_and_has_it_again_with_the_ne
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_seals_no_more_is_told_when_its_keys_are_gone_and_has_them_again() {
+    let (fleet, person, _) = home_with_two().await;
+    let keys = person.path("home/store/keys");
+    person.run(&["destination", "edit", "store", "--seal", "no"]).good();
+    for is_noted in [true, false] {
+        std::fs::remove_dir_all(&keys).unwrap();
+        if !is_noted {
+            std::fs::remove_file(person.path("home/destinations.json")).unwrap();
+        }
+        let told = person.run(&["verify"]).ended(3);
+        assert!(told.err.contains("with the recovery kit alone") && told.err.contains("store: "), "{told:?}");
+        if is_noted {
+            let backup = changed(&fleet, &person).await;
+            assert!(backup.err.contains("laid there again"), "{backup:?}");
+        } else {
+            person.run(&["key", "check"]).ended(3);
+            person.run(&["key", "check", "--repair"]).good();
+        }
+        assert_eq!(epochs(&keys).len(), 2);
+        person.run(&["verify"]).good();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_of_before_that_were_put_back_at_a_destination_are_told_and_replaced() {
     let (fleet, person, old) = home_with_two().await;
     let store = person.path("home/store");

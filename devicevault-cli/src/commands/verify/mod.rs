@@ -25,11 +25,11 @@ use crate::context::Context;
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
 use crate::keys::laid;
+use crate::keys::places::holds_sealed;
 use crate::place::{FromArgs, Place};
 use crate::ui::human;
 use crate::ui::progress::counter;
 use crate::ui::table::{Cell, Table, Tone};
-use crate::wiring::keys::is_sealed;
 use crate::{Exit, folder};
 
 /// Check that what was stored is still what was stored. The catalog keeps what was found; a damaged copy is stored
@@ -221,7 +221,7 @@ async fn in_home(context: &Context, args: &VerifyArgs) -> Result<Exit> {
 async fn keys_lacking(context: &Context, instance: &Instance, scope: &Scope) -> Result<Vec<KeysLacking>> {
     let mut found = Vec::new();
     for config in instance.inventory.destinations().await? {
-        if !instance.keys.is_set_up() || !is_sealed(&config) || !scope.is_of(&config.id) {
+        if !instance.keys.is_set_up() || !scope.is_of(&config.id) || !holds_sealed(instance, &config).await? {
             continue;
         }
         let Ok(lacking) = laid::lacking(context, instance, &instance.keys, &config).await else { continue };
