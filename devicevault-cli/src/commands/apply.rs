@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::definitions::{Action, Change, Definitions, Plan, Wanted, read};
 use crate::instance::{Instance, no_such};
 use crate::keys::elsewhere;
-use crate::keys::lock::lock;
+use crate::keys::lock::{lock, lock_credentials};
 use crate::keys::noted;
 use crate::ui::table::{Cell, Table, Tone};
 use crate::{Exit, wiring};
@@ -196,9 +196,7 @@ async fn carry_out(context: &Context, instance: &Instance, plan: Plan) -> Result
     // Of one that goes, it is noted which keys open it.
     let _alone = if is_new || !plan.destinations.remove.is_empty() { Some(lock(&instance.home).await?) } else { None };
     // Stores may log in by them.
-    for (_, credential) in &plan.credentials.put {
-        instance.inventory.put_credential(credential).await?;
-    }
+    put_credentials(instance, &plan.credentials.put).await?;
     let destinations = match set_up(context, instance, plan.destinations.put).await {
         Ok(destinations) => destinations,
         Err(e) => {
@@ -265,6 +263,24 @@ async fn set_up(
         ready.push(config);
     }
     Ok(ready)
+}
+
+/// Puts credentials as they are to be. Their secrets stay as they are by now: a rotation may have sealed them anew.
+async fn put_credentials(instance: &Instance, put: &[(Option<Credential>, Credential)]) -> Result<()> {
+    if put.is_empty() {
+        return Ok(());
+    }
+    let _alone = lock_credentials(&instance.home).await?;
+    let all = instance.inventory.credentials().await?;
+    for (before, credential) in put {
+        let mut credential = credential.clone();
+        let keeps = before.as_ref().is_some_and(|before| before.sealed == credential.sealed);
+        if let Some(now) = all.iter().find(|c| keeps && c.name == credential.name) {
+            credential.sealed.clone_from(&now.sealed);
+        }
+        instance.inventory.put_credential(&credential).await?;
+    }
+    Ok(())
 }
 
 /// Makes credentials as they were.

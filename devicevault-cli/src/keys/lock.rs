@@ -1,15 +1,18 @@
-//! One at a time: whatever changes a home's keys.
+//! One at a time: whatever changes a home's keys, and whatever changes a credential that is sealed under them.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::time::Duration;
 
 use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_storage::regular;
 
 use crate::files;
 
 /// Name of the file that is locked.
 pub(crate) const LOCK: &str = "keys.lock";
+/// Name of the file that is locked for credentials.
+const CREDENTIALS: &str = "credentials.lock";
 /// How long is waited for another command: most take moments.
 const PATIENCE: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(50);
@@ -25,26 +28,36 @@ pub(crate) struct KeyLock {
 /// # Errors
 /// `Conflict` when that takes long; the file cannot be made or locked.
 pub(crate) async fn lock(home: &Path) -> Result<KeyLock> {
-    lock_within(home, PATIENCE).await
+    lock_within(home, LOCK, PATIENCE).await
+}
+
+/// Waits for whoever changes a credential of this home, which takes moments: a rotation of data seals each anew, and neither
+/// may write what the other has changed since it was read.
+///
+/// # Errors
+/// As [`lock`].
+pub(crate) async fn lock_credentials(home: &Path) -> Result<KeyLock> {
+    lock_within(home, CREDENTIALS, PATIENCE).await
 }
 
 /// The same where nobody has it, and `None` where somebody has.
 pub(crate) async fn lock_at_once(home: &Path) -> Option<KeyLock> {
-    lock_within(home, Duration::ZERO).await.ok()
+    lock_within(home, LOCK, Duration::ZERO).await.ok()
 }
 
-async fn lock_within(home: &Path, patience: Duration) -> Result<KeyLock> {
-    let path = home.join(LOCK);
+async fn lock_within(home: &Path, name: &str, patience: Duration) -> Result<KeyLock> {
+    let path = home.join(name);
     files::make_private_file(&path)?;
     let failed = |e: &std::io::Error| files::failed(e, "lock keys", "the file cannot be locked", &path);
-    let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|e| failed(&e))?;
+    let file = regular::open_with(OpenOptions::new().read(true).write(true), &path).map_err(|e| failed(&e))?;
     let mut waited = Duration::ZERO;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(KeyLock { _file: file }),
             Err(TryLockError::Error(e)) => return Err(failed(&e)),
             Err(TryLockError::WouldBlock) if waited >= patience => {
-                let why = "another command changes the keys of this home at the moment";
+                let what = if name == LOCK { "keys" } else { "credentials" };
+                let why = format!("another command changes the {what} of this home at the moment");
                 return Err(Error::new(ErrorKind::Conflict, "change keys", why)
                     .hint("nothing was changed; run this again when the other command has ended"));
             }
@@ -64,10 +77,10 @@ mod tests {
     async fn a_second_one_waits_or_is_refused() {
         let home = tempfile::tempdir().unwrap();
         let first = lock(home.path()).await.unwrap();
-        let refused = lock_within(home.path(), Duration::ZERO).await.unwrap_err();
+        let refused = lock_within(home.path(), LOCK, Duration::ZERO).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Conflict);
         let path = home.path().to_owned();
-        let waits = tokio::spawn(async move { lock_within(&path, Duration::MAX).await });
+        let waits = tokio::spawn(async move { lock_within(&path, LOCK, Duration::MAX).await });
         tokio::task::yield_now().await;
         drop(first);
         waits.await.unwrap().unwrap();

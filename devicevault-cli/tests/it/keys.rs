@@ -336,6 +336,61 @@ async fn everything_is_sealed_anew_however_often_that_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_of_data_that_was_cut_off_is_gone_on_with_and_a_new_one_says_so() {
+    let (_fleet, person) = home().await;
+    let epochs = || person.run(&["key", "list", "--json"]).good().json()["epochs"].as_array().unwrap().len();
+    // As one that was cut off before it had sealed anything anew.
+    person.run(&["key", "rotate", "--scope", "epoch"]).good();
+    let data = ["key", "rotate", "--scope", "data"];
+    let resumed = person.run(&data).good();
+    assert!(resumed.err.contains("what an earlier rotation had left"), "{resumed:?}");
+    assert_eq!(epochs(), 2);
+    let again = person.run(&data).good();
+    assert!(again.err.contains("an earlier rotation had left nothing, so that this is a new one"), "{again:?}");
+    assert_eq!(epochs(), 3);
+    std::fs::rename(person.path("home/store"), person.path("away")).unwrap();
+    let away = person.run(&data).ended(3);
+    assert!(away.err.contains("nothing was sealed anew, and no epoch key made"), "{away:?}");
+    assert_eq!(epochs(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_is_changed_beside_a_rotation_is_changed_and_sealed_anew() {
+    let (_fleet, person) = home().await;
+    person.write("pw", "s3cret-of-switches\n");
+    let given = ["--password-file", "pw", "--store"];
+    person.run(&[&["credential", "add", "switches", "--user", "backup"][..], &given].concat()).good();
+    let (mut description, mut sites) = (String::new(), BTreeSet::new());
+    for turn in 0..8 {
+        let (text, site) = (format!("turn {turn}"), format!("site{turn}"));
+        let edit = ["credential", "edit", "switches", "--description", &text, "--site", &site];
+        let replace = [&["credential", "rotate", "switches"][..], &given].concat();
+        let is_edit = turn % 2 == 0;
+        let change = if is_edit { &edit[..] } else { &replace[..] };
+        let begun = [&["key", "rotate", "--scope", "data", "--quiet"][..], change].map(|args| {
+            let mut program = person.program(args);
+            program.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        });
+        for child in begun {
+            let ended = child.wait_with_output().unwrap();
+            let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+            let again = !is_edit && told.contains("it was changed by another command meanwhile");
+            assert!(ended.status.success() || again, "{change:?}: {told}");
+        }
+        if is_edit {
+            description.clone_from(&text);
+            sites.insert(site.clone());
+        }
+        let shown = person.run(&["credential", "show", "switches", "--json"]).good().json();
+        let known: BTreeSet<String> = serde_json::from_value(shown["sites"].clone()).unwrap();
+        assert_eq!((shown["description"].as_str(), &known), (Some(description.as_str()), &sites), "{shown}");
+        // Nothing is left to seal anew: it is under the newest key.
+        let next = person.run(&["key", "rotate", "--scope", "data", "--json"]).good().json();
+        assert!(next["new"].is_string() && next["secrets"] == 1, "{change:?}: {next}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_is_away_is_sealed_anew_later() {
     let (_fleet, person) = home().await;
     let (store, away) = (person.path("home/store"), person.path("away"));

@@ -4,9 +4,9 @@ use clap::Args;
 use devicevault_core::inventory::Credential;
 use devicevault_core::{Error, ErrorKind, LoginRef, Result};
 
-use super::All;
 use super::given::GivenArgs;
 use super::show;
+use super::{All, put};
 use crate::Exit;
 use crate::context::Context;
 
@@ -54,7 +54,7 @@ pub(super) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
     credential.default = args.default;
     all.check_is_alone(&credential)?;
     args.given.apply(context, &instance, &mut credential, &["password"]).await?;
-    instance.inventory.put_credential(&credential).await?;
+    put(context, &instance, &mut credential, None).await?;
     if context.ui.is_json() {
         context.ui.json(&show::Shown::of(&credential, Vec::new()))?;
     } else {

@@ -7,6 +7,7 @@ use super::All;
 use super::show;
 use crate::Exit;
 use crate::context::Context;
+use crate::keys::lock::lock_credentials;
 
 /// Change what a credential is for: what is given is set, the rest stays. Secrets are changed by `rotate`.
 #[derive(Debug, Args)]
@@ -40,6 +41,7 @@ enum Clear {
 
 pub(super) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
     let instance = context.instance().await?;
+    let _alone = lock_credentials(&instance.home).await?;
     let all = All::of(&instance).await?;
     let mut credential = all.named(&args.name)?.clone();
     for field in &args.clear {

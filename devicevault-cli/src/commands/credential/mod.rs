@@ -16,8 +16,10 @@ use devicevault_core::{Device, Error, ErrorKind, LoginRef, Result, SecretRef};
 use crate::Exit;
 use crate::context::Context;
 use crate::instance::Instance;
+use crate::keys::lock::lock_credentials;
 use crate::secrets;
-use crate::wiring::CREDENTIAL;
+use crate::wiring::keys::Keys;
+use crate::wiring::{self, CREDENTIAL};
 
 /// Look after credentials: logins under a name, shared by devices.
 ///
@@ -113,6 +115,32 @@ impl All {
         }
         Ok(())
     }
+}
+
+/// Puts a credential into the catalog that was made of `before` while a person may have typed for long. Its secrets are sealed
+/// under the key that is the newest by now: a rotation of data may have gone over the credentials since.
+///
+/// # Errors
+/// `Conflict` where it was changed meanwhile; no key can be had.
+async fn put(
+    context: &Context,
+    instance: &Instance,
+    credential: &mut Credential,
+    before: Option<&Credential>,
+) -> Result<()> {
+    let _alone = lock_credentials(&instance.home).await?;
+    let all = instance.inventory.credentials().await?;
+    if all.iter().find(|c| c.name == credential.name) != before {
+        let why = "it was changed by another command meanwhile";
+        return Err(Error::new(ErrorKind::Conflict, "store credential", why)
+            .with("credential", credential.name.escape_debug())
+            .hint("run this again"));
+    }
+    if credential.sealed.is_some() {
+        let keys = Keys::open(Some(&instance.home), &context.given_keys).await?;
+        wiring::reseal_secrets(&keys, credential).await?;
+    }
+    instance.inventory.put_credential(credential).await
 }
 
 /// Where each secret of a login is, for people: never the secret.

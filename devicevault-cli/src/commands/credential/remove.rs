@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::All;
 use crate::Exit;
 use crate::context::Context;
+use crate::keys::lock::lock_credentials;
 
 /// So many users are named.
 const TOLD: usize = 10;
@@ -28,6 +29,7 @@ struct Removed {
 
 pub(super) async fn run(context: &Context, args: RemoveArgs) -> Result<Exit> {
     let instance = context.instance().await?;
+    let _alone = lock_credentials(&instance.home).await?;
     let all = All::of(&instance).await?;
     let users = all.users(all.named(&args.name)?);
     if !users.is_empty() {

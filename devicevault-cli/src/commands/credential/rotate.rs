@@ -3,9 +3,9 @@
 use clap::Args;
 use devicevault_core::Result;
 
-use super::All;
 use super::given::{GivenArgs, typed};
 use super::show;
+use super::{All, put};
 use crate::Exit;
 use crate::context::Context;
 use crate::ui::human;
@@ -35,7 +35,7 @@ pub(super) async fn run(context: &Context, args: RotateArgs) -> Result<Exit> {
     let ask = if typed.is_empty() { vec!["password"] } else { typed };
     args.given.apply(context, &instance, &mut credential, &ask).await?;
     credential.rotated_at = context.clock().now();
-    instance.inventory.put_credential(&credential).await?;
+    put(context, &instance, &mut credential, Some(all.named(&args.name)?)).await?;
     let users = all.users(&credential);
     if context.ui.is_json() {
         context.ui.json(&show::Shown::of(&credential, users))?;

@@ -12,6 +12,7 @@ use super::settle;
 use crate::context::Context;
 use crate::instance::{CATALOG, Instance};
 use crate::interrupt::cancellable;
+use crate::keys::lock::lock_credentials;
 use crate::keys::places::KeyedPlaces;
 use crate::ui::human;
 use crate::ui::progress::counter;
@@ -76,7 +77,7 @@ async fn until_none_is_left(context: &Context, instance: &Instance, keys: &Keys)
         let mut pass = Rotated { scope: "data", ..Rotated::default() };
         credentials(instance, keys, &mut pass).await?;
         everywhere(context, instance, keys, &mut pass).await?;
-        let is_last = pass.rewritten == 0;
+        let is_last = pass.rewritten + pass.secrets == 0;
         pass.rewritten += all.rewritten;
         pass.secrets += all.secrets;
         all = pass;
@@ -97,17 +98,16 @@ async fn credentials(instance: &Instance, keys: &Keys, done: &mut Rotated) -> Re
         Err(e) if e.kind() == ErrorKind::Unsupported => Vec::new(),
         all => all?,
     };
-    for before in all {
-        let mut credential = before.clone();
+    for name in all.into_iter().map(|c| c.name) {
+        // Whoever changes it meanwhile does so before or after this.
+        let _alone = lock_credentials(&instance.home).await?;
+        let now = instance.inventory.credentials().await?;
+        let Some(mut credential) = now.into_iter().find(|c| c.name == name) else { continue };
         match wiring::reseal_secrets(keys, &mut credential).await {
             Ok(0) => {}
             Ok(count) => {
-                // Somebody may have changed or removed it meanwhile: what they wrote is sealed under the newest key.
-                let now = instance.inventory.credentials().await?;
-                if now.contains(&before) {
-                    instance.inventory.put_credential(&credential).await?;
-                    done.secrets += count;
-                }
+                instance.inventory.put_credential(&credential).await?;
+                done.secrets += count;
             }
             Err(e) => done.bad.push(Bad { destination: CATALOG.to_owned(), why: e.to_record().message }),
         }
@@ -199,7 +199,13 @@ fn tell(context: &Context, done: &Rotated) -> Result<Exit> {
         n => format!(" and {} of credentials", human::count(n, "stored secret")),
     };
     ui.note(&match &done.new {
-        Some(id) => format!("{copies}{secrets} sealed anew, under epoch key {id}"),
+        Some(id) => format!(
+            "{copies}{secrets} sealed anew, under epoch key {id}: an earlier rotation had left nothing, so that this is a new one"
+        ),
+        None if done.rewritten + done.secrets == 0 && !done.behind.is_empty() => {
+            "nothing was sealed anew, and no epoch key made: an earlier rotation may have left something where nobody can look"
+                .to_owned()
+        }
         None => format!("{copies}{secrets} sealed anew: what an earlier rotation had left"),
     });
     if done.under_way > 0 {
