@@ -119,7 +119,8 @@ pub(crate) async fn deliver(engine: &Engine, destinations: &[Ready]) -> Result<V
 }
 
 /// Opens and tests those destinations that something waits for, and delivers to them. What waits for one that is
-/// switched off or was removed stays and is told.
+/// switched off or was removed stays and is told. Those that were `silent` a while ago are not waited for once more: what is
+/// theirs waits for the next round.
 ///
 /// # Errors
 /// What the inventory, the spool and the catalog answer.
@@ -128,10 +129,11 @@ pub(crate) async fn deliver_what_waits(
     instance: &Instance,
     engine: &Engine,
     spool: &Arc<dyn Spool>,
+    silent: &BTreeSet<DestinationId>,
 ) -> Result<Vec<Delivered>> {
     let gone = gone(instance, spool).await?;
     let mut waiting: BTreeMap<DestinationId, usize> = BTreeMap::new();
-    for (_, item) in spool.pending().await? {
+    for (_, item) in spool.pending().await?.into_iter().filter(|(_, item)| !silent.contains(&item.destination)) {
         *waiting.entry(item.destination).or_default() += 1;
     }
     let open = instance.destinations_where(|d| d.enabled && waiting.contains_key(&d.id)).await?;

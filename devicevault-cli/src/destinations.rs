@@ -29,6 +29,13 @@ pub(crate) struct Ready {
     pub(crate) error: Option<Error>,
 }
 
+impl Ready {
+    /// Whether it let everybody wait and did not answer.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.error.as_ref().is_some_and(|e| e.kind() == ErrorKind::Timeout)
+    }
+}
+
 /// Tests what was opened. One that is not ready delays nothing else: what it is to have waits for it.
 pub(crate) async fn test_all(context: &Context, open: Vec<OpenDestination>) -> Vec<Ready> {
     stream::iter(open).map(|d| test(context, d)).buffered(TESTS_AT_ONCE).collect().await

@@ -99,6 +99,7 @@ pub(crate) async fn back_up(
     }
     let (left_out, devices): (Vec<_>, Vec<_>) = devices.into_iter().partition(|d| left_out.contains(&d.name));
     let destinations = ready_destinations(context, instance, &routes).await?;
+    let silent = destinations.iter().filter(|d| d.is_silent()).map(|d| d.config.id.clone()).collect();
     let at_hand = destinations.iter().filter(|d| d.error.is_none());
     let at_hand = at_hand.map(|d| (d.destination.id(), d.config.name.as_str(), &**d.destination.backend()));
     recovered::record(context, instance, &at_hand.collect::<Vec<_>>()).await;
@@ -132,7 +133,7 @@ pub(crate) async fn back_up(
             delivered.extend(caught_up?);
             delivery::add(&mut delivered, delivery::given_up(instance, gone).await?);
             if !delivery::waiting(&spool).await?.is_empty() {
-                delivered.extend(delivery::deliver_what_waits(context, instance, &engine, &spool).await?);
+                delivered.extend(delivery::deliver_what_waits(context, instance, &engine, &spool, &silent).await?);
             }
             Ok(())
         };

@@ -1,5 +1,6 @@
 //! `devicevault run deliver`
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Args;
@@ -44,7 +45,7 @@ pub(crate) async fn run(context: &Context, _args: DeliverArgs) -> Result<Exit> {
     instance.catalog.pending().await?;
     let options = RoundOptions::default();
     let engine = round::engine(&instance, &options, Arc::new(NoEvents), context.clock().clone(), spool.clone());
-    let done = cancellable(delivery::deliver_what_waits(context, &instance, &engine, &spool)).await?;
+    let done = cancellable(delivery::deliver_what_waits(context, &instance, &engine, &spool, &BTreeSet::new())).await?;
     if done.iter().any(|d| d.delivered > 0) {
         pushing::after_round(context, &instance).await;
     }
