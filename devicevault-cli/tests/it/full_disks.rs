@@ -1,8 +1,8 @@
 //! No room left.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use devicevault_testkit::sim::{SimDevice, Simulated};
+use devicevault_testkit::sim::{Quirk, SimDevice, Simulated};
 
 use crate::person::{Answer, PASSWORD, Person, files_below};
 use crate::sight::devices;
@@ -64,6 +64,36 @@ async fn a_full_disk_is_a_failure_that_leaves_nothing_half() {
     person.backs_up(device, &["--artefact", "running-config"]).await.good();
     assert_eq!(manifests(&person), before + 1);
     person.asks(&["verify", "--from", "backups"]).await.good();
+    drop(disk);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root to mount a file system in memory"]
+async fn a_full_disk_keeps_nobody_from_reading_after_a_kill() {
+    let quirk = Quirk::Stall { command: "show running-config".to_owned(), after: 1000 };
+    let (fleet, person) = devices([SimDevice::cisco_ios("sw1"), SimDevice::cisco_ios("stuck-sw").quirk(quirk)]).await;
+    std::fs::create_dir(person.path("home")).unwrap();
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=16M", "tmpfs"]).arg(person.path("home"));
+    assert!(mount.status().unwrap().success(), "a file system in memory");
+    let disk = SmallDisk(person.path("home"));
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "sw1", "--quiet"]).await.good();
+    let mut cut_off =
+        person.program(&["backup", "stuck-sw"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while fleet.devices()[1].stats().logins == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    cut_off.kill().unwrap();
+    cut_off.wait().unwrap();
+    assert!(std::fs::write(person.path("home/filler"), vec![0; 16 << 20]).is_err(), "the disk is full");
+    for read in [&["history", "sw1"][..], &["show", "sw1"], &["device", "list"], &["run", "list"]] {
+        person.asks(read).await.good();
+    }
+    std::fs::remove_file(person.path("home/filler")).unwrap();
+    let runs = person.asks(&["run", "list", "--json"]).await.good().out;
+    assert!(runs.contains("stuck-sw"), "{runs}");
+    person.asks(&["backup", "sw1", "--quiet"]).await.good();
     drop(disk);
 }
 
