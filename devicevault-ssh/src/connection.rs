@@ -159,7 +159,7 @@ pub trait Gate: fmt::Debug + Send + Sync {
 ///
 /// # Errors
 /// `Unreachable`, `Timeout` with the step, `Unsupported` without a common algorithm, `HostKeyRejected`,
-/// `AuthRejected` (nothing was offered twice), `Closed`, `Config` for a private key that cannot be read.
+/// `AuthRejected` (nothing was offered twice), `PasswordExpired`, `Closed`, `Config` for a private key that cannot be read.
 ///
 /// Dropping the future closes the connection.
 pub async fn connect(
@@ -238,7 +238,7 @@ where
         .await?
         .map_err(|fault| explain(fault, options.profile, &heard, &farewell))?;
     let left = options.login_timeout.saturating_sub(started.elapsed());
-    let log_in = auth::log_in(&mut handle, credentials, keys, options.profile, &farewell);
+    let log_in = auth::log_in(&mut handle, credentials, keys, options.profile, (&farewell, &heard));
     match timeout(left, log_in).await {
         Ok(done) => done?,
         Err(_) => return Err(SshError::Timeout { step: "log in", after: options.login_timeout }),
@@ -364,6 +364,9 @@ pub(crate) struct Farewell(Arc<Mutex<Words>>);
 struct Words {
     last: Option<String>,
     banner: Option<String>,
+    /// How many banners came.
+    banners: usize,
+    newest: String,
 }
 
 /// So many characters of a banner are kept.
@@ -379,6 +382,14 @@ impl Farewell {
         let kept = words.banner.get_or_insert_default();
         let room = MOST_OF_BANNER.saturating_sub(kept.chars().count());
         kept.extend(banner.chars().take(room));
+        words.banners += 1;
+        words.newest = banner.chars().take(MOST_OF_BANNER).collect();
+    }
+
+    /// How many banners came, and what the newest one says.
+    pub(crate) fn banners(&self) -> (usize, String) {
+        let words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (words.banners, words.newest.clone())
     }
 }
 

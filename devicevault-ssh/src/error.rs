@@ -36,6 +36,12 @@ pub enum SshError {
         /// The methods that the server goes on with.
         offered: Vec<String>,
     },
+    /// The password is the right one, and another has to be set before anybody may log in by it.
+    #[error("the password has to be changed first: {said}")]
+    PasswordExpired {
+        /// How the server asks for that.
+        said: String,
+    },
     /// The server's key is not one to trust.
     #[error("{fault} (offered: {offered}{})", recorded_text(recorded))]
     HostKeyRejected {
@@ -176,6 +182,9 @@ impl SshError {
             Self::Agent { .. } => Some("start the agent and add the key with ssh-add, or use a key file".to_owned()),
             Self::Unreachable { .. } => Some(format!("check address, port and that SSH is enabled on {whom}")),
             Self::AuthRejected { .. } => Some(format!("check user name and credential of {whom}")),
+            Self::PasswordExpired { .. } => {
+                Some(format!("log in by hand, set a new password, and update the credential of {whom}"))
+            }
             Self::HostKeyRejected { endpoint, fault, recorded_in, .. } => Some(match fault {
                 HostKeyFault::Unknown => {
                     format!("compare the fingerprint with the device's own, then record its key in {recorded_in}")

@@ -309,7 +309,7 @@ fn simple_error(e: SshError) -> Error {
         SshError::NotForwarded { forbidden: false, .. } => (ErrorKind::Unreachable, "connect"),
         SshError::NotForwarded { .. } => (ErrorKind::PermissionDenied, "connect"),
         SshError::Timeout { step, .. } => (ErrorKind::Timeout, *step),
-        SshError::AuthRejected { .. } => (ErrorKind::AuthRejected, "log in"),
+        SshError::AuthRejected { .. } | SshError::PasswordExpired { .. } => (ErrorKind::AuthRejected, "log in"),
         SshError::Agent { .. } => (ErrorKind::Config, "log in"),
         SshError::HostKeyRejected { .. } => (ErrorKind::HostKeyRejected, "check host key"),
         SshError::Unsupported { .. } => (ErrorKind::Unsupported, "negotiate algorithms"),

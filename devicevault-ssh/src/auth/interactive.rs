@@ -3,8 +3,8 @@
 use russh::client::{KeyboardInteractiveAuthResponse as Answer, Prompt};
 
 use super::{Login, closed};
-use crate::Result;
 use crate::error::shown;
+use crate::{Result, SshError};
 
 /// Nobody asks more often than this.
 const ROUNDS: usize = 8;
@@ -28,8 +28,7 @@ pub(super) async fn answer(login: &mut Login<'_>, password: &str, sent: bool) ->
                 let asked: Vec<_> = prompts.iter().map(|p| shown(&p.prompt)).collect();
                 let asked = asked.join("', '");
                 if prompts.iter().any(|p| wants_new_password(&p.prompt)) {
-                    let message = format!("the password has to be changed first: the device asks '{asked}'");
-                    return Err(login.rejected(&message));
+                    return Err(SshError::PasswordExpired { said: format!("the device asks '{asked}'") });
                 }
                 let replies = prompts.iter().map(|p| reply(p, user, password, &mut sent)).collect::<Option<_>>();
                 let Some(replies) = replies else {

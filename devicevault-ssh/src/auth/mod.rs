@@ -3,6 +3,7 @@
 mod agent;
 mod interactive;
 mod keys;
+mod password;
 
 use russh::client::{AuthResult, Handle};
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg};
@@ -13,6 +14,7 @@ use keys::Signs;
 pub use keys::private_key_opens;
 
 use crate::connection::{Farewell, Guard};
+use crate::overhear::Overheard;
 use crate::{Credentials, Profile, Result, SshError};
 
 const STEP: &str = "log in";
@@ -23,6 +25,7 @@ struct Login<'a> {
     user: &'a str,
     profile: Profile,
     farewell: &'a Farewell,
+    heard: &'a Overheard,
     /// The methods that the server goes on with.
     offered: MethodSet,
     /// What it did not accept.
@@ -51,11 +54,12 @@ pub(crate) async fn log_in(
     credentials: &Credentials,
     keys: Keys,
     profile: Profile,
-    farewell: &Farewell,
+    (farewell, heard): (&Farewell, &Overheard),
 ) -> Result<()> {
     let user = credentials.username.as_str();
     let (offered, refused) = (MethodSet::empty(), Vec::new());
-    let mut login = Login { handle, user, profile, farewell, offered, refused, partly: false, rsa: Rsa::NotAsked };
+    let mut login =
+        Login { handle, user, profile, farewell, heard, offered, refused, partly: false, rsa: Rsa::NotAsked };
     let asked = login.handle.authenticate_none(user).await;
     if login.settled(asked.map_err(|e| closed(e, farewell))?)? || login.by_keys(credentials, keys).await? {
         return Ok(());
@@ -63,8 +67,8 @@ pub(crate) async fn log_in(
     if let Some(password) = &credentials.password {
         let mut sent = false;
         if login.offers(MethodKind::Password) {
-            let tried = login.handle.authenticate_password(user, password.as_str()).await;
-            if login.tried("the password", tried.map_err(|e| closed(e, farewell))?)? {
+            let tried = password::offer(&mut login, password).await?;
+            if login.tried("the password", tried)? {
                 return Ok(());
             }
             sent = true;

@@ -1,6 +1,7 @@
 //! What needs files, processes or servers.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod expired;
 mod files;
 mod identities;
 mod known_hosts;

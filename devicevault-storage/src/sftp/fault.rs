@@ -46,7 +46,7 @@ pub(super) fn of_ssh(operation: &'static str, e: &SshError) -> Error {
         SshError::Unreachable { .. } | SshError::NotForwarded { forbidden: false, .. } => ErrorKind::Unreachable,
         SshError::NotForwarded { .. } => ErrorKind::PermissionDenied,
         SshError::Timeout { .. } => ErrorKind::Timeout,
-        SshError::AuthRejected { .. } => ErrorKind::AuthRejected,
+        SshError::AuthRejected { .. } | SshError::PasswordExpired { .. } => ErrorKind::AuthRejected,
         SshError::HostKeyRejected { .. } => ErrorKind::HostKeyRejected,
         SshError::Unsupported { .. } | SshError::Refused { .. } => ErrorKind::Unsupported,
         SshError::Closed { .. } => ErrorKind::Unavailable,
