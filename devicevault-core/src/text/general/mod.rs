@@ -6,6 +6,7 @@
 mod key_blocks;
 mod keyword;
 mod names;
+mod settings;
 mod shapes;
 mod userinfo;
 mod words;
@@ -18,6 +19,7 @@ use regex::bytes::{Regex, RegexBuilder};
 
 pub use key_blocks::{begins_secret_key, ends_secret_key};
 use keyword::Context;
+pub(super) use settings::{Above, is_setting};
 
 /// What a literal announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::ops::Range;
 use regex::bytes::Regex;
 
 use super::Headers;
+use crate::text::general::Above;
 use crate::text::{TextRules, general};
 
 /// A part of a line that is masked; the flag is set where the device shows it differently each time.
@@ -25,6 +26,8 @@ pub(super) fn of_line(line: &[u8], rules: &TextRules, headers: &Headers, by_rule
     let by_name = !rules.plain.iter().any(|p| p.is_match(text));
     spans
         .extend(general::secrets(text, by_name, || headers.within_snmp()).into_iter().map(|r| (r.start, r.end, false)));
+    let above = Above { snmp: || headers.within_snmp(), matches: |r: &Regex| headers.within(r) };
+    spans.retain(|(from, to, _)| !general::is_setting(text, &(*from..*to), &above));
     // What was masked before is no secret: a redacted text redacted again is the same.
     let masks = if spans.is_empty() { Vec::new() } else { general::masks(text) };
     spans.retain(|(from, to, _)| !general::was_masked(text, *from..*to, &masks));
