@@ -13,6 +13,7 @@ use crate::escape::brief;
 use crate::options;
 use crate::platform::{ArtefactRules, CommandRules, Platform, PlatformSet};
 use crate::refusal::{Gate, Refusal};
+use crate::remarks::Remarks;
 use crate::transport::Dialer;
 
 /// Collects what a platform's commands print. Its key is `cli`.
@@ -68,7 +69,8 @@ impl Collector for CliCollector {
         let spent = if target.device.jump.is_empty() { started.elapsed() } else { Duration::ZERO };
         let left = target.limits.login.saturating_sub(spent);
         let conversation = Conversation::begin(link, &platform, target, channel, left).await?;
-        let mut visit = Visit { conversation, platform: &platform, open: false };
+        let remarks = Remarks::new(&platform.remarks);
+        let mut visit = Visit { conversation, platform: &platform, remarks, open: false };
         for artefact in wanted {
             visit.artefact(artefact, out).await?;
         }
@@ -94,6 +96,7 @@ impl Collector for CliCollector {
 struct Visit<'a> {
     conversation: Conversation<'a>,
     platform: &'a Platform,
+    remarks: Remarks<'a>,
     /// An artefact is begun and written, and waits for the next echo to tell that it was whole.
     open: bool,
 }
@@ -208,11 +211,13 @@ impl Visit<'_> {
         };
         let mut handed_on = false;
         while let Some(piece) = self.conversation.next().await? {
+            self.remarks.push(&piece).into_iter().for_each(|says| out.note(Note::warning(says)));
             if let Some(piece) = gate.push(piece) {
                 handed_on = true;
                 written.piece(artefact, heading.take(), piece, out).await?;
             }
         }
+        self.remarks.end().into_iter().for_each(|says| out.note(Note::warning(says)));
         // A text that came is kept, and what the device says of it is a doubt: one file of many may have failed.
         let kept = self.conversation.has_answered() && (handed_on || last && gate.holds_text());
         if let Some(why) = self.conversation.failed().filter(|_| !kept) {
@@ -222,6 +227,7 @@ impl Visit<'_> {
             Err(Refusal { line, none }) => return refused(format!("the device refused it: {line}"), none),
             Ok(rest) => written.piece(artefact, heading.take(), rest.unwrap_or_default(), out).await?,
         }
+        self.conversation.compare_ends().await;
         if let Some(doubt) = self.conversation.doubt() {
             out.note(Note::suspect(format!("{doubt} ('{}')", brief(command))));
         }

@@ -21,6 +21,8 @@ pub(crate) struct Conversation<'a> {
     platform: &'a Platform,
     target: &'a Target,
     channel: Current,
+    /// Whether this device ends answers with a line end, once that was asked.
+    ends_lines: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -54,7 +56,7 @@ impl<'a> Conversation<'a> {
             Channel::Exec => Current::Exec(None),
             Channel::Shell => Current::Shell(Box::new(open_shell(link.as_mut(), platform, target, left).await?)),
         };
-        Ok(Self { link, platform, target, channel })
+        Ok(Self { link, platform, target, channel, ends_lines: None })
     }
 
     /// Gives a command. After this, [`stray`](Conversation::stray) tells whether the answer before it was whole.
@@ -69,9 +71,7 @@ impl<'a> Conversation<'a> {
         if let Current::Exec(current) = &mut self.channel {
             match within(limits.inactivity + self.link.reach_time(), command, self.link.exec(command)).await? {
                 Ok(running) => {
-                    let deadline = Instant::now() + limits.command;
-                    let text = command.to_owned();
-                    *current = Some(Command { running, text, deadline, end: None, written: 0, last: None });
+                    *current = Some(Command::new(running, command, limits));
                     return Ok(());
                 }
                 Err(e) if e.kind() == ErrorKind::Unsupported && self.platform.shell.is_some() => {
@@ -131,8 +131,7 @@ impl<'a> Conversation<'a> {
                     && (end.errors.trim_ascii().is_empty()
                         || self.platform.check_status && !end.errors.split(|b| *b == b'\n').any(tells_of_loss)) =>
                 {
-                    let last = command.as_ref()?.last;
-                    let cut = self.platform.whole_lines && last.is_some_and(|byte| byte != b'\n');
+                    let cut = self.platform.whole_lines && self.ends_amid_a_line() && self.ends_lines != Some(false);
                     cut.then(|| "its last line has no end: the answer may be cut off".into())
                 }
                 end @ RunEnd { status: Some(0), .. } => {
@@ -147,6 +146,36 @@ impl<'a> Conversation<'a> {
                 }
             },
         }
+    }
+
+    fn ends_amid_a_line(&self) -> bool {
+        let Current::Exec(Some(command)) = &self.channel else { return false };
+        command.last.is_some_and(|byte| byte != b'\n')
+    }
+
+    /// Where an answer that ended well has no line end on a platform whose answers have one: asks for something short. A
+    /// device or a gateway that leaves the last line end out everywhere did not cut the answer off.
+    pub(crate) async fn compare_ends(&mut self) {
+        let ended =
+            matches!(&self.channel, Current::Exec(Some(c)) if c.end.as_ref().is_some_and(|e| e.status == Some(0)));
+        if !ended || !self.platform.whole_lines || self.ends_lines.is_some() || !self.ends_amid_a_line() {
+            return;
+        }
+        for text in &self.platform.short {
+            if let Some(byte) = self.last_of(text).await {
+                self.ends_lines = Some(byte == b'\n');
+                return;
+            }
+        }
+    }
+
+    /// The last byte of the answer to a command that the device takes.
+    async fn last_of(&mut self, text: &str) -> Option<u8> {
+        let limits = &self.target.limits;
+        let running = within(limits.inactivity, text, self.link.exec(text)).await.ok()?.ok()?;
+        let mut command = Command::new(running, text, limits);
+        while command.next(limits).await.ok()?.is_some() {}
+        command.last.filter(|_| command.end.is_some_and(|end| end.status == Some(0)))
     }
 
     /// Whether text came where only the prompt was to be: then the answer before was not whole.
@@ -221,6 +250,11 @@ fn silent(limit: Duration, command: &str) -> Error {
 }
 
 impl Command {
+    fn new(running: Box<dyn Running>, text: &str, limits: &StepLimits) -> Self {
+        let deadline = Instant::now() + limits.command;
+        Self { running, text: text.to_owned(), deadline, end: None, written: 0, last: None }
+    }
+
     async fn next(&mut self, limits: &StepLimits) -> Result<Option<Bytes>> {
         if self.end.is_some() {
             return Ok(None);

@@ -32,6 +32,7 @@ mod platform;
 mod reading;
 mod recording;
 mod refusal;
+mod remarks;
 mod session;
 mod transport;
 mod trial;

@@ -15,7 +15,7 @@ use super::general::{self, built_in};
 use super::place::{Fault, OPERATION, located, wrong};
 use super::{
     Answer, ArtefactRules, Channel, CommandRules, Credential, DetectRules, EnableRules, Platform, PlatformSource,
-    Question, SetupRules, ShellRules, Sign,
+    Question, Remark, SetupRules, ShellRules, Sign,
 };
 
 /// Pagers of many vendors. It is looked for at the end of a line that stands at the very end of what has come.
@@ -96,7 +96,7 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
     if file.channel == Channel::Shell && file.session.is_none() {
         return Err(wrong("session", "a platform that is asked by shell needs [session] with its prompt"));
     }
-    detect(file.detect)?;
+    let short = detect(file.detect)?.commands;
     let failure: Vec<Regex> = file.failure.into_iter().map(|e| e.0).collect();
     let mut rules = TextRules::default();
     rules.volatile = lines("volatile", file.volatile)?;
@@ -164,6 +164,7 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
             logout: file.logout.command,
             logout_questions: questions("logout.questions", file.logout.questions)?,
             shape: general::shape()?,
+            messages: general::messages()?.into(),
         })),
     };
     Ok(Platform {
@@ -179,8 +180,10 @@ fn compile(file: PlatformFile, text: &str, source: &PlatformSource) -> Result<Pl
         ssh_profile: file.ssh.profile,
         check_status: file.exec.check_status,
         whole_lines: file.exec.whole_lines,
+        short,
         shell,
         failure,
+        remarks: file.remarks.into_iter().map(|r| Remark { line: r.line.0, says: r.says }).collect(),
         artefacts,
     })
 }

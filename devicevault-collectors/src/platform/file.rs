@@ -67,6 +67,9 @@ pub(crate) struct PlatformFile {
     pub(crate) detect: DetectSection,
     /// What is collected, in this order.
     pub(crate) artefacts: Vec<ArtefactSection>,
+    /// Lines from which follows what whoever reads the backup has to know: a warning of each run that meets one.
+    #[serde(default)]
+    pub(crate) remarks: Vec<RemarkSection>,
     /// Lines that change by themselves: ignored when versions are compared, kept in the original. A text stands for a
     /// table with `line` alone.
     #[serde(default)]
@@ -226,8 +229,19 @@ fn default_rows() -> u32 {
 pub(crate) struct ExecSection {
     /// An exit status other than 0 is a refusal, also where there was output.
     pub(crate) check_status: bool,
-    /// Every answer ends with the end of a line: one that does not was cut off, whatever its status.
+    /// Every answer ends with the end of a line: one that does not was cut off, whatever its status. Where one does not,
+    /// a command of `[detect]` is asked besides: a device that leaves the line end out there too leaves it out everywhere.
     pub(crate) whole_lines: bool,
+}
+
+/// A line, and what follows from it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RemarkSection {
+    /// The line, without its line end; of any artefact.
+    pub(crate) line: Expression,
+    /// For people: what it means, and what to do.
+    pub(crate) says: String,
 }
 
 /// A question, and exactly one kind of answer.

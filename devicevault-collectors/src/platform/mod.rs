@@ -51,8 +51,11 @@ pub struct Platform {
     pub(crate) ssh_profile: Option<String>,
     pub(crate) check_status: bool,
     pub(crate) whole_lines: bool,
+    /// Harmless commands with short answers: those that recognise it.
+    pub(crate) short: Vec<String>,
     pub(crate) shell: Option<Arc<ShellRules>>,
     pub(crate) failure: Vec<Regex>,
+    pub(crate) remarks: Vec<Remark>,
     pub(crate) artefacts: Vec<ArtefactRules>,
 }
 
@@ -79,6 +82,15 @@ pub(crate) struct ShellRules {
     pub(crate) logout_questions: Vec<Question>,
     /// What lines of a configuration look like.
     pub(crate) shape: ShapeRule,
+    /// Lines of a log, which may come at any time.
+    pub(crate) messages: Arc<[Regex]>,
+}
+
+/// A line of an answer, and what it means to people.
+#[derive(Debug, Clone)]
+pub(crate) struct Remark {
+    pub(crate) line: Regex,
+    pub(crate) says: String,
 }
 
 /// A command that prepares the session.

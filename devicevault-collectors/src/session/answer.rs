@@ -62,6 +62,12 @@ pub(crate) struct Answer {
     out: BytesMut,
     /// Lines that may be the first ones of a prompt of several.
     held: VecDeque<Vec<u8>>,
+    /// A line that is the prompt, and what of the log stood behind it so far.
+    behind: Vec<Vec<u8>>,
+    /// An empty line was typed to see whether that prompt still stands.
+    asked_behind: bool,
+    /// And another one, at the prompt that came.
+    made_sure: bool,
     some_text: bool,
     last: Vec<u8>,
     candidate: Option<Candidate>,
@@ -80,6 +86,7 @@ pub(crate) struct Answer {
     brief: bool,
     end_marker: Option<Arc<Regex>>,
     pager: Option<Arc<Regex>>,
+    messages: Option<Arc<[Regex]>>,
     asked_of_us: Asked,
     /// How often the screen had been redrawn when the command was typed.
     typed_at: u64,
@@ -105,6 +112,8 @@ struct Candidate {
 const MOST_ASKED: usize = 2;
 /// More lines than these are not held back, whatever they say.
 const MOST_PROMPTS: usize = 64;
+/// And no more of a log behind a prompt.
+const MOST_BEHIND: usize = 32;
 /// Without an echo after so many bytes there is none.
 const MOST_BEFORE_ECHO: usize = 64 * 1024;
 
@@ -126,6 +135,9 @@ impl Answer {
             stray: false,
             out: BytesMut::new(),
             held: VecDeque::new(),
+            behind: Vec::new(),
+            asked_behind: false,
+            made_sure: false,
             some_text: false,
             last: Vec::new(),
             candidate: None,
@@ -141,6 +153,7 @@ impl Answer {
             brief: false,
             end_marker: None,
             pager: None,
+            messages: None,
             asked_of_us: Asked::default(),
             typed_at: u64::MAX,
             complete: false,
@@ -173,6 +186,12 @@ impl Answer {
     /// What a pager looks like: the device may erase it before it was answered.
     pub(crate) fn paged_by(mut self, pager: Arc<Regex>) -> Self {
         self.pager = Some(pager);
+        self
+    }
+
+    /// What lines of a log look like: they may come behind the prompt that ends the answer.
+    pub(crate) fn logged_by(mut self, messages: Arc<[Regex]>) -> Self {
+        self.messages = Some(messages);
         self
     }
 
@@ -241,6 +260,13 @@ impl Answer {
             return Next::Space(found);
         }
         let Some(text) = self.prompt_at_end(current) else {
+            // The log may have pushed the prompt up, and it is not drawn anew: it comes again where an empty line is typed.
+            let pushed_up = current.trim_ascii().is_empty() && self.logged_behind() && !self.asked_behind;
+            if pushed_up && rules.confirm == Confirm::EmptyLine && self.pending + self.perhaps == 0 {
+                self.asked_behind = true;
+                self.pending += 1;
+                return Next::EmptyLine;
+            }
             return self.prompt_twice(current);
         };
         if let Some(candidate) = &self.candidate {
@@ -271,11 +297,13 @@ impl Answer {
         if self.echoed && text == 0 && self.pending == 0 && (marked || nothing) {
             return self.completed();
         }
+        // Behind the log one prompt answers the empty line that it was called by: the next one makes sure of it.
+        let unsure = self.pending > 0 && self.logged_behind() && !std::mem::replace(&mut self.made_sure, true);
         let line = current.to_vec();
         self.candidate = Some(Candidate { line, text, lines: Vec::new(), stood: true, seen_at: redrawn });
         match rules.confirm {
             Confirm::Quiet => Next::WaitQuietly,
-            _ if self.pending > 0 && !self.prompt.mute => Next::Wait,
+            _ if self.pending > 0 && !self.prompt.mute && !unsure => Next::Wait,
             Confirm::EmptyLine | Confirm::Learned => {
                 self.pending += 1;
                 Next::EmptyLine
@@ -341,6 +369,9 @@ impl Answer {
             self.doubts.line_end |= prompts > self.pending && self.perhaps > 0;
             if surplus == 0 && candidate.text == 0 && self.prompt.begins_with(&self.held) {
                 self.held.clear();
+            }
+            if surplus == 0 && candidate.text == 0 && self.logged_behind() {
+                self.behind.clear();
             }
             self.release();
             if surplus == 0 {
@@ -446,8 +477,42 @@ impl Answer {
         candidate.lines.iter().for_each(|line| self.text(line));
     }
 
+    /// Whether the last lines are the prompt and the log behind it.
+    fn logged_behind(&self) -> bool {
+        self.behind.iter().skip(1).any(|line| self.is_message(line))
+    }
+
+    fn is_message(&self, line: &[u8]) -> bool {
+        self.messages.iter().flat_map(|m| m.iter()).any(|m| m.is_match(line))
+    }
+
+    /// Holds a line back that may be the prompt which ends the answer, or of the log behind it.
+    fn holds_behind(&mut self, line: &[u8]) -> bool {
+        let goes_on = !self.behind.is_empty()
+            && self.behind.len() < MOST_BEHIND
+            && (line.trim_ascii().is_empty() || self.is_message(line));
+        if !goes_on {
+            // The text goes on where an empty line was typed, which may have been echoed into it.
+            self.doubts.line_end |= !self.behind.is_empty() && self.asked_behind && self.echo != Echo::WhenRead;
+            self.release_behind();
+        }
+        let holds = goes_on || self.echoed && self.prompt.first_lines() == 0 && self.prompt.is(line);
+        if holds {
+            self.behind.push(line.to_vec());
+        }
+        holds
+    }
+
+    fn release_behind(&mut self) {
+        for line in std::mem::take(&mut self.behind) {
+            self.whole(&line);
+            self.ends_in(&line);
+        }
+    }
+
     /// Lines that were held back are text.
     fn release(&mut self) {
+        self.release_behind();
         while !self.held.is_empty() {
             self.release_one();
         }
@@ -466,6 +531,10 @@ impl Answer {
     }
 
     fn text(&mut self, line: &[u8]) {
+        self.some_text = true;
+        if self.holds_behind(line) {
+            return;
+        }
         if self.prompt.first_lines() == 0 {
             self.whole(line);
         } else {
@@ -474,7 +543,10 @@ impl Answer {
                 self.release_one();
             }
         }
-        self.some_text = true;
+        self.ends_in(line);
+    }
+
+    fn ends_in(&mut self, line: &[u8]) {
         if !line.trim_ascii().is_empty() {
             self.last.clear();
             self.last.extend_from_slice(line.get(..256).unwrap_or(line));
@@ -511,6 +583,7 @@ impl Rows for Answer {
             self.candidate = None;
             self.before.clear();
             self.held.clear();
+            self.behind.clear();
             self.last.clear();
             self.some_text = false;
             return;

@@ -48,6 +48,8 @@ pub enum Piece {
     Question(Vec<u8>),
     /// Nothing is sent: from now on, this is the prompt.
     Prompt(Vec<u8>),
+    /// At the end of an answer: this comes together with its prompt and behind it, and no other prompt follows.
+    Behind(Vec<u8>),
     /// The connection is cut.
     Cut,
     /// Nothing more, for ever.
@@ -246,7 +248,7 @@ impl Running for Command {
                 Some(Piece::Stall) => std::future::pending().await,
                 Some(Piece::Cut) => return Err(cut()),
                 Some(Piece::Hangup) => return Ok(None),
-                Some(Piece::Pager(..) | Piece::Question(_) | Piece::Prompt(_)) => {}
+                Some(Piece::Pager(..) | Piece::Question(_) | Piece::Prompt(_) | Piece::Behind(_)) => {}
             }
         }
     }
@@ -347,6 +349,11 @@ impl Session {
                         next.clone_from(&self.prompt);
                     }
                 }
+                Some(Piece::Behind(text)) => {
+                    let text = std::mem::take(text);
+                    self.out.pop_front();
+                    self.out.push_front(Piece::Text(text));
+                }
                 Some(Piece::Cut) => return Ready::Cut,
                 Some(Piece::Stall) => return Ready::Nothing,
                 Some(Piece::Hangup) => return Ready::Closed,
@@ -392,7 +399,13 @@ impl Session {
             None if command.is_empty() => {}
             None => self.text(device.unknown.clone()),
         }
-        self.prompt();
+        match self.out.pop_back() {
+            Some(Piece::Behind(text)) => self.text([self.prompt.as_slice(), &text].concat()),
+            last => {
+                self.out.extend(last);
+                self.prompt();
+            }
+        }
     }
 }
 

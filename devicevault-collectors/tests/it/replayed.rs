@@ -488,19 +488,24 @@ proptest! {
 }
 
 async fn by_exec(status: Option<u32>, check: bool) -> (Result<()>, RecordingSink) {
-    answered(&format!("check_status = {check}"), "a\nb\n", status).await
+    answered(&format!("check_status = {check}"), "a\nb\n", status, None).await
 }
 
 /// A platform that is asked without a terminal.
-async fn answered(rule: &str, answer: &str, status: Option<u32>) -> (Result<()>, RecordingSink) {
+async fn answered(rule: &str, answer: &str, status: Option<u32>, version: Option<&str>) -> (Result<()>, RecordingSink) {
     let folder = tempfile::tempdir().unwrap();
     let platform = format!(
         "name = 'acme'\ntitle = 'Acme'\nchannel = 'exec'\n[exec]\n{rule}\n\
-         [[artefacts]]\nname = 'config'\ncommands = ['show config']\n"
+         [[artefacts]]\nname = 'config'\ncommands = ['show config']\n\
+         [detect]\ncommands = ['show model', 'show version']\n"
     );
     std::fs::write(folder.path().join("acme.toml"), platform).unwrap();
     let platforms = PlatformSet::built_in().with_folder(folder.path()).unwrap();
-    let dialer = ReplayDialer::new(with_config(vec![text(answer)]).exec_status(status));
+    let mut device = with_config(vec![text(answer)]).exec_status(status);
+    if let Some(version) = version {
+        device = device.answer("show version", vec![text(version)]);
+    }
+    let dialer = ReplayDialer::new(device);
     let collector = CliCollector::new(Arc::new(platforms), Arc::new(dialer));
     let target = Target::new(Device::new("d1", "d1", "192.0.2.1", "acme"), Login::default());
     let mut sink = RecordingSink::new();
@@ -527,15 +532,19 @@ async fn a_command_that_ended_without_a_word_or_with_a_bad_one_is_no_success() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_a_terminal_that_ends_amid_a_line_was_cut_off() {
-    for (rule, answer, doubts) in [
-        ("whole_lines = true", "a\nb\n", 0),
-        ("whole_lines = true", "a\nb", 1),
-        ("whole_lines = true", "a\nb\n ", 1),
-        ("whole_lines = false", "a\nb", 0),
+    for (rule, answer, version, doubts) in [
+        ("whole_lines = true", "a\nb\n", None, 0),
+        ("whole_lines = true", "a\nb", None, 1),
+        ("whole_lines = true", "a\nb\n ", None, 1),
+        ("whole_lines = true", "a\nb", Some("v1\n"), 1),
+        ("whole_lines = true", "a\nb", Some(""), 1),
+        // The device ends no answer so.
+        ("whole_lines = true", "a\nb", Some("v1\nx"), 0),
+        ("whole_lines = false", "a\nb", None, 0),
     ] {
-        let (done, sink) = answered(rule, answer, Some(0)).await;
+        let (done, sink) = answered(rule, answer, Some(0), version).await;
         done.unwrap();
-        assert_eq!(suspects(&sink), doubts, "{rule} {answer:?}");
+        assert_eq!(suspects(&sink), doubts, "{rule} {answer:?} {version:?}");
     }
 }
 
@@ -549,5 +558,72 @@ async fn a_device_that_does_not_react_to_the_logout_was_in_mid_answer() {
         let ended = talk(&variant, &ReplayDialer::new(with_config(pieces)), &mut sink).await;
         let whole = sink.content("config").is_some_and(|c| c.ends_with(b"end\n"));
         assert!(ended.is_err() || whole || suspects(&sink) > 0, "{}", variant.session);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_behind_the_last_prompt_is_no_text() {
+    const LOG: &str = "%SYS-5-CONFIG_I: Configured from console by bob on vty0 (192.0.2.1)";
+    let shown =
+        |behind: String| with_config(vec![text(CONFIG), Piece::Behind(behind.replace('\n', "\r\n").into_bytes())]);
+    for variant in [PLAIN, WHEN_READ, MARKED] {
+        for behind in [format!("\n{LOG}\n"), format!("\n\n{LOG}\n{LOG}\n"), format!("\n{LOG}\nrtr-1#")] {
+            for chunk in [1, 7, usize::MAX] {
+                let sink = collected(&variant, shown(behind.clone()).chunk(chunk)).await;
+                assert_eq!(content(&sink, "config"), CONFIG, "{behind:?} {chunk}");
+                // Where a prompt stood for a moment, an empty line was typed at it, and it may be the echo that came.
+                assert!(suspects(&sink) == 0 || chunk < 100 && variant.session.is_empty(), "{behind:?} {chunk}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_with_a_log_in_mid_text_ends_nothing() {
+    const LOG: &str = "%SYS-5-CONFIG_I: Configured from console by bob on vty0 (192.0.2.1)";
+    let (before, after) = ("hostname rtr-1\nbanner x\n", "interface e2\nend\n");
+    for ms in [0, 40, 1500, 8000] {
+        for (variant, change) in [
+            (PLAIN, (|d| d) as fn(Replay) -> Replay),
+            (PLAIN, Replay::echo_at_once),
+            (PLAIN, Replay::deaf_while_busy),
+            (WHEN_READ, |d| d),
+            (WHEN_READ, Replay::deaf_while_busy),
+        ] {
+            let quoted = format!("{before}rtr-1#\n{LOG}\n");
+            let device = change(with_config(vec![text(&quoted), pause(ms), text(after)]));
+            let sink = collected(&variant, device).await;
+            let got = content(&sink, "config");
+            assert!(got == format!("{quoted}{after}") || suspects(&sink) > 0, "{ms}: {got:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_is_one_of_several_is_told() {
+    for (name, line, told) in [
+        ("cisco_asa", "ASA Version 9.16(4) <context>", 1),
+        ("cisco_asa", "ASA Version 9.16(4) <system>\nASA Version 9.16(4) <system>", 1),
+        ("cisco_asa", "ASA Version 9.16(4)", 0),
+        ("cisco_nxos", "vdc sw1 id 1\n  limit-resource vlan minimum 16 maximum 4094\nvdc prod id 2", 1),
+        ("cisco_nxos", "vdc sw1 id 1", 0),
+    ] {
+        let platforms = Arc::new(PlatformSet::built_in());
+        let platform = platforms.get(name).unwrap();
+        let answer = format!("{line}\nhostname fw1\n{}end\n", "interface e1\n".repeat(20));
+        let device = platform
+            .spellings("running-config")
+            .fold(Replay::new("fw1# "), |device, command| device.answer(command, vec![text(&answer)]));
+        for chunk in [3, usize::MAX] {
+            let mut login = Login::default();
+            login.username = "admin".into();
+            let target = Target::new(Device::new("d1", "d1", "192.0.2.1", name), login);
+            let dialer = ReplayDialer::new(device.clone().greeting(vec![text("\nwelcome\n")]).chunk(chunk));
+            let collector = CliCollector::new(platforms.clone(), Arc::new(dialer));
+            let mut sink = RecordingSink::new().wanting(["running-config"]);
+            collector.collect(&target, &mut sink).await.unwrap();
+            let warnings = sink.notes().iter().filter(|n| n.text.contains("add a device for each")).count();
+            assert_eq!(warnings, told, "{name}: {line}");
+        }
     }
 }

@@ -236,6 +236,8 @@ impl<'a> Case<'a> {
             Piece::Pause(Duration::from_millis(120)),
             Self::sent(&format!("\n{log}\n")),
         ];
+        let pushed_up = |text: &str| [Self::sent(&self.text), Piece::Behind(text.replace('\n', "\r\n").into_bytes())];
+        let drawn_anew = format!("\n{log}\n{}", self.prompt());
         let looks =
             " description a#\n banner other-device#\nother-device#\nrouter>\n--more\n description --More-- no\n";
         let other = |name: &str, want: String, allowed| Trap {
@@ -247,6 +249,9 @@ impl<'a> Case<'a> {
             other("a line of 20 kB", long, Exact),
             other("lines that look like prompts and pagers", format!("{before}{looks}{after}"), Exact),
             self.trap("a line of the log behind the prompt", &log_behind, NeverWrong),
+            self.trap("the log at once behind the prompt, which is drawn anew", &pushed_up(&drawn_anew), NeverWrong),
+            self.trap("the log at once behind the prompt", &pushed_up(&format!("\n{log}\n{log}\n")), NeverWrong),
+            self.trap("something at once behind the prompt", &pushed_up("\nhello\n"), NeverWrong),
             other("a line of the log", format!("{before}{log}\n{after}"), NeverWrong),
             self.trap("slowly, in pieces", &self.drip(), Exact),
             other("an end without a line end", self.text.trim_end().to_owned(), NeverWrong),

@@ -86,7 +86,7 @@ impl Shell {
         self.aside = self.terminal.aside();
         self.garbled = self.screen.garbled();
         let answer = answer.after_prompts(self.late_prompts).typed_at(self.screen.redrawn());
-        self.answer = Some(answer.paged_by(self.rules.pager.clone()));
+        self.answer = Some(answer.paged_by(self.rules.pager.clone()).logged_by(self.rules.messages.clone()));
         self.heard = Instant::now();
         self.deadline = self.heard + self.limits.command;
         self.longest_gap = Duration::ZERO;
