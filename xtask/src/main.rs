@@ -108,11 +108,8 @@ fn docs() -> ExitCode {
 /// What fails soonest comes first; a failure does not keep the rest from being looked at.
 fn everything(summary: &mut Summary, workspace: &Workspace, install: bool) {
     // Packages are fetched while the workspace builds.
-    let ignored = ignored::find(workspace);
-    let installing = std::thread::spawn({
-        let reasons: Vec<String> = ignored.iter().map(|t| t.reason.clone()).collect();
-        move || if install { peers::install(&reasons) } else { Vec::new() }
-    });
+    let reasons = ignored::reasons(workspace);
+    let installing = std::thread::spawn(move || if install { peers::install(&reasons) } else { Vec::new() });
     steps::format(summary);
     rules(summary, workspace);
     steps::clippy(summary);
@@ -120,7 +117,7 @@ fn everything(summary: &mut Summary, workspace: &Workspace, install: bool) {
     steps::documentation(summary);
     steps::doc_tests(summary);
     let remarks = installing.join().unwrap_or_else(|_| vec!["installing packages ended in a panic".to_owned()]);
-    steps::real_servers(summary, &ignored, remarks);
+    steps::real_servers(summary, remarks);
 }
 
 fn rules(summary: &mut Summary, workspace: &Workspace) {

@@ -32,6 +32,8 @@ enum What {
 }
 use What::{Elsewhere, Folder, Programs, PythonModule, Works};
 
+const FAKENOS: Published =
+    Published { program: "fakenos", registry: Registry::Python, package: "fakenos", version: "1.2.1" };
 const MOTO: Published =
     Published { program: "moto_server", registry: Registry::Python, package: "moto[server,s3]", version: "5.2.5" };
 const AZURITE: Published =
@@ -60,8 +62,7 @@ const PEERS: &[Peer] = &[
     Peer { word: "cryptography", what: PythonModule("cryptography"), package: "python3-cryptography" },
     Peer { word: "asyncssh", what: PythonModule("asyncssh"), package: "python3-asyncssh" },
     Peer { word: "yaml", what: PythonModule("yaml"), package: "python3-yaml" },
-    // Not Debian's: `pip install fakenos`.
-    Peer { word: "fakenos", what: PythonModule("fakenos"), package: "" },
+    Peer { word: "fakenos", what: Elsewhere(FAKENOS), package: "" },
     Peer { word: "moto", what: Elsewhere(MOTO), package: "" },
     Peer { word: "azurite", what: Elsewhere(AZURITE), package: "" },
     Peer { word: "s3s-fs", what: Elsewhere(S3S_FS), package: "" },
@@ -110,6 +111,11 @@ pub(crate) fn unknown(reason: &str) -> Vec<&str> {
 /// Installs the packages that tests with these reasons lack, where that can be done. Returns what a person should know.
 pub(crate) fn install(reasons: &[String]) -> Vec<String> {
     let mut told = install_packages(reasons);
+    let modules = reasons.iter().flat_map(|r| needs(r)).filter_map(|w| Some(&peer(w)?.what));
+    let lacking = |what: &What| matches!(what, PythonModule(module) if !imports(module));
+    if modules.into_iter().any(lacking) && elsewhere::prefer_the_systems_python() {
+        told.push("python3 is the system's: its modules were installed, another one's were not".to_owned());
+    }
     let wanted = |p: &Published| reasons.iter().flat_map(|r| needs(r)).any(|w| peer(w).is_some_and(|o| is(o, p)));
     for p in elsewhere().filter(|p| find(p.program).is_none() && wanted(p)) {
         told.push(format!("{}: {}", if p.install() { "installed" } else { "could not be installed" }, p.by()));
@@ -209,7 +215,7 @@ fn works(command: &[&str]) -> bool {
 
 fn imports(module: &str) -> bool {
     let import = format!("import {module}");
-    Command::new("python3").args(["-c", &import]).output().is_ok_and(|o| o.status.success())
+    Command::new("python3").args(["-c", &import]).env("PATH", path()).output().is_ok_and(|o| o.status.success())
 }
 
 /// Tried in a name space of its own, so that nothing is left mounted.

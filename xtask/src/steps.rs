@@ -1,9 +1,11 @@
 //! The steps that run cargo. All build the same feature set, so that nothing is built twice.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::command::{self, Ended};
-use crate::ignored::{self, Found, Listed};
+use crate::ignored::{self, Listed};
 use crate::peers;
 use crate::summary::{Check, Counts, Summary};
 
@@ -67,14 +69,14 @@ pub(crate) fn doc_tests(summary: &mut Summary) {
 }
 
 /// The ignored tests: those whose servers are here are run, the others are named.
-pub(crate) fn real_servers(summary: &mut Summary, found: &[Found], remarks: Vec<String>) {
+pub(crate) fn real_servers(summary: &mut Summary, remarks: Vec<String>) {
     begin(summary, "tests with real servers", |name| {
         let nextest = command::has_cargo("nextest");
         let listed = match if nextest { list_by_nextest() } else { list_by_libtest() } {
             Ok(listed) => listed,
             Err(why) => return Check::of_tests(name, false, Counts::default()).with_remarks(vec![why]),
         };
-        let (run, skipped) = ignored::part(listed, found, peers::missing);
+        let (run, skipped) = ignored::part(listed, peers::missing);
         let check = if run.is_empty() {
             Check::of_tests(name, true, Counts::default())
         } else if nextest {
@@ -103,22 +105,33 @@ fn list_by_nextest() -> Result<Vec<Listed>, String> {
     let answer: Value = serde_json::from_str(&command::output_of(list)?).map_err(|e| format!("nextest list: {e}"))?;
     let mut out = Vec::new();
     for (binary, suite) in answer["rust-suites"].as_object().into_iter().flatten() {
-        let package = suite["package-name"].as_str().map(str::to_owned);
-        for (name, case) in suite["testcases"].as_object().into_iter().flatten() {
-            if case["ignored"] == true {
-                out.push(Listed { package: package.clone(), binary: Some(binary.clone()), name: name.clone() });
-            }
+        let cases = suite["testcases"].as_object().into_iter().flatten();
+        let names: Vec<&str> = cases.filter(|(_, case)| case["ignored"] == true).map(|(n, _)| n.as_str()).collect();
+        let (Some(program), Some(folder)) = (suite["binary-path"].as_str(), suite["cwd"].as_str()) else {
+            return Err(format!("nextest list: {binary} has no path"));
+        };
+        if !names.is_empty() {
+            let mut command = Command::new(program);
+            command.arg("--exact").args(names).current_dir(folder);
+            out.extend(ignored::read(Some(binary), &command::output_of(command)?));
         }
     }
     Ok(out)
 }
 
 fn list_by_libtest() -> Result<Vec<Listed>, String> {
-    let mut list = command::cargo(&["test", "--quiet"]);
-    list.args(EVERYTHING).args(TARGETS).args(["--", "--ignored", "--list", "--format=terse"]);
-    let text = command::output_of(list)?;
-    let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
-    Ok(names.map(|name| Listed { package: None, binary: None, name: name.to_owned() }).collect())
+    let tests = |of_libtest: &[&str]| {
+        let mut command = command::cargo(&["test"]);
+        command.args(EVERYTHING).args(TARGETS).arg("--").args(of_libtest);
+        command::output_of(command)
+    };
+    let listing = tests(&["--ignored", "--list", "--format=terse"])?;
+    let names: Vec<&str> = listing.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let printed = tests(&[&["--exact"], &names[..]].concat())?;
+    Ok(ignored::read(None, &printed).collect())
 }
 
 /// These tests and no others, in nextest's filter language.
@@ -200,7 +213,11 @@ mod tests {
 
     #[test]
     fn tests_are_named_to_nextest() {
-        let listed = |name: &str| Listed { package: None, binary: Some("a::it".to_owned()), name: name.to_owned() };
+        let listed = |name: &str| Listed {
+            binary: Some("a::it".to_owned()),
+            name: name.to_owned(),
+            reason: "needs sshd".to_owned(),
+        };
         let text = expression(&[listed("m::one"), listed("two")]);
         assert_eq!(text, "(binary_id(=a::it) & test(=m::one)) + (binary_id(=a::it) & test(=two))");
     }

@@ -8,24 +8,19 @@ use crate::place::Place;
 use crate::process::{Server, free_port, listens, program};
 
 /// Simulates one platform on one port.
-const SERVE: &str = "
-import sys, time
-from fakenos import FakeNOS
-host = {'username': 'u', 'password': 'recorded', 'port': int(sys.argv[1]), 'platform': sys.argv[2]}
-FakeNOS(inventory={'hosts': {'device': host}}).start()
-time.sleep(600)
-";
-
 fn serve(place: &Place, platform: &str) -> (Server, u16) {
     let port = free_port();
-    let mut command = Command::new(program("python3"));
-    command.args(["-c", SERVE, &port.to_string(), platform]);
+    let inventory = place.join(&format!("{platform}.yaml"));
+    let device = format!("{{username: u, password: recorded, port: {port}, platform: {platform}}}");
+    std::fs::write(&inventory, format!("hosts:\n  device: {device}\n")).expect("an inventory");
+    let mut command = Command::new(program("fakenos"));
+    command.arg("--inventory").arg(&inventory);
     let server = Server::start(&mut command, &place.join(&format!("{platform}.log")));
     (server.until("an open port", || listens(port)), port)
 }
 
 #[test]
-#[ignore = "needs python3 with fakenos"]
+#[ignore = "needs fakenos"]
 fn platforms_with_a_configuration_are_stored_and_others_are_refused() {
     let place = Place::new();
     for (platform, stored) in [

@@ -31,7 +31,8 @@ impl Published {
     /// Where its programs are, once it is installed.
     pub(super) fn programs(&self) -> PathBuf {
         let inside = match self.registry {
-            Registry::Python | Registry::Rust => "bin",
+            Registry::Python => "program",
+            Registry::Rust => "bin",
             Registry::Node => "node_modules/.bin",
         };
         self.folder().join(inside)
@@ -60,8 +61,10 @@ impl Published {
         match self.registry {
             Registry::Python => {
                 let wanted = format!("{}=={}", self.package, self.version);
+                // Beside the program stands a `python3` of its own, which is not the one that others are to find.
                 run(Command::new("python3").args(["-m", "venv"]).arg(&folder))
                     && run(Command::new(path("bin/pip")).args(["install", "--quiet", &wanted]))
+                    && link(&path("bin").join(self.program), &self.programs())
             }
             Registry::Node => {
                 let wanted = format!("{}@{}", self.package, self.version);
@@ -79,6 +82,28 @@ impl Published {
     }
 }
 
+/// Where a system has the Python for which its packages are.
+const SYSTEMS_PYTHON: &str = "/usr/bin/python3";
+
+/// Lets `python3` be the system's, for which packages were installed, where `PATH` has another one before it.
+pub(super) fn prefer_the_systems_python() -> bool {
+    Path::new(SYSTEMS_PYTHON).is_file() && link(Path::new(SYSTEMS_PYTHON), &python())
+}
+
+/// The folder of that link.
+fn python() -> PathBuf {
+    peers().join("python")
+}
+
+/// Makes a link to the program, of the program's name, in the folder.
+fn link(program: &Path, folder: &Path) -> bool {
+    let Some(name) = program.file_name() else { return false };
+    let link = folder.join(name);
+    program.is_file()
+        && std::fs::create_dir_all(folder).is_ok()
+        && (link.is_file() || std::os::unix::fs::symlink(program, &link).is_ok())
+}
+
 fn run(command: &mut Command) -> bool {
     command.output().is_ok_and(|o| o.status.success())
 }
@@ -90,7 +115,7 @@ fn peers() -> PathBuf {
 
 /// `PATH` with the folders of all that are installed before it.
 pub(super) fn path(all: impl Iterator<Item = Published>) -> std::ffi::OsString {
-    let own = all.map(|p| p.programs()).filter(|folder| Path::is_dir(folder));
+    let own = all.map(|p| p.programs()).chain([python()]).filter(|folder| Path::is_dir(folder));
     let rest = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = own.chain(std::env::split_paths(&rest)).collect();
     std::env::join_paths(folders).unwrap_or(rest)

@@ -1,6 +1,6 @@
 //! What may stand in which source file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::code::{lines_with, without_comments_and_strings, without_tests};
 use crate::peers;
@@ -55,7 +55,7 @@ fn of_file(path: &Path, text: &str) -> Vec<String> {
         let found = lines_with(&code, "russh");
         out.extend(found.iter().map(|n| format!("{name}:{n}: russh is named in devicevault-ssh alone")));
     }
-    for test in ignored_tests(path, text) {
+    for test in ignored_tests(text) {
         let (line, reason) = (test.line, &test.reason);
         if !peers::is_reason(reason) {
             let forms = "needs …, builds …, is started by …, writes …";
@@ -78,32 +78,21 @@ fn is_program(name: &str) -> bool {
 /// A test that is not run unless asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ignored {
-    pub(crate) file: PathBuf,
     pub(crate) line: usize,
-    /// The function, without its module.
-    pub(crate) function: String,
     /// Empty where none is given.
     pub(crate) reason: String,
 }
 
-/// The ignored tests of a file, each attribute on a line of its own as rustfmt writes it.
-pub(crate) fn ignored_tests(file: &Path, text: &str) -> Vec<Ignored> {
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let mut out = Vec::new();
-    for (n, line) in lines.iter().enumerate() {
-        let Some(rest) = line.strip_prefix("#[ignore") else { continue };
+/// The tests of a file that are ignored, each attribute on a line of its own as rustfmt writes it; one line may stand for
+/// several tests of a macro.
+pub(crate) fn ignored_tests(text: &str) -> Vec<Ignored> {
+    let attribute = |(n, line): (usize, &str)| {
+        let rest = line.trim().strip_prefix("#[ignore")?;
         let reason = rest.trim_start().strip_prefix('=').and_then(|r| r.trim().strip_prefix('"'));
         let reason = reason.and_then(|r| r.strip_suffix("\"]")).unwrap_or_default();
-        let function = lines[n..].iter().find_map(|l| {
-            let (before, after) = l.split_once("fn ")?;
-            let visible = before.is_empty() || before.ends_with(' ');
-            visible.then(|| after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>())
-        });
-        if let Some(function) = function {
-            out.push(Ignored { file: file.to_owned(), line: n + 1, function, reason: reason.to_owned() });
-        }
-    }
-    out
+        Some(Ignored { line: n + 1, reason: reason.to_owned() })
+    };
+    text.lines().enumerate().filter_map(attribute).collect()
 }
 
 #[cfg(test)]
@@ -137,8 +126,8 @@ mod tests {
     fn ignored_tests_are_found_with_their_reason() {
         let text =
             "#[test]\n#[ignore = \"needs sshd and frr\"]\nfn a() {}\n\n#[tokio::test]\n#[ignore]\nasync fn b() {}\n";
-        let found = ignored_tests(Path::new("x.rs"), text);
-        let found: Vec<_> = found.iter().map(|t| (t.line, t.function.as_str(), t.reason.as_str())).collect();
-        assert_eq!(found, [(2, "a", "needs sshd and frr"), (6, "b", "")]);
+        let found = ignored_tests(text);
+        let found: Vec<_> = found.iter().map(|t| (t.line, t.reason.as_str())).collect();
+        assert_eq!(found, [(2, "needs sshd and frr"), (6, "")]);
     }
 }
