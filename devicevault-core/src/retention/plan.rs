@@ -54,9 +54,10 @@ impl Version {
         !self.suspect && !self.damaged
     }
 
-    /// The version that this backup is at a destination; `None` where it has no stored copy there.
+    /// The version that this backup is at a destination; `None` where it has no stored copy there. `is_there` says which
+    /// destinations there are: one that was removed can neither be repaired nor repair.
     #[must_use]
-    pub fn of(backup: &run::Backup, copy: &run::Copy) -> Option<Self> {
+    pub fn of(backup: &run::Backup, copy: &run::Copy, is_there: impl Fn(&DestinationId) -> bool) -> Option<Self> {
         use run::CopyStatus::{Damaged, Extended, Failed, Marked, Pending, Stored};
         let damaged = match copy.status {
             Stored | Extended => false,
@@ -72,14 +73,13 @@ impl Version {
             suspect: !backup.suspect.is_empty(),
             pinned: backup.pinned,
             damaged,
-            needed: !damaged && is_needed(backup, copy, &|_| true),
+            needed: !damaged && is_needed(backup, copy, is_there),
         })
     }
 }
 
-/// Whether a copy is the only good one that a damaged one elsewhere could be repaired from. `is_there` says which
-/// destinations there are: one that was removed can neither be repaired nor repair.
-pub(super) fn is_needed(backup: &run::Backup, copy: &run::Copy, is_there: &dyn Fn(&DestinationId) -> bool) -> bool {
+/// Whether a copy is the only good one that a damaged one elsewhere could be repaired from.
+fn is_needed(backup: &run::Backup, copy: &run::Copy, is_there: impl Fn(&DestinationId) -> bool) -> bool {
     use run::CopyStatus::{Damaged, Extended, Stored};
     let repairs = |good: &run::Copy, damaged: &run::Copy| good.view == damaged.view || good.view == View::Original;
     let others = || backup.copies.iter().filter(|c| c.destination != copy.destination && is_there(&c.destination));

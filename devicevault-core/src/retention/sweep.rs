@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::tz::TimeZone;
 
 use super::leap;
-use super::plan::{Reason, Version, is_needed, plan};
+use super::plan::{Reason, Version, plan};
 use super::remaining::{Lost, Series};
 use super::rules::Retention;
 use crate::catalog::{CatalogExt as _, Query};
@@ -336,9 +336,7 @@ impl Sweep {
 
     /// The version that a backup is here.
     fn version_of(&self, backup: &Backup, copy: &Copy) -> Option<Version> {
-        let is_there = |id: &DestinationId| self.destinations.as_ref().is_none_or(|all| all.contains(id));
-        let version = Version::of(backup, copy)?;
-        Some(Version { needed: !version.damaged && is_needed(backup, copy, &is_there), ..version })
+        Version::of(backup, copy, |id| self.destinations.as_ref().is_none_or(|all| all.contains(id)))
     }
 
     /// Deletes marked copies and their records.

@@ -392,7 +392,7 @@ async fn what_a_damaged_copy_elsewhere_could_be_repaired_from_stays() {
             (copy.destination, copy.view, copy.status) = (format!("d{at}").as_str().into(), *view, *status);
             backup.copies.push(copy);
         }
-        let version = Version::of(&backup, &backup.copies[0]).unwrap();
+        let version = Version::of(&backup, &backup.copies[0], |_| true).unwrap();
         assert_eq!(version.needed, needed, "{here:?} beside {elsewhere:?}");
     }
 }

@@ -36,8 +36,7 @@ impl Changes {
         if a == b {
             return Ok(());
         }
-        let (old, new) = (items(repo, a, path)?.0, items(repo, b, path)?);
-        let (new, odd) = new;
+        let ((old, _), (new, odd)) = (items(repo, a, path)?, items(repo, b, path)?);
         self.odd.extend(odd);
         let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         for name in names {
