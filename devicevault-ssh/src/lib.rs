@@ -39,8 +39,8 @@ pub use profile::{Algorithms, Profile};
 pub use route::{Hop, ProxyCommand, Route, Tunnel};
 pub use scp::{ScpError, ScpReader, ScpWriter};
 pub use sftp::{
-    Attributes, CreateOptions, DirEntry, FileType, Match, Pattern, ReadOptions, SftpError, SftpReader, SftpSession,
-    SftpWriter, Space,
+    Attributes, CreateOptions, DirEntry, FileType, Match, Matches, Pattern, ReadOptions, SftpError, SftpReader,
+    SftpSession, SftpWriter, Space,
 };
 
 /// The port of SSH where none is named (RFC 4251).

@@ -29,6 +29,19 @@ pub(crate) fn symbolic_link() -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, SymbolicLink)
 }
 
+/// Whether a symbolic link is what stood in the way.
+pub(crate) fn is_symbolic_link(e: &Error) -> bool {
+    let mut cause = e.source();
+    while let Some(c) = cause {
+        let inner = c.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if c.is::<SymbolicLink>() || inner.is_some_and(<dyn StdError + Send + Sync>::is::<SymbolicLink>) {
+            return true;
+        }
+        cause = c.source();
+    }
+    false
+}
+
 /// The error of a file operation on `path`, as a person and a retry need it.
 pub(crate) fn of_io(operation: impl Into<Cow<'static, str>>, path: impl fmt::Display, e: io::Error) -> Error {
     let make = |kind, message: &str| Error::new(kind, operation, message).with("path", path);

@@ -254,7 +254,9 @@ async fn set_up(
             None => {
                 config.created_at = Some(context.clock().now());
                 config.created_by = Some(context.user());
-                destination::set_up_new(instance, &mut config).await?;
+                if destination::set_up_new(instance, &mut config).await? == 0 {
+                    destination::warn_of_another_home(context, instance, &config).await;
+                }
                 if let Some(warning) = wiring::clear_text_store(&config) {
                     context.ui.warn(&warning);
                 }

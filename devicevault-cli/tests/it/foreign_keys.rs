@@ -145,6 +145,25 @@ async fn a_rotation_whose_new_key_is_lost_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_home_is_warned_of_another_ones_backups_in_the_clear() {
+    let (fleet, one) = home().await;
+    let other = Person::new();
+    other.run(&["init", "--quiet"]).good();
+    for (name, kind, more) in [("clear", "plain", &["--seal", "no"][..]), ("read", "git", &[])] {
+        let place = one.path(name);
+        let add = [&["destination", "add", name, "--kind", kind, "--path", place.to_str().unwrap()], more].concat();
+        let alone = one.run(&add).good();
+        assert!(!alone.err.contains("another home"), "{alone:?}");
+        changed(&fleet, &one).await;
+        let added = other.run(&add).good();
+        assert!(added.err.contains(&format!("at {name} are backups of another home")), "{added:?}");
+        one.run(&["destination", "remove", name]).good();
+        let again = one.run(&add).good();
+        assert!(!again.err.contains("another home"), "{again:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_homes_do_not_share_a_sealed_place_by_mistake() {
     let (fleet, person) = home().await;
     let other = Person::new();

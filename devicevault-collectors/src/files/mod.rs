@@ -18,7 +18,8 @@
 //! In a pattern `*` stands for any part of a name, `?` for one character, `[a-c]` and `[!a-c]` for one of a set or none
 //! of it, `\` takes the next character as it is; nothing stands for `/`. `one` wants exactly one file to meet it,
 //! `newest` takes the one that changed last, `last` the last by name, and `all` packs every one into a tar archive in
-//! the order of their paths. A path without `*`, `?` or `[` is taken as it stands.
+//! the order of their paths. A path without `*`, `?` or `[` is taken as it stands. A folder that a pattern meets and the
+//! login may not look into makes what was found suspect: files may be missing.
 //!
 //! The options `ssh.…` are those of the collector `cli`.
 

@@ -18,7 +18,8 @@ use crate::transport::SshDialer;
 ///
 /// One connection serves all files, with a channel for each; a device that closes the connection behind a file is
 /// connected to again. [`Sink::end`] is called when exactly as many bytes came as were announced and the device said
-/// that it read them without fault. The protocol does not tell of a file that changes while it is read.
+/// that it read them without fault. The protocol does not tell of a file that changes while it is read: a server that runs
+/// the program `scp` is asked for the file's time and size once more at the end, and another answer makes the file suspect.
 #[derive(Debug)]
 pub struct ScpCollector {
     info: CollectorInfo,
@@ -70,7 +71,14 @@ impl Collector for ScpCollector {
         for file in &files {
             let bounds = Bounds::begin(&target.limits);
             let (begun, outcome) = match line.open(file, &bounds).await {
-                Ok(reader) => take(reader, file, &bounds, out).await,
+                Ok(reader) => {
+                    let took = (reader.size(), reader.modified());
+                    let mut outcome = take(reader, file, &bounds, out).await;
+                    if outcome.1.is_ok() {
+                        outcome.1 = line.look_again(file, took, &bounds, out).await;
+                    }
+                    outcome
+                }
                 Err(fault) => (false, Err(fault)),
             };
             match outcome {
@@ -128,6 +136,27 @@ impl Line<'_> {
         let done = ask(connection, path, bounds).await;
         self.served = 1;
         done
+    }
+
+    /// Whether a file of this size and time is still the one that is there. Where the device does not say any more, that is
+    /// no fault of the file.
+    async fn look_again(
+        &mut self,
+        file: &FileArtefact,
+        took: (u64, Option<u64>),
+        bounds: &Bounds,
+        out: &mut dyn Sink,
+    ) -> Result<(), Fault> {
+        let path = file.place.text();
+        let (Some(connection), Some(_)) = (&self.connection, took.1) else { return Ok(()) };
+        if let Ok(now) = ask(connection, path, bounds).await
+            && (now.size(), now.modified()) != took
+        {
+            let path = path.escape_debug();
+            let note = format!("{path} was written to or replaced while it was read: parts may be older than others");
+            out.note(Note::suspect(note));
+        }
+        Ok(())
     }
 }
 

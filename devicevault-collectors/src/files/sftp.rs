@@ -73,7 +73,8 @@ impl Collector for SftpCollector {
         let opening = Bounds::begin(&target.limits).step("open SFTP", connection.sftp()).await?;
         let sftp = opening.map_err(|e| sftp_error(e).with("device", &target.device.name))?;
         for file in &files {
-            let mut visit = Visit { sftp: &sftp, pace, bounds: Bounds::begin(&target.limits), file };
+            let bounds = Bounds::begin(&target.limits);
+            let mut visit = Visit { sftp: &sftp, pace, bounds, file, doubt: None };
             visit.artefact(out).await?;
         }
         drop(sftp);
@@ -99,6 +100,8 @@ struct Visit<'a> {
     pace: Pace,
     bounds: Bounds,
     file: &'a FileArtefact,
+    /// Why it may not be all that the pattern is for.
+    doubt: Option<String>,
 }
 
 /// A file that is to be read.
@@ -125,7 +128,12 @@ impl Visit<'_> {
             _ => self.single(found, out).await,
         };
         match outcome {
-            Ok(()) => out.end().await,
+            Ok(()) => {
+                if let Some(doubt) = self.doubt.take() {
+                    out.note(Note::suspect(doubt));
+                }
+                out.end().await
+            }
             Err((begun, fault)) => super::settle(fault, info, begun, out).await,
         }
     }
@@ -175,9 +183,22 @@ impl Visit<'_> {
         Ok(vec![chosen.into()])
     }
 
-    async fn glob(&self, pattern: &Pattern, text: &str) -> Result<Vec<Match>, Fault> {
+    async fn glob(&mut self, pattern: &Pattern, text: &str) -> Result<Vec<Match>, Fault> {
+        /// So many are named in a note.
+        const NAMED: usize = 5;
         let found = self.bounds.whole(FIND, self.sftp.glob(pattern, MOST_FILES)).await.map_err(Fault::Session)?;
-        found.map_err(|e| Fault::of_sftp(e, text))
+        let found = found.map_err(|e| Fault::of_sftp(e, text))?;
+        let (some, more) = found.unread.split_at(NAMED.min(found.unread.len()));
+        if !some.is_empty() {
+            let some = some.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let more = if more.is_empty() { String::new() } else { format!("; and {} more", more.len()) };
+            let text = text.escape_debug();
+            self.doubt = Some(format!("there may be more files that {text} is for: {some}{more}"));
+        }
+        match found.unread.into_iter().next() {
+            Some(e) if found.files.is_empty() => Err(Fault::of_sftp(e, text)),
+            _ => Ok(found.files),
+        }
     }
 
     async fn open(&self, found: &Found) -> Result<SftpReader, Fault> {

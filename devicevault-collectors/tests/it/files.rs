@@ -267,6 +267,58 @@ async fn a_pattern_takes_what_it_is_told_to() {
     assert!(again.content("all") == sink.content("all"));
 }
 
+#[tokio::test]
+#[ignore = "needs sshd and root"]
+async fn what_may_not_be_looked_into_is_told() {
+    let place = Place::start("shut", "");
+    for name in ["s1/x.db", "s2/x.db"] {
+        place.write(name, name.as_bytes(), 1);
+    }
+    fs::set_permissions(place.path("s2"), fs::Permissions::from_mode(0o700)).unwrap();
+    let options = [
+        ("files.all", "DIR/s*/x.db"),
+        ("files.all.take", "all"),
+        ("files.none", "DIR/s*2/*"),
+        ("files.none.take", "newest"),
+        ("files.none.mandatory", "no"),
+    ];
+    let (done, sink) = place.collect(&sftp(), &options).await;
+    done.unwrap();
+    let doubts: Vec<_> = sink.notes().into_iter().filter(|n| n.level == NoteLevel::Suspect).collect();
+    let [doubt] = &doubts[..] else { panic!("{doubts:?}") };
+    assert!(doubt.text.contains("denies access") && doubt.text.contains("s2/x.db"), "{doubt:?}");
+    assert!(sink.content("all").unwrap().len() > 512);
+    // Of a folder that nobody may look into, nobody says that there is nothing in it.
+    assert_eq!(failure(&sink, "none").kind(), ErrorKind::PermissionDenied);
+}
+
+#[tokio::test]
+#[ignore = "needs sshd and root"]
+async fn a_file_that_is_written_to_while_it_is_read_is_suspect_over_scp_too() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let script = folder.path().join("later");
+    let changed = folder.path().join("changed");
+    // As if somebody had written to the one file while it was read.
+    let text = format!(
+        "#!/bin/sh\nsh -c \"$SSH_ORIGINAL_COMMAND\"\ncase $SSH_ORIGINAL_COMMAND in *{0}) touch -d @9 {0};; esac\n",
+        changed.display()
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let place = Place::start("torn", &format!("ForceCommand {}", script.display()));
+    fs::write(&changed, "changed").unwrap();
+    let own = Command::new("chown").arg(&place.user.name).arg(&changed).status().unwrap();
+    assert!(own.success());
+    place.write("still", b"still", 5);
+    let options = [("files.a", changed.to_str().unwrap()), ("files.b", "DIR/still")];
+    let (done, sink) = place.collect(&scp(), &options).await;
+    done.unwrap();
+    assert_eq!((&sink.content("a").unwrap()[..], &sink.content("b").unwrap()[..]), (&b"changed"[..], &b"still"[..]));
+    let doubts: Vec<_> = sink.notes().into_iter().filter(|n| n.level == NoteLevel::Suspect).collect();
+    assert!(doubts.len() == 1 && doubts[0].text.contains("changed was written to"), "{doubts:?}");
+}
+
 /// Unpacks by the program `tar`; the names it lists.
 fn unpack(archive: &[u8], into: &Path) -> Vec<String> {
     fs::create_dir_all(into).unwrap();

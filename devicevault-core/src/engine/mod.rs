@@ -111,7 +111,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Name of this instance, kept in every manifest.
+    /// Name of this instance, kept in every manifest. Unless given, that of its key.
     #[must_use]
     pub fn instance(mut self, name: impl Into<String>) -> Self {
         self.instance = name.into();
@@ -176,11 +176,11 @@ impl Engine {
     pub fn builder(catalog: Arc<dyn Catalog>, key: InstanceKey) -> EngineBuilder {
         EngineBuilder {
             catalog,
+            instance: key.name(),
             key,
             clock: Arc::new(SystemClock),
             spool: None,
             events: Arc::new(NoEvents),
-            instance: "default".to_owned(),
             program: format!("devicevault {}", env!("CARGO_PKG_VERSION")),
             limits: Limits::default(),
             checkers: BTreeMap::new(),

@@ -29,6 +29,15 @@ impl InstanceKey {
         Digest::keyed(&self.0, &[b"devicevault derived v1", purpose.as_bytes()]).0
     }
 
+    /// What manifests name this instance by, unless it is given another name: 16 hexadecimal digits, which differ between
+    /// keys and tell nothing of them.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let mut name = Digest(self.derive("name")).to_string();
+        name.truncate(16);
+        name
+    }
+
     /// The mask of a secret: `<secret:…>` with 12 hexadecimal digits, which change with the secret, differ between
     /// devices that share it, and say nothing to whoever lacks this key.
     #[must_use]

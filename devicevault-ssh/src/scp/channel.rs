@@ -23,6 +23,14 @@ const MOST_ERRORS: usize = 4096;
 /// How long the end of the remote program is waited for once everything was said.
 const CLOSING: Duration = Duration::from_secs(1);
 
+/// What a source says of a file before its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Announced {
+    pub(super) mode: u32,
+    pub(super) size: u64,
+    pub(super) modified: Option<u64>,
+}
+
 /// A running `scp`. Dropping it closes the channel, whatever was still to come.
 pub(super) struct ScpChannel {
     pub(super) path: String,
@@ -188,17 +196,21 @@ impl ScpChannel {
         }
     }
 
-    /// The next control line; times are acknowledged and passed over. `None`: the program ended.
-    pub(super) async fn announcement(&mut self) -> Result<Option<(u32, u64)>, ScpError> {
+    /// What file comes next; times are acknowledged. `None`: the program ended.
+    pub(super) async fn announcement(&mut self) -> Result<Option<Announced>, ScpError> {
         /// Times come once for a file.
         const MOST_LINES: usize = 4;
+        let mut modified = None;
         for _ in 0..MOST_LINES {
             let Some(line) = self.line().await? else { return Ok(None) };
             match control(&line).map_err(|why| ScpError::protocol(why, &line))? {
-                Control::File { mode, size } => return Ok(Some((mode, size))),
+                Control::File { mode, size } => return Ok(Some(Announced { mode, size, modified })),
                 Control::Folder => return Err(ScpError::refusal(&self.path, b"is a directory")),
                 Control::Refusal(text) => return Err(ScpError::refusal(&self.path, text)),
-                Control::Times { .. } => self.send(YES).await?,
+                Control::Times { modified: time } => {
+                    modified = Some(time);
+                    self.send(YES).await?;
+                }
             }
         }
         Err(ScpError::protocol("it tells of times and of no file", b""))

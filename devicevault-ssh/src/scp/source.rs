@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::channel::{ScpChannel, YES};
+use super::channel::{Announced, ScpChannel, YES};
 use super::error::ScpError;
 use crate::Connection;
 
@@ -13,8 +13,7 @@ use crate::Connection;
 #[derive(Debug)]
 pub struct ScpReader {
     channel: ScpChannel,
-    mode: u32,
-    size: u64,
+    announced: Announced,
     left: u64,
     state: Progress,
 }
@@ -28,16 +27,21 @@ enum Progress {
 }
 
 impl Connection {
-    /// Asks a device's `scp` for a file, by the protocol from before SFTP: OpenSSH's `scp -O`.
+    /// Asks a device's `scp` for a file, by the protocol from before SFTP: OpenSSH's `scp -O`. Servers that run the program
+    /// `scp` are asked for its times, too; what others make of that option is not known.
     ///
     /// # Errors
     /// `NotFound`, `PermissionDenied`, `NotAFile`, `Refused` as the device's words tell; `Unsupported` when it has no
     /// `scp`; `Protocol` when something else answers.
     pub async fn scp_read(&self, path: &str) -> Result<ScpReader, ScpError> {
-        let mut channel = ScpChannel::open(self, "-f", path).await?;
+        /// What their servers call themselves.
+        const PROGRAMS: [&str; 2] = ["OpenSSH", "dropbear"];
+        let is_program = |version: &str| PROGRAMS.iter().any(|name| version.contains(name));
+        let options = if self.version().is_some_and(is_program) { "-p -f" } else { "-f" };
+        let mut channel = ScpChannel::open(self, options, path).await?;
         channel.send(YES).await?;
         match channel.announcement().await? {
-            Some((mode, size)) => Ok(ScpReader { channel, mode, size, left: size, state: Progress::Announced }),
+            Some(announced) => Ok(ScpReader { channel, announced, left: announced.size, state: Progress::Announced }),
             None => Err(channel.ended_early().await),
         }
     }
@@ -47,13 +51,21 @@ impl ScpReader {
     /// Size in bytes, as the device announced it.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.size
+        self.announced.size
+    }
+
+    /// When the file was changed last, in seconds since 1970, where the device said so. A file for which this, or the
+    /// size, is another one when it is asked for again was written to or replaced since: the protocol itself does not tell
+    /// of a file that changes while it is read.
+    #[must_use]
+    pub fn modified(&self) -> Option<u64> {
+        self.announced.modified
     }
 
     /// Permissions, as the device announced them.
     #[must_use]
     pub fn mode(&self) -> u32 {
-        self.mode
+        self.announced.mode
     }
 
     /// Exit status of the device's `scp`, where it told one before it closed. Known after the end.
@@ -63,8 +75,8 @@ impl ScpReader {
     }
 
     /// The next bytes. `None` means that the file is whole: exactly as many bytes came as were announced, and the
-    /// device said that it read them without fault. (A file that grew while it was read is sent as long as it was at
-    /// the beginning: the protocol does not tell.)
+    /// device said that it read them without fault. A file that grew while it was read is sent as long as it was at the
+    /// beginning: see [`modified`](Self::modified).
     ///
     /// Cancel safe once the first bytes have come.
     ///
@@ -95,8 +107,8 @@ impl ScpReader {
                     Ok(Some(data))
                 }
                 None => {
-                    let got = self.size - self.left;
-                    let why = format!("the device announced {} bytes and ended after {got}", self.size);
+                    let size = self.announced.size;
+                    let why = format!("the device announced {size} bytes and ended after {}", size - self.left);
                     Err(ScpError::incomplete(&self.channel.path, why))
                 }
             };

@@ -32,6 +32,17 @@ enum Token {
     Set { ranges: Vec<(u8, u8)>, inverted: bool },
 }
 
+/// What a pattern met.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Matches {
+    /// Files, in the order of their paths.
+    pub files: Vec<Match>,
+    /// Of the places that a wildcard met, those into which the server let nobody look: there may be files in them that the
+    /// pattern would have met.
+    pub unread: Vec<SftpError>,
+}
+
 /// A file that a pattern met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -102,15 +113,17 @@ impl Component {
 }
 
 impl SftpSession {
-    /// The files that a pattern meets, in the order of their paths; folders are looked into, not met.
+    /// The files that a pattern meets; folders are looked into, not met. Of what a wildcard met, what is not there is no
+    /// file: it went meanwhile, or is a link that leads nowhere.
     ///
     /// # Errors
     /// `TooMany` beyond `most` files or a thousand folders; `NotFound` for a folder without wildcard that is not there.
-    pub async fn glob(&self, pattern: &Pattern, most: usize) -> Result<Vec<Match>, SftpError> {
+    pub async fn glob(&self, pattern: &Pattern, most: usize) -> Result<Matches, SftpError> {
+        let mut met = Matches::default();
         let mut folders = vec![pattern.root()];
         let mut looked = 0;
         let too_many = |path: &[u8], most| SftpError::TooMany { path: escaped(path), most };
-        let Some((last, above)) = pattern.components.split_last() else { return Ok(Vec::new()) };
+        let Some((last, above)) = pattern.components.split_last() else { return Ok(met) };
         let mut after_wildcard = false;
         for component in above {
             let mut next = Vec::new();
@@ -122,7 +135,7 @@ impl SftpSession {
                         if looked > MOST_FOLDERS {
                             return Err(too_many(&folder, MOST_FOLDERS));
                         }
-                        for (path, attributes) in self.met(&folder, tokens, after_wildcard).await? {
+                        for (path, attributes) in self.met(&folder, tokens, after_wildcard, &mut met.unread).await? {
                             if matches!(attributes.file_type(), FileType::Folder | FileType::Unknown) {
                                 next.push(path);
                             }
@@ -133,7 +146,6 @@ impl SftpSession {
             after_wildcard |= matches!(component, Component::Wild(_));
             folders = next;
         }
-        let mut files = Vec::new();
         for folder in folders {
             looked += 1;
             if looked > MOST_FOLDERS {
@@ -142,20 +154,23 @@ impl SftpSession {
             let found = match last {
                 Component::Plain(name) => match self.stat(joined(&folder, name)).await {
                     Ok(attributes) => vec![(joined(&folder, name), attributes)],
-                    Err(e) if after_wildcard && passed_over(&e) => Vec::new(),
+                    Err(e) if after_wildcard => {
+                        pass_over(e, &mut met.unread)?;
+                        Vec::new()
+                    }
                     Err(e) => return Err(e),
                 },
-                Component::Wild(tokens) => self.met(&folder, tokens, after_wildcard).await?,
+                Component::Wild(tokens) => self.met(&folder, tokens, after_wildcard, &mut met.unread).await?,
             };
             let is_file = |a: &Attributes| matches!(a.file_type(), FileType::File | FileType::Unknown);
             let found = found.into_iter().filter(|(_, a)| is_file(a));
-            files.extend(found.map(|(path, attributes)| Match { path, attributes }));
-            if files.len() > most {
+            met.files.extend(found.map(|(path, attributes)| Match { path, attributes }));
+            if met.files.len() > most {
                 return Err(too_many(&folder, most));
             }
         }
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(files)
+        met.files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(met)
     }
 
     /// What a wildcard meets in a folder. A folder that a wildcard found is passed over when it cannot be read.
@@ -164,13 +179,17 @@ impl SftpSession {
         folder: &[u8],
         tokens: &[Token],
         passable: bool,
+        unread: &mut Vec<SftpError>,
     ) -> Result<Vec<(Vec<u8>, Attributes)>, SftpError> {
         /// More entries than a folder of a device has.
         const MOST_ENTRIES: usize = 100_000;
         let listed = self.list(if folder.is_empty() { b"." } else { folder }, MOST_ENTRIES).await;
         let entries = match listed {
             Ok(entries) => entries,
-            Err(e) if passable && passed_over(&e) => return Ok(Vec::new()),
+            Err(e) if passable => {
+                pass_over(e, unread)?;
+                return Ok(Vec::new());
+            }
             Err(e) => return Err(e),
         };
         let mut found = Vec::new();
@@ -182,9 +201,10 @@ impl SftpSession {
             let attributes = match entry.attributes.file_type() {
                 FileType::Link | FileType::Unknown => match self.stat(&path).await {
                     Ok(attributes) => attributes,
-                    // A link that leads nowhere.
-                    Err(e) if passed_over(&e) => continue,
-                    Err(e) => return Err(e),
+                    Err(e) => {
+                        pass_over(e, unread)?;
+                        continue;
+                    }
                 },
                 _ => entry.attributes,
             };
@@ -194,9 +214,15 @@ impl SftpSession {
     }
 }
 
-/// Of what a wildcard found, what is not there, or not for this login, is no file that it met.
-fn passed_over(e: &SftpError) -> bool {
-    !e.ends_session() && !matches!(e, SftpError::TooMany { .. })
+/// Of what a wildcard found, what is not there is no file that it met; what is not for this login is told.
+fn pass_over(e: SftpError, unread: &mut Vec<SftpError>) -> Result<(), SftpError> {
+    if e.ends_session() || matches!(e, SftpError::TooMany { .. }) {
+        return Err(e);
+    }
+    if !matches!(e, SftpError::NotFound { .. }) {
+        unread.push(e);
+    }
+    Ok(())
 }
 
 fn joined(folder: &[u8], name: &[u8]) -> Vec<u8> {

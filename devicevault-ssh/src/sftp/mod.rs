@@ -14,7 +14,7 @@ mod write;
 
 pub use attributes::{Attributes, FileType};
 pub use error::SftpError;
-pub use glob::{Match, Pattern};
+pub use glob::{Match, Matches, Pattern};
 pub use read::{ReadOptions, SftpReader};
 pub use session::{DirEntry, SftpSession, Space};
 pub use write::{CreateOptions, SftpWriter};

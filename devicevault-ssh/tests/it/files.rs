@@ -289,18 +289,21 @@ async fn patterns_meet_files() {
     symlink("a", place.path("link")).unwrap();
     symlink("nowhere", place.path("a/broken.cfg")).unwrap();
     symlink("1.cfg", place.path("a/link.cfg")).unwrap();
-    for (pattern, want) in [
-        ("a/*.cfg", &["a/1.cfg", "a/2.cfg", "a/link.cfg"][..]),
-        ("*/1.cfg", &["a/1.cfg", "b/1.cfg", "link/1.cfg"]),
-        ("?/[!1].cfg", &["a/2.cfg", "b/2.cfg"]),
-        ("a/*.none", &[]),
-        ("*", &[]),
-        (".h*/x.*", &[".hidden/x.bin"]),
-        ("b/x.bin", &["b/x.bin"]),
+    for (pattern, want, unread) in [
+        ("a/*.cfg", &["a/1.cfg", "a/2.cfg", "a/link.cfg"][..], &[][..]),
+        ("*/1.cfg", &["a/1.cfg", "b/1.cfg", "link/1.cfg"], &["shut/1.cfg"]),
+        ("s*/*.cfg", &[], &["shut"]),
+        ("?/[!1].cfg", &["a/2.cfg", "b/2.cfg"], &[]),
+        ("a/*.none", &[], &[]),
+        ("*", &[], &[]),
+        (".h*/x.*", &[".hidden/x.bin"], &[]),
+        ("b/x.bin", &["b/x.bin"], &[]),
     ] {
         let pattern = Pattern::parse(place.text(pattern)).unwrap();
         let found = sftp.glob(&pattern, 10).await.unwrap();
-        let found: Vec<_> = found.iter().map(|m| String::from_utf8(m.path.clone()).unwrap()).collect();
+        let denied = unread.iter().map(|path| format!("the server denies access to {}", place.text(path)));
+        assert_eq!(found.unread.iter().map(ToString::to_string).collect::<Vec<_>>(), denied.collect::<Vec<_>>());
+        let found: Vec<_> = found.files.iter().map(|m| String::from_utf8(m.path.clone()).unwrap()).collect();
         let want: Vec<_> = want.iter().map(|w| place.text(w)).collect();
         assert_eq!(found, want, "{pattern:?}");
     }

@@ -13,6 +13,8 @@ use super::store::{failed, is_reserved, lost, modified};
 /// What a folder holds.
 pub(super) struct Found {
     pub(super) folders: Vec<Path>,
+    /// What a symbolic link has the name of. There may be objects behind it, which nobody sees.
+    pub(super) links: Vec<Path>,
     pub(super) objects: Vec<ObjectMeta>,
 }
 
@@ -38,7 +40,7 @@ pub(super) async fn folder(store: LocalStore, at: String) -> Result<Found> {
 }
 
 fn read(store: &LocalStore, at: &str) -> io::Result<Found> {
-    let mut found = Found { folders: Vec::new(), objects: Vec::new() };
+    let mut found = Found { folders: Vec::new(), links: Vec::new(), objects: Vec::new() };
     if is_reserved(at.split('/').next().unwrap_or_default()) {
         return Ok(found);
     }
@@ -61,6 +63,7 @@ fn read(store: &LocalStore, at: &str) -> io::Result<Found> {
         };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => found.folders.push(location),
+            FileType::Symlink => found.links.push(location),
             FileType::RegularFile => found.objects.push(ObjectMeta {
                 location,
                 last_modified: modified(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use devicevault_core::storage::{Budget, Report};
-use devicevault_core::{Result, StorageRef, Timestamp};
-use futures::stream::TryStreamExt as _;
+use devicevault_core::{ErrorKind, Result, StorageRef, Timestamp};
+use futures::stream::StreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 
@@ -41,7 +41,16 @@ impl Plain {
         }
         let mut bare = Vec::new();
         let mut folders = self.clone().folders();
-        while let Some(objects) = folders.try_next().await? {
+        while let Some(objects) = folders.next().await {
+            let objects = match objects {
+                Ok(objects) => objects,
+                Err(e) if e.kind() == ErrorKind::Corrupt => {
+                    let at = e.context().find(|(name, _)| *name == "path").map_or("", |(_, path)| path);
+                    report.done.push(format!("passed over {at}: {}", e.message()));
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
             if clock.monotonic() > until {
                 report.done.push("the time was up before all folders were looked at".to_owned());
                 break;

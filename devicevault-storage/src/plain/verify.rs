@@ -36,7 +36,7 @@ impl Plain {
 
     async fn unopened(self: Arc<Self>, manifest: Path, depth: VerifyDepth) -> Result<Option<(StorageRef, Verdict)>> {
         let damaged = |e: &Error| Ok(Some((StorageRef(manifest.to_string()), damaged_manifest(e))));
-        let file = match self.load(&manifest).await {
+        let file = match self.load(&manifest).await.map_err(|e| self.unread(&manifest, e)) {
             Ok((file, _)) => file,
             // It was deleted since the folder was read.
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),

@@ -46,34 +46,49 @@ pub(super) struct Found {
 
 impl Plain {
     /// The objects of each folder that are ours. A disk is read folder by folder, so that one is in memory at a time; a
-    /// network away several are asked for at once.
+    /// network away several are asked for at once. A folder that is not to be read is `Corrupt`, and the others follow.
     pub(super) fn folders(self: Arc<Self>) -> BoxStream<'static, Result<Vec<ObjectMeta>>> {
         let at_once = if self.in_folder() { 1 } else { LISTS_AT_ONCE };
-        futures::stream::try_unfold(
-            (vec![Path::default()], FuturesUnordered::new()),
-            move |(mut waiting, mut asked)| {
-                let plain = self.clone();
-                async move {
-                    while asked.len() < at_once
-                        && let Some(folder) = waiting.pop()
-                    {
-                        asked.push(apart(plain.clone().folder(folder)));
-                    }
-                    let Some(found) = asked.next().await else { return Ok(None) };
-                    let mut found: ListResult = found?;
-                    found.common_prefixes.sort_unstable_by(|a, b| b.cmp(a));
-                    waiting.append(&mut found.common_prefixes);
-                    found.objects.retain(|o| layout::has_stamp(o.location.as_ref()));
-                    Ok(Some((found.objects, (waiting, asked))))
+        let begun = Some((vec![Path::default()], FuturesUnordered::new()));
+        futures::stream::unfold(begun, move |left| {
+            let plain = self.clone();
+            async move {
+                let (mut waiting, mut asked) = left?;
+                while asked.len() < at_once
+                    && let Some(folder) = waiting.pop()
+                {
+                    asked.push(apart(plain.clone().folder(folder)));
                 }
-            },
-        )
+                let mut found: ListResult = match asked.next().await? {
+                    Ok(found) => found,
+                    Err(e) if e.kind() == ErrorKind::Corrupt => return Some((Err(e), Some((waiting, asked)))),
+                    Err(e) => return Some((Err(e), None)),
+                };
+                found.common_prefixes.sort_unstable_by(|a, b| b.cmp(a));
+                waiting.append(&mut found.common_prefixes);
+                found.objects.retain(|o| layout::has_stamp(o.location.as_ref()));
+                Some((Ok(found.objects), Some((waiting, asked))))
+            }
+        })
         .boxed()
     }
 
     async fn folder(self: Arc<Self>, folder: Path) -> Result<ListResult> {
         let found = self.store.list_with_delimiter(Some(&folder)).await;
-        found.map_err(|e| fault::of_store("list backups", &folder, e))
+        let found = found.map_err(|e| fault::of_store("list backups", &folder, e));
+        // Without its root nothing can be said of the place.
+        if folder == Path::default() { found } else { found.map_err(|e| self.unread(&folder, e)) }
+    }
+
+    /// A folder or a manifest that the place does not give, although the place is there: a link stands there, or a disk
+    /// fails in one spot. It is told like damage, and the others follow. Over a network such an answer is about the place.
+    pub(super) fn unread(&self, at: &Path, e: Error) -> Error {
+        let of_the_disk = matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::Unavailable) && self.in_folder();
+        if !of_the_disk && !fault::is_symbolic_link(&e) {
+            return e;
+        }
+        let why = format!("it cannot be read: {}", e.message());
+        Error::new(ErrorKind::Corrupt, "list backups", why).with("path", at).because(e)
     }
 
     /// Every backup that passes the filter, with its record. A manifest whose content is not there, one that is damaged or
@@ -133,11 +148,12 @@ impl Plain {
             Ok(loaded) => loaded,
             // It was deleted since the folder was read.
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
+            Err(e) => return Err(self.unread(&manifest, e)),
         };
         let content = layout::content_of(&manifest, &file.stored().object)?;
         // Reading a folder is not atomic: it may have been stored meanwhile.
-        let is_there = sizes.contains_key(content.as_ref()) || self.is_there(&content).await?;
+        let is_there = sizes.contains_key(content.as_ref())
+            || self.is_there(&content).await.map_err(|e| self.unread(&content, e))?;
         // Or deleted: the manifest goes first.
         if !is_there && !self.is_there(&manifest).await? {
             return Ok(None);

@@ -13,6 +13,8 @@ use super::{FileKind, RemoteStore, Server, marker};
 #[derive(Default)]
 pub(super) struct Listed {
     pub(super) folders: Vec<Path>,
+    /// What a symbolic link has the name of. There may be objects behind it, which nobody sees.
+    pub(super) links: Vec<Path>,
     pub(super) objects: Vec<ObjectMeta>,
 }
 
@@ -75,7 +77,8 @@ pub(super) async fn folder<S: Server>(store: &RemoteStore<S>, at: &str) -> Resul
                 meta.e_tag = None;
                 listed.objects.push(meta);
             }
-            FileKind::Link | FileKind::Other | FileKind::Unknown => {}
+            FileKind::Link => listed.links.push(location),
+            FileKind::Other | FileKind::Unknown => {}
         }
     }
     listed.folders.sort_unstable();

@@ -66,7 +66,9 @@ impl<S: Server> ObjectStore for RemoteStore<S> {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let folder = prefix.map(|p| p.as_ref().to_owned()).unwrap_or_default();
-        let found = list::folder(self, &folder).await?;
+        let mut found = list::folder(self, &folder).await?;
+        // Whoever looks into it is told that it is a link.
+        found.folders.append(&mut found.links);
         Ok(ListResult { common_prefixes: found.folders, objects: found.objects, extensions: Default::default() })
     }
 

@@ -2,8 +2,9 @@
 
 use clap::Args;
 use devicevault_core::inventory::DestinationConfig;
-use devicevault_core::storage::StorageBackend;
+use devicevault_core::storage::{ListFilter, StorageBackend};
 use devicevault_core::{DestinationId, Error, ErrorKind, Result, View};
+use futures::StreamExt as _;
 
 use super::fields::{OptionArgs, ViewArg, check_name, check_options};
 use super::{place, state};
@@ -79,6 +80,9 @@ pub(super) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
     noted::note(&instance).await;
     if let Some(warning) = wiring::clear_text_store(&config) {
         context.ui.warn(&warning);
+    }
+    if known == 0 {
+        warn_of_another_home(context, &instance, &config).await;
     }
     if context.ui.is_json() {
         context.ui.json(&config)?;
@@ -158,6 +162,28 @@ pub(crate) async fn set_up_new(instance: &Instance, config: &mut DestinationConf
     }
     elsewhere::back(instance, config, known > 0).await?;
     Ok(known)
+}
+
+/// Warns where what is there was stored by another home. A sealed place of another home is refused before; this one may be
+/// that of a home that is gone.
+pub(crate) async fn warn_of_another_home(context: &Context, instance: &Instance, config: &DestinationConfig) {
+    /// So many of the versions there are asked: all of them are of one home as a rule.
+    const ASKED: usize = 10;
+    let Ok(backend) = instance.open_backend(config, false).await else { return };
+    let (own, unnamed) = (instance.key.name(), ["", "default"]);
+    let mut there = backend.list(ListFilter::default()).take(ASKED);
+    while let Some(one) = there.next().await {
+        let Ok((_, manifest)) = one else { return };
+        if manifest.instance != own && !unnamed.contains(&manifest.instance.as_str()) {
+            let (name, other) = (&config.name, manifest.instance.escape_debug());
+            context.ui.warn(&format!(
+                "at {name} are backups of another home, {other}: two homes that store at one place write over each other's \
+                 devices of the same name. Give each a place of its own; where that home is gone, \
+                 `devicevault catalog rebuild --from {name}` makes its backups known here"
+            ));
+            return;
+        }
+    }
 }
 
 /// Whether names are opaque in what is sealed there already. A place that is not there yet has none.

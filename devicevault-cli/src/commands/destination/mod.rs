@@ -14,7 +14,7 @@ mod state;
 mod switch;
 mod test;
 
-pub(crate) use add::{bring_up_to_date, set_up_new};
+pub(crate) use add::{bring_up_to_date, set_up_new, warn_of_another_home};
 pub(crate) use edit::{set_up_change, tell_used_up};
 pub(crate) use fields::{beneath, check_name, check_options, check_policy_options};
 pub(crate) use guard::refuse_without;

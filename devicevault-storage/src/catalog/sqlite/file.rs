@@ -63,14 +63,21 @@ impl Place {
 pub(super) fn at_path(operation: &'static str, path: &Path, e: io::Error) -> Error {
     let (kind, message) = match e.kind() {
         io::ErrorKind::NotFound => (ErrorKind::NotFound, "there is no catalog"),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+        io::ErrorKind::PermissionDenied => {
             (ErrorKind::PermissionDenied, "the catalog's file or its folder cannot be read and written")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            (ErrorKind::PermissionDenied, "the file system of the catalog is mounted read-only")
         }
         io::ErrorKind::StorageFull => (ErrorKind::StorageFull, "there is no space left for the catalog"),
         io::ErrorKind::QuotaExceeded => (ErrorKind::QuotaExceeded, "there is no space left for the catalog"),
         _ => (ErrorKind::Unavailable, "the catalog's file or its folder cannot be used"),
     };
     let hint = match kind {
+        ErrorKind::PermissionDenied if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            "mount it for writing, or copy the home to another disk: reading locks the catalog, too. What is stored can be \
+             read without a catalog"
+        }
         ErrorKind::NotFound => "create one, or check the path",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space on the file system of the catalog",
         _ => "let the user of this program own the file and its folder",

@@ -94,6 +94,32 @@ async fn a_damaged_manifest_is_found_and_the_rest_is_listed(way: Way) {
     assert_eq!(listed(&backend).await.len(), 1);
 }
 
+async fn what_cannot_be_read_is_told_and_the_rest_is_listed(way: Way) {
+    let (folder, backend) = fresh(way).await;
+    let (entry, body) = config("sw1", CONTENT);
+    let lost = backend.store_one(entry, body).await.unwrap();
+    let manifest = manifest_of(folder.path());
+    let (entry, body) = config("sw2", CONTENT);
+    let other = backend.store_one(entry, body).await.unwrap();
+    let (elsewhere, content) = (tempfile::tempdir().unwrap(), folder.path().join(lost.as_str()));
+    let moved = elsewhere.path().join("moved");
+    let device = content.parent().unwrap();
+    for gone in [device.parent().unwrap(), device, &manifest, &content] {
+        std::fs::rename(gone, &moved).unwrap();
+        std::os::unix::fs::symlink(&moved, gone).unwrap();
+        let (good, bad): (Vec<_>, Vec<_>) =
+            backend.list(ListFilter::default()).collect::<Vec<_>>().await.into_iter().partition(Result::is_ok);
+        let good: Vec<_> = good.into_iter().flatten().map(|(at, _)| at).collect();
+        assert_eq!(good, std::slice::from_ref(&other), "{}", gone.display());
+        let bad: Vec<_> = bad.into_iter().filter_map(Result::err).collect();
+        let told = |e: &devicevault_core::Error| e.message().contains("symbolic link");
+        assert!(bad.iter().all(|e| e.kind() == ErrorKind::Corrupt) && bad.iter().any(told), "{bad:?}");
+        std::fs::remove_file(gone).unwrap();
+        std::fs::rename(&moved, gone).unwrap();
+    }
+    assert_eq!(listed(&backend).await.len(), 2);
+}
+
 /// The manifest of each backup.
 async fn manifests(folder: &Path, backend: &PlainBackend) -> Vec<(StorageRef, PathBuf)> {
     let mut all = Vec::new();
@@ -160,5 +186,6 @@ async fn a_stored_bomb_is_refused() {
 
 super::both_ways! {
     a_damaged_manifest_is_found_and_the_rest_is_listed,
+    what_cannot_be_read_is_told_and_the_rest_is_listed,
     a_foreign_manifest_makes_room_and_is_not_lost,
 }
