@@ -7,14 +7,18 @@ use std::path::{Path, PathBuf};
 use devicevault_core::inventory::{DestinationConfig, Selector};
 use devicevault_core::{Device, Error, ErrorKind, Result, View};
 
+use crate::commands::destination;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::wiring;
+use crate::wiring::found;
 
 /// The folder of backups, as the instance beneath it names it.
 pub(crate) const FOLDER: &str = "..";
 /// The instance's folder, in the folder of backups.
 pub(crate) const STATE: &str = ".devicevault";
+/// What says that a folder is a destination.
+const MARKER: &str = ".devicevault-destination";
 /// The port of SSH (RFC 4253, section 4.2).
 const SSH_PORT: u16 = 22;
 
@@ -28,9 +32,32 @@ pub(crate) async fn open(context: &Context, folder: &Path) -> Result<Instance> {
     let instance = if Instance::exists(&state) {
         Instance::open(context, &state).await?
     } else {
+        refuse_taken(folder)?;
         Instance::create(context, &state, &[destination()]).await?
     };
     Ok(instance.without_parking())
+}
+
+/// Refuses a folder that is something else already: originals in clear, which nobody expects there, would lie within what
+/// is sealed or without secrets.
+fn refuse_taken(folder: &Path) -> Result<()> {
+    let settled = destination::settled(folder);
+    for (depth, above) in settled.ancestors().enumerate() {
+        let what = if Instance::exists(above) {
+            "a home"
+        } else if found::is_repository(above) {
+            "a Git repository"
+        } else if depth > 0 && above.join(MARKER).is_file() {
+            "a destination"
+        } else {
+            continue;
+        };
+        return Err(Error::new(ErrorKind::Conflict, "open folder", format!("it is {what}, or lies in one"))
+            .with("path", folder.display())
+            .with("found", above.display())
+            .hint("name a folder of its own: originals are stored there in clear"));
+    }
+    Ok(())
 }
 
 /// Where a folder's instance is.
@@ -86,6 +113,33 @@ pub(crate) async fn remember(instance: &Instance, device: &Device) -> Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_something_else_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |at: &str| {
+            let path = dir.path().join(at);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        };
+        for file in ["home/catalog.db", "store/.devicevault-destination", "git/HEAD"] {
+            make(file);
+        }
+        std::fs::create_dir(dir.path().join("git/objects")).unwrap();
+        for (folder, free) in [
+            ("own", true),
+            ("a/b/c", true),
+            // What it is the destination of, the marker tells where it is opened.
+            ("store", true),
+            ("store/sub", false),
+            ("home", false),
+            ("home/x", false),
+            ("git", false),
+            ("git/refs", false),
+        ] {
+            assert_eq!(refuse_taken(&dir.path().join(folder)).is_ok(), free, "{folder}");
+        }
+    }
 
     #[test]
     fn devices_behind_one_address_have_names_of_their_own() {

@@ -42,6 +42,21 @@ pub(crate) fn is_symbolic_link(e: &Error) -> bool {
     false
 }
 
+/// Whether a disk said that it cannot give what it was asked for, or a file system that what is there makes no sense.
+pub(crate) fn is_bad_medium(e: &Error) -> bool {
+    // EIO, EBADMSG, EUCLEAN of Linux.
+    const BAD: [i32; 3] = [5, 74, 117];
+    let mut cause = e.source();
+    while let Some(c) = cause {
+        let code = c.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        if code.is_some_and(|code| BAD.contains(&code)) {
+            return true;
+        }
+        cause = c.source();
+    }
+    false
+}
+
 /// The error of a file operation on `path`, as a person and a retry need it.
 pub(crate) fn of_io(operation: impl Into<Cow<'static, str>>, path: impl fmt::Display, e: io::Error) -> Error {
     let make = |kind, message: &str| Error::new(kind, operation, message).with("path", path);

@@ -51,13 +51,18 @@ pub(crate) async fn destination_at(folder: &Path) -> Result<DestinationConfig> {
     Ok(config)
 }
 
+/// Whether a folder is what Git keeps a repository in.
+pub(crate) fn is_repository(folder: &Path) -> bool {
+    folder.join("HEAD").is_file() && folder.join("objects").is_dir()
+}
+
 /// The same, where the folder is a Git repository or one of those.
 ///
 /// # Errors
 /// The folder cannot be read.
 pub(crate) fn repository_at(folder: &Path) -> Result<Option<DestinationConfig>> {
     let name = || folder.file_name().map_or_else(|| GIT.to_owned(), |n| n.to_string_lossy().into_owned());
-    if folder.join("HEAD").is_file() && folder.join("objects").is_dir() {
+    if is_repository(folder) {
         return Ok(Some(DestinationConfig::new(name().trim_end_matches(".git"), GIT, View::Redacted)));
     }
     let template = GitRepositories::template_of(folder)?;

@@ -69,7 +69,7 @@ impl Plain {
             Ok(content) => self.file_of(&content).await,
             Err(e) => Err(e),
         };
-        let ManifestOf { content, file, .. } = match found {
+        let ManifestOf { content, file, .. } = match found.map_err(|e| self.out_of_reach(e)) {
             Ok(found) => found,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Verdict::Missing),
             Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(damaged_manifest(&e)),
@@ -88,7 +88,10 @@ impl Plain {
         let size = match self.store.head(&content).await {
             Ok(meta) => meta.size,
             Err(object_store::Error::NotFound { .. }) => return Ok(Verdict::Missing),
-            Err(e) => return Err(fault::of_store("verify backup", &content, e)),
+            Err(e) => match self.out_of_reach(fault::of_store("verify backup", &content, e)) {
+                e if e.kind() == ErrorKind::Corrupt => return Ok(Verdict::Damaged(vec![e.message().to_owned()])),
+                e => return Err(e),
+            },
         };
         if size != stored.size {
             wrong.push(format!("{size} bytes are stored, the manifest says {}", stored.size));
@@ -113,6 +116,14 @@ impl Plain {
         Ok(if wrong.is_empty() { Verdict::Good(depth) } else { Verdict::Damaged(wrong) })
     }
 
+    /// What a failing disk does not give, and what lies behind a link, is lost to whoever wants it back: damaged.
+    fn out_of_reach(&self, e: Error) -> Error {
+        if !self.in_folder() || !fault::is_bad_medium(&e) && !fault::is_symbolic_link(&e) {
+            return e;
+        }
+        Error::new(ErrorKind::Corrupt, "verify backup", format!("it cannot be read: {}", e.message())).because(e)
+    }
+
     async fn stored_faults(&self, content: &Path, stored: &Stored) -> Result<Option<String>> {
         let hash_all = async {
             let mut stream = self.stored(content, stored, None).await?;
@@ -122,7 +133,7 @@ impl Plain {
             }
             Ok(Digest(hash.finalize().into()))
         };
-        Ok(match damage_of(hash_all.await)? {
+        Ok(match damage_of(hash_all.await.map_err(|e| self.out_of_reach(e)))? {
             Ok(found) if found == stored.sha256 => None,
             Ok(found) => Some(format!("the stored bytes hash to {found}, the manifest says {}", stored.sha256)),
             Err(what) => Some(what),
@@ -141,7 +152,7 @@ impl Plain {
             }
             Ok(())
         };
-        Ok(damage_of(read_all.await)?.err())
+        Ok(damage_of(read_all.await.map_err(|e| self.out_of_reach(e)))?.err())
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use devicevault_core::storage::{ListFilter, MISSING};
-use devicevault_core::{Error, ErrorKind, Manifest, Result, StorageRef};
+use devicevault_core::{Error, ErrorKind, Manifest, Result, StorageRef, Timestamp};
 use futures::stream::{BoxStream, FuturesUnordered, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ListResult, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
@@ -24,7 +25,10 @@ async fn apart<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send +
 }
 
 /// Content without a manifest may be on its way for so long: its manifest comes last.
-const ON_ITS_WAY_SECONDS: i64 = 10 * 60;
+const ON_ITS_WAY: Duration = Duration::from_secs(10 * 60);
+/// What was written now of a backup of before (a copy that had waited, or a store that was copied) has its manifest after
+/// so long.
+const SECOND_LOOK: Duration = Duration::from_secs(10);
 
 /// What an object stands for.
 #[derive(Debug)]
@@ -175,9 +179,15 @@ impl Plain {
 
     /// What is to be told of content without a manifest; nothing where that may be on its way, or came meanwhile.
     pub(super) async fn nameless(self: Arc<Self>, object: ObjectMeta) -> Result<Option<Error>> {
-        let age = self.options.clock.now().as_second().saturating_sub(object.last_modified.timestamp());
-        if age <= ON_ITS_WAY_SECONDS {
-            return Ok(None);
+        let now = self.options.clock.now();
+        let age = now.as_second().saturating_sub(object.last_modified.timestamp());
+        // A file's time is that of the copy where a store was copied, and whoever writes there sets it as he likes.
+        if age.unsigned_abs() <= ON_ITS_WAY.as_secs() {
+            let before = now.checked_sub(ON_ITS_WAY).unwrap_or(Timestamp::MIN);
+            if layout::may_be_since(object.location.as_ref(), before) {
+                return Ok(None);
+            }
+            tokio::time::sleep(SECOND_LOOK).await;
         }
         for manifest in layout::manifest_paths(&object.location) {
             if self.is_there(&manifest).await? {

@@ -18,7 +18,7 @@ pub(crate) use add::{bring_up_to_date, set_up_new, warn_of_another_home};
 pub(crate) use edit::{set_up_change, tell_used_up};
 pub(crate) use fields::{beneath, check_name, check_options, check_policy_options};
 pub(crate) use guard::refuse_without;
-pub(crate) use place::{place_apart, refuse_key_inside, refuse_new_key_inside, refuse_shared_among};
+pub(crate) use place::{place_apart, refuse_key_inside, refuse_new_key_inside, refuse_shared_among, settled};
 
 use clap::Subcommand;
 use devicevault_core::Result;

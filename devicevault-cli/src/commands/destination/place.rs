@@ -102,7 +102,7 @@ fn folder(home: &Path, config: &DestinationConfig) -> Option<PathBuf> {
 }
 
 /// The path without links and detours, as far as it is there.
-fn settled(path: &Path) -> PathBuf {
+pub(crate) fn settled(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let there = path.ancestors().find_map(|a| Some((a.canonicalize().ok()?, path.strip_prefix(a).ok()?)));
     // Joining nothing would add a slash.
