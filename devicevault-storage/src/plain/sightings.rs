@@ -137,7 +137,9 @@ impl Plain {
                 Ok(Some(record)) => record,
                 Ok(None) => continue,
                 // It was set aside for whoever has its key.
-                Err(e) if e.kind() == ErrorKind::KeyUnavailable && period.contains('.') => continue,
+                Err(e) if e.kind() == ErrorKind::KeyUnavailable && month_of(&period).is_ok_and(|(_, aside)| aside) => {
+                    continue;
+                }
                 Err(e) => {
                     failed.get_or_insert(e.with("path", &at));
                     continue;

@@ -53,6 +53,14 @@ pub(super) struct Written {
     pub(super) transforms: Vec<Transform>,
 }
 
+/// What a manifest is that lies where an entry's belongs.
+enum Laid {
+    /// The entry's own, by its name.
+    Own(Box<Record>),
+    /// That of another backup, which its key may open or not.
+    Foreign(Option<Box<Record>>),
+}
+
 /// What is there already where an entry is to go.
 enum Present {
     /// Nothing, or content without a manifest.
@@ -202,20 +210,20 @@ impl Plain {
             // One that tells of another place is foreign, whether or not its key is at hand.
             let is_foreign = layout::content_of(&job.place.manifest, &file.stored().object).is_err();
             match self.opened(file).await {
-                Ok(record) => {
-                    Ok((is_foreign || !layout::is_named_after(&job.place.manifest, &record.manifest), Some(record)))
+                Ok(record) if is_foreign || !layout::is_named_after(&job.place.manifest, &record.manifest) => {
+                    Ok(Laid::Foreign(Some(Box::new(record))))
                 }
-                Err(_) if is_foreign => Ok((true, None)),
+                Ok(record) => Ok(Laid::Own(Box::new(record))),
+                Err(_) if is_foreign => Ok(Laid::Foreign(None)),
                 Err(e) => Err(e),
             }
         };
         let record = match loaded.await {
-            Ok((true, record)) => {
-                self.keep_aside(job, record.as_ref()).await?;
+            Ok(Laid::Foreign(record)) => {
+                self.keep_aside(job, record.as_deref()).await?;
                 return Ok(Present::Damaged(None));
             }
-            Ok((_, Some(record))) => record,
-            Ok((_, None)) => return Ok(Present::Damaged(None)),
+            Ok(Laid::Own(record)) => record,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Present::Nothing),
             Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(Present::Damaged(None)),
             Err(e) => return Err(e),
