@@ -1,5 +1,7 @@
 //! Destinations as they are found, on disk or in a store, without anything that knows them.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,12 +15,15 @@ use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
 use devicevault_storage::seal::EpochId;
 
-use super::git::REPOSITORY;
+use super::git::{BRANCH, REPOSITORY};
 use super::keys::Keys;
 use super::places::Objects;
 use super::{ACCEPT_CLEAR, GIT, OPAQUE_NAMES, PLAIN, SEAL, Store, is_yes, store};
 use crate::app::BackendSettings;
 use crate::files;
+
+/// A repository's `HEAD` is shorter than this.
+const MAX_HEAD: u64 = 4096;
 
 /// The destination that a folder is the home of: its kind, name and settings as far as the folder tells. Which view it
 /// keeps is told by its manifests.
@@ -63,12 +68,26 @@ pub(crate) fn is_repository(folder: &Path) -> bool {
 pub(crate) fn repository_at(folder: &Path) -> Result<Option<DestinationConfig>> {
     let name = || folder.file_name().map_or_else(|| GIT.to_owned(), |n| n.to_string_lossy().into_owned());
     if is_repository(folder) {
-        return Ok(Some(DestinationConfig::new(name().trim_end_matches(".git"), GIT, View::Redacted)));
+        let config = DestinationConfig::new(name().trim_end_matches(".git"), GIT, View::Redacted);
+        return Ok(Some(match branch_of(folder)? {
+            Some(branch) => config.with_option(BRANCH, branch),
+            None => config,
+        }));
     }
     let template = GitRepositories::template_of(folder)?;
     Ok(template.map(|template| {
         DestinationConfig::new(name(), GIT, View::Redacted).with_option(REPOSITORY, template.to_string())
     }))
+}
+
+/// The branch that a repository was made for, where that is another than usual.
+fn branch_of(folder: &Path) -> Result<Option<String>> {
+    let path = folder.join("HEAD");
+    let mut head = String::new();
+    let read = File::open(&path).and_then(|file| file.take(MAX_HEAD).read_to_string(&mut head));
+    read.map_err(|e| files::failed(&e, "find destination", "the repository's HEAD cannot be read", &path))?;
+    let branch = head.trim_end().strip_prefix("ref: refs/heads/").map(str::to_owned);
+    Ok(branch.filter(|branch| *branch != GitOptions::default().branch))
 }
 
 /// Whether a folder `keys` is that of a sealed store, and not of a site or a device that has this name.
@@ -129,7 +148,11 @@ pub(crate) async fn open_found(
         return Ok(Arc::new(GitRepositories::open(folder, template.parse()?, GitOptions::default(), clock)?));
     }
     if config.kind == GIT {
-        return Ok(Arc::new(GitBackend::open(folder, GitOptions::default(), clock).await?));
+        let options = match config.options.get(BRANCH) {
+            Some(branch) => GitOptions::default().with_branch(branch),
+            None => GitOptions::default(),
+        };
+        return Ok(Arc::new(GitBackend::open(folder, options, clock).await?));
     }
     let options = reading(config, keys, clock);
     Ok(Arc::new(PlainBackend::in_folder(LocalStore::open(folder, &config.id).await?, options)))

@@ -21,7 +21,7 @@ use crate::ui::human;
 /// What a Git destination can be told.
 const OPTIONS: [&str; 17] = [
     "path",
-    "branch",
+    BRANCH,
     "author",
     "commits",
     "batch_wait",
@@ -43,6 +43,9 @@ const OPTIONS: [&str; 17] = [
 const OF_REMOTE: [&str; 8] =
     ["push", CREDENTIAL, "user", "password_env", "password_file", "password_command", "key_file", "host_key"];
 
+/// The option that names the branch.
+pub(super) const BRANCH: &str = "branch";
+
 /// The option that says which of several repositories a device's backups go to.
 pub(super) const REPOSITORY: &str = "repository";
 
@@ -62,7 +65,7 @@ fn wrong(name: &str, value: &str, why: &str) -> Error {
 fn options_of(config: &DestinationConfig) -> Result<GitOptions> {
     let option = |name: &str| config.options.get(name).map(String::as_str);
     let mut git = GitOptions::default();
-    if let Some(branch) = option("branch") {
+    if let Some(branch) = option(BRANCH) {
         git = git.with_branch(branch);
     }
     if let Some(author) = option("author") {

@@ -75,6 +75,17 @@ impl Folder {
         }
     }
 
+    /// Which part of a path has the name of something of another sort: a file where a folder is to be, or the reverse.
+    pub(super) fn in_the_way(&mut self, repo: &Repository, path: &[&str]) -> Result<Option<usize>> {
+        let Some((name, rest)) = path.split_first() else { return Ok(None) };
+        match self.tree.get(name) {
+            None => Ok(None),
+            Some(item) if rest.is_empty() => Ok(item.is_folder().then_some(0)),
+            Some(item) if item.is_folder() => Ok(self.enter(repo, name)?.in_the_way(repo, rest)?.map(|at| at + 1)),
+            Some(_) => Ok(Some(0)),
+        }
+    }
+
     /// The line of a file.
     pub(super) fn item(&mut self, repo: &Repository, path: &[&str]) -> Result<Option<Item>> {
         match path {

@@ -4,11 +4,13 @@
 use devicevault_core::{Error, ErrorKind, Manifest, Result, StorageRef};
 use git2::Oid;
 
-use crate::names::component;
+use crate::names::{component, hash_suffix};
 
 /// Components from the root down: `[site/]device/artefact.ext`, or `artefact+suspect.ext` for a text that may not be
 /// what the device holds and `artefact+quarantined.ext` for a file that broke a rule, so that it has a history of its own and never stands in the place of a good one.
 /// An artefact's name cannot hold a plus sign: the two never meet.
+///
+/// Where the repository has a file of the name of a folder, or the reverse, that component ends in `~` and a hash of itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct TreePath(String);
 
@@ -30,6 +32,14 @@ impl TreePath {
         let dot = if m.extension.is_empty() { "" } else { "." };
         path.push_str(&component(&format!("{}{suspect}{dot}{}", m.artefact, m.extension)));
         Self(path)
+    }
+
+    /// The same with another name for one of its components, which no component of a name has.
+    pub(super) fn beside(&self, at: usize) -> Self {
+        let other = |(i, part): (usize, &str)| {
+            if i == at { format!("{part}{}", hash_suffix(part)) } else { part.to_owned() }
+        };
+        Self(self.components().enumerate().map(other).collect::<Vec<_>>().join("/"))
     }
 
     /// The path that a reference of ours names; `None` for one that no name of ours leads to.
@@ -119,6 +129,18 @@ mod tests {
         extension.clone_into(&mut m.extension);
         m.suspect = suspect.iter().map(|s| (*s).to_owned()).collect();
         m
+    }
+
+    #[test]
+    fn another_name_is_one_that_git_takes_too() {
+        let long = "x".repeat(300);
+        let path = TreePath::of(&manifest(Some("zurich"), &long, "running-config", "txt", &[]));
+        for at in 0..3 {
+            let beside = path.beside(at);
+            let differ = path.components().zip(beside.components()).filter(|(a, b)| a != b).count();
+            assert_eq!((differ, beside.components().count()), (1, 3));
+            assert!(TreePath::named(beside.as_str()).is_some(), "{beside:?}");
+        }
     }
 
     #[test]

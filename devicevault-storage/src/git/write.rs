@@ -197,7 +197,8 @@ impl Chain<'_> {
                 continue;
             }
             seen.insert(one.entry.id(), one.slot);
-            let path = TreePath::of(&one.entry.manifest);
+            let named = TreePath::of(&one.entry.manifest);
+            let path = self.free(&named)?;
             let full = match self.target.options.commits {
                 CommitPer::Artefact => !group.is_empty(),
                 // A commit holds one version of a file.
@@ -206,15 +207,15 @@ impl Chain<'_> {
             let m = &one.entry.manifest;
             let placed = group.iter().rev().find(|(c, _)| c.entry.manifest.source.device == m.source.device);
             let moved = match placed {
-                Some((_, p)) => p.folder() != path.folder(),
-                None => moves::left_behind(self.index, &self.records, m, path.folder()).is_some(),
+                Some((c, _)) => TreePath::of(&c.entry.manifest).folder() != named.folder(),
+                None => moves::left_behind(self.index, &self.records, m, named.folder()).is_some(),
             };
             if full || moved {
                 self.commit(&group, verdicts)?;
                 group.clear();
             }
             if moved {
-                self.follow(one, &path)?;
+                self.follow(one, &named)?;
             }
             match self.put(one, &path)? {
                 Ok(()) => group.push((one, path)),
@@ -227,6 +228,16 @@ impl Chain<'_> {
             verdicts.extend(verdict.map(|v| (slot, v)));
         }
         Ok(())
+    }
+
+    /// The path itself, or one beside it where something of another sort has a name on the way: a site or a device may have
+    /// the name of a file, which somebody else may have put there.
+    fn free(&mut self, named: &TreePath) -> Result<TreePath> {
+        let mut path = named.clone();
+        while let Some(at) = self.root.in_the_way(self.target.repo, &path.components().collect::<Vec<_>>())? {
+            path = path.beside(at);
+        }
+        Ok(path)
     }
 
     /// Puts a file into the tree. The inner error is this entry's alone.

@@ -196,3 +196,60 @@ async fn what_somebody_else_changed_in_the_branch_is_seen_and_put_back() {
     assert!(verdict(&backend, &inventory).await.is_good());
     assert_sound(&repo);
 }
+
+#[tokio::test]
+async fn a_folder_and_a_file_of_one_name_are_both_stored() {
+    let bare = |site: Option<&str>, device: &str, artefact: &str, text: &str| {
+        let (mut entry, body) = config(device, text.to_owned());
+        (entry.manifest.artefact, entry.manifest.extension) = (artefact.to_owned(), String::new());
+        entry.manifest.source.site = site.map(str::to_owned);
+        (entry, body)
+    };
+    let file = || bare(None, "zurich", "sw1", "file\n");
+    let folder = || bare(Some("zurich"), "sw1", "inventory", "folder\n");
+    for (first, second, per) in [
+        (file(), folder(), CommitPer::Artefact),
+        (folder(), file(), CommitPer::Artefact),
+        (file(), folder(), CommitPer::Batch),
+        (folder(), file(), CommitPer::Batch),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = open_with(&dir.path().join("r.git"), GitOptions::default().with_commits(per)).await;
+        let texts: Vec<Vec<u8>> = vec![
+            devicevault_core::body::read_to_vec(first.1.read(None), 100).await.unwrap(),
+            devicevault_core::body::read_to_vec(second.1.read(None), 100).await.unwrap(),
+        ];
+        let mut refs: Vec<_> = backend.store(vec![first, second]).await.into_iter().map(Result::unwrap).collect();
+        assert!(refs[0].as_str().starts_with("main:zurich/sw1"), "{refs:?}");
+        assert!(refs[1].as_str().starts_with("main:zurich/sw1~"), "{refs:?}");
+        // The next version goes to the same place.
+        let next = bare(None, "zurich", "sw1", "next\n");
+        refs.push(backend.store_one(next.0, next.1).await.unwrap());
+        let path = |at: &StorageRef| at.as_str().rsplit_once('@').unwrap().0.to_owned();
+        assert!(refs[..2].iter().any(|at| path(at) == path(&refs[2])), "{refs:?}");
+        for (at, text) in refs.iter().zip(texts.iter().map(Vec::as_slice).chain([&b"next\n"[..]])) {
+            assert_eq!(backend.read_all(at, 100).await.unwrap(), text);
+            assert!(verdict(&backend, at).await.is_good(), "{at}");
+        }
+        assert_eq!(listed(&backend).await.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn what_was_stored_to_the_branch_of_before_is_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("r.git");
+    let first = store(&open(&repo).await, "sw1", "one\n").await;
+    let later = open_with(&repo, GitOptions::default().with_branch("later")).await;
+    let second = store(&later, "sw2", "two\n").await;
+    let mut all: Vec<StorageRef> = later.list(ListFilter::default()).map_ok(|(at, _)| at).try_collect().await.unwrap();
+    all.sort();
+    assert_eq!(all, [second, first.clone()]);
+    let mut of_device = ListFilter::default();
+    of_device.device = Some(later.stat(&first).await.unwrap().source.device);
+    let found: Vec<_> = later.list(of_device).map_ok(|(at, _)| at).try_collect().await.unwrap();
+    assert_eq!(found, [first]);
+    // A branch that is not ours is left alone.
+    std::fs::copy(repo.join("refs/heads/main"), repo.join("refs/heads/theirs")).unwrap();
+    assert_eq!(later.list(ListFilter::default()).try_collect::<Vec<_>>().await.unwrap().len(), 2);
+}
