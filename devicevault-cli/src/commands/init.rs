@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::instance::{CATALOG, Instance, KEY, KNOWN_HOSTS, PLATFORMS, SPOOL};
 use crate::keys::elsewhere;
 use crate::keys::kit;
-use crate::keys::lock::LOCK;
+use crate::keys::lock::{LOCK, SWEEP};
 use crate::keys::noted;
 use crate::keys::sources::SOURCES;
 use crate::ui::escape;
@@ -82,6 +82,7 @@ pub(crate) async fn make(context: &Context, home: &Path, destinations: &[Destina
         KEK_FILE,
         SOURCES,
         LOCK,
+        SWEEP,
         elsewhere::FILE,
         noted::FILE,
         "store",

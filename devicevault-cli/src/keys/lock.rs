@@ -1,4 +1,5 @@
-//! One at a time: whatever changes a home's keys, and whatever changes a credential that is sealed under them.
+//! One at a time: whatever changes a home's keys, whatever changes a credential that is sealed under them, and what deletes
+//! by its retention.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
@@ -13,6 +14,8 @@ use crate::files;
 pub(crate) const LOCK: &str = "keys.lock";
 /// Name of the file that is locked for credentials.
 const CREDENTIALS: &str = "credentials.lock";
+/// Name of the file that is locked by whatever deletes.
+pub(crate) const SWEEP: &str = "retention.lock";
 /// How long is waited for another command: most take moments.
 const PATIENCE: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(50);
@@ -40,6 +43,15 @@ pub(crate) async fn lock_credentials(home: &Path) -> Result<KeyLock> {
     lock_within(home, CREDENTIALS, PATIENCE).await
 }
 
+/// Waits for whoever deletes by the retention of this home: two that do so at two destinations at once could each take the
+/// other's copy for the one that stays.
+///
+/// # Errors
+/// As [`lock`].
+pub(crate) async fn lock_for_sweep(home: &Path) -> Result<KeyLock> {
+    lock_within(home, SWEEP, PATIENCE).await
+}
+
 /// The same where nobody has it, and `None` where somebody has.
 pub(crate) async fn lock_at_once(home: &Path) -> Option<KeyLock> {
     lock_within(home, LOCK, Duration::ZERO).await.ok()
@@ -48,25 +60,30 @@ pub(crate) async fn lock_at_once(home: &Path) -> Option<KeyLock> {
 async fn lock_within(home: &Path, name: &str, patience: Duration) -> Result<KeyLock> {
     let path = home.join(name);
     files::make_private_file(&path)?;
-    let failed = |e: &std::io::Error| files::failed(e, "lock keys", "the file cannot be locked", &path);
+    let failed = |e: &std::io::Error| files::failed(e, "lock home", "the file cannot be locked", &path);
     let file = regular::open_with(OpenOptions::new().read(true).write(true), &path).map_err(|e| failed(&e))?;
     let mut waited = Duration::ZERO;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(KeyLock { _file: file }),
             Err(TryLockError::Error(e)) => return Err(failed(&e)),
-            Err(TryLockError::WouldBlock) if waited >= patience => {
-                let what = if name == LOCK { "keys" } else { "credentials" };
-                let why = format!("another command changes the {what} of this home at the moment");
-                return Err(Error::new(ErrorKind::Conflict, "change keys", why)
-                    .hint("nothing was changed; run this again when the other command has ended"));
-            }
+            Err(TryLockError::WouldBlock) if waited >= patience => return Err(busy(name)),
             Err(TryLockError::WouldBlock) => {
                 tokio::time::sleep(STEP).await;
                 waited += STEP;
             }
         }
     }
+}
+
+fn busy(name: &str) -> Error {
+    let (operation, what) = match name {
+        SWEEP => ("apply retention", "applies the retention"),
+        CREDENTIALS => ("change credential", "changes the credentials"),
+        _ => ("change keys", "changes the keys"),
+    };
+    Error::new(ErrorKind::Conflict, operation, format!("another command {what} of this home at the moment"))
+        .hint("nothing was changed; run this again when the other command has ended")
 }
 
 #[cfg(test)]

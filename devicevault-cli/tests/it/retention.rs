@@ -74,3 +74,20 @@ async fn the_plan_says_why_each_version_stays_and_nothing_that_is_wanted_goes() 
     let none = person.asks(&["retention", "apply", "--destination", "elsewhere"]).await.ended(1);
     assert!(none.err.contains("no enabled destination"), "{}", none.err);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_do_not_delete_at_once() {
+    let (fleet, person) = devices([SimDevice::cisco_ios("core-sw1")]).await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+    let mut options = std::fs::OpenOptions::new();
+    let other = options.create(true).truncate(false).write(true).open(person.path("home/retention.lock")).unwrap();
+    other.lock().unwrap();
+    let refused = person.asks(&["retention", "apply"]).await.ended(1);
+    assert!(refused.err.contains("another command applies the retention"), "{refused:?}");
+    person.asks(&["retention", "apply", "--dry-run"]).await.good();
+    // One that only waits goes on with what is there by then.
+    let mut waits = person.program(&["retention", "apply"]).spawn().unwrap();
+    drop(other);
+    assert!(tokio::task::spawn_blocking(move || waits.wait()).await.unwrap().unwrap().success());
+}

@@ -22,7 +22,8 @@ const LOOKED_AT: usize = 4;
 
 /// Retention at one destination.
 ///
-/// A sweep may be stopped at any moment, run twice at once, and run beside backups: a copy is marked in the catalog,
+/// A sweep may be stopped at any moment, run twice at once, and run beside backups; those of several destinations of one
+/// catalog take turns, from before they are planned, since each counts on what the other leaves: a copy is marked in the catalog,
 /// then its bytes are deleted, then its record goes; the next sweep finishes what one left marked. Before anything of an
 /// artefact is marked, the good copies of it that are to stay are looked at.
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@ use crate::Exit;
 use crate::context::Context;
 use crate::instance::OpenDestination;
 use crate::interrupt::cancellable;
+use crate::keys::lock::lock_for_sweep;
 use crate::recovered;
 use crate::ui::human;
 use crate::ui::table::{Cell, Table, Tone};
@@ -106,6 +107,8 @@ struct Decided {
 
 pub(crate) async fn run(context: &Context, args: ApplyArgs) -> Result<Exit> {
     let instance = context.instance().await?;
+    // Before anything is planned: what another one deletes meanwhile would be counted on.
+    let _alone = if args.dry_run { None } else { Some(lock_for_sweep(&instance.home).await?) };
     let rules = Rules::of(&instance).await?;
     let device = match &args.device {
         Some(name) => Some(instance.device_id(name).await?),
