@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use devicevault_core::catalog::Query;
 use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::rebuild::{Meant, Named};
 use devicevault_core::run::{Backup, Copy, CopyStatus, Quarantine};
 use devicevault_core::storage::{ListFilter, StorageBackendExt as _};
 use devicevault_core::text::InstanceKey;
@@ -17,7 +18,9 @@ use futures::StreamExt as _;
 use tokio::sync::OnceCell;
 
 use crate::collectors::Collectors;
+use crate::context::Context;
 use crate::instance::Instance;
+use crate::ui::Ui;
 use crate::{views, wiring};
 
 /// A text to be shown or compared is read into memory; no larger one is.
@@ -36,8 +39,52 @@ pub(crate) struct Archive {
 #[derive(Debug)]
 enum Index {
     Catalog(Box<Instance>),
-    /// All there is, newest first, and what was found damaged.
-    Manifests(Vec<Backup>, Vec<Error>),
+    Manifests(Listed),
+}
+
+/// What a place without a catalog holds.
+#[derive(Debug)]
+struct Listed {
+    /// All versions, newest first.
+    all: Vec<Backup>,
+    /// What was found damaged.
+    unknown: Vec<Error>,
+    /// What the devices are called, and were.
+    named: Named,
+    /// Who is told what a name means that several devices have had.
+    ui: Ui,
+}
+
+impl Listed {
+    fn device_id(&self, name: &str) -> Result<DeviceId> {
+        let itself = || self.all.iter().find(|b| b.device.as_str() == name).map(|b| b.device.clone());
+        let called = |id: &DeviceId| format!("{id} (now {})", self.named.name_of(id).unwrap_or_default());
+        let quoted = name.escape_debug();
+        match self.named.meant(name) {
+            Meant::Now(device, others) => {
+                for other in others {
+                    self.ui.warn(&format!(
+                        "{quoted} is a name that another device has had too; its versions open as {}",
+                        called(&other)
+                    ));
+                }
+                Ok(device)
+            }
+            Meant::Once(device, now) => {
+                self.ui.warn(&format!("{quoted} is called {} by now", now.escape_debug()));
+                Ok(device)
+            }
+            Meant::Several(devices) => itself().ok_or_else(|| {
+                let why = "several devices were called so, and none is any more";
+                let devices: Vec<_> = devices.iter().map(called).collect();
+                Error::new(ErrorKind::Conflict, "find device", why)
+                    .with("name", quoted)
+                    .hint(format!("name the one that is meant by its identity: {}", devices.join(", ")))
+            }),
+            _ => itself()
+                .ok_or_else(|| crate::instance::no_such_device(name, self.all.iter().map(|b| b.device_name.as_str()))),
+        }
+    }
 }
 
 /// A destination, opened when something is first asked of it: one that does not answer keeps nobody waiting who needs
@@ -80,6 +127,7 @@ impl Archive {
     /// # Errors
     /// The backend cannot be listed. Manifests that cannot be read are handed to `damaged`.
     pub(crate) async fn of_manifests(
+        context: &Context,
         collectors: Collectors,
         key: InstanceKey,
         backend: Arc<dyn StorageBackend>,
@@ -87,13 +135,14 @@ impl Archive {
     ) -> Result<Self> {
         let id = DestinationId::from("folder");
         let mut found: BTreeMap<(DeviceId, String), Vec<(StorageRef, Manifest)>> = BTreeMap::new();
-        let mut unknown = Vec::new();
+        let (mut unknown, mut named) = (Vec::new(), Named::new());
         // Under another epoch key, or another home's: it keeps nobody from the others.
         let mut closed: BTreeMap<String, (usize, Error)> = BTreeMap::new();
         let mut list = backend.list(ListFilter::default());
         while let Some(item) = list.next().await {
             match item {
                 Ok((at, m)) => {
+                    named.hear(&m.source.device, &m.source.device_name, m.taken_at);
                     found.entry((m.source.device.clone(), m.artefact.clone())).or_default().push((at, m));
                 }
                 Err(e) if e.kind() == ErrorKind::Corrupt || e.kind() == ErrorKind::Unsupported => {
@@ -122,10 +171,20 @@ impl Archive {
             unknown.push(e.clone());
             damaged(e);
         }
+        for e in named.hear_all(&*backend, context.clock().now()).await? {
+            let why = e.to_record().message;
+            context.ui.warn(&format!("a device that was renamed may be found under the name of before alone: {why}"));
+        }
         let mut all: Vec<Backup> = found.into_values().flat_map(|versions| history_of(&id, versions)).collect();
         all.sort_by_key(|b| std::cmp::Reverse((b.first_seen, b.id)));
+        for backup in &mut all {
+            if let Some(name) = named.name_of(&backup.device).filter(|name| *name != backup.device_name) {
+                name.clone_into(&mut backup.device_name);
+            }
+        }
         let place = Place { name: id.to_string(), config: None, backend: OnceCell::new_with(Some(Ok(backend))) };
-        Ok(Self { collectors, key, places: BTreeMap::from([(id, place)]), index: Index::Manifests(all, unknown) })
+        let listed = Listed { all, unknown, named, ui: context.ui.clone() };
+        Ok(Self { collectors, key, places: BTreeMap::from([(id, place)]), index: Index::Manifests(listed) })
     }
 
     /// The versions that a query finds, newest first.
@@ -135,7 +194,7 @@ impl Archive {
     pub(crate) async fn versions(&self, query: &Query, limit: usize) -> Result<Vec<Backup>> {
         let all = match &self.index {
             Index::Catalog(instance) => return instance.find_all(query, limit).await,
-            Index::Manifests(all, _) => all,
+            Index::Manifests(listed) => &listed.all,
         };
         let passes = |b: &&Backup| {
             query.id.is_none_or(|id| id == b.id)
@@ -151,7 +210,7 @@ impl Archive {
     /// That a version is not there, with what is known of those that cannot be read: it may be one of them.
     pub(crate) fn not_found(&self, e: Error) -> Error {
         match &self.index {
-            Index::Manifests(_, unknown) if !unknown.is_empty() && e.kind() == ErrorKind::NotFound => e
+            Index::Manifests(Listed { unknown, .. }) if !unknown.is_empty() && e.kind() == ErrorKind::NotFound => e
                 .with("damaged", unknown.len())
                 .hint("it may be among those that are damaged: `devicevault verify --from` names them"),
             _ => e,
@@ -160,7 +219,7 @@ impl Archive {
 
     /// What was found damaged that is, or may be, of this device and artefact, in words.
     pub(crate) fn damaged_of(&self, device: &str, artefact: Option<&str>) -> Vec<String> {
-        let Index::Manifests(_, unknown) = &self.index else { return Vec::new() };
+        let Index::Manifests(Listed { unknown, .. }) = &self.index else { return Vec::new() };
         let is = |e: &Error, name: &str, value: &str| {
             e.context().find(|(n, _)| *n == name).is_none_or(|(_, of)| of == value)
         };
@@ -173,14 +232,10 @@ impl Archive {
     /// # Errors
     /// `NotFound`.
     pub(crate) async fn device_id(&self, name: &str) -> Result<DeviceId> {
-        let all = match &self.index {
-            Index::Catalog(instance) => return instance.device_id(name).await,
-            Index::Manifests(all, _) => all,
-        };
-        let found = all.iter().find(|b| b.device_name == name || b.device.as_str() == name);
-        found
-            .map(|b| b.device.clone())
-            .ok_or_else(|| crate::instance::no_such_device(name, all.iter().map(|b| b.device_name.as_str())))
+        match &self.index {
+            Index::Catalog(instance) => instance.device_id(name).await,
+            Index::Manifests(listed) => listed.device_id(name),
+        }
     }
 
     /// What a destination is called.
@@ -216,7 +271,7 @@ impl Archive {
     pub(crate) fn instance(&self) -> Option<&Instance> {
         match &self.index {
             Index::Catalog(instance) => Some(instance.as_ref()),
-            Index::Manifests(..) => None,
+            Index::Manifests(_) => None,
         }
     }
 

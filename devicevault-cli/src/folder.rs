@@ -55,6 +55,8 @@ pub(crate) async fn archive_with_index(
 }
 
 async fn of_manifests(context: &Context, place: &Place, damaged: impl FnMut(Error)) -> Result<Archive> {
+    // An option that such a place does not have is refused, whatever lies there.
+    place.accepts_clear()?;
     // Who names a key means it: a home that is broken must not stand in the way of a recovery.
     let given = &context.given_keys;
     let home = if given.is_empty() { context.home().ok().filter(|home| Instance::exists(home)) } else { None };
@@ -69,7 +71,7 @@ async fn of_manifests(context: &Context, place: &Place, damaged: impl FnMut(Erro
         None => context.home().map_or_else(|_| PathBuf::new(), Path::to_owned),
     };
     let collectors = Collectors::of_home(context, &state)?;
-    Archive::of_manifests(collectors, key(place)?, backend, damaged).await
+    Archive::of_manifests(context, collectors, key(place)?, backend, damaged).await
 }
 
 /// A folder's own key where it is there, else one that holds for this command: under it, too, a secret that changed shows.

@@ -65,6 +65,16 @@ impl Place {
     }
 }
 
+/// The error for an option of a place that is a destination by its name, which has its own.
+pub(crate) fn options_of_destination(doing: &'static str, destination: &str, option: &str) -> Error {
+    Error::new(ErrorKind::Config, doing, "the place is a destination of this home, which has its own options")
+        .with("destination", destination)
+        .with("option", option.escape_debug())
+        .hint(format!(
+            "leave --from-option away; `devicevault destination edit {destination} --option NAME=VALUE` sets an option of it"
+        ))
+}
+
 /// Options of commands that read the home, or another place.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct FromArgs {

@@ -1,9 +1,11 @@
 //! How long versions were valid, kept at the destinations themselves.
 //!
 //! A manifest says when a version was taken. That it was seen again is known to the catalog alone, and so is that it was
-//! pinned or accepted: beside its backups, each destination keeps a small record of that, one for every month, written
-//! anew after every round. With it a catalog that was lost is rebuilt with its validity.
+//! pinned or accepted, and what its device is called since: beside its backups, each destination keeps a small record of
+//! that, one for every month, written anew after every round. With it a catalog that was lost is rebuilt with its validity.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt as _;
 use jiff::ToSpan as _;
@@ -12,12 +14,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::{CatalogExt as _, Query};
 use crate::clock::Timestamp;
-use crate::{BackupId, Catalog, DestinationId, Error, ErrorKind, Result, StorageBackend};
+use crate::inventory::Selector;
+use crate::run::Backup;
+use crate::{BackupId, Catalog, DestinationId, DeviceId, Error, ErrorKind, Inventory, Result, StorageBackend};
 
 /// The format that this release writes and reads.
 pub const FORMAT: u32 = 1;
 /// The longest record that is read, in bytes: that of a million versions.
 pub const MAX_RECORD: u64 = 256 << 20;
+/// The clock that a record is read by may be behind the one that it was written by by so much.
+pub(crate) const SLACK: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 /// What was last seen in one month, of the versions at one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +39,12 @@ pub struct Sightings {
     pub made_at: Timestamp,
     /// Each version that was last seen in that month.
     pub seen: Vec<Sighting>,
+    /// What the devices of these versions were called when this was written. One that was removed has no name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<DeviceId, String>,
+    /// Versions whose pin a person took away, and when: a record from before that is still about does not bring it back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unpinned: BTreeMap<BackupId, Timestamp>,
     /// The destination set it aside when somebody wrote a later one who could not open it: what this one says was unknown
     /// to them.
     #[serde(skip)]
@@ -61,7 +73,16 @@ impl Sightings {
     /// A record without sightings.
     #[must_use]
     pub fn new(period: impl Into<String>, made_at: Timestamp) -> Self {
-        Self { format: FORMAT, readable_by: FORMAT, period: period.into(), made_at, seen: Vec::new(), set_aside: false }
+        Self {
+            format: FORMAT,
+            readable_by: FORMAT,
+            period: period.into(),
+            made_at,
+            seen: Vec::new(),
+            names: BTreeMap::new(),
+            unpinned: BTreeMap::new(),
+            set_aside: false,
+        }
     }
 
     /// Reads a record.
@@ -131,16 +152,17 @@ fn bounds(at: Timestamp) -> (Timestamp, Timestamp) {
 /// Called after a round; a destination that cannot be told now is told by the next one. Without an effect on any backup.
 ///
 /// # Errors
-/// What the catalog and the destination answer.
+/// What the catalog, the inventory and the destination answer.
 pub async fn note(
     catalog: &dyn Catalog,
+    inventory: &dyn Inventory,
     destination: &DestinationId,
     backend: &dyn StorageBackend,
     at: Timestamp,
     now: Timestamp,
 ) -> Result<bool> {
     let (begin, _) = bounds(at);
-    if !note_month(catalog, destination, backend, at, now).await? {
+    if !note_month((catalog, inventory), destination, backend, at, now, None).await? {
         return Ok(false);
     }
     let Ok(before) = begin.checked_sub(std::time::Duration::from_secs(1)) else { return Ok(true) };
@@ -151,9 +173,24 @@ pub async fn note(
         Err(e) => return Err(e),
     };
     if open {
-        note_month(catalog, destination, backend, before, now).await?;
+        note_month((catalog, inventory), destination, backend, before, now, None).await?;
     }
     Ok(true)
+}
+
+/// Tells a destination that a person took the pin of a version away.
+///
+/// # Errors
+/// As [`note`].
+pub async fn note_unpinned(
+    catalog: &dyn Catalog,
+    inventory: &dyn Inventory,
+    destination: &DestinationId,
+    backend: &dyn StorageBackend,
+    backup: &Backup,
+    now: Timestamp,
+) -> Result<bool> {
+    note_month((catalog, inventory), destination, backend, backup.last_seen, now, Some(backup.id)).await
 }
 
 /// Tells a destination of every month in which a version there was last seen: after versions came there in another way
@@ -163,46 +200,86 @@ pub async fn note(
 /// As [`note`].
 pub async fn note_all(
     catalog: &dyn Catalog,
+    inventory: &dyn Inventory,
     destination: &DestinationId,
     backend: &dyn StorageBackend,
     now: Timestamp,
 ) -> Result<usize> {
-    let mut months = std::collections::BTreeMap::new();
+    let names = names(inventory).await?;
+    let mut months: BTreeMap<String, Sightings> = BTreeMap::new();
     let query = Query { destination: Some(destination.clone()), ..Query::default() };
     let mut found = catalog.every(&query);
     while let Some(backup) = found.try_next().await? {
-        if let Some(sighting) = sighting(&backup, destination) {
-            months.entry(period_of(backup.last_seen)).or_insert_with(Vec::new).push(sighting);
-        }
+        let period = period_of(backup.last_seen);
+        months.entry(period.clone()).or_insert_with(|| Sightings::new(period, now)).add(&backup, destination, &names);
     }
     let mut written = 0;
-    for (period, seen) in months {
-        let record = Sightings { seen, ..Sightings::new(period, now) };
+    for mut record in months.into_values().filter(|record| !record.seen.is_empty()) {
+        record.carry_on(backend).await?;
         written += usize::from(backend.note_sightings(&record).await?);
     }
     Ok(written)
 }
 
 async fn note_month(
-    catalog: &dyn Catalog,
+    (catalog, inventory): (&dyn Catalog, &dyn Inventory),
     destination: &DestinationId,
     backend: &dyn StorageBackend,
     at: Timestamp,
     now: Timestamp,
+    unpinned: Option<BackupId>,
 ) -> Result<bool> {
     let (begin, end) = bounds(at);
+    let names = names(inventory).await?;
     let mut record = Sightings::new(period_of(at), now);
     let query = Query { destination: Some(destination.clone()), seen_since: Some(begin), ..Query::default() };
     let mut found = catalog.every(&query);
     while let Some(backup) = found.try_next().await? {
         // A catalog that does not know how to narrow by it finds more.
-        let is_in_month = backup.last_seen >= begin && backup.last_seen < end;
-        record.seen.extend(sighting(&backup, destination).filter(|_| is_in_month));
+        if backup.last_seen >= begin && backup.last_seen < end {
+            record.add(&backup, destination, &names);
+        }
     }
+    record.unpinned.extend(unpinned.map(|id| (id, now)));
+    record.carry_on(backend).await?;
     backend.note_sightings(&record).await
 }
 
-fn sighting(backup: &crate::run::Backup, at: &DestinationId) -> Option<Sighting> {
+/// What devices are called.
+async fn names(inventory: &dyn Inventory) -> Result<BTreeMap<DeviceId, String>> {
+    let all = Selector { disabled: true, ..Selector::default() };
+    Ok(inventory.devices(&all).await?.into_iter().map(|d| (d.id, d.name)).collect())
+}
+
+impl Sightings {
+    /// Adds a version, where the destination has it, and what its device is called.
+    fn add(&mut self, backup: &Backup, at: &DestinationId, names: &BTreeMap<DeviceId, String>) {
+        let Some(sighting) = sighting(backup, at) else { return };
+        self.seen.push(sighting);
+        if let Some(name) = names.get(&backup.device).filter(|_| !self.names.contains_key(&backup.device)) {
+            self.names.insert(backup.device.clone(), name.clone());
+        }
+    }
+
+    /// Takes over which pins were taken away, from the record that this one replaces.
+    async fn carry_on(&mut self, backend: &dyn StorageBackend) -> Result<()> {
+        let before = match backend.sightings(&self.period).await {
+            Ok(before) => before.map(|record| record.unpinned).unwrap_or_default(),
+            // It is set aside, or says nothing.
+            Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::KeyUnavailable) => {
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        let pinned: BTreeSet<_> = self.seen.iter().filter(|s| s.pinned).map(|s| s.backup).collect();
+        for (backup, at) in before.into_iter().filter(|(backup, _)| !pinned.contains(backup)) {
+            self.unpinned.entry(backup).or_insert(at);
+        }
+        Ok(())
+    }
+}
+
+fn sighting(backup: &Backup, at: &DestinationId) -> Option<Sighting> {
     let copy = backup.copies.iter().find(|c| c.destination == *at && c.storage_ref.is_some())?;
     Some(Sighting {
         backup: backup.id,
@@ -239,6 +316,14 @@ mod tests {
     }
 
     #[test]
+    fn records_of_before_there_were_names_are_read() {
+        let before = br#"{"format":1,"readable_by":1,"period":"2026-11","made_at":"2026-11-21T09:00:00Z","seen":[]}"#;
+        let record = Sightings::from_json(before).unwrap();
+        assert!(record.names.is_empty() && record.unpinned.is_empty());
+        assert_eq!(record.to_json().trim_ascii_end(), before);
+    }
+
+    #[test]
     fn what_is_for_newer_readers_is_refused() {
         let newer = br#"{"format": 9, "readable_by": 9}"#;
         assert_eq!(Sightings::from_json(newer).unwrap_err().kind(), ErrorKind::Unsupported);
@@ -258,6 +343,8 @@ mod tests {
         fn they_read_back(seconds in prop::collection::vec((0_i64..4_000_000_000, any::<bool>(), any::<bool>()), 0..20)) {
             let mut record = Sightings::new("2026-11", Timestamp::UNIX_EPOCH);
             for (second, pinned, suspect) in seconds {
+                record.names.insert(DeviceId(second.to_string()), format!("sw {second}"));
+                record.unpinned.extend(suspect.then(|| (BackupId::generate(), record.made_at)));
                 let last_seen = Timestamp::from_second(second).unwrap();
                 let here = pinned.then_some(last_seen);
                 record.seen.push(Sighting { backup: BackupId::generate(), last_seen, here, pinned, suspect });

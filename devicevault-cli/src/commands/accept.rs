@@ -8,7 +8,7 @@ use crate::Exit;
 use crate::accepted;
 use crate::archive::Archive;
 use crate::context::Context;
-use crate::sightings;
+use crate::sightings::{self, Said};
 use crate::versions::{self, Wanted};
 
 /// Take a suspect version for good: you have looked at it, and it is what the device holds.
@@ -61,7 +61,7 @@ pub(crate) async fn run(context: &Context, args: AcceptArgs) -> Result<Exit> {
             Error::new(ErrorKind::NotFound, "accept version", "it was removed meanwhile").with("version", backup.id)
         );
     }
-    sightings::note_of(context, instance, backup).await;
+    sightings::note_of(context, instance, backup, Said::Otherwise).await;
     accepted::show(context, instance, backup).await;
     let done = Accepted {
         device: backup.device_name.clone(),

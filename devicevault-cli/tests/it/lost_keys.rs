@@ -258,6 +258,18 @@ async fn pins_in_a_record_that_stays_closed_are_counted_and_kept_for_its_key() {
     std::fs::remove_file(&later).unwrap();
     person.run(&["catalog", "rebuild", "--replace", "--from", "store"]).good();
     assert_eq!(pins(), 1);
+    // Taken away by somebody who knows of it, it does not come back, whatever is written there since.
+    let all = person.run(&["history", "--json"]).good().json();
+    let pinned = all.as_array().unwrap().iter().find(|v| v["pinned"] == true).unwrap();
+    let (device, id) = (pinned["device_name"].as_str().unwrap(), pinned["id"].as_str().unwrap());
+    person.run(&["retention", "unpin", device, "--backup", id]).good();
+    crate::recovery::log_in(&fleet, &person);
+    changed(&fleet, &person).await;
+    person.run(&["catalog", "rebuild", "--replace", "--from", "store"]).good();
+    assert_eq!(pins(), 0);
+    person.run(&["retention", "pin", device, "--backup", id]).good();
+    person.run(&["catalog", "rebuild", "--replace", "--from", "store"]).good();
+    assert_eq!(pins(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

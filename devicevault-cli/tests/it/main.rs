@@ -25,6 +25,7 @@ mod keys;
 mod kills;
 mod lost_keys;
 mod odd_files;
+mod namesakes;
 mod opaque_names;
 mod own_programs;
 mod pages;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::gather::{Closed, Found, Gathered, Place, Refused};
 use crate::catalog::{CatalogExt as _, Query};
+use crate::id::MAX_DEVICE_NAME;
 use crate::inventory::{Inventory, Selector};
 use crate::run::{Backup, Copy, CopyStatus, Outcome, Quarantine};
 use crate::sightings::Sighting;
@@ -18,7 +19,7 @@ const BATCH: usize = 256;
 pub struct Rebuilt {
     /// Every backup with its copies, oldest first.
     pub backups: Vec<Backup>,
-    /// The devices, without logins.
+    /// The devices, without logins. Where several have had a name, the last one to have it comes first.
     pub devices: Vec<Device>,
     /// What was not believed.
     pub refused: Vec<Refused>,
@@ -42,6 +43,29 @@ pub struct Written {
     pub known: usize,
     /// Devices that it did not know.
     pub devices: usize,
+    /// Versions that it knew, and not that they are pinned.
+    pub pinned: usize,
+}
+
+/// A device that comes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Returned {
+    /// As it is called from now on.
+    pub device: Device,
+    /// What it was called, where another device has that name by now.
+    pub was: Option<String>,
+}
+
+/// A name like this one that nobody has.
+fn distinct(name: &str, taken: &BTreeSet<String>) -> String {
+    let fits = |end: &str| {
+        let most = MAX_DEVICE_NAME - end.len();
+        let cut = name.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|at| *at <= most).last();
+        format!("{}{end}", name.get(..cut.unwrap_or(0)).unwrap_or_default())
+    };
+    let candidates = (2_u64..).map(|n| fits(&format!("-{n}")));
+    candidates.into_iter().find(|name| !taken.contains(name)).unwrap_or_default()
 }
 
 impl Gathered {
@@ -64,24 +88,33 @@ impl Gathered {
         for (id, found) in versions {
             let sightings: Vec<Option<&Sighting>> =
                 self.places.iter().map(|p| p.seen.get(&id).map(|(_, s)| s)).collect();
-            rebuilt.backups.extend(backup(&self.places, found, &sightings, &mut rebuilt.refused));
+            let pinned = is_pinned(&self.places, id, self.unpinned.get(&id));
+            let backup = backup(&self.places, found, &sightings, &mut rebuilt.refused);
+            rebuilt.backups.extend(backup.map(|b| Backup { pinned, ..b }));
         }
         rebuilt.backups.sort_by_key(|b| (b.first_seen, b.id));
         let with_backups: BTreeSet<_> = rebuilt.backups.iter().map(|b| &b.device).collect();
-        let mut newest: Vec<_> = self.devices.into_iter().filter(|(id, _)| with_backups.contains(id)).collect();
-        newest.sort_by_key(|(_, (taken_at, _))| std::cmp::Reverse(*taken_at));
-        // Of two that had the name one after the other, the later one has it.
-        let mut names = BTreeSet::new();
-        newest.retain(|(_, (_, source))| names.insert(source.device_name.clone()));
+        let devices = self.devices.into_iter().filter(|(id, _)| with_backups.contains(id));
+        let named = &self.named;
         let device = |(id, (_, source)): (crate::DeviceId, (crate::Timestamp, crate::Source))| {
-            let mut device = Device::new(id, source.device_name, source.host, source.platform);
+            let name = named.name_of(&id).map_or(source.device_name, str::to_owned);
+            let mut device = Device::new(id, name, source.host, source.platform);
             (device.site, device.group, device.collector) = (source.site, source.group, source.collector);
             device
         };
-        rebuilt.devices = newest.into_iter().map(device).collect();
-        rebuilt.devices.sort_by(|a, b| a.name.cmp(&b.name));
+        rebuilt.devices = devices.map(device).collect();
+        rebuilt.devices.sort_by_cached_key(|d| (d.name.clone(), std::cmp::Reverse(named.known_at(&d.id))));
         rebuilt
     }
+}
+
+/// Whether a record says that it is pinned, and none that a person took the pin away since.
+fn is_pinned(places: &[Place], id: BackupId, unpinned: Option<&crate::Timestamp>) -> bool {
+    let counts = |at: &crate::Timestamp| unpinned.is_none_or(|taken_away| at > taken_away);
+    places.iter().any(|p| {
+        p.seen.get(&id).is_some_and(|(made_at, s)| s.pinned && counts(made_at))
+            || p.pinned_aside.get(&id).is_some_and(counts)
+    })
 }
 
 /// A backup of its copies. Those that claim to be another one's are refused.
@@ -135,7 +168,6 @@ fn backup(
     // A copy may be stored a moment after its content was seen: where a record tells, it counts.
     let seen = of_copies.clone().map(|s| s.last_seen).max();
     backup.last_seen = seen.or(backup.copies.iter().map(|c| c.last_seen).max())?.max(backup.first_seen);
-    backup.pinned = of_copies.clone().any(|s| s.pinned);
     // The destination that was told last knows whether a person took it for good.
     let accepted = of_copies.clone().any(|s| !s.suspect);
     if accepted {
@@ -146,8 +178,29 @@ fn backup(
 }
 
 impl Rebuilt {
+    /// The devices that an inventory of these does not have. One whose name another device has by now, here or there, comes
+    /// back beside it: disabled, under a name of its own.
+    #[must_use]
+    pub fn returned(&self, known: &[Device]) -> Vec<Returned> {
+        let ids: BTreeSet<_> = known.iter().map(|d| &d.id).collect();
+        let mut taken: BTreeSet<String> = known.iter().chain(&self.devices).map(|d| d.name.clone()).collect();
+        let mut held: BTreeSet<String> = known.iter().map(|d| d.name.clone()).collect();
+        let mut returned = Vec::new();
+        for device in self.devices.iter().filter(|d| !ids.contains(&d.id)) {
+            if held.insert(device.name.clone()) {
+                returned.push(Returned { device: device.clone(), was: None });
+                continue;
+            }
+            let mut apart = device.clone();
+            (apart.name, apart.enabled) = (distinct(&device.name, &taken), false);
+            taken.insert(apart.name.clone());
+            returned.push(Returned { device: apart, was: Some(device.name.clone()) });
+        }
+        returned
+    }
+
     /// Writes all of it to a catalog and its inventory. What the catalog knows already stays as it is: copies that it
-    /// lacks are added, a validity that is longer counts.
+    /// lacks and pins are added, a validity that is longer counts.
     ///
     /// # Errors
     /// What they answer; what was written stays, and the same call goes on from there.
@@ -168,6 +221,9 @@ impl Rebuilt {
                             let before = backup.copies.len();
                             backup.copies.retain(|c| !has(&known, c));
                             written.known += before - backup.copies.len();
+                            if backup.pinned && !known.pinned && catalog.pin(backup.id, true).await? {
+                                written.pinned += 1;
+                            }
                         }
                     }
                 }
@@ -180,8 +236,7 @@ impl Rebuilt {
         }
         let all = Selector { disabled: true, ..Selector::default() };
         let known = inventory.devices(&all).await?;
-        let new = self.devices.iter().filter(|d| !known.iter().any(|k| k.id == d.id || k.name == d.name));
-        let new: Vec<Device> = new.cloned().collect();
+        let new: Vec<Device> = self.returned(&known).into_iter().map(|r| r.device).collect();
         written.devices = new.len();
         inventory.put_devices(&new).await?;
         Ok(written)

@@ -5,17 +5,15 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 
+use super::named::Named;
 use super::plausible;
 use crate::clock::Timestamp;
-use crate::sightings::Sighting;
+use crate::sightings::{SLACK, Sighting};
 use crate::storage::{ListFilter, MISSING, StorageBackend, VerifyDepth};
 use crate::{
     BackupId, DestinationId, DeviceId, Digest, Error, ErrorKind, Kind, Manifest, Result, RunId, Source, StorageRef,
     View,
 };
-
-/// A clock may be ahead of the one that wrote a record by so much.
-const SLACK: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 /// What was not believed.
 #[derive(Debug, Clone)]
@@ -94,6 +92,16 @@ pub(super) struct Place {
     pub(super) sealed: bool,
     pub(super) found: Vec<Found>,
     pub(super) seen: HashMap<BackupId, (Timestamp, Sighting)>,
+    /// Versions that are pinned by records that were set aside, and when the last of those was written.
+    pub(super) pinned_aside: HashMap<BackupId, Timestamp>,
+}
+
+impl Place {
+    fn new(id: &DestinationId, backend: &dyn StorageBackend) -> Self {
+        let sealed = backend.capability().private_content;
+        let (seen, pinned_aside) = (HashMap::new(), HashMap::new());
+        Self { id: id.clone(), sealed, found: Vec::new(), seen, pinned_aside }
+    }
 }
 
 /// What was found so far.
@@ -102,6 +110,10 @@ pub struct Gathered {
     pub(super) places: Vec<Place>,
     /// The newest manifest's word on each device.
     pub(super) devices: BTreeMap<DeviceId, (Timestamp, Source)>,
+    /// What they are called.
+    pub(super) named: Named,
+    /// When a person last took the pin of a version away.
+    pub(super) unpinned: BTreeMap<BackupId, Timestamp>,
     pub(super) refused: Vec<Refused>,
     pub(super) closed: Vec<Closed>,
     /// Copies of a backup of which the destination has another, better one.
@@ -167,8 +179,7 @@ impl Gathered {
         now: Timestamp,
         tell: &(dyn Fn(usize) + Sync),
     ) -> Result<()> {
-        let sealed = backend.capability().private_content;
-        let mut place = Place { id: destination.clone(), sealed, found: Vec::new(), seen: HashMap::new() };
+        let mut place = Place::new(destination, backend);
         let mut list = backend.list(ListFilter::default());
         while let Some(item) = list.next().await {
             match item {
@@ -207,8 +218,7 @@ impl Gathered {
         runs: &BTreeMap<RunId, Timestamp>,
     ) -> Result<()> {
         let Some(first) = runs.values().min() else { return Ok(()) };
-        let sealed = backend.capability().private_content;
-        let mut place = Place { id: destination.clone(), sealed, found: Vec::new(), seen: HashMap::new() };
+        let mut place = Place::new(destination, backend);
         let filter = ListFilter { since: Some(first.checked_sub(SLACK).unwrap_or(*first)), ..ListFilter::default() };
         let mut list = backend.list(filter);
         while let Some(item) = list.next().await {
@@ -254,6 +264,7 @@ impl Gathered {
     }
 
     fn found(&mut self, at: StorageRef, m: Manifest) -> Found {
+        self.named.hear(&m.source.device, &m.source.device_name, m.taken_at);
         let newest = self.devices.get(&m.source.device).is_none_or(|(t, _)| *t < m.taken_at);
         if newest {
             self.devices.insert(m.source.device.clone(), (m.taken_at, m.source.clone()));
@@ -321,6 +332,7 @@ impl Gathered {
 
     async fn sightings(&mut self, place: &mut Place, backend: &dyn StorageBackend, now: Timestamp) -> Result<()> {
         let latest = now.checked_add(SLACK).unwrap_or(Timestamp::MAX);
+        let is_ahead = |at: Timestamp| at > latest;
         let mut aside = Vec::new();
         for period in backend.sighting_periods().await? {
             let record = match backend.sightings(&period).await {
@@ -336,9 +348,14 @@ impl Gathered {
                 }
                 Err(e) => return Err(e),
             };
+            self.named.hear_of(&record, now);
+            for (backup, at) in record.unpinned.into_iter().filter(|(_, at)| !is_ahead(*at)) {
+                let last = self.unpinned.entry(backup).or_insert(at);
+                *last = at.max(*last);
+            }
             let mut ahead = 0_usize;
             for sighting in record.seen {
-                if sighting.last_seen > latest || sighting.here.is_some_and(|t| t > latest) {
+                if is_ahead(sighting.last_seen) || sighting.here.is_some_and(is_ahead) {
                     ahead += 1;
                     continue;
                 }
@@ -359,11 +376,14 @@ impl Gathered {
                 self.refuse(&place.id, Some(format!("sightings of {period}")), e);
             }
         }
-        // Later records were written without knowing these: nobody took back what they say.
+        // Later records may have been written without knowing these: what they do not say is not taken back.
         for (made_at, sighting) in aside {
+            if sighting.pinned {
+                let last = place.pinned_aside.entry(sighting.backup).or_insert(made_at);
+                *last = made_at.max(*last);
+            }
             let (_, known) = place.seen.entry(sighting.backup).or_insert_with(|| (made_at, sighting.clone()));
             known.last_seen = known.last_seen.max(sighting.last_seen);
-            known.pinned |= sighting.pinned;
             known.suspect &= sighting.suspect;
         }
         Ok(())

@@ -10,10 +10,12 @@
 mod assemble;
 mod check;
 mod gather;
+mod named;
 mod plausible;
 mod unrecorded;
 
-pub use assemble::{Rebuilt, Written};
+pub use assemble::{Rebuilt, Returned, Written};
 pub use check::{Checked, Stray, check};
 pub use gather::{Gathered, Refused};
+pub use named::{Meant, Named};
 pub use unrecorded::{Unrecorded, unrecorded};

@@ -14,7 +14,7 @@ use devicevault_core::retention::{Reason, Retention, Sweep};
 use devicevault_core::run::{ArtefactStatus, Quarantine, RunState};
 use devicevault_core::{ArtifactInfo, Catalog, Error, ErrorKind, Result, SystemClock, View, sightings};
 use devicevault_testkit::clock::ManualClock;
-use devicevault_testkit::memory::MemoryBackend;
+use devicevault_testkit::memory::{MemoryBackend, MemoryInventory};
 
 use crate::doubles::*;
 
@@ -269,7 +269,7 @@ async fn a_catalog_made_anew_knows_what_is_in_quarantine_and_what_was_released()
         if release {
             assert!(house.catalog.accept(ids[1]).await.unwrap());
         }
-        sightings::note(&*house.catalog, &at, &*backend, now, now).await.unwrap();
+        sightings::note(&*house.catalog, &MemoryInventory::new(), &at, &*backend, now, now).await.unwrap();
         let mut gathered = Gathered::new();
         gathered.gather(&at, &*backend, now, &|_| ()).await.unwrap();
         let made = gathered.assemble().backups;

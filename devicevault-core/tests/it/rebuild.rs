@@ -100,9 +100,9 @@ async fn what_was_seen_is_told_by_the_month_and_comes_back() {
     house.catalog.pin(before[2].id, true).await.unwrap();
     let before = all(&*house.catalog).await;
     for (name, store) in names.iter().zip(&stores) {
-        assert!(note(&*house.catalog, &(*name).into(), store, now(), now()).await.unwrap());
+        assert!(note(&*house.catalog, &MemoryInventory::new(), &(*name).into(), store, now(), now()).await.unwrap());
         assert!(store.sightings(&period_of(now())).await.unwrap().is_some());
-        assert_eq!(note_all(&*house.catalog, &(*name).into(), store, now()).await.unwrap(), 1);
+        assert_eq!(note_all(&*house.catalog, &MemoryInventory::new(), &(*name).into(), store, now()).await.unwrap(), 1);
     }
     for from in [vec![0, 1], vec![1, 0], vec![0]] {
         let (catalog, inventory) = (MemoryCatalog::new(), MemoryInventory::new());

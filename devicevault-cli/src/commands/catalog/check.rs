@@ -7,7 +7,8 @@ use devicevault_core::storage::Budget;
 use devicevault_core::{ErrorRecord, Result};
 use serde::Serialize;
 
-use super::told::{self, RefusedRow};
+use super::rebuild::devices_of;
+use super::told::{self, Namesake, RefusedRow};
 use crate::Exit;
 use crate::context::Context;
 use crate::instance::{Instance, OpenDestination};
@@ -51,6 +52,9 @@ struct Row {
     unnamed_bytes: u64,
     /// Strays that were taken into the catalog.
     adopted: usize,
+    /// Devices that came with them, and whose name another one has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    namesakes: Vec<Namesake>,
     /// Why it could not be compared.
     error: Option<ErrorRecord>,
 }
@@ -126,6 +130,7 @@ async fn one(context: &Context, instance: &Instance, destination: &OpenDestinati
         }
     }
     if adopt && !checked.strays.is_empty() {
+        row.namesakes = told::namesakes(&checked.adoptable, &devices_of(&*instance.inventory).await?);
         row.adopted = checked.adoptable.write(&*instance.catalog, &*instance.inventory).await?.copies;
     }
     Ok(row)
@@ -156,6 +161,7 @@ fn row(destination: String, checked: &Checked) -> Row {
         unnamed: 0,
         unnamed_bytes: 0,
         adopted: 0,
+        namesakes: Vec::new(),
         error: None,
     }
 }
@@ -194,6 +200,7 @@ fn tell(context: &Context, rows: &[Row]) -> Result<()> {
             }
             continue;
         }
+        told::tell_namesakes(ui, &r.namesakes);
         ui.note(&format!(
             "{}: {} agree, {} that no record names ({} adopted), {} missing, {} left over, {} refused",
             r.destination,

@@ -1,5 +1,6 @@
 //! `devicevault catalog rebuild`
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,12 @@ use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::inventory::{DestinationConfig, Inventory, Selector};
 use devicevault_core::rebuild::{Gathered, Rebuilt, Written};
 use devicevault_core::run::Backup;
-use devicevault_core::{Error, ErrorKind, Result, StorageBackend, Timestamp, View};
+use devicevault_core::{Device, Error, ErrorKind, Result, StorageBackend, Timestamp, View};
 use devicevault_storage::plain::opaque_names;
 use serde::Serialize;
 
 use super::beside::Beside;
-use super::told::{self, RefusedRow};
+use super::told::{self, Namesake, RefusedRow};
 use crate::Exit;
 use crate::commands::destination::{beneath, bring_up_to_date, check_name};
 use crate::commands::device::fields::key_value;
@@ -26,7 +27,7 @@ use crate::keys::lock::lock;
 use crate::keys::new::NewKey;
 use crate::keys::sources::{KeySource, KeySources};
 use crate::keys::{elsewhere, kit, noted};
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::ui::human;
 use crate::ui::progress::counter;
 use crate::wiring::found::Replaced;
@@ -77,6 +78,10 @@ struct Told {
     copies: usize,
     known: usize,
     devices: usize,
+    /// Versions that the catalog knew and that are pinned again.
+    pinned: usize,
+    /// Devices whose name another one has by now: disabled, under another name.
+    namesakes: Vec<Namesake>,
     /// Devices that have no login any more.
     without_login: Vec<String>,
     surplus: usize,
@@ -156,6 +161,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
     for from in &args.from {
         sources.push(source(context, &instance, from, &args.from_options).await?);
     }
+    let known = devices_of(&*instance.inventory).await?;
     let work = async {
         let gathered = gather(context, &mut sources).await?;
         gathered.refuse_all_closed()?;
@@ -169,7 +175,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
             ));
         }
         let written = if args.dry_run {
-            foretold(&rebuilt)
+            foretold(&rebuilt, &known)
         } else {
             // No key is replaced while a destination comes in with those of now.
             let _alone = if Instance::exists(home) { Some(lock(home).await?) } else { None };
@@ -210,6 +216,8 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         copies: written.copies,
         known: written.known,
         devices: written.devices,
+        pinned: written.pinned,
+        namesakes: told::namesakes(&rebuilt, &known),
         without_login,
         surplus: rebuilt.surplus.len(),
         refused: rebuilt.refused.iter().map(RefusedRow::from).collect(),
@@ -299,10 +307,15 @@ async fn take_over(context: &Context, before: &Replaced, to: &Instance) -> Resul
     }
 }
 
-async fn copy_inventory(from: &dyn Inventory, to: &dyn Inventory) -> Result<()> {
+/// All devices, disabled ones too.
+pub(super) async fn devices_of(inventory: &dyn Inventory) -> Result<Vec<Device>> {
     let mut all = Selector::default();
     all.disabled = true;
-    to.put_devices(&from.devices(&all).await?).await?;
+    inventory.devices(&all).await
+}
+
+async fn copy_inventory(from: &dyn Inventory, to: &dyn Inventory) -> Result<()> {
+    to.put_devices(&devices_of(from).await?).await?;
     for destination in from.destinations().await? {
         to.put_destination(&destination).await?;
     }
@@ -325,6 +338,7 @@ fn place_of(home: &Path, from: &str) -> PathBuf {
 async fn source(context: &Context, instance: &Instance, from: &str, options: &[(String, String)]) -> Result<Source> {
     let known = instance.inventory.destinations().await?;
     if let Some(config) = known.iter().find(|d| d.name == from) {
+        refuse_options(instance, config, options)?;
         let backend = instance.open_backend(config, false).await?;
         return Ok(Source { config: config.clone(), backend, new: false });
     }
@@ -339,6 +353,7 @@ async fn source(context: &Context, instance: &Instance, from: &str, options: &[(
     let path = beneath(&instance.home, folder)?;
     // The folder of one that the catalog knows.
     if let Some(config) = known.iter().find(|d| d.options.get("path") == Some(&path)) {
+        refuse_options(instance, config, options)?;
         let backend = instance.open_backend(config, false).await?;
         return Ok(Source { config: config.clone(), backend, new: false });
     }
@@ -359,14 +374,13 @@ async fn in_store(
     options: &[(String, String)],
 ) -> Result<Source> {
     if let Some(config) = known.iter().find(|d| d.options.get(wiring::URL).is_some_and(|u| u == url)) {
+        refuse_options(instance, config, options)?;
         let backend = instance.open_backend(config, false).await?;
         return Ok(Source { config: config.clone(), backend, new: false });
     }
     let mut asked = DestinationConfig::new("store", wiring::PLAIN, View::Original).with_option(wiring::URL, url);
     for (name, value) in options {
-        // What is given here begins at the folder of now, what a destination has at the home.
-        let value = if name.ends_with("_file") { beneath(&instance.home, Path::new(value))? } else { value.clone() };
-        asked = asked.with_option(name, value);
+        asked = asked.with_option(name, of_home(instance, name, value)?);
     }
     let mut config = found::destination_in(instance.backend_settings(&asked, false)).await?;
     check_name("destination", &config.name).map_err(|e| e.with("url", url))?;
@@ -375,6 +389,22 @@ async fn in_store(
     config.created_by = Some(context.user());
     let backend = found::open_store(instance.backend_settings(&config, false)).await?;
     Ok(Source { config, backend, new: true })
+}
+
+/// What is given here begins at the folder of now, what a destination has at the home.
+fn of_home(instance: &Instance, name: &str, value: &str) -> Result<String> {
+    if name.ends_with("_file") { beneath(&instance.home, Path::new(value)) } else { Ok(value.to_owned()) }
+}
+
+/// A destination that the catalog knows is opened with the options that it has: others would not be heeded.
+fn refuse_options(instance: &Instance, config: &DestinationConfig, options: &[(String, String)]) -> Result<()> {
+    for (name, value) in options {
+        let value = of_home(instance, name, value)?;
+        if config.options.get(name) != Some(&value) {
+            return Err(place::options_of_destination("rebuild catalog", &config.name, name));
+        }
+    }
+    Ok(())
 }
 
 fn refuse_other(known: &[DestinationConfig], found: &DestinationConfig, place: &str) -> Result<()> {
@@ -412,23 +442,22 @@ fn has_hidden_names(config: &DestinationConfig, rebuilt: &Rebuilt) -> bool {
     wiring::seals(config) && !config.options.contains_key(wiring::OPAQUE_NAMES) && rebuilt.backups.iter().any(is_hidden)
 }
 
-fn foretold(rebuilt: &Rebuilt) -> Written {
+fn foretold(rebuilt: &Rebuilt, known: &[Device]) -> Written {
     let mut written = Written::default();
     written.backups = rebuilt.backups.len();
     written.copies = rebuilt.backups.iter().map(|b| b.copies.len()).sum();
-    written.devices = rebuilt.devices.len();
+    written.devices = rebuilt.returned(known).len();
     written
 }
 
 async fn without_login(inventory: &dyn Inventory, rebuilt: &Rebuilt) -> Result<Vec<String>> {
-    let mut all = Selector::default();
-    all.disabled = true;
-    let known = inventory.devices(&all).await?;
-    let bare = rebuilt.devices.iter().filter(|d| {
-        let login = known.iter().find(|k| k.id == d.id).map(|k| &k.login);
-        login.is_none_or(|l| *l == devicevault_core::LoginRef::default())
-    });
-    Ok(bare.map(|d| d.name.clone()).collect())
+    let known = devices_of(inventory).await?;
+    let returned = rebuilt.returned(&known);
+    let ids: BTreeSet<_> = rebuilt.devices.iter().map(|d| &d.id).collect();
+    let all = known.iter().filter(|d| ids.contains(&d.id)).chain(returned.iter().map(|r| &r.device));
+    let bare = all.filter(|d| d.enabled && d.login == devicevault_core::LoginRef::default());
+    let names: BTreeSet<_> = bare.map(|d| d.name.clone()).collect();
+    Ok(names.into_iter().collect())
 }
 
 /// What counts as newer than all that is stored from now on, until that is dated behind it.
@@ -465,6 +494,10 @@ fn tell(context: &Context, told: &Told) -> Result<()> {
         told.known,
         told.refused.len()
     ));
+    if told.pinned > 0 {
+        ui.note(&format!("{} that the catalog knew are pinned again", human::count(told.pinned, "version")));
+    }
+    told::tell_namesakes(ui, &told.namesakes);
     if told.surplus > 0 {
         ui.note(&format!("{} are left over from before they were stored anew", human::copies(told.surplus)));
     }

@@ -1,8 +1,10 @@
-//! What was not believed, for people and programs.
+//! What was not believed and who came back under another name, for people and programs.
 
-use devicevault_core::rebuild::Refused;
+use devicevault_core::Device;
+use devicevault_core::rebuild::{Rebuilt, Refused};
 use serde::Serialize;
 
+use crate::ui::Ui;
 use crate::ui::table::{Cell, Table, Tone};
 
 /// A manifest or record that was not believed.
@@ -27,4 +29,32 @@ pub(super) fn table(refused: &[RefusedRow]) -> Table {
         table.row([Cell::new(&r.destination), Cell::opt(r.at.as_ref()), Cell::new(&r.why).tone(Tone::Bad)]);
     }
     table
+}
+
+/// A device whose name another one has by now.
+#[derive(Debug, Serialize)]
+pub(super) struct Namesake {
+    device: String,
+    name: String,
+    was: String,
+}
+
+/// Who comes back under another name beside these.
+pub(super) fn namesakes(rebuilt: &Rebuilt, known: &[Device]) -> Vec<Namesake> {
+    let returned = rebuilt.returned(known).into_iter();
+    let namesake = returned
+        .filter_map(|r| r.was.map(|was| Namesake { device: r.device.id.to_string(), name: r.device.name, was }));
+    namesake.collect()
+}
+
+/// Tells of them.
+pub(super) fn tell_namesakes(ui: &Ui, namesakes: &[Namesake]) {
+    if namesakes.is_empty() {
+        return;
+    }
+    let names: Vec<_> = namesakes.iter().map(|n| format!("{} (once {})", n.name, n.was)).collect();
+    ui.warn(&format!(
+        "kept disabled, each under a name of its own, since another device has the one of before: {}",
+        names.join(", ")
+    ));
 }

@@ -78,7 +78,8 @@ async fn note_sightings(context: &Context, instance: &Instance, to: &str) {
     let noted = async {
         let config = instance.destination(to).await?;
         let backend = instance.open_backend(&config, false).await?;
-        sightings::note_all(&*instance.catalog, &config.id, &*backend, context.clock().now()).await
+        sightings::note_all(&*instance.catalog, &*instance.inventory, &config.id, &*backend, context.clock().now())
+            .await
     };
     if let Err(e) = noted.await {
         tracing::warn!(event = "sightings_not_noted", storage_backend = to, error = %e.to_record().message);

@@ -112,8 +112,14 @@ async fn one(
         return backend.foretell(budget).await?.ok_or_else(cannot);
     }
     let mut report = backend.maintain(budget).await?;
-    let noted =
-        sightings::note_all(&*instance.catalog, &destination.config.id, &**backend, context.clock().now()).await?;
+    let noted = sightings::note_all(
+        &*instance.catalog,
+        &*instance.inventory,
+        &destination.config.id,
+        &**backend,
+        context.clock().now(),
+    )
+    .await?;
     if noted > 0 {
         report.done.push(format!("noted how long versions were valid: {}", human::count(noted, "month")));
     }

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::Which;
 use crate::archive::Archive;
 use crate::context::Context;
-use crate::{Exit, accepted, sightings};
+use crate::sightings::{self, Said};
+use crate::{Exit, accepted};
 
 /// Take a file for good: you have looked at it. It is a version like any other from then on, what later backups are
 /// compared with, and the same content breaks no rule any more.
@@ -41,7 +42,7 @@ pub(crate) async fn run(context: &Context, args: ReleaseArgs) -> Result<Exit> {
     }
     tracing::info!(event = "quarantine_released", device = %backup.device_name, artefact = %backup.artefact,
         backup = %backup.id, user = %context.user());
-    sightings::note_of(context, instance, &backup).await;
+    sightings::note_of(context, instance, &backup, Said::Otherwise).await;
     accepted::show(context, instance, &backup).await;
     let done = Released {
         device: backup.device_name,

@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::draft::Draft;
 use crate::interrupt::cancellable;
 use crate::keys::laid;
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::ui::human;
 use crate::{Exit, files, folder, versions, wiring};
 
@@ -164,7 +164,10 @@ async fn archive(
     // A home that is broken must not stand in the way of a folder.
     if let Ok(instance) = context.instance().await {
         let all = instance.inventory.destinations().await?;
-        if all.iter().any(|d| d.name == from) {
+        if let Some(config) = all.iter().find(|d| d.name == from) {
+            if let Some((name, _)) = options.iter().find(|(name, value)| config.options.get(name) != Some(value)) {
+                return Err(place::options_of_destination("restore", from, name));
+            }
             return Ok((Archive::of_instance(instance).await?, Some(from.to_owned())));
         }
         if place.folder().is_some_and(|folder| !folder.is_dir()) {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::Exit;
 use crate::archive::Archive;
 use crate::context::Context;
-use crate::sightings;
+use crate::sightings::{self, Said};
 use crate::versions::{self, Wanted};
 
 /// Which version.
@@ -46,7 +46,8 @@ pub(crate) async fn run(context: &Context, args: PinArgs, pinned: bool) -> Resul
         return Err(gone());
     }
     if let Some(instance) = archive.instance() {
-        sightings::note_of(context, instance, backup).await;
+        let said = if pinned { Said::Otherwise } else { Said::Unpinned };
+        sightings::note_of(context, instance, backup, said).await;
     }
     let done = Pinned {
         device: backup.device_name.clone(),
