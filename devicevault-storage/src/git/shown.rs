@@ -7,7 +7,7 @@ use git2::{Oid, Repository};
 
 use super::folder::Folder;
 use super::index::{device_key, folder_key};
-use super::path::{TreePath, Version};
+use super::path::Version;
 use super::store::Store;
 use super::{branch, history, verify};
 
@@ -38,9 +38,9 @@ impl Store {
             return Ok(None);
         }
         for record in &later {
-            for (_, newer) in history::manifests(repo, &at.branch, record.commit, device.as_str())? {
-                let path = TreePath::of(&newer);
-                let (newer_folder, newer_file) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
+            for (newer_at, newer) in history::manifests(repo, &at.branch, record.commit, device.as_str())? {
+                let path = Version::parse(&newer_at)?.path;
+                let (newer_folder, newer_file) = path.rsplit_once('/').unwrap_or(("", &path));
                 if newer.source.device != *device {
                     continue;
                 }
