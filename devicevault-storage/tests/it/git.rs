@@ -269,14 +269,21 @@ async fn what_does_not_belong_there_is_refused_with_the_way_out() {
     assert_eq!(e.kind(), ErrorKind::Unsupported);
     assert!(!backend.capability().delete && e.hint_text().unwrap().contains("retention"), "{e:?}");
     assert_eq!(backend.read_all(&at, 1000).await.unwrap().len(), 1000);
+}
 
+#[tokio::test]
+async fn a_device_of_a_site_that_is_named_like_a_file_stands_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = open(&dir.path().join("r.git")).await;
     // A device without a site whose name is a site, where the site has a device named like its file.
     store(&backend, "zurich", "x").await;
     let (mut entry, body) = config("running-config.txt", "y");
     entry.manifest.source.site = Some("zurich".to_owned());
     let good = config("sw2", "z");
     let verdicts = backend.store(vec![(entry, body), good]).await;
-    assert_eq!(verdicts[0].as_ref().unwrap_err().kind(), ErrorKind::Conflict);
+    let at = verdicts[0].as_ref().unwrap();
+    assert!(at.as_str().starts_with("main:zurich/running-config.txt~"), "{at}");
+    assert_eq!(backend.read_all(at, 10).await.unwrap(), b"y");
     assert!(verdicts[1].is_ok());
     assert_eq!(listed(&backend).await.len(), 3);
 }
