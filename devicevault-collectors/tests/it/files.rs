@@ -284,7 +284,7 @@ async fn what_may_not_be_looked_into_is_told() {
     ];
     let (done, sink) = place.collect(&sftp(), &options).await;
     done.unwrap();
-    let doubts: Vec<_> = sink.notes().into_iter().filter(|n| n.level == NoteLevel::Suspect).collect();
+    let doubts: Vec<_> = sink.notes().iter().filter(|n| n.level == NoteLevel::Suspect).collect();
     let [doubt] = &doubts[..] else { panic!("{doubts:?}") };
     assert!(doubt.text.contains("denies access") && doubt.text.contains("s2/x.db"), "{doubt:?}");
     assert!(sink.content("all").unwrap().len() > 512);
@@ -315,7 +315,7 @@ async fn a_file_that_is_written_to_while_it_is_read_is_suspect_over_scp_too() {
     let (done, sink) = place.collect(&scp(), &options).await;
     done.unwrap();
     assert_eq!((&sink.content("a").unwrap()[..], &sink.content("b").unwrap()[..]), (&b"changed"[..], &b"still"[..]));
-    let doubts: Vec<_> = sink.notes().into_iter().filter(|n| n.level == NoteLevel::Suspect).collect();
+    let doubts: Vec<_> = sink.notes().iter().filter(|n| n.level == NoteLevel::Suspect).collect();
     assert!(doubts.len() == 1 && doubts[0].text.contains("changed was written to"), "{doubts:?}");
 }
 
