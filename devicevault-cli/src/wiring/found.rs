@@ -159,7 +159,7 @@ pub(crate) async fn open_found(
 }
 
 fn reading(config: &DestinationConfig, keys: &Keys, clock: Arc<dyn Clock>) -> PlainOptions {
-    let options = PlainOptions::default().with_clock(clock).with_keyring(keys.ring().clone());
+    let options = PlainOptions::default().with_clock(clock).without_times().with_keyring(keys.ring().clone());
     let is = |name: &str| config.options.get(name).is_some_and(|word| is_yes(word));
     let options = if is(SEAL) { options.with_sealing(keys.ring().clone()) } else { options };
     if is(ACCEPT_CLEAR) { options.with_accept_clear(true) } else { options }

@@ -176,6 +176,7 @@ pub(crate) async fn open_place(context: &Context, place: &Place, keys: &Keys) ->
     };
     let options =
         PlainOptions::default().with_clock(context.clock().clone()).with_keyring(keys.ring().clone()).with_clear(clear);
+    let options = options.without_times();
     match place {
         Place::Folder { path, .. } => Ok(Objects::Folder(open_folder(path).await?).plain(options)),
         Place::Store(config) => {

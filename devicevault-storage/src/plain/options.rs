@@ -24,6 +24,8 @@ pub struct PlainOptions {
     pub durable: bool,
     /// The age of leavings is told by it.
     pub clock: Arc<dyn Clock>,
+    /// Whether the times of files say how old what lies there is. They do not where a place was copied.
+    pub times: bool,
     /// Opens what is sealed.
     pub keyring: Option<Keyring>,
     /// Whether new backups are sealed, under the keyring's newest epoch key.
@@ -60,6 +62,7 @@ impl Default for PlainOptions {
             grace: Duration::from_secs(24 * 3600),
             durable: true,
             clock: Arc::new(SystemClock),
+            times: true,
             keyring: None,
             sealed: false,
             opaque_names: false,
@@ -70,6 +73,13 @@ impl Default for PlainOptions {
 }
 
 impl PlainOptions {
+    /// For a place of which nothing is known, such as a copy of another: the times of its files say nothing.
+    #[must_use]
+    pub fn without_times(mut self) -> Self {
+        self.times = false;
+        self
+    }
+
     /// Sets the compression.
     #[must_use]
     pub fn with_compression(mut self, compression: Compression) -> Self {

@@ -26,8 +26,7 @@ async fn apart<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send +
 
 /// Content without a manifest may be on its way for so long: its manifest comes last.
 const ON_ITS_WAY: Duration = Duration::from_secs(10 * 60);
-/// What was written now of a backup of before (a copy that had waited, or a store that was copied) has its manifest after
-/// so long.
+/// Where the times of files say nothing: what is being stored now has its manifest after so long.
 const SECOND_LOOK: Duration = Duration::from_secs(10);
 
 /// What an object stands for.
@@ -181,10 +180,10 @@ impl Plain {
     pub(super) async fn nameless(self: Arc<Self>, object: ObjectMeta) -> Result<Option<Error>> {
         let now = self.options.clock.now();
         let age = now.as_second().saturating_sub(object.last_modified.timestamp());
-        // A file's time is that of the copy where a store was copied, and whoever writes there sets it as he likes.
+        // Whoever writes there sets a time as he likes: what is of the future is not on its way.
         if age.unsigned_abs() <= ON_ITS_WAY.as_secs() {
             let before = now.checked_sub(ON_ITS_WAY).unwrap_or(Timestamp::MIN);
-            if layout::may_be_since(object.location.as_ref(), before) {
+            if self.options.times || layout::may_be_since(object.location.as_ref(), before) {
                 return Ok(None);
             }
             tokio::time::sleep(SECOND_LOOK).await;

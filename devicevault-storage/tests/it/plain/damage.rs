@@ -7,7 +7,7 @@ use devicevault_core::{ErrorKind, StorageBackend as _, StorageBackendExt as _, S
 use devicevault_storage::plain::PlainBackend;
 use futures::StreamExt as _;
 
-use super::{ALL, AS_IT_IS, Way, ZSTD, config, fresh, listed, manifest_of};
+use super::{ALL, AS_IT_IS, Way, ZSTD, config, fresh, listed, manifest_of, options};
 
 const CONTENT: &[u8] = b"hostname sw1\ninterface Loopback0\n ip address 192.0.2.1 255.255.255.255\n!\nend\n";
 
@@ -92,6 +92,26 @@ async fn a_damaged_manifest_is_found_and_the_rest_is_listed(way: Way) {
     assert_eq!(backend.stat(&at).await.unwrap_err().kind(), ErrorKind::Corrupt);
     backend.delete_one(&at).await.unwrap();
     assert_eq!(listed(&backend).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_without_its_manifest_is_told_at_once_in_a_copy() {
+    let (folder, backend) = fresh(ZSTD).await;
+    let (entry, body) = config("sw1", CONTENT);
+    let at = backend.store_one(entry, body).await.unwrap();
+    std::fs::remove_file(manifest_of(folder.path())).unwrap();
+    let told = async |backend: &PlainBackend| {
+        let all: Vec<_> = backend.list(ListFilter::default()).collect().await;
+        all.into_iter().filter_map(Result::err).any(|e| e.message().contains("its manifest is not"))
+    };
+    // It may be on its way, where the time of the file is its own.
+    assert!(!told(&backend).await);
+    let copied = super::at(folder.path(), options(ZSTD).without_times()).await;
+    assert!(told(&copied).await);
+    let file = std::fs::File::options().write(true).open(folder.path().join(at.as_str())).unwrap();
+    let ahead = file.metadata().unwrap().modified().unwrap() + std::time::Duration::from_secs(86400);
+    file.set_modified(ahead).unwrap();
+    assert!(told(&backend).await, "nothing is on its way from the future");
 }
 
 async fn what_cannot_be_read_is_told_and_the_rest_is_listed(way: Way) {
