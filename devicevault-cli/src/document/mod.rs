@@ -67,7 +67,13 @@ impl Document {
     /// # Errors
     /// It cannot be read; `Config` where its text is neither.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let cannot = |e: &std::io::Error| files::failed(e, "read file", "it cannot be read", path);
+        let cannot = |e: &std::io::Error| match e.kind() {
+            // Whoever named it meant another one.
+            std::io::ErrorKind::NotFound => {
+                Error::new(ErrorKind::Config, "read file", "there is no such file").with("file", path.display())
+            }
+            _ => files::failed(e, "read file", "it cannot be read", path),
+        };
         let mut text = String::new();
         let file = File::open(path).map_err(|e| cannot(&e))?;
         file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|e| match e.kind() {

@@ -91,6 +91,8 @@ impl ForeignHistory {
             Some(first) => repo.is_shallow() && names_parents(&repo, *first).map_err(failed)?,
             None => false,
         };
+        // With the walk goes what libgit2 keeps of every commit that it saw.
+        let repo = Repository::open(repo.path()).map_err(failed)?;
         Ok(Self { repo, commits, read: 0, is_cut })
     }
 

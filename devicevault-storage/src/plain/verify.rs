@@ -65,6 +65,14 @@ impl Plain {
         expect: Option<&Manifest>,
         depth: VerifyDepth,
     ) -> Result<Verdict> {
+        match self.look(at, expect, depth).await? {
+            good if good.is_good() => Ok(good),
+            // It may have been sealed anew meanwhile, which puts another content in its place.
+            _ => self.look(at, expect, depth).await,
+        }
+    }
+
+    async fn look(self: &Arc<Self>, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict> {
         let found = match layout::content_path(at) {
             Ok(content) => self.file_of(&content).await,
             Err(e) => Err(e),

@@ -8,7 +8,7 @@ use devicevault_core::{Error, ErrorKind, Result, Timestamp};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
-use super::settle;
+use super::{begun, settle};
 use crate::context::Context;
 use crate::instance::{CATALOG, Instance};
 use crate::interrupt::cancellable;
@@ -48,23 +48,34 @@ struct Bad {
     why: String,
 }
 
-/// Seals everything under the newest epoch key. Where everything is so already, a new one is made first: otherwise a
-/// rotation was cut off, or begun by `--scope epoch`, and is gone on with.
+/// Seals everything under a new epoch key, or goes on with the rotation that was cut off. An epoch key of `--scope epoch` is
+/// not taken for one of those: it may be the one that was seen.
 ///
 /// # Errors
 /// The home cannot be read. What goes wrong with a backup or a destination is told.
 pub(super) async fn rotate(context: &Context, instance: &Instance) -> Result<Exit> {
     // What the home has is what counts, not what it had when this program began.
     let keys = Keys::open(Some(&instance.home), &context.given_keys).await?;
-    let mut done = cancellable(Box::pin(until_none_is_left(context, instance, &keys))).await?;
+    let newest = keys.epochs().last().map(|epoch| epoch.id.to_string());
+    let mut done = match begun::read(&instance.home)? {
+        Some(epoch) if Some(&epoch) == newest.as_ref() => {
+            cancellable(Box::pin(until_none_is_left(context, instance, &keys))).await?
+        }
+        // A new key is of use where all can be sealed under it.
+        _ => Rotated { scope: "data", behind: away(instance, &keys).await?, ..Rotated::default() },
+    };
     if done.rewritten + done.secrets == 0 && done.behind.is_empty() {
         settle::kit_while_unfinished(context, instance, &keys).await?;
         let epoch = keys.new_epoch(&instance.home, context.clock().now()).await?;
+        begun::note(&instance.home, &epoch.id.to_string())?;
         done = cancellable(Box::pin(until_none_is_left(context, instance, &keys))).await?;
         done.new = Some(epoch.id.to_string());
     }
     if let Some(newest) = keys.epochs().last() {
         done.under_way = storing_since_before(instance, newest.created).await?;
+    }
+    if done.behind.is_empty() && done.under_way == 0 {
+        begun::forget(&instance.home)?;
     }
     tell(context, &done)
 }
@@ -124,6 +135,12 @@ async fn storing_since_before(instance: &Instance, time: Timestamp) -> Result<us
     query.state = Some(RunState::Storing);
     let runs: Vec<_> = instance.catalog.every_run(&query).try_collect().await?;
     Ok(runs.iter().filter(|run| run.start.started_at <= time).count())
+}
+
+/// Destinations that cannot be reached.
+async fn away(instance: &Instance, keys: &Keys) -> Result<Vec<Bad>> {
+    let places = KeyedPlaces::of(instance, keys.sources()).await?;
+    Ok(places.away.into_iter().map(|(name, e)| Bad { destination: name, why: e.to_record().message }).collect())
 }
 
 async fn everywhere(context: &Context, instance: &Instance, keys: &Keys, done: &mut Rotated) -> Result<()> {
@@ -199,12 +216,9 @@ fn tell(context: &Context, done: &Rotated) -> Result<Exit> {
         n => format!(" and {} of credentials", human::count(n, "stored secret")),
     };
     ui.note(&match &done.new {
-        Some(id) => format!(
-            "{copies}{secrets} sealed anew, under epoch key {id}: an earlier rotation had left nothing, so that this is a new one"
-        ),
+        Some(id) => format!("{copies}{secrets} sealed anew, under the new epoch key {id}"),
         None if done.rewritten + done.secrets == 0 && !done.behind.is_empty() => {
-            "nothing was sealed anew, and no epoch key made: an earlier rotation may have left something where nobody can look"
-                .to_owned()
+            "nothing was sealed anew, and no epoch key made".to_owned()
         }
         None => format!("{copies}{secrets} sealed anew: what an earlier rotation had left"),
     });

@@ -1,6 +1,7 @@
 //! `devicevault key`: the keys of sealed destinations.
 
 mod add;
+mod begun;
 mod check;
 mod data;
 pub(crate) mod export;

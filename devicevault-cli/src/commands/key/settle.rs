@@ -98,7 +98,7 @@ pub(super) async fn kit_while_unfinished(context: &Context, instance: &Instance,
     }
     if let Kit::Written(path) = kit(context, instance, keys).await? {
         context.ui.warn(&format!(
-            "a key is being replaced: what is sealed from now on opens by the new recovery kit alone, {path}\n\
+            "a key is being replaced: what is sealed from now on opens by the new recovery kit alone, {path}; \
              `devicevault key rotate --scope kek` finishes it"
         ));
     }
