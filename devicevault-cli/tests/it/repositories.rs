@@ -289,7 +289,11 @@ async fn a_history_that_lost_a_commit_is_mended_out_of_the_other_destination() {
     let whole = person.asks(&["git", "mend", "git"]).await.good();
     assert!(whole.err.contains("its history is whole"), "{whole:?}");
 
-    // What can be had nowhere goes by an explicit word alone.
+    // What can be had nowhere goes by an explicit word alone. Behind the third version of the first stands a commit of the other.
+    for at in [0, 1, 0, 0] {
+        fleet.devices()[at].change_something();
+        person.asks(&["backup", ["sw1", "sw2"][at], "--quiet"]).await.good();
+    }
     unpack(&repo);
     let now = person.asks(&history).await.good().json();
     lose(&repo, of(&now, 2, "git").rsplit_once('@').unwrap().1);
