@@ -34,6 +34,7 @@ async fn another_key_at_the_place_of_ours_wraps_nothing_and_makes_no_kit() {
     for command in [
         &["key", "rotate", "--scope", "epoch"][..],
         &["key", "rotate", "--scope", "kek"],
+        &["key", "rotate", "--scope", "data"],
         &["key", "export", "--to", "other.txt"],
         &["key", "add", "--generate", "second.key"],
     ] {
@@ -41,7 +42,6 @@ async fn another_key_at_the_place_of_ours_wraps_nothing_and_makes_no_kit() {
         let says = ["another key lies where this one was", "none of the keys at hand opens it"];
         assert!(says.iter().any(|says| refused.err.contains(says)), "{command:?}: {refused:?}");
     }
-    person.run(&["key", "rotate", "--scope", "data"]).ended(3);
     assert!(!person.path("other.txt").exists());
     put(&good);
     let keys = person.run(&["key", "list", "--json"]).good().json();

@@ -186,7 +186,9 @@ impl Plain {
             if self.options.times || layout::may_be_since(object.location.as_ref(), before) {
                 return Ok(None);
             }
-            tokio::time::sleep(SECOND_LOOK).await;
+            // Of many that lack theirs, only those of this moment are waited for.
+            let age = Duration::from_secs(age.try_into().unwrap_or(SECOND_LOOK.as_secs()));
+            tokio::time::sleep(SECOND_LOOK.saturating_sub(age)).await;
         }
         for manifest in layout::manifest_paths(&object.location) {
             if self.is_there(&manifest).await? {
