@@ -160,7 +160,8 @@ impl ViewMaker {
         let joined = memchr::memchr(b'\n', line).map(|_| spans::Joined::of(line, rules.continued.as_ref()));
         let whole: &[u8] = joined.as_ref().map_or(line, |j| &j.text);
         let by_rules = rules.concern(whole);
-        if self.volatile_block.is_none() && self.secret_block.is_none() && !by_rules && !general::concerns(whole) {
+        let is_plain = !by_rules && !general::concerns(whole) && !is_no_text(whole);
+        if self.volatile_block.is_none() && self.secret_block.is_none() && is_plain {
             self.check.plain(line, &rules.suspect);
             self.headers.line(line);
             emit(clean, line, end);
@@ -233,6 +234,10 @@ impl ViewMaker {
             if !keep_end {
                 return Shown::Same;
             }
+        }
+        if is_no_text(line) {
+            emit(redacted, self.key.mask(&self.device, line).as_bytes(), end);
+            return Shown::Same;
         }
         // What ends one block may begin the next.
         if let Some(i) = rules.secret_blocks.iter().position(|b| b.start.is_match(line)) {
@@ -331,6 +336,11 @@ enum Shown {
     Same,
     Resalted(Vec<u8>),
     BlockResalted { first: Vec<u8> },
+}
+
+/// Nothing can be told of a line with NULs, as every line of UTF-16 has them: it is masked whole.
+fn is_no_text(line: &[u8]) -> bool {
+    memchr::memchr(0, line).is_some()
 }
 
 fn emit(out: &mut BytesMut, line: &[u8], end: &[u8]) {

@@ -163,6 +163,18 @@ proptest! {
         maker.push(&line, &mut clean, &mut redacted).unwrap();
         maker.finish(&mut clean, &mut redacted);
         prop_assert_eq!(&clean[..], &line[..]);
+        prop_assert!(!redacted.contains(&0));
+    }
+
+    #[test]
+    fn nothing_of_utf16_is_shown(secret in "[a-z]{6,12}", big in any::<bool>(), crlf in any::<bool>()) {
+        let text = format!("hostname r1\npassword {secret}\n\nbanner {secret} x\n");
+        let text = if crlf { text.replace('\n', "\r\n") } else { text };
+        let bytes: Vec<u8> = text.encode_utf16().flat_map(|c| if big { c.to_be_bytes() } else { c.to_le_bytes() }).collect();
+        let (clean, redacted) = views_bytes(&bytes);
+        prop_assert_eq!(clean, bytes);
+        let shown: Vec<u8> = redacted.into_iter().filter(|b| *b != 0).collect();
+        prop_assert!(!String::from_utf8_lossy(&shown).contains(&secret[..4]) && !shown.windows(8).any(|w| w == b"hostname"));
     }
 
     #[test]
@@ -242,4 +254,12 @@ proptest! {
         cuts.sort_unstable();
         prop_assert_eq!(continued(&text, &cuts), whole);
     }
+}
+
+fn views_bytes(text: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (mut clean, mut redacted) = (BytesMut::new(), BytesMut::new());
+    let mut maker = ViewMaker::new(Arc::default(), InstanceKey::new([1; 32]), "d".into(), 1 << 20);
+    maker.push(text, &mut clean, &mut redacted).unwrap();
+    maker.finish(&mut clean, &mut redacted);
+    (clean.to_vec(), redacted.to_vec())
 }
