@@ -37,6 +37,8 @@ struct Command {
     running: Box<dyn Running>,
     text: String,
     deadline: Instant,
+    /// When the last bytes were handed on: how long whoever has them takes is not the device's time.
+    handed_on: Option<Instant>,
     end: Option<RunEnd>,
     written: u64,
     /// The last byte of the answer.
@@ -252,13 +254,14 @@ fn silent(limit: Duration, command: &str) -> Error {
 impl Command {
     fn new(running: Box<dyn Running>, text: &str, limits: &StepLimits) -> Self {
         let deadline = Instant::now() + limits.command;
-        Self { running, text: text.to_owned(), deadline, end: None, written: 0, last: None }
+        Self { running, text: text.to_owned(), deadline, handed_on: None, end: None, written: 0, last: None }
     }
 
     async fn next(&mut self, limits: &StepLimits) -> Result<Option<Bytes>> {
         if self.end.is_some() {
             return Ok(None);
         }
+        self.deadline += self.handed_on.take().map(|since| since.elapsed()).unwrap_or_default();
         let left = self.deadline.saturating_duration_since(Instant::now());
         let read = match timeout(limits.inactivity.min(left), self.running.read()).await {
             Ok(read) => read.map_err(|e| e.with("command", brief(&self.text)))?,
@@ -271,6 +274,7 @@ impl Command {
         };
         match &read {
             Some(bytes) => {
+                self.handed_on = Some(Instant::now());
                 self.written += bytes.len() as u64;
                 self.last = bytes.last().copied().or(self.last);
             }

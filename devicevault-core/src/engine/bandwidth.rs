@@ -1,5 +1,6 @@
 //! How many bytes a second come from all devices together.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,10 +22,12 @@ impl Bandwidth {
         Self { per_second: per_second.map(|n| n.max(1)), free_at: Mutex::default() }
     }
 
-    /// Waits until so many bytes are through. Dropping the future leaves its time unused.
-    pub(super) async fn pass(&self, bytes: u64, clock: &dyn Clock) {
+    /// Waits until so many bytes are through; `paused` is told beforehand for how long. Dropping the future leaves its time
+    /// unused.
+    pub(super) async fn pass(&self, bytes: u64, clock: &dyn Clock, paused: &Paused) {
         let wait = self.reserve(bytes, clock.monotonic());
         if !wait.is_zero() {
+            paused.add(wait);
             clock.sleep(wait).await;
         }
     }
@@ -36,6 +39,25 @@ impl Bandwidth {
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
         *free_at = (*free_at).max(now.saturating_sub(BURST)).saturating_add(lasts);
         free_at.saturating_sub(now)
+    }
+}
+
+/// For how long one conversation waits for the line, which is not the device's time.
+#[derive(Debug, Default)]
+pub(super) struct Paused(AtomicU64);
+
+impl Paused {
+    fn add(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Waits for so long, and for what was and is added.
+    pub(super) async fn outlast(&self, time: Duration, clock: &dyn Clock) {
+        let mut left = time;
+        while !left.is_zero() {
+            clock.sleep(left).await;
+            left = Duration::from_nanos(self.0.swap(0, Ordering::Relaxed));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::Inner;
 use super::absent::Absent;
 use super::backlog::Share;
+use super::bandwidth::Paused;
 use super::bodies::{ViewBody, ViewWriter};
 use super::job::{Job, Selection};
 use crate::collector::{Note, NoteLevel, Sink};
@@ -70,6 +71,8 @@ pub(super) struct Intake<'a> {
     dropped_notes: usize,
     names: BTreeSet<String>,
     share: Share,
+    /// What the line, which others use as well, had it wait.
+    paused: Arc<Paused>,
 }
 
 struct Current {
@@ -108,7 +111,13 @@ impl<'a> Intake<'a> {
             dropped_notes: 0,
             names: BTreeSet::new(),
             share: engine.backlog.share(),
+            paused: Arc::default(),
         }
+    }
+
+    /// What the line had it wait.
+    pub(super) fn paused(&self) -> Arc<Paused> {
+        self.paused.clone()
     }
 
     /// What the device shows none of.
@@ -202,7 +211,7 @@ impl Sink for Intake<'_> {
         let kind = self.current("write artefact")?.info.kind;
         let limit = self.limit(kind);
         let run = self.run;
-        let Self { current: Some(current), share, .. } = self else { return Ok(()) };
+        let Self { current: Some(current), share, paused, .. } = self else { return Ok(()) };
         current.received += chunk.len() as u64;
         if current.received > limit {
             return Err(Error::new(
@@ -220,7 +229,7 @@ impl Sink for Intake<'_> {
             current.told = current.received;
             engine.events.emit(&Event::Progress { run, artefact: current.info.name.clone(), bytes: current.received });
         }
-        engine.bandwidth.pass(chunk.len() as u64, engine.clock.as_ref()).await;
+        engine.bandwidth.pass(chunk.len() as u64, engine.clock.as_ref(), paused).await;
         current.push(chunk, engine, share).await
     }
 

@@ -103,8 +103,9 @@ async fn collect(engine: &Inner, job: &Job, run: &mut Run, place: Place) -> Conv
     target.turn = Turn::at(seat.clone());
     let mut intake = Intake::new(engine, run.id, job);
     let verdict = {
+        let paused = intake.paused();
         let conversation = job.collector.collect(&target, &mut intake);
-        let deadline = engine.clock.sleep(engine.limits.collect);
+        let deadline = paused.outlast(engine.limits.collect, engine.clock.as_ref());
         tokio::select! {
             verdict = conversation => verdict,
             () = deadline => Err(Error::new(ErrorKind::Timeout, "collect", "the conversation took longer than it may")

@@ -63,6 +63,7 @@ impl Shell {
             deadline: now + left,
             heard: now,
             longest_gap: Duration::ZERO,
+            handed_on: None,
         };
         let questions = if by_prompts { &rules.prompted_login } else { &rules.login };
         shell.prompt = shell.converse("log in", Dialogue::new("log in", rules, questions, login)).await?;

@@ -49,6 +49,8 @@ pub(crate) struct Shell {
     deadline: Instant,
     heard: Instant,
     longest_gap: Duration,
+    /// When the last piece was handed on: how long whoever has it takes is not the device's silence.
+    handed_on: Option<Instant>,
 }
 
 /// Text is handed on in pieces of about this size.
@@ -76,6 +78,7 @@ impl Shell {
     async fn start(&mut self, command: &str, answer: Answer) -> Result<()> {
         self.stray = false;
         self.by_silence = false;
+        self.handed_on = None;
         self.take_late()?;
         command.clone_into(&mut self.command);
         self.doubts = Doubts::default();
@@ -100,11 +103,17 @@ impl Shell {
 
     /// The next bytes of the answer that are certain; `None` when it is complete.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        if let Some(since) = self.handed_on.take() {
+            let away = since.elapsed();
+            self.heard += away;
+            self.deadline += away;
+        }
         loop {
             match &mut self.answer {
                 None => return Ok(None),
                 Some(answer) => {
                     if let Some(piece) = answer.take() {
+                        self.handed_on = Some(Instant::now());
                         return Ok(Some(piece));
                     }
                     if answer.is_complete() {
