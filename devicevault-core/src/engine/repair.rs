@@ -219,6 +219,11 @@ async fn in_order(engine: &Inner, target: &Destination, backup: &Backup) -> Resu
     Ok(())
 }
 
+/// Also of a copy that is about to go: its bytes may be there still.
+fn may_be_read(copy: &Copy) -> bool {
+    may_be_looked_at(copy) || copy.status == CopyStatus::Marked
+}
+
 /// The first good copy that the bytes can be taken from: of the same view, else an original that it can be made of.
 async fn source(
     places: &[Arc<Destination>],
@@ -227,8 +232,9 @@ async fn source(
     make: Option<&MakeView<'_>>,
 ) -> Result<GoodCopy> {
     let mut others: Vec<&Copy> =
-        backup.copies.iter().filter(|c| c.destination != damaged.destination && may_be_looked_at(c)).collect();
-    others.sort_by_key(|c| (c.view != damaged.view, c.status == CopyStatus::Damaged));
+        backup.copies.iter().filter(|c| c.destination != damaged.destination && may_be_read(c)).collect();
+    others
+        .sort_by_key(|c| (c.view != damaged.view, c.status != CopyStatus::Stored && c.status != CopyStatus::Extended));
     let mut why = Vec::new();
     let mut closed = false;
     for copy in others {

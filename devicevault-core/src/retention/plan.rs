@@ -28,7 +28,8 @@ pub struct Version {
     pub pinned: bool,
     /// Its copy here is no longer what was stored.
     pub damaged: bool,
-    /// Its copy here is whole, one at another destination is not, and no other is left that it could be repaired from.
+    /// Its copy here is whole, and one at another destination is damaged and could be repaired from it, or did not arrive and
+    /// could be made from no other.
     pub needed: bool,
 }
 
@@ -78,16 +79,21 @@ impl Version {
     }
 }
 
-/// Whether a copy is the only good one that a damaged one elsewhere could be repaired from.
+/// Whether something elsewhere could be made from a copy: what is damaged there, until it was repaired, since what else is
+/// believed to be good may be away or damaged as well; and an original that did not arrive there, as long as no other
+/// destination has one. What waits in the spool is no copy yet.
 fn is_needed(backup: &run::Backup, copy: &run::Copy, is_there: impl Fn(&DestinationId) -> bool) -> bool {
-    use run::CopyStatus::{Damaged, Extended, Stored};
-    let repairs = |good: &run::Copy, damaged: &run::Copy| good.view == damaged.view || good.view == View::Original;
+    use run::CopyStatus::{Damaged, Extended, Failed, Pending, Stored};
+    let repairs = |other: &run::Copy| copy.view == other.view || copy.view == View::Original;
     let others = || backup.copies.iter().filter(|c| c.destination != copy.destination && is_there(&c.destination));
-    let stands_in = |other: &run::Copy, damaged: &run::Copy| {
-        matches!(other.status, Stored | Extended) && other.storage_ref.is_some() && repairs(other, damaged)
-    };
-    let lacks = |damaged: &run::Copy| repairs(copy, damaged) && !others().any(|other| stands_in(other, damaged));
-    others().any(|c| c.status == Damaged && lacks(c))
+    let is_original = |c: &run::Copy| c.view == View::Original;
+    let has_original =
+        || others().any(|c| matches!(c.status, Stored | Extended) && c.storage_ref.is_some() && is_original(c));
+    others().any(|c| match c.status {
+        Damaged => repairs(c),
+        Pending | Failed => repairs(c) && is_original(c) && !has_original(),
+        _ => false,
+    })
 }
 
 /// Why a version stays or goes. The first that applies is told.
@@ -101,7 +107,7 @@ pub enum Reason {
     Newest,
     /// Stays: no newer one is known to be good and whole.
     LastGood,
-    /// Stays: its copy elsewhere is damaged, and no other is left that it could be repaired from.
+    /// Stays: its copy elsewhere is damaged or did not arrive, and could be made from this one.
     OnlyGood,
     /// Stays: among the last so many.
     Last,
@@ -150,7 +156,7 @@ impl fmt::Display for Reason {
             Self::Pinned => "pinned",
             Self::Newest => "the newest",
             Self::LastGood => "the last good one",
-            Self::OnlyGood => "the only good copy: another is damaged",
+            Self::OnlyGood => "a copy elsewhere is damaged or did not arrive",
             Self::Last => "among the last",
             Self::Days => "recent",
             Self::Hourly => "hourly",

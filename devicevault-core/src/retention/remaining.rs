@@ -30,6 +30,8 @@ pub(super) struct Series {
     pub(super) device_name: Arc<str>,
     pub(super) artefact: Arc<str>,
     pub(super) versions: Vec<Version>,
+    /// Versions that an earlier sweep marked, as they were before that.
+    pub(super) marked: Vec<(Version, StorageRef)>,
     pub(super) wanted: Retention,
 }
 

@@ -13,7 +13,8 @@ use super::remaining::{Lost, Series};
 use super::rules::Retention;
 use crate::catalog::{CatalogExt as _, Query};
 use crate::clock::{Clock, Timestamp};
-use crate::run::{Backup, Copy, CopyStatus};
+use crate::run::{Backup, Copy, CopyStatus, Outcome};
+use crate::storage::{Verdict, VerifyDepth};
 use crate::{BackupId, Catalog, DestinationId, DeviceId, Error, ErrorKind, Result, StorageBackend, StorageRef};
 
 const BATCH: usize = 256;
@@ -50,8 +51,11 @@ pub struct Sweep {
 pub struct Plan {
     /// Every version there, newest first within its artefact.
     pub versions: Vec<Planned>,
-    /// Copies that an earlier sweep marked and did not finish.
+    /// Copies that an earlier sweep marked and did not finish, and that still are to go.
     pub unfinished: Vec<StorageRef>,
+    /// Copies that an earlier sweep marked and that are to stay by now: somebody pinned them or changed the rules, or they
+    /// have become the only good ones.
+    pub regained: Vec<(BackupId, StorageRef)>,
     /// The latest time at which anything there was seen.
     pub newest: Option<Timestamp>,
     /// When the plan was made.
@@ -128,15 +132,26 @@ impl Sweep {
         clock: &dyn Clock,
         wanted: &(dyn Fn(&DeviceId, &str) -> Retention + Sync),
     ) -> Result<Plan> {
-        let (series, unfinished) = self.everything(catalog).await?;
+        let series = self.everything(catalog).await?;
         let made_at = clock.now();
         let newest = series.iter().flat_map(|s| &s.versions).map(|v| v.last_seen).max();
         let (mut versions, mut sets) = (Vec::new(), Vec::new());
+        let (mut unfinished, mut regained) = (Vec::new(), Vec::new());
         for mut of in series {
             of.wanted = wanted(&of.device, &of.artefact);
             let Series { device_name, artefact, versions: found, .. } = &of;
             let before = versions.len();
             let decisions = plan(found, &of.wanted, made_at, &self.zone);
+            // What was marked takes nobody's place: its bytes may be gone.
+            let with_marked: Vec<Version> = found.iter().chain(of.marked.iter().map(|(v, _)| v)).copied().collect();
+            let all =
+                if of.marked.is_empty() { Vec::new() } else { plan(&with_marked, &of.wanted, made_at, &self.zone) };
+            for (version, at) in &of.marked {
+                match all.iter().find(|d| d.id == version.id).is_some_and(|d| d.reason.keeps()) {
+                    true => regained.push((version.id, at.clone())),
+                    false => unfinished.push(at.clone()),
+                }
+            }
             let last_good = found.iter().filter(|v| v.is_good()).max_by_key(|v| (v.first_seen, v.id)).map(|v| v.id);
             let by_id: HashMap<_, _> = found.iter().map(|v| (v.id, v)).collect();
             versions.extend(decisions.into_iter().filter_map(|decision| {
@@ -155,7 +170,7 @@ impl Sweep {
             let planned = versions.len() - before;
             sets.push((of, planned));
         }
-        let mut plan = Plan { versions, unfinished, newest, made_at, leap: None, series: sets };
+        let mut plan = Plan { versions, unfinished, regained, newest, made_at, leap: None, series: sets };
         if plan.going().next().is_some() {
             let times = plan.versions.iter().flat_map(|v| [v.first_seen, v.last_seen]);
             plan.leap = leap::find(catalog, self.device.as_ref(), times).await?;
@@ -233,6 +248,9 @@ impl Sweep {
                 .hint("retention does not apply to it; a Git history is thinned out by rewriting it"));
         }
         let mut swept = Swept::default();
+        for (id, at) in &plan.regained {
+            self.regain(*id, at, catalog, backend).await.map_err(|e| e.with("destination", &self.destination))?;
+        }
         for refs in plan.unfinished.chunks(BATCH) {
             self.delete(refs.iter().map(|r| (r.clone(), 0)).collect(), catalog, backend, &mut swept).await?;
         }
@@ -265,6 +283,31 @@ impl Sweep {
         Ok(swept)
     }
 
+    /// Takes the mark away from a copy that is there still; the record of one that is not goes.
+    async fn regain(
+        &self,
+        id: BackupId,
+        at: &StorageRef,
+        catalog: &dyn Catalog,
+        backend: &dyn StorageBackend,
+    ) -> Result<()> {
+        match backend.verify(at, None, VerifyDepth::Size).await {
+            Ok(Verdict::Missing) => return catalog.forget(&self.destination, std::slice::from_ref(at)).await,
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                return catalog.forget(&self.destination, std::slice::from_ref(at)).await;
+            }
+            found => drop(found?),
+        }
+        let query = Query { id: Some(id), ..Query::default() };
+        let Some(mut backup) = catalog.newest(&query).await? else { return Ok(()) };
+        backup.copies.retain(|c| c.destination == self.destination && c.status == CopyStatus::Marked);
+        if backup.copies.is_empty() {
+            return Ok(());
+        }
+        backup.copies.iter_mut().for_each(|c| c.status = CopyStatus::Stored);
+        catalog.record(backup.run, vec![Outcome::Backup(backup)]).await
+    }
+
     async fn delete_planned(
         &self,
         batch: &[Planned],
@@ -285,32 +328,34 @@ impl Sweep {
     }
 
     /// Every stored version here, by artefact, and what is marked.
-    async fn everything(&self, catalog: &dyn Catalog) -> Result<(Vec<Series>, Vec<StorageRef>)> {
+    async fn everything(&self, catalog: &dyn Catalog) -> Result<Vec<Series>> {
         let query =
             Query { destination: Some(self.destination.clone()), device: self.device.clone(), ..Query::default() };
         let mut series: Vec<Series> = Vec::new();
         let mut known: HashMap<(DeviceId, String), usize> = HashMap::new();
-        let mut marked = Vec::new();
         let mut found = catalog.every(&query);
         while let Some(backup) = found.try_next().await? {
             let Some(copy) = backup.copies.iter().find(|c| c.destination == self.destination) else { continue };
-            if copy.status == CopyStatus::Marked {
-                marked.extend(copy.storage_ref.clone());
-            }
-            let Some(version) = self.version_of(&backup, copy) else { continue };
+            let is_marked = copy.status == CopyStatus::Marked;
+            let before = Copy { status: CopyStatus::Stored, ..copy.clone() };
+            let Some(version) = self.version_of(&backup, if is_marked { &before } else { copy }) else { continue };
             let at = *known.entry((backup.device.clone(), backup.artefact.clone())).or_insert_with(|| {
                 series.push(Series {
                     device: backup.device.clone(),
                     device_name: backup.device_name.as_str().into(),
                     artefact: backup.artefact.as_str().into(),
                     versions: Vec::new(),
+                    marked: Vec::new(),
                     wanted: Retention::default(),
                 });
                 series.len() - 1
             });
-            series[at].versions.push(version);
+            match copy.storage_ref.clone().filter(|_| is_marked) {
+                Some(copy) => series[at].marked.push((version, copy)),
+                None => series[at].versions.push(version),
+            }
         }
-        Ok((series, marked))
+        Ok(series)
     }
 
     /// Where the copy is, if it may still go: since the plan was made it may have been pinned or seen again, its copy

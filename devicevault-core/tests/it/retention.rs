@@ -347,6 +347,35 @@ async fn a_sweep_that_was_cut_off_is_finished_by_the_next() {
 }
 
 #[tokio::test]
+async fn what_was_marked_and_is_wanted_again_stays() {
+    let house = House::of(20).await;
+    let elsewhere = house.copy_elsewhere(2).await;
+    let sweep = Sweep::new(house.here.clone());
+    let plan = async |wanted: Retention| sweep.plan(&house.catalog, &*house.clock, &|_, _| wanted).await.unwrap();
+    // Killed after marking: nothing was deleted.
+    let going: BTreeSet<_> = plan(last(12)).await.going().map(|p| p.id).collect();
+    let found = house.catalog.find(&Query::default(), Page::first(1000)).await.unwrap().items;
+    let here = |b: &Backup| b.copies.iter().find(|c| c.destination == house.here).unwrap().storage_ref.clone().unwrap();
+    let refs: Vec<_> = found.iter().filter(|b| going.contains(&b.id)).map(here).collect();
+    house.catalog.mark(&house.here, &refs).await.unwrap();
+    let before = plan(last(12)).await;
+    assert_eq!((before.unfinished.len(), before.regained.len()), (8, 0));
+    // One is pinned, of another the copy elsewhere turns out to be damaged.
+    house.catalog.pin(id(1), true).await.unwrap();
+    let damage = devicevault_core::Error::new(ErrorKind::Corrupt, "verify", "flipped").to_record();
+    house.catalog.verified(&elsewhere, Err(damage)).await.unwrap();
+    let now = plan(last(12)).await;
+    assert_eq!((now.unfinished.len(), now.regained.len()), (6, 2));
+    // The rules were changed: all stay.
+    assert_eq!(plan(last(20)).await.regained.len(), 8);
+    let swept = sweep.carry_out(&now, &house.catalog, &house.backend).await.unwrap();
+    assert_eq!(swept.deleted, 6);
+    assert_eq!(house.left().await, (14, 14));
+    let after = plan(last(12)).await;
+    assert_eq!((after.versions.len(), after.unfinished.len(), after.regained.len()), (14, 0, 0));
+}
+
+#[tokio::test]
 async fn what_is_pinned_or_seen_or_last_since_the_plan_is_spared() {
     let house = House::of(20).await;
     let sweep = Sweep::new(house.here.clone());
@@ -379,11 +408,16 @@ async fn what_a_damaged_copy_elsewhere_could_be_repaired_from_stays() {
         (Original, &[(Redacted, Damaged)], true),
         (Redacted, &[(Original, Damaged)], false),
         (Redacted, &[(Redacted, Damaged)], true),
-        (Original, &[(Original, Pending)], false),
-        (Original, &[(Original, Damaged), (Original, Extended)], false),
+        (Original, &[(Original, Pending)], true),
+        (Original, &[(Original, Failed)], true),
+        (Original, &[(Original, Pending), (Original, Stored)], false),
+        (Original, &[(Redacted, Pending), (Redacted, Failed), (Original, Marked)], false),
+        (Redacted, &[(Original, Pending)], false),
+        // What else is believed to be good may be away, or damaged as well.
+        (Original, &[(Original, Damaged), (Original, Extended)], true),
         (Original, &[(Original, Damaged), (Redacted, Stored)], true),
         (Original, &[(Original, Damaged), (Original, Failed), (Original, Marked)], true),
-        (Redacted, &[(Redacted, Damaged), (Original, Stored)], false),
+        (Redacted, &[(Redacted, Damaged), (Original, Stored)], true),
     ] {
         let mut backup = backup.clone();
         backup.copies[0].view = here;

@@ -27,8 +27,9 @@ Examples:
   devicevault retention apply --destination store
   devicevault retention apply --allow-mass-deletion     after a look at the plan
 
-It stops where more than half of what a destination holds would go, and where the clock stands before the newest backup
-or seems to have leapt ahead. It may be interrupted at any time; the next one finishes what is left.
+It stops where more than half of what a destination holds, and more than twenty versions, would go, and where the clock
+stands before the newest backup or seems to have leapt ahead; a dry run says so. It may be interrupted at any time; the next
+one finishes what is left.
 
 Before anything of an artefact goes, its copies that are to stay are looked at. One that is not what was stored is recorded
 as damaged and named, and older ones stay in its place.
@@ -147,7 +148,7 @@ pub(crate) async fn run(context: &Context, args: ApplyArgs) -> Result<Exit> {
             bad += 1;
         } else {
             good += 1;
-            bad += usize::from(!outcome.lost.is_empty());
+            bad += usize::from(!outcome.lost.is_empty() || outcome.error.is_some());
         }
         outcomes.push(outcome);
     }
@@ -157,7 +158,8 @@ pub(crate) async fn run(context: &Context, args: ApplyArgs) -> Result<Exit> {
 
 /// How a destination was dealt with.
 enum Done {
-    Planned,
+    /// Only looked at, and why it would be refused.
+    Planned(Option<Error>),
     Kept,
     Applied(Swept),
 }
@@ -173,9 +175,17 @@ async fn one(
     if !backend.capability().delete {
         return Ok(Done::Kept);
     }
+    let checked = check(args, sweep, plan);
     if args.dry_run {
-        return Ok(Done::Planned);
+        return Ok(Done::Planned(checked.err()));
     }
+    checked?;
+    let swept = sweep.carry_out(plan, &**catalog, &**backend).await?;
+    Ok(Done::Applied(swept))
+}
+
+/// Asks for a person's word where it is wanted and was not given.
+fn check(args: &ApplyArgs, sweep: &Sweep, plan: &Plan) -> Result<()> {
     if !args.trust_clock {
         let told = "look at the clock; where it is right, give --trust-clock";
         sweep.check_clock(plan).map_err(|e| e.hint(told))?;
@@ -184,16 +194,23 @@ async fn one(
         let told = "look at the plan first, with --dry-run; then give --allow-mass-deletion";
         sweep.check_amount(plan).map_err(|e| e.hint(told))?;
     }
-    let swept = sweep.carry_out(plan, &**catalog, &**backend).await?;
-    Ok(Done::Applied(swept))
+    Ok(())
+}
+
+/// An error and what can be done, on one line.
+fn told(e: &Error) -> String {
+    match e.hint_text() {
+        Some(hint) => format!("{} ({hint})", e.to_record().message),
+        None => e.to_record().message,
+    }
 }
 
 fn outcome(args: &ApplyArgs, destination: &OpenDestination, plan: &Plan, done: Result<Done>) -> Outcome {
-    let goes = plan.going().count();
+    let goes = plan.going().count() + plan.unfinished.len();
     let mut outcome = Outcome {
         destination: destination.config.name.clone(),
         status: "planned",
-        stays: plan.versions.len() - goes,
+        stays: plan.versions.len() + plan.regained.len() - plan.going().count(),
         goes,
         deleted: 0,
         content_bytes: 0,
@@ -202,7 +219,7 @@ fn outcome(args: &ApplyArgs, destination: &OpenDestination, plan: &Plan, done: R
         versions: Vec::new(),
     };
     match done {
-        Ok(Done::Planned) => {}
+        Ok(Done::Planned(refused)) => outcome.error = refused.as_ref().map(told),
         Ok(Done::Kept) => (outcome.status, outcome.stays, outcome.goes) = ("kept", plan.versions.len(), 0),
         Ok(Done::Applied(swept)) => {
             let not_deleted = swept.failed.into_iter().next().map(|(at, e)| e.with("copy", at));
@@ -210,16 +227,14 @@ fn outcome(args: &ApplyArgs, destination: &OpenDestination, plan: &Plan, done: R
             outcome.status = if failed.is_some() { "failed" } else { "applied" };
             (outcome.deleted, outcome.content_bytes) = (swept.deleted, swept.content_bytes);
             let gone = usize::try_from(swept.deleted).unwrap_or(usize::MAX);
-            outcome.stays = (plan.versions.len() + plan.unfinished.len()).saturating_sub(gone);
+            let all = plan.versions.len() + plan.unfinished.len() + plan.regained.len();
+            outcome.stays = all.saturating_sub(gone);
             outcome.error = failed.map(|e| e.to_record().message);
             outcome.lost = swept.lost.iter().map(LostCopy::of).collect();
         }
         Err(e) => {
             outcome.status = "failed";
-            outcome.error = Some(match e.hint_text() {
-                Some(hint) => format!("{} ({hint})", e.to_record().message),
-                None => e.to_record().message,
-            });
+            outcome.error = Some(told(&e));
         }
     }
     if args.dry_run && outcome.status != "kept" {
@@ -269,8 +284,11 @@ fn tell(context: &Context, args: &ApplyArgs, outcomes: &[Outcome]) -> Result<()>
         let name = &o.destination;
         match (o.status, &o.error) {
             ("kept", _) => ui.note(&format!("{name}: keeps its history; retention does not apply to it")),
-            ("planned", _) => {
+            ("planned", refused) => {
                 ui.note(&format!("{name}: {} would go, {} stay", human::count(o.goes, "version"), o.stays));
+                if let Some(why) = refused {
+                    ui.warn(&format!("{name}: nothing of it would be done: {why}"));
+                }
             }
             ("applied", _) => ui.note(&format!(
                 "{name}: {} deleted ({} of content), {} stay",
