@@ -51,7 +51,7 @@ pub(crate) use devicevault_storage::git::{ForeignCommit, ForeignHistory, MendRep
 
 /// Kinds of destinations.
 pub(crate) const PLAIN: &str = "plain";
-const GIT: &str = "git";
+pub(crate) const GIT: &str = "git";
 /// What the names of file rules begin with.
 const FILE_RULES: &str = "file_rules.";
 
@@ -346,7 +346,7 @@ pub(crate) fn platform(own: Option<&Path>, name: &str) -> Result<(PlatformSummar
     Ok((PlatformOutline::from(&*p).into(), p.text().to_owned()))
 }
 
-/// What a person does to put back what was taken of a device of this platform, where that is known.
+/// What a person does to put back a configuration of a device of this platform, where that is known.
 pub(crate) fn restore_hint(own: Option<&Path>, platform: &str) -> Option<String> {
     platform_set(own).ok()?.get(platform).ok()?.restore_hint().map(str::to_owned)
 }

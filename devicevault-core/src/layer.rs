@@ -93,6 +93,10 @@ impl<L: Layer> StorageBackend for L {
         self.inner().verify(at, expect, depth).await
     }
 
+    async fn look_at(&self, at: &StorageRef) -> Result<Verdict> {
+        self.inner().look_at(at).await
+    }
+
     async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
         self.inner().usage(filter).await
     }

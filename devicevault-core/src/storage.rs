@@ -338,6 +338,12 @@ pub trait StorageBackend: Debug + Send + Sync {
     /// cannot be opened is checked as far as that goes: [`ErrorKind::KeyUnavailable`] says that down to its stored bytes it
     /// is what was stored.
     async fn verify(&self, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict>;
+    /// Looks, quickly, whether a copy can be relied on as before: whether it is there with its size, and, where what is
+    /// stored now would open, whether a key at hand opens it ([`ErrorKind::NotFound`] where none does: it is to be stored
+    /// anew).
+    async fn look_at(&self, at: &StorageRef) -> Result<Verdict> {
+        self.verify(at, None, VerifyDepth::Size).await
+    }
     /// Adds up what is stored.
     async fn usage(&self, filter: UsageFilter) -> Result<Usage>;
     /// Tidies up: repacks, removes what no backup names, pushes again. Does nothing unless there is something to do.

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use devicevault_core::Result;
 use devicevault_core::inventory::DestinationConfig;
+use devicevault_core::{DestinationId, Result};
 use devicevault_storage::regular;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,11 @@ pub(crate) async fn note(instance: &Instance) {
 pub(crate) fn has_sealed(home: &Path) -> impl Fn(&DestinationConfig) -> bool {
     let noted = read(home).unwrap_or_default().destinations;
     move |config| noted.iter().any(|d| d.id == config.id)
+}
+
+/// Whether a destination was noted as one that seals, or as one that seals no more; `None`: it was not noted.
+pub(crate) fn sealed(home: &Path, id: &DestinationId) -> Option<bool> {
+    read(home)?.destinations.iter().find(|d| d.id == *id).map(is_sealed)
 }
 
 /// Remembers as removed what a catalog that was made anew does not know, and tells it: rotations leave it out, and keep the

@@ -315,3 +315,53 @@ async fn a_folder_that_was_in_the_clear_once_is_rebuilt_as_one() {
     assert!(versions("two").as_array().unwrap().len() > versions("one").as_array().unwrap().len());
     person.run(&["--home", "two", "verify"]).good();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_key_opens_any_more_is_stored_anew_as_soon_as_there_is_a_key() {
+    let (_fleet, person) = home().await;
+    for lost in ["keys", "kek.key", "keys.toml"] {
+        let path = person.path("home").join(lost);
+        if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+    }
+    crate::keys::kits(&person).into_iter().for_each(|kit| std::fs::remove_file(kit).unwrap());
+    // Nothing can be stored, nor looked at: no run may say that all is well.
+    let told = person.asks(&["backup", "--all"]).await;
+    assert_ne!(told.code, 0, "{told:?}");
+    person.run(&["key", "init"]).good();
+    person.asks(&["backup", "--all"]).await.good();
+    person.run(&["restore", "core-sw1", "--to", "out"]).good();
+    person.run(&["verify", "--destination", "store"]).good();
+    let again = person.asks(&["backup", "--all", "--json"]).await.good().json();
+    assert!(again.as_array().unwrap().iter().all(|row| row["status"] == "unchanged"), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_lost_epoch_key_closes_is_stored_anew_under_the_present_one() {
+    let (_fleet, person) = home().await;
+    let key = epochs(&person.path("home/store/keys")).remove(0);
+    person.run(&["key", "rotate", "--scope", "epoch"]).good();
+    let name = key.file_name().unwrap().to_owned();
+    std::fs::remove_file(key).unwrap();
+    std::fs::remove_file(person.path("home/keys").join(name)).unwrap();
+    person.asks(&["backup", "--all"]).await.good();
+    person.run(&["restore", "core-sw1", "--to", "out"]).good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_keys_were_taken_away_comes_back_as_one_that_seals() {
+    for noted in [true, false] {
+        let (fleet, person) = home().await;
+        std::fs::remove_dir_all(person.path("home/store/keys")).unwrap();
+        if !noted {
+            std::fs::remove_file(person.path("home/destinations.json")).unwrap();
+        }
+        crate::namesakes::lose_the_catalog(&person);
+        let told = person.run(&["catalog", "rebuild", "--from", "home/store"]);
+        assert!(told.err.contains("the epoch keys that lay there are gone"), "{told:?}");
+        person.run(&["device", "import", "devices.csv", "--update"]).good();
+        changed(&fleet, &person).await;
+        assert!(!epochs(&person.path("home/store/keys")).is_empty());
+        let clear = |(path, _): &(PathBuf, Vec<u8>)| path.extension().is_some_and(|e| e == "zst" || e == "cfg");
+        assert!(!crate::person::files_below(&person.path("home/store")).iter().any(clear));
+    }
+}

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::retry::RetryPolicy;
 use crate::clock::Clock;
 use crate::run::Copy;
-use crate::storage::{Entry, StorageBackend, StorageRef, Verdict, VerifyDepth};
+use crate::storage::{Entry, StorageBackend, StorageRef, Verdict};
 use crate::{Body, DestinationId, Error, ErrorKind, Kind, Result, View};
 
 /// How a destination is used.
@@ -166,7 +166,7 @@ impl Destination {
     pub(super) async fn look_at(&self, copy: &Copy) -> Result<Option<Error>> {
         let Some(at) = copy.storage_ref.as_ref().filter(|_| self.options.look_again) else { return Ok(None) };
         let found = |kind, why: String| Err(Error::new(kind, "look at copy", why).with("destination", &self.id));
-        match self.backend.verify(at, None, VerifyDepth::Size).await {
+        match self.backend.look_at(at).await {
             Ok(Verdict::Missing) => found(ErrorKind::NotFound, "it is not there".to_owned()),
             Ok(Verdict::Damaged(what)) => found(ErrorKind::Corrupt, what.join("; ")),
             Err(e) if e.kind() == ErrorKind::NotFound => Err(e.with("destination", &self.id)),

@@ -234,6 +234,10 @@ impl StorageBackend for PlainBackend {
         self.0.verify(at, expect, depth).await
     }
 
+    async fn look_at(&self, at: &StorageRef) -> Result<Verdict> {
+        self.0.look_at(at).await
+    }
+
     async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
         let mut wanted = ListFilter::default();
         wanted.device = filter.device;

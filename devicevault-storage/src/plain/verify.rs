@@ -65,27 +65,59 @@ impl Plain {
         expect: Option<&Manifest>,
         depth: VerifyDepth,
     ) -> Result<Verdict> {
+        Ok(self.looked(at, expect, depth).await?.0)
+    }
+
+    /// The same at a glance, for who relies on it: what is closed for good is not.
+    pub(super) async fn look_at(self: &Arc<Self>, at: &StorageRef) -> Result<Verdict> {
+        match self.looked(at, None, VerifyDepth::Size).await? {
+            // Where the key that seals is away as well, both may come back.
+            (verdict, Some(closed)) if verdict.is_good() && self.options.sealed && self.form().await.is_ok() => {
+                Err(Error::new(
+                    ErrorKind::NotFound,
+                    "look at copy",
+                    "no key at hand opens it, and what is stored now opens",
+                )
+                .with("path", at)
+                .because(closed))
+            }
+            (verdict, _) => Ok(verdict),
+        }
+    }
+
+    async fn looked(
+        self: &Arc<Self>,
+        at: &StorageRef,
+        expect: Option<&Manifest>,
+        depth: VerifyDepth,
+    ) -> Result<(Verdict, Option<Error>)> {
         match self.look(at, expect, depth).await? {
-            good if good.is_good() => Ok(good),
+            good if good.0.is_good() => Ok(good),
             // It may have been sealed anew meanwhile, which puts another content in its place.
             _ => self.look(at, expect, depth).await,
         }
     }
 
-    async fn look(self: &Arc<Self>, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict> {
+    /// What is found; and why it was not opened, where that was not asked for.
+    async fn look(
+        self: &Arc<Self>,
+        at: &StorageRef,
+        expect: Option<&Manifest>,
+        depth: VerifyDepth,
+    ) -> Result<(Verdict, Option<Error>)> {
         let found = match layout::content_path(at) {
             Ok(content) => self.file_of(&content).await,
             Err(e) => Err(e),
         };
         let ManifestOf { content, file, .. } = match found.map_err(|e| self.out_of_reach(e)) {
             Ok(found) => found,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Verdict::Missing),
-            Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(damaged_manifest(&e)),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok((Verdict::Missing, None)),
+            Err(e) if e.kind() == ErrorKind::Corrupt => return Ok((damaged_manifest(&e), None)),
             Err(e) => return Err(e),
         };
         let stored = file.stored().clone();
         let record = match self.opened(file).await {
-            Err(e) if e.kind() == ErrorKind::Corrupt => return Ok(damaged_manifest(&e)),
+            Err(e) if e.kind() == ErrorKind::Corrupt => return Ok((damaged_manifest(&e), None)),
             other => other,
         };
         let is_sealed = stored.header.is_some();
@@ -95,9 +127,11 @@ impl Plain {
         };
         let size = match self.store.head(&content).await {
             Ok(meta) => meta.size,
-            Err(object_store::Error::NotFound { .. }) => return Ok(Verdict::Missing),
+            Err(object_store::Error::NotFound { .. }) => return Ok((Verdict::Missing, None)),
             Err(e) => match self.out_of_reach(fault::of_store("verify backup", &content, e)) {
-                e if e.kind() == ErrorKind::Corrupt => return Ok(Verdict::Damaged(vec![e.message().to_owned()])),
+                e if e.kind() == ErrorKind::Corrupt => {
+                    return Ok((Verdict::Damaged(vec![e.message().to_owned()]), None));
+                }
                 e => return Err(e),
             },
         };
@@ -107,9 +141,11 @@ impl Plain {
             // What is sealed is checked to the last byte by being opened.
             wrong.extend(self.stored_faults(&content, &stored).await?);
         }
+        let mut closed = None;
         let record = match record {
             Ok(record) => Some(record),
             Err(e) if e.kind() == ErrorKind::KeyUnavailable && (depth < VerifyDepth::Content || !wrong.is_empty()) => {
+                closed = Some(e);
                 None
             }
             Err(e) => return Err(e),
@@ -121,7 +157,7 @@ impl Plain {
         {
             wrong.extend(self.content_faults(&content, &record).await?);
         }
-        Ok(if wrong.is_empty() { Verdict::Good(depth) } else { Verdict::Damaged(wrong) })
+        Ok((if wrong.is_empty() { Verdict::Good(depth) } else { Verdict::Damaged(wrong) }, closed))
     }
 
     /// What a failing disk does not give, and what lies behind a link, is lost to whoever wants it back: damaged.

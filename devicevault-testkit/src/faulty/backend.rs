@@ -87,6 +87,13 @@ impl<T: StorageBackend + ?Sized> StorageBackend for Faulty<T> {
         met.after().await.map(|()| verdict)
     }
 
+    async fn look_at(&self, at: &StorageRef) -> Result<Verdict> {
+        let met = self.plan.call(Operation::Verify);
+        met.before().await?;
+        let verdict = self.inner.look_at(at).await?;
+        met.after().await.map(|()| verdict)
+    }
+
     async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
         let met = self.plan.call(Operation::Usage);
         met.before().await?;

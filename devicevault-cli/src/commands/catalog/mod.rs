@@ -3,6 +3,7 @@
 mod beside;
 mod check;
 mod rebuild;
+mod sealed;
 mod told;
 
 pub(crate) use beside::sweep;

@@ -15,6 +15,7 @@ use devicevault_storage::plain::opaque_names;
 use serde::Serialize;
 
 use super::beside::Beside;
+use super::sealed;
 use super::told::{self, Namesake, RefusedRow};
 use crate::Exit;
 use crate::commands::destination::{beneath, bring_up_to_date, check_name};
@@ -361,7 +362,13 @@ async fn source(context: &Context, instance: &Instance, from: &str, options: &[(
     config.options.insert("path".to_owned(), path);
     config.created_at = Some(context.clock().now());
     config.created_by = Some(context.user());
-    let backend = found::open_found(&config, folder, &instance.keys, context.clock().clone()).await?;
+    let open = async |config: &DestinationConfig| {
+        found::open_found(config, folder, &instance.keys, context.clock().clone()).await
+    };
+    let mut backend = open(&config).await?;
+    if sealed::seals_after_all(context, instance, &mut config, &*backend).await? {
+        backend = open(&config).await?;
+    }
     Ok(Source { config, backend, new: true })
 }
 
@@ -387,7 +394,10 @@ async fn in_store(
     refuse_other(known, &config, url)?;
     config.created_at = Some(context.clock().now());
     config.created_by = Some(context.user());
-    let backend = found::open_store(instance.backend_settings(&config, false)).await?;
+    let mut backend = found::open_store(instance.backend_settings(&config, false)).await?;
+    if sealed::seals_after_all(context, instance, &mut config, &*backend).await? {
+        backend = found::open_store(instance.backend_settings(&config, false)).await?;
+    }
     Ok(Source { config, backend, new: true })
 }
 
@@ -427,7 +437,13 @@ async fn gather(context: &Context, sources: &mut [Source]) -> Result<Gathered> {
         listed.map_err(|e| e.with("destination", &source.config.name))?;
         let views = gathered.views(&source.config.id);
         if source.new && !views.is_empty() {
-            source.config.view = if views.contains(&View::Original) { View::Original } else { views[0] };
+            // What a repository shows is shared and pushed: no single manifest there makes it show more than the others do.
+            let shared = source.config.kind == wiring::GIT && views.contains(&View::Redacted);
+            source.config.view = match views.contains(&View::Original) {
+                _ if shared => View::Redacted,
+                true => View::Original,
+                false => views[0],
+            };
         }
     }
     Ok(gathered)

@@ -157,7 +157,9 @@ pub(super) fn behind(why: &str) -> Error {
 async fn try_key(instance: &Instance, source: &KeySource, provider: &Arc<dyn KeyProvider>) -> Result<()> {
     let id = provider.kek().await?;
     if id.0 != source.id {
-        return Err(behind("it is another key than it was").with("found", id));
+        return Err(Error::new(ErrorKind::Conflict, "check keys", "it is another key than it was")
+            .with("found", id)
+            .hint("a file, variable or passphrase was changed: put back what was there when this key was made"));
     }
     if source.retiring {
         return Err(behind("its retirement is not finished"));

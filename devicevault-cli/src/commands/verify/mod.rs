@@ -256,9 +256,16 @@ async fn in_place(context: &Context, args: &VerifyArgs, place: &Place) -> Result
         versions.extend(archive.versions(&query, MOST).await?);
     }
     let mut found = cancellable(check(context, &archive, versions, depth)).await?;
-    for e in unreadable {
+    let (closed, damaged): (Vec<_>, Vec<_>) =
+        unreadable.into_iter().partition(|e| e.kind() == ErrorKind::KeyUnavailable);
+    for e in damaged {
         found.checked += 1;
         found.bad.push(of_manifest(&e));
+    }
+    if let Some(why) = closed.first() {
+        let all = archive.versions(&Query::default(), MOST).await?;
+        let opened = all.iter().flat_map(|b| &b.copies).filter_map(|c| c.storage_ref.clone()).collect();
+        unopened::beside(context, place, depth, &opened, why, &mut found).await?;
     }
     found.in_place = true;
     tell(context, &found)

@@ -9,7 +9,7 @@ use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::super::crypto::Key;
+use super::super::crypto::{self, Key};
 
 /// Names an epoch key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,6 +21,23 @@ impl EpochId {
     #[must_use]
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// A new one that comes after another, whatever the clock says: the newest one seals, and a clock may have been ahead
+    /// when the other was made, or be behind now.
+    ///
+    /// # Errors
+    /// `Corrupt` where none comes after it.
+    pub fn generate_after(other: Option<Self>) -> Result<Self> {
+        let now = Self::generate();
+        let Some(other) = other.filter(|other| now <= *other) else { return Ok(now) };
+        // RFC 9562, section 5.7: the first 48 bits are milliseconds.
+        let millis = (other.0.as_u128() >> 80) as u64 + 1;
+        if millis >> 48 != 0 {
+            return Err(Error::new(ErrorKind::Corrupt, "make epoch key", "no key can come after the newest one")
+                .with("newest", other));
+        }
+        Ok(Self(uuid::Builder::from_unix_timestamp_millis(millis, &crypto::random()?).into_uuid()))
     }
 }
 
@@ -216,5 +233,31 @@ impl EpochObject {
         let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
         json.push(b'\n');
         json
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_new_epoch_comes_after_the_one_before_whatever_the_clock_says(ahead in 0_u64..1 << 46, random: [u8; 10]) {
+            let millis = (EpochId::generate().0.as_u128() >> 80) as u64;
+            for at in [millis.saturating_sub(ahead), millis.saturating_add(ahead)] {
+                let before = EpochId(uuid::Builder::from_unix_timestamp_millis(at, &random).into_uuid());
+                let next = EpochId::generate_after(Some(before)).unwrap();
+                prop_assert!(next > before && next.0.get_version_num() == 7);
+                prop_assert!(EpochId::generate_after(Some(next)).unwrap() > next);
+            }
+        }
+    }
+
+    #[test]
+    fn where_none_can_come_after_it_that_is_told() {
+        assert!(EpochId::generate_after(None).is_ok());
+        assert_eq!(EpochId::generate_after(Some(EpochId(Uuid::max()))).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }

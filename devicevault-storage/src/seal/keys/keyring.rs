@@ -151,7 +151,8 @@ impl Keyring {
     /// # Errors
     /// `KeyUnavailable` with nobody to wrap it; what a provider answers.
     pub async fn create_epoch(&self, wrap_with: &[Arc<dyn KeyProvider>], now: Timestamp) -> Result<EpochObject> {
-        let (id, key) = (EpochId::generate(), Key::generate()?);
+        let newest = self.read().own.keys().next_back().copied();
+        let (id, key) = (EpochId::generate_after(newest)?, Key::generate()?);
         let object = EpochObject::create(id, &key, wrap_with, now).await?;
         let mut state = self.write();
         state.own.insert(id, object.clone());
