@@ -45,7 +45,7 @@ fn refuse_taken(folder: &Path) -> Result<()> {
     for (depth, above) in settled.ancestors().enumerate() {
         let what = if Instance::exists(above) {
             "a home"
-        } else if found::is_repository(above) {
+        } else if found::is_repository(above) || above.join(".git").exists() {
             "a Git repository"
         } else if depth > 0 && above.join(MARKER).is_file() {
             "a destination"

@@ -279,6 +279,10 @@ impl Plan {
         manifest.transforms.retain(|t| !matches!(t, Transform::Compressed { .. } | Transform::Sealed { .. }));
         manifest.metadata.clone_from(&backup.metadata);
         let to = if backup.kind == Kind::Binary { View::Original } else { self.to.0.view };
+        if copy.view != to && copy.view != View::Original {
+            let why = format!("it is no original there, but the {} view: something was taken out of it", copy.view);
+            return Err(Error::new(ErrorKind::Unsupported, "copy backup", why).with("backup", backup.id));
+        }
         let body: Arc<dyn Body> = if copy.view == to {
             Arc::new(StoredBody::new(source.clone(), at.clone(), manifest.size))
         } else {

@@ -161,6 +161,35 @@ async fn what_is_purged_is_gone_and_the_catalog_knows_it_whenever_it_is_killed()
     person.asks(&["verify", "--quiet"]).await.good();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_something_was_taken_out_of_is_given_for_no_original() {
+    let (fleet, person) = devices([SimDevice::cisco_ios("sw1")]).await;
+    person.moves_in(&fleet).await;
+    let add = ["destination", "add", "all", "--kind", "git", "--view", "original", "--path", "all"];
+    person.asks(&add).await.good();
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    person.asks(&["git", "purge", "all", "--pattern", "spanning-tree", "--yes"]).await.good();
+    let original = ["show", "sw1", "--view", "original"];
+    let shown = person.asks(&original).await.good().out;
+    assert!(shown.contains("spanning-tree") && !shown.contains("<purged>"), "{shown}");
+    let restore = ["restore", "sw1", "running-config", "--to", "one.cfg"];
+    let refused = person.asks(&[&restore[..], &["--from", "all"]].concat()).await.ended(1);
+    assert!(refused.err.contains("clean at all"), "{refused:?}");
+    person.asks(&["verify", "--quiet"]).await.good();
+    person.asks(&["destination", "add", "off", "--kind", "plain", "--path", "off"]).await.good();
+    let copied = person.asks(&["destination", "copy", "all", "off"]).await;
+    assert!(copied.code != 0 && copied.err.contains("no original there"), "{copied:?}");
+    person.asks(&restore).await.good();
+    assert_eq!(std::fs::read_to_string(person.path("one.cfg")).unwrap(), shown);
+    // A catalog that is made anew knows it too.
+    std::fs::rename(person.path("home/catalog.db"), person.path("lost.db")).unwrap();
+    person.asks(&["catalog", "rebuild", "--from", "home/store", "--from", "all"]).await;
+    assert_eq!(person.asks(&original).await.good().out, shown);
+    // The next backup stores what the device still has.
+    person.asks(&["backup", "--all", "--quiet"]).await;
+    person.asks(&["verify", "--quiet"]).await.good();
+}
+
 #[test]
 #[ignore = "needs git"]
 fn what_is_no_configuration_is_told_and_keeps_nothing_else_out() {

@@ -98,7 +98,8 @@ fn push(repo: &Repository, index: &mut Index, oid: Oid) -> Result<()> {
         // A manifest for newer readers only is not listed; it stays readable by a newer release.
         match trailer.manifest() {
             Ok(m) => {
-                index.push(Record::of(&m, oid));
+                let (folder, _) = trailer.path.rsplit_once('/').unwrap_or_default();
+                index.push(Record::of(&m, folder, oid));
                 any = true;
             }
             Err(e) => tracing::warn!(commit = %oid, error = %e, "a commit holds a manifest that cannot be read"),

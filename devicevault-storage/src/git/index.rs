@@ -16,7 +16,6 @@ use devicevault_core::{DeviceId, Digest, Manifest, Result};
 use git2::Oid;
 
 use super::fault;
-use super::path::TreePath;
 use crate::regular;
 
 /// Bytes of a record on disk: entry, device, time, size (8 each), commit (20), folder (4), check (8).
@@ -43,16 +42,21 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// The record of a backup.
-    pub(super) fn of(m: &Manifest, commit: Oid) -> Self {
+    /// The record of a backup that stands in this folder.
+    pub(super) fn of(m: &Manifest, folder: &str, commit: Oid) -> Self {
         Self {
-            entry: entry_key(&EntryId { run: m.run, artefact: m.artefact.clone(), view: m.view }),
+            entry: entry_of(m),
             device: device_key(&m.source.device),
             taken: m.taken_at.as_microsecond(),
             size: m.size,
             commit,
-            folder: folder_key(TreePath::of(m).folder()),
+            folder: folder_key(folder),
         }
+    }
+
+    /// Whether it is of this backup.
+    pub(super) fn is_of(&self, m: &Manifest) -> bool {
+        (self.entry, self.device) == (entry_of(m), device_key(&m.source.device))
     }
 
     /// The record of a commit that holds no backup.
@@ -120,6 +124,10 @@ pub(super) fn entry_key(id: &EntryId) -> u64 {
 /// What a device is found by.
 pub(super) fn device_key(device: &DeviceId) -> u64 {
     first_eight(&Digest::of(device.as_str().as_bytes()))
+}
+
+fn entry_of(m: &Manifest) -> u64 {
+    entry_key(&EntryId { run: m.run, artefact: m.artefact.clone(), view: m.view })
 }
 
 /// What a folder of the tree is found by.

@@ -118,13 +118,10 @@ impl Store {
         let device = filter.device.as_ref().and_then(|d| serde_json::to_string(d).ok()).unwrap_or_default();
         // Records of one commit stand together.
         for group in records.chunk_by(|a, b| a.commit == b.commit) {
-            let wanted = |m: &Manifest, commit| {
-                let record = Record::of(m, commit);
-                filter.matches(m) && group.iter().any(|r| r.entry == record.entry && r.device == record.device)
-            };
+            let wanted = |m: &Manifest| filter.matches(m) && group.iter().any(|r| r.is_of(m));
             let Some(first) = group.first() else { continue };
             match history::manifests(repo, branch, first.commit, &device) {
-                Ok(found) => items.extend(found.into_iter().filter(|(_, m)| wanted(m, first.commit)).map(Ok)),
+                Ok(found) => items.extend(found.into_iter().filter(|(_, m)| wanted(m)).map(Ok)),
                 Err(e) => items.push(Err(e)),
             }
         }

@@ -197,8 +197,7 @@ impl Chain<'_> {
                 continue;
             }
             seen.insert(one.entry.id(), one.slot);
-            let named = TreePath::of(&one.entry.manifest);
-            let path = self.free(&named)?;
+            let path = self.free(TreePath::of(&one.entry.manifest))?;
             let full = match self.target.options.commits {
                 CommitPer::Artefact => !group.is_empty(),
                 // A commit holds one version of a file.
@@ -207,15 +206,15 @@ impl Chain<'_> {
             let m = &one.entry.manifest;
             let placed = group.iter().rev().find(|(c, _)| c.entry.manifest.source.device == m.source.device);
             let moved = match placed {
-                Some((c, _)) => TreePath::of(&c.entry.manifest).folder() != named.folder(),
-                None => moves::left_behind(self.index, &self.records, m, named.folder()).is_some(),
+                Some((_, p)) => p.folder() != path.folder(),
+                None => moves::left_behind(self.index, &self.records, m, path.folder()).is_some(),
             };
             if full || moved {
                 self.commit(&group, verdicts)?;
                 group.clear();
             }
             if moved {
-                self.follow(one, &named)?;
+                self.follow(one, &path)?;
             }
             match self.put(one, &path)? {
                 Ok(()) => group.push((one, path)),
@@ -232,8 +231,7 @@ impl Chain<'_> {
 
     /// The path itself, or one beside it where something of another sort has a name on the way: a site or a device may have
     /// the name of a file, which somebody else may have put there.
-    fn free(&mut self, named: &TreePath) -> Result<TreePath> {
-        let mut path = named.clone();
+    fn free(&mut self, mut path: TreePath) -> Result<TreePath> {
         while let Some(at) = self.root.in_the_way(self.target.repo, &path.components().collect::<Vec<_>>())? {
             path = path.beside(at);
         }
@@ -284,7 +282,7 @@ impl Chain<'_> {
         let entries: Vec<_> = group.iter().map(|(c, p)| (&c.entry, p)).collect();
         let id = self.write_commit(newest.entry.manifest.taken_at, &message::write(&entries)?)?;
         for (one, path) in group {
-            let record = Record::of(&one.entry.manifest, id);
+            let record = Record::of(&one.entry.manifest, path.folder(), id);
             self.folders.entry(record.folder).or_insert_with(|| path.folder().to_owned());
             self.records.push(record);
             verdicts.push((one.slot, Ok(Version::new(&self.target.options.branch, path.as_str(), id).to_ref())));

@@ -289,6 +289,58 @@ async fn a_device_of_a_site_that_is_named_like_a_file_stands_beside_it() {
 }
 
 #[tokio::test]
+async fn what_stands_beside_a_file_moves_with_its_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.git");
+    let backend = open(&path).await;
+    let put = async |name: &str, artefact: &str, body: &str| {
+        let (mut entry, body) = config(name, body.to_owned());
+        // One device, whatever it is called.
+        entry.manifest.source.device = "b0".into();
+        entry.manifest.source.site = Some("bern".to_owned());
+        entry.manifest.artefact = artefact.to_owned();
+        backend.store_one(entry, body).await.unwrap();
+    };
+    let files = |folder: &str, device: &str| {
+        let repo = git2::Repository::open(&path).unwrap();
+        let tree = repo.head().unwrap().peel_to_tree().unwrap();
+        let mut found = 0;
+        tree.walk(git2::TreeWalkMode::PreOrder, |above, entry| {
+            let is_file = entry.kind() == Some(git2::ObjectType::Blob);
+            found += usize::from(is_file && above.starts_with(folder) && above.ends_with(device));
+            git2::TreeWalkResult::Ok
+        })
+        .unwrap();
+        found
+    };
+    // Somebody puts a file in the way, and takes it away again.
+    let theirs = |put: bool| {
+        let repo = git2::Repository::open(&path).unwrap();
+        let who = git2::Signature::now("somebody", "s@example.net").unwrap();
+        let tip = repo.head().unwrap().peel_to_commit().unwrap();
+        let mut tree = repo.treebuilder(Some(&tip.tree().unwrap())).unwrap();
+        if put {
+            tree.insert("bern", repo.blob(b"a page").unwrap(), 0o100_644).unwrap();
+        } else {
+            tree.remove("bern").unwrap();
+        }
+        let tree = repo.find_tree(tree.write().unwrap()).unwrap();
+        repo.commit(Some("HEAD"), &who, &who, "a page", &tree, &[&tip]).unwrap();
+    };
+    store(&backend, "other", "x").await;
+    theirs(true);
+    put("b0", "running-config", "1").await;
+    put("b0", "startup-config", "1").await;
+    assert_eq!(files("bern~", "/b0/"), 2);
+    // Renamed while it stands there; and then its place is free again.
+    put("b9", "running-config", "2").await;
+    assert_eq!((files("bern~", "/b9/"), files("bern~", "")), (2, 2));
+    theirs(false);
+    put("b9", "running-config", "3").await;
+    assert_eq!((files("bern/", "b9/"), files("", "")), (2, 3));
+}
+
+#[tokio::test]
 async fn only_a_bare_repository_or_nothing_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let kind = async |path: &Path, options: GitOptions| {

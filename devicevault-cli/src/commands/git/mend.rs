@@ -60,6 +60,8 @@ struct Told {
     /// Files that are no versions and cannot be read: they are taken out.
     files: Vec<String>,
     commits: usize,
+    /// Commits of which a folder was lost, and is made again as it was.
+    restored: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -112,7 +114,7 @@ pub(super) async fn run(context: &Context, args: MendArgs) -> Result<Exit> {
     }
     let mut done = false;
     if args.yes && !found.is_whole() {
-        if wiring::has_remote(&config) && !args.force_push {
+        if wiring::has_remote(&config) && !args.force_push && found.commits > 0 {
             return Err(Error::new(ErrorKind::Config, "mend history", "its remote has the history as it was")
                 .with("destination", &config.name)
                 .hint("add --force-push, or fetch what is lost from there: `git fetch --refetch` in the repository"));
@@ -215,6 +217,7 @@ async fn tell(
         versions: lost.iter().map(version).collect(),
         files: found.lost_files.clone(),
         commits: found.commits,
+        restored: found.restored,
     };
     if context.ui.is_json() {
         return context.ui.json(&told);
@@ -249,6 +252,10 @@ async fn tell(
     }
     for file in &told.files {
         context.ui.note(&format!("{file}: no backup, and it cannot be read: it {} taken out", is(done)));
+    }
+    if told.restored > 0 {
+        let what = human::count(told.restored, "commit");
+        context.ui.note(&format!("{what} lost a folder, which {} made again as it was", is(done)));
     }
     if told.lost_commits > 0 {
         context.ui.note(&format!("{} lost", human::count(told.lost_commits, "commit")));

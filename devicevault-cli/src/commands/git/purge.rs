@@ -34,7 +34,9 @@ Examples:
 
 A text is replaced by <purged> wherever it stands; the file that names it has one text a line. The commands `show`, `history`
 and `verify` know the versions by their new commits afterwards; killed in between, the same command goes on. A device that is
-still backed up is stored again by the next backup: disable or remove it first.")]
+still backed up is stored again by the next backup: disable or remove it first. Where a destination keeps originals, what
+something was taken out of is none any more: `restore` takes another destination's, and the next backup stores the text that
+the device still has.")]
 pub(crate) struct PurgeArgs {
     /// The destination
     name: String,
@@ -78,6 +80,8 @@ struct Told {
     commits: usize,
     /// Other branches and tags that hold it in a history of their own.
     other_references: Vec<String>,
+    /// Objects that nothing of the branch leads to hold it, or held it.
+    left_over: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,6 +109,9 @@ pub(super) async fn run(context: &Context, args: PurgeArgs) -> Result<Exit> {
             .with("destination", &config.name)
             .hint("add --force-push, or take the remote away first: `devicevault destination edit NAME --remove-option remote`"));
     }
+    if args.yes {
+        refuse_waiting(&instance, &config).await?;
+    }
     let done = cancellable(repository.purge(what, !args.yes)).await?;
     if args.yes {
         cancellable(settle(&instance, &config, &repository)).await?;
@@ -114,6 +121,20 @@ pub(super) async fn run(context: &Context, args: PurgeArgs) -> Result<Exit> {
     }
     tell(context, &args, &done)?;
     Ok(Exit::of_parts(1, done.others.len()))
+}
+
+/// Refuses while copies wait for the destination: what is taken out of its history may be among them, and would be stored
+/// there afterwards.
+async fn refuse_waiting(instance: &Instance, config: &DestinationConfig) -> Result<()> {
+    let waiting = instance.spool().await?.pending().await?;
+    let count = waiting.iter().filter(|(_, item)| item.destination == config.id).count();
+    if count == 0 {
+        return Ok(());
+    }
+    let e = Error::new(ErrorKind::Conflict, "purge history", format!("{} for it", human::copies_wait(count)));
+    Err(e
+        .with("destination", &config.name)
+        .hint("what is to go may be among them: `devicevault run deliver` takes them there first, then purge"))
 }
 
 /// What is to go.
@@ -186,7 +207,7 @@ pub(super) async fn settle(instance: &Instance, config: &DestinationConfig, repo
                 let mut backup = backup.clone();
                 backup.copies.retain(|c| c.destination == config.id);
                 for copy in &mut backup.copies {
-                    (copy.size, copy.sha256) = (manifest.size, manifest.sha256);
+                    (copy.size, copy.sha256, copy.view) = (manifest.size, manifest.sha256, manifest.view);
                     copy.storage_ref = Some(now.clone());
                 }
                 instance.catalog.record(backup.run, vec![Outcome::Backup(backup)]).await?;
@@ -211,6 +232,7 @@ fn tell(context: &Context, args: &PurgeArgs, done: &PurgeReport) -> Result<()> {
         other_files: done.foreign,
         commits: done.commits,
         other_references: done.others.clone(),
+        left_over: done.left_over,
     };
     if context.ui.is_json() {
         return context.ui.json(&told);
@@ -243,7 +265,14 @@ fn tell(context: &Context, args: &PurgeArgs, done: &PurgeReport) -> Result<()> {
              the same purge, and back; what nobody needs: `git branch -D`, `git tag -d`",
         );
     }
-    let nothing = told.removed.is_empty() && told.changed.is_empty() && told.other_files == 0;
+    let nothing = told.removed.is_empty() && told.changed.is_empty() && told.other_files == 0 && !told.left_over;
+    if told.left_over {
+        let (what, which) = ("what nothing of the branch leads to", "of an earlier purge, or a branch that is gone");
+        context.ui.note(&match args.yes {
+            true => format!("{what} held it, {which}: {} taken out", human::count(done.objects, "object")),
+            false => format!("{what} holds it too, {which}"),
+        });
+    }
     context.ui.note(&match (args.yes, nothing) {
         (_, true) => "nothing to do".to_owned(),
         (false, _) => "nothing was done; with --yes it goes for good".to_owned(),

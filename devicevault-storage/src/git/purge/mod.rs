@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use devicevault_core::{Error, ErrorKind, Manifest, Result, StorageRef};
-use git2::{Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
 
 use super::backend::GitBackend;
 use super::branch::{self, Moved};
@@ -19,7 +19,7 @@ use super::path::Version;
 use super::remote::{self, Git, Pushed};
 use super::repack::{self, Selection};
 use super::store::Store;
-use super::{fault, history, verify};
+use super::{fault, history, message, objects, verify};
 
 pub(super) use map::{Successors, announce, load as successors, settle};
 
@@ -88,6 +88,8 @@ pub struct PurgeReport {
     pub others: Vec<String>,
     /// Objects that are gone from the repository.
     pub objects: usize,
+    /// It also is in objects that nothing of the branch leads to, of an earlier purge or of a branch that was deleted.
+    pub left_over: bool,
 }
 
 impl GitBackend {
@@ -178,8 +180,16 @@ impl Store {
         (report.removed, report.rewritten, report.foreign) = (done.removed, done.rewritten, done.foreign);
         report.odd = done.odd.into_iter().collect();
         report.commits = done.successors.len();
-        if rehearsal || done.successors.is_empty() {
+        if done.successors.is_empty() {
+            report.left_over = report.others.is_empty() && self.lingers(what)?;
+        }
+        if rehearsal || (done.successors.is_empty() && !report.left_over) {
             return Ok(report);
+        }
+        if report.left_over {
+            drop(repo);
+            self.handles.close();
+            return self.pruned(what, report);
         }
         self.refuse_other_refs(&repo, &refname, &done.successors)?;
         let end = done.successors.get(&tip).copied().unwrap_or(Some(tip));
@@ -201,8 +211,13 @@ impl Store {
         drop(repo);
         self.handles.close();
         let _ = std::fs::remove_dir_all(self.layout.damaged());
+        self.pruned(what, report)
+    }
+
+    /// Takes the bytes out of the repository.
+    fn pruned(&self, what: &Purge, mut report: PurgeReport) -> Result<PurgeReport> {
         report.objects = self.prune()?;
-        if report.objects == 0 && report.others.is_empty() {
+        if report.others.is_empty() && self.lingers(what)? {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 "purge history",
@@ -212,6 +227,38 @@ impl Store {
             .hint("remove what is in its way, such as annotated tags or logs, then `git gc --prune=now`"));
         }
         Ok(report)
+    }
+
+    /// Whether any object of the repository still holds what is to go, whatever leads to it.
+    fn lingers(&self, what: &Purge) -> Result<bool> {
+        let repo = self.layout.repository()?;
+        let odb = repo.odb().map_err(|e| fault::git("read objects", e))?;
+        let mut all = Vec::new();
+        odb.foreach(|id| {
+            all.push(*id);
+            true
+        })
+        .map_err(|e| fault::git("read objects", e))?;
+        for id in all {
+            // What cannot be read is told by a verification.
+            let Ok((_, kind)) = odb.read_header(id) else { continue };
+            let found = match (kind, &what.rewrite) {
+                (ObjectType::Blob, Some(rewrite)) => {
+                    objects::blob(&repo, id).is_ok_and(|data| rewrite(&data).is_some())
+                }
+                (ObjectType::Commit, rewrite) => objects::commit(&repo, id).is_ok_and(|commit| {
+                    let message = commit.message_raw_bytes();
+                    let goes = |m: Manifest| (what.remove)(&m);
+                    rewrite.as_ref().is_some_and(|rewrite| rewrite(message).is_some())
+                        || message::trailers(message).iter().any(|t| t.manifest().is_ok_and(goes))
+                }),
+                _ => false,
+            };
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Branches and tags that hold what is to go, and to which the branch at `tip` does not lead: such as one that the

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use devicevault_core::{Digest, Manifest, Result, StorageRef};
+use devicevault_core::{Digest, Manifest, Result, StorageRef, Transform, View};
 use git2::{Commit, ObjectType, Oid, Repository};
 
 use super::super::changes::{Change, Changes, differences};
@@ -126,8 +126,7 @@ impl<'a> Replay<'a> {
             texts.insert(item.id, new.0);
             match manifests.get(&change.path) {
                 Some(m) => {
-                    let mut m = m.clone();
-                    (m.size, m.sha256) = (new.1.0, new.1.1);
+                    let m = rewritten(m, new.1);
                     edits.insert(change.path.clone(), Edit::Replace(Box::new(m.clone())));
                     self.out.rewritten.push((Version::new(self.branch, &change.path, oid).to_ref(), m));
                 }
@@ -142,8 +141,7 @@ impl<'a> Replay<'a> {
             let at = Version::new(self.branch, path, oid);
             let Ok(blob) = super::super::verify::blob(&repo, &at) else { continue };
             if let Some(new) = self.rewrite(blob)? {
-                let mut m = m.clone();
-                (m.size, m.sha256) = (new.1.0, new.1.1);
+                let m = rewritten(m, new.1);
                 edits.insert(path.clone(), Edit::Replace(Box::new(m.clone())));
                 self.out.rewritten.push((at.to_ref(), m));
             }
@@ -252,6 +250,20 @@ impl<'a> Replay<'a> {
         }
         Ok(Some(item.id))
     }
+}
+
+/// What a manifest says once something was taken out of its file: that is no original any more, which a device would take
+/// back, and is masked in part.
+fn rewritten(m: &Manifest, (size, sha256): (u64, Digest)) -> Manifest {
+    let mut m = m.clone();
+    (m.size, m.sha256) = (size, sha256);
+    if m.view == View::Original {
+        m.view = View::Clean;
+    }
+    if !m.transforms.contains(&Transform::Masked) {
+        m.transforms.push(Transform::Masked);
+    }
+    m
 }
 
 fn parts(path: &str) -> Vec<&str> {

@@ -10,6 +10,7 @@
 
 mod program;
 mod state;
+mod steered;
 mod url;
 
 use std::fmt;

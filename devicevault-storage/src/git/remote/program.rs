@@ -10,7 +10,7 @@ use devicevault_core::{Error, ErrorKind, ExposeSecret, Result, Retry};
 use git2::Oid;
 use tokio::process::Command;
 
-use super::{Remote, RemoteAccess, refuse_clear_text};
+use super::{Remote, RemoteAccess, refuse_clear_text, steered};
 
 /// What the environment may hold that would have `git` do something else.
 const REMOVED: [&str; 24] = [
@@ -139,6 +139,7 @@ impl<'a> Git<'a> {
     }
 
     async fn run(&self, args: &[&str]) -> Result<Answer> {
+        steered::refuse(&self.dir)?;
         let mut git = Command::new(&self.remote.program);
         git.arg("--git-dir").arg(&self.dir).args(args);
         git.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

@@ -41,6 +41,8 @@ pub(super) struct Done {
     pub(super) lost: Vec<(Version, Option<Manifest>)>,
     /// Files that are no versions of ours, and cannot be read.
     pub(super) foreign: BTreeSet<String>,
+    /// Commits of which a folder was lost, and was made again just as it was.
+    pub(super) restored: usize,
     /// Lost versions whose file can be read in a later commit, which has it no more: `commit:path`.
     pub(super) readable: BTreeMap<StorageRef, String>,
 }
@@ -168,6 +170,7 @@ impl<'a> Anew<'a> {
         if !self.is_good(raw.tree) {
             let wanted = self.wanted(&trailers)?;
             tree = self.rebuilt(raw.tree, before, "", &wanted)?;
+            self.done.restored += usize::from(tree == raw.tree);
             for t in &trailers {
                 let was = self.at(raw.tree, t.path).unwrap_or_else(|()| wanted.get(t.path).copied());
                 if was.is_none() || self.at(tree, t.path) != Ok(was) {

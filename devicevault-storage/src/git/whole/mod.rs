@@ -51,13 +51,15 @@ pub struct MendReport {
     pub lost_files: Vec<String>,
     /// Commits that were made again, or would be.
     pub commits: usize,
+    /// Commits of which a folder was lost and was made again just as it was, or would be: they stay what they are.
+    pub restored: usize,
 }
 
 impl MendReport {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.commits == 0 && self.lost.is_empty()
+        self.commits == 0 && self.restored == 0 && self.lost.is_empty()
     }
 }
 
@@ -153,9 +155,12 @@ impl Store {
         (report.commits, report.lost_commits) = (done.successors.len(), line.lost.len());
         let lost_paths: BTreeSet<&String> = done.lost.iter().map(|(v, _)| &v.path).collect();
         report.lost_files = done.foreign.iter().filter(|path| !lost_paths.contains(path)).cloned().collect();
-        report.readable = done.readable;
+        (report.readable, report.restored) = (done.readable, done.restored);
         report.lost.extend(done.lost.iter().map(|(v, m)| (v.to_ref(), m.clone())));
         if rehearsal || done.successors.is_empty() {
+            drop(repo);
+            // What was lost is there again.
+            self.handles.close();
             return Ok(report);
         }
         self.refuse_other_refs(&repo, &refname, &done.successors)?;

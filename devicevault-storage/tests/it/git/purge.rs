@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devicevault_core::storage::{Verdict, VerifyDepth};
-use devicevault_core::{DeviceId, ErrorKind, Manifest, StorageBackend as _, StorageBackendExt as _, StorageRef};
+use devicevault_core::{DeviceId, ErrorKind, Manifest, StorageBackend as _, StorageBackendExt as _, StorageRef, View};
 use devicevault_storage::git::{CommitPer, GitBackend, GitOptions, Purge, PurgeReport, Remote};
 use devicevault_testkit::samples;
 
@@ -154,6 +154,9 @@ async fn a_text_is_replaced_wherever_it_stands() {
     }
     let (at, m) = &report.rewritten[0];
     assert_eq!(backend.stat(at).await.unwrap(), *m);
+    // What something was taken out of is no original.
+    let view = async |at| backend.stat(at).await.unwrap().view;
+    assert_eq!((m.view, view(at).await, view(&refs[0].0).await), (View::Clean, View::Clean, View::Original));
     assert_sound(&repo);
 }
 
@@ -193,6 +196,35 @@ async fn what_a_tag_or_another_branch_leads_to_is_told() {
     git(&repo, &["branch", "-D", "mine"]);
     purge(&backend, device("leak")).await;
     assert!(good(&backend, &at).await && !holds(&repo, "s3cret"));
+}
+
+#[tokio::test]
+#[ignore = "needs git"]
+async fn what_nothing_of_the_branch_leads_to_goes_too_or_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("r.git");
+    let backend = open(&repo).await;
+    let at = store(&backend, "sw1", "x\n").await;
+    store(&backend, "leak", "s3cret\n").await;
+    // A branch that had it, and is deleted.
+    git(&repo, &["branch", "mine", "main"]);
+    git(&repo, &["update-ref", "refs/heads/main", "main~1"]);
+    let rehearsed = backend.purge(text("s3cret", "-"), true).await.unwrap();
+    assert_eq!((rehearsed.others.len(), rehearsed.left_over), (1, false), "{rehearsed:?}");
+    git(&repo, &["branch", "-D", "mine"]);
+    for what in [text("s3cret", "-"), device("leak")] {
+        assert!(backend.purge(what, true).await.unwrap().left_over);
+    }
+    // Something that is not a branch leads to it: it is told each time.
+    let lost = git(&repo, &["rev-list", "--all", "--reflog"]);
+    let held = git(&repo, &["fsck", "--unreachable", "--no-reflogs"]);
+    let commit = held.lines().find_map(|l| l.strip_prefix("unreachable commit ")).unwrap().to_owned();
+    std::fs::write(repo.join("ORIG_HEAD"), format!("{commit}\n")).unwrap();
+    let _ = (lost, backend.purge(text("s3cret", "-"), false).await);
+    std::fs::remove_file(repo.join("ORIG_HEAD")).ok();
+    let done = backend.purge(text("s3cret", "-"), false).await.unwrap();
+    assert!(!holds(&repo, "s3cret") && good(&backend, &at).await, "{done:?}");
+    assert!(!backend.purge(device("leak"), true).await.unwrap().left_over);
 }
 
 #[tokio::test]
