@@ -238,6 +238,17 @@ impl Archive {
         }
     }
 
+    /// Whether a device has just this name.
+    ///
+    /// # Errors
+    /// What the catalog answers.
+    pub(crate) async fn is_device(&self, name: &str) -> Result<bool> {
+        match &self.index {
+            Index::Catalog(instance) => instance.is_device(name).await,
+            Index::Manifests(listed) => Ok(!matches!(listed.named.meant(name), Meant::Nobody)),
+        }
+    }
+
     /// What a destination is called.
     pub(crate) fn place_name<'a>(&'a self, id: &'a DestinationId) -> &'a str {
         self.places.get(id).map_or(id.as_str(), |p| p.name.as_str())
@@ -318,12 +329,13 @@ impl Archive {
         views::make(&self.collectors, &self.key, &manifest, Bytes::from(bytes), view)
     }
 
-    /// Every copy of this view that may be read, best first: those that were found damaged last.
+    /// Every copy of this view that may be read, best first: those that were found damaged, or are about to go, last.
     pub(crate) fn copies<'a>(&self, backup: &'a Backup, view: View) -> Vec<(&'a Copy, &'a StorageRef)> {
-        let readable = [CopyStatus::Stored, CopyStatus::Extended, CopyStatus::Damaged];
+        let readable = [CopyStatus::Stored, CopyStatus::Extended, CopyStatus::Damaged, CopyStatus::Marked];
         let all = backup.copies.iter().filter(|c| c.view == view && readable.contains(&c.status));
         let mut all: Vec<_> = all.filter_map(|c| Some((c, c.storage_ref.as_ref()?))).collect();
-        all.sort_by_key(|(c, _)| (c.status == CopyStatus::Damaged, self.is_remote(&c.destination)));
+        let worse = |c: &Copy| matches!(c.status, CopyStatus::Damaged | CopyStatus::Marked);
+        all.sort_by_key(|(c, _)| (worse(c), self.is_remote(&c.destination)));
         all
     }
 

@@ -54,6 +54,11 @@ impl Draft {
         Ok(Self { file, target: target.to_owned(), named, size: 0, hash: sha2::Sha256::new() })
     }
 
+    /// The file that it is to become.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// Appends.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.hash.update(bytes);

@@ -28,6 +28,7 @@ use crate::keys::mended::mend;
 use crate::keys::new::NewKey;
 use crate::secrets::Asked;
 use crate::settings::CheckerSettings;
+use crate::ui::Ui;
 use crate::wiring::keys::{Keys, is_sealed};
 use crate::wiring::{CatalogFile, SpoolBounds};
 use crate::{files, wiring};
@@ -60,12 +61,22 @@ pub(crate) struct Instance {
     /// What was asked at the terminal.
     pub(crate) asked: Asked,
     parts: Parts,
+    /// Who is told what a name means that several devices have had.
+    ui: Ui,
     /// Whether what a destination cannot take waits for it.
     parks: bool,
     spool: SpoolBounds,
     /// What the configuration says of files.
     pub(crate) file_rules: Option<FileRules>,
     checkers: BTreeMap<String, CheckerSettings>,
+}
+
+/// A device that had a name once.
+#[derive(Debug)]
+pub(crate) struct OnceNamed {
+    pub(crate) device: DeviceId,
+    /// What it is called by now; of one that was removed, what it was called when it was last stored.
+    pub(crate) now: String,
 }
 
 /// A destination and, where it could be opened, its backend.
@@ -157,6 +168,7 @@ impl Instance {
             keys,
             asked: Asked::default(),
             parts: context.parts.clone(),
+            ui: context.ui.clone(),
             parks: true,
             spool: context.settings.spool(),
             file_rules: context.settings.file_rules().cloned(),
@@ -341,22 +353,73 @@ impl Instance {
         if let Some(backup) = self.catalog.newest(&itself).await? {
             return Ok(backup.device);
         }
-        let mut newest: Option<Backup> = None;
-        for device in self.devices_once_named(name).await? {
-            itself.device = Some(device);
-            let last = self.catalog.newest(&itself).await?;
-            newest = newest.into_iter().chain(last).max_by_key(|b| b.first_seen);
+        // Who was called so to the last was removed; the others have another name since.
+        let (so_called, renamed): (Vec<_>, Vec<_>) =
+            self.once_named(name).await?.into_iter().partition(|once| once.now == name);
+        let quoted = name.escape_debug();
+        let open = |once: &OnceNamed| format!("{} (now {})", once.device, once.now.escape_debug());
+        match (so_called.as_slice(), renamed.as_slice()) {
+            ([], []) => Err(missing),
+            ([], [only]) => {
+                self.ui.warn(&format!("{quoted} is called {} by now", only.now.escape_debug()));
+                Ok(only.device.clone())
+            }
+            ([], several) => {
+                let why = "several devices were called so, and none is any more";
+                let devices: Vec<_> = several.iter().map(open).collect();
+                Err(Error::new(ErrorKind::Conflict, "find device", why)
+                    .with("name", quoted)
+                    .hint(format!("name the one that is meant by its identity: {}", devices.join(", "))))
+            }
+            ([newest, before @ ..], renamed) => {
+                for other in before.iter().chain(renamed) {
+                    self.ui.warn(&format!(
+                        "{quoted} is a name that another device has had too; its versions open as {}",
+                        open(other)
+                    ));
+                }
+                Ok(newest.device.clone())
+            }
         }
-        newest.map(|b| b.device).ok_or(missing)
     }
 
-    /// Devices of this name that were removed, and have backups still, while another one has their name.
+    /// Whether a device has this name, or had it.
     ///
     /// # Errors
     /// What the catalog answers.
-    pub(crate) async fn namesakes(&self, name: &str, of: &DeviceId) -> Result<BTreeSet<DeviceId>> {
-        let mut alike = self.devices_once_named(name).await?;
-        alike.remove(of);
+    pub(crate) async fn is_device(&self, name: &str) -> Result<bool> {
+        match self.device(name).await {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(!self.devices_once_named(name).await?.is_empty()),
+            found => found.map(|_| true),
+        }
+    }
+
+    /// Devices that had this name once, those with the newest versions first.
+    async fn once_named(&self, name: &str) -> Result<Vec<OnceNamed>> {
+        let mut all = Selector::default();
+        all.disabled = true;
+        let mut living: BTreeMap<DeviceId, String> =
+            self.inventory.devices(&all).await?.into_iter().map(|d| (d.id, d.name)).collect();
+        let mut found = Vec::new();
+        for device in self.devices_once_named(name).await? {
+            let mut of = Query::default();
+            of.device = Some(device);
+            if let Some(last) = self.catalog.newest(&of).await? {
+                let now = living.remove(&last.device).unwrap_or(last.device_name);
+                found.push((last.first_seen, OnceNamed { device: last.device, now }));
+            }
+        }
+        found.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        Ok(found.into_iter().map(|(_, once)| once).collect())
+    }
+
+    /// Others that have backups from when they had this name: removed since, or renamed.
+    ///
+    /// # Errors
+    /// What the catalog answers.
+    pub(crate) async fn namesakes(&self, name: &str, of: &DeviceId) -> Result<Vec<OnceNamed>> {
+        let mut alike = self.once_named(name).await?;
+        alike.retain(|once| once.device != *of);
         Ok(alike)
     }
 

@@ -1,7 +1,10 @@
 //! Telling destinations how long their versions were valid: what a rebuilt catalog knows it from.
 
+use std::collections::BTreeSet;
+
+use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::run::Backup;
-use devicevault_core::{DestinationId, StorageBackend, sightings};
+use devicevault_core::{DestinationId, DeviceId, Result, StorageBackend, sightings};
 
 use crate::context::Context;
 use crate::instance::Instance;
@@ -27,6 +30,27 @@ pub(crate) enum Said {
     Unpinned,
     /// Something else, which the catalog knows; or its device has another name.
     Otherwise,
+}
+
+/// After devices were given other names: what lies there was stored under those of before, and may be looked for without
+/// the catalog.
+///
+/// # Errors
+/// What the catalog answers. A destination that cannot be told is told by the next round.
+pub(crate) async fn note_renamed(context: &Context, instance: &Instance, devices: &[DeviceId]) -> Result<()> {
+    let mut told = BTreeSet::new();
+    for device in devices {
+        let mut newest = Query::default();
+        newest.device = Some(device.clone());
+        let Some(backup) = instance.catalog.newest(&newest).await? else { continue };
+        // A record of a month tells the names of all.
+        let month: String = backup.last_seen.to_string().chars().take("2026-11".len()).collect();
+        let places: Vec<_> = backup.copies.iter().map(|c| c.destination.clone()).collect();
+        if told.insert((month, places)) {
+            note_of(context, instance, &backup, Said::Otherwise).await;
+        }
+    }
+    Ok(())
 }
 
 /// After a person said something of a version that was last seen some time ago.

@@ -20,13 +20,15 @@ pub(crate) struct Wanted {
     pub(crate) device: Option<String>,
     /// The artefact; the platform's first one where it is not said.
     pub(crate) artefact: Option<String>,
+    /// Both as they were written together: a device may be called so.
+    written: Option<String>,
 }
 
 impl Wanted {
     /// Reads `DEVICE[:ARTEFACT]`. A name may hold colons itself: what is an IPv6 address as a whole is a device, else what
     /// reads like an artefact behind the last one is one, and an artefact that is said apart settles it.
     pub(crate) fn parse(what: Option<&str>, artefact: Option<&str>) -> Self {
-        let Some(what) = what else { return Self { device: None, artefact: artefact.map(str::to_owned) } };
+        let Some(what) = what else { return Self::of(None, artefact) };
         if artefact.is_none()
             && let Some((device, name)) = what.rsplit_once(':')
             && !device.is_empty()
@@ -34,9 +36,22 @@ impl Wanted {
             && what.parse::<std::net::Ipv6Addr>().is_err()
             && devicevault_core::check_artefact_name(name).is_ok()
         {
-            return Self { device: Some(device.to_owned()), artefact: Some(name.to_owned()) };
+            return Self { written: Some(what.to_owned()), ..Self::of(Some(device), Some(name)) };
         }
-        Self { device: Some(what.to_owned()), artefact: artefact.map(str::to_owned) }
+        Self::of(Some(what), artefact)
+    }
+
+    /// A device and an artefact that are said apart.
+    pub(crate) fn of(device: Option<&str>, artefact: Option<&str>) -> Self {
+        Self { device: device.map(str::to_owned), artefact: artefact.map(str::to_owned), written: None }
+    }
+
+    /// The device where one is called by all that was written; else as it was read.
+    pub(crate) async fn settled(&self, archive: &Archive) -> Result<Self> {
+        match &self.written {
+            Some(name) if archive.is_device(name).await? => Ok(Self::of(Some(name), None)),
+            _ => Ok(self.clone()),
+        }
     }
 }
 
@@ -45,6 +60,7 @@ impl Wanted {
 /// # Errors
 /// `NotFound` where there is none, `Config` where it is not clear which device is meant.
 pub(crate) async fn of(archive: &Archive, wanted: &Wanted) -> Result<(DeviceId, Vec<Backup>)> {
+    let wanted = &wanted.settled(archive).await?;
     let device = match &wanted.device {
         Some(name) => archive.device_id(name).await.map_err(|e| archive.not_found(e))?,
         None => only_device(archive).await?,
@@ -109,13 +125,14 @@ pub(crate) async fn one(archive: &Archive, wanted: &Wanted, reference: &str) -> 
 
 /// A version, by its identifier, of a device that was removed and whose name another one has by now.
 pub(crate) async fn of_namesake(archive: &Archive, wanted: &Wanted, identifier: &str) -> Result<Option<Backup>> {
+    let wanted = &wanted.settled(archive).await?;
     let (Some(instance), Some(name)) = (archive.instance(), &wanted.device) else { return Ok(None) };
     let Some(identifier) = reference::identifier(identifier) else { return Ok(None) };
     let Ok(device) = instance.device_id(name).await else { return Ok(None) };
     let mut found = Vec::new();
     for namesake in instance.namesakes(name, &device).await? {
         let mut query = Query::default();
-        query.device = Some(namesake);
+        query.device = Some(namesake.device);
         query.artefact.clone_from(&wanted.artefact);
         let all = archive.versions(&query, MOST).await?;
         found.extend(all.into_iter().filter(|b| b.id.to_string().starts_with(&identifier)));

@@ -198,6 +198,13 @@ impl Error {
         self.edit(|e| e.retry = retry)
     }
 
+    /// The same as one of another kind, with that kind's advice on retrying: what is missing is a mistake of the file that
+    /// names it.
+    #[must_use]
+    pub fn as_kind(self, kind: ErrorKind) -> Self {
+        self.edit(|e| (e.kind, e.retry) = (kind, kind.default_retry()))
+    }
+
     /// Changes the texts, causes included, for which `change` has another one.
     #[must_use]
     pub(crate) fn map_texts(self, change: &dyn Fn(&str) -> Option<String>) -> Self {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use devicevault_core::inventory::{Credential, DestinationConfig};
-use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_core::{Device, Error, ErrorKind, Result};
 use serde::Serialize;
 
 use super::{destination, device, policy};
@@ -16,7 +16,7 @@ use crate::keys::elsewhere;
 use crate::keys::lock::{lock, lock_credentials};
 use crate::keys::noted;
 use crate::ui::table::{Cell, Table, Tone};
-use crate::{Exit, wiring};
+use crate::{Exit, sightings, wiring};
 
 /// Make devices, destinations, policies and credentials as files say. What the files do not speak of stays.
 #[derive(Debug, Args)]
@@ -207,6 +207,10 @@ async fn carry_out(context: &Context, instance: &Instance, plan: Plan) -> Result
     for config in &destinations {
         instance.inventory.put_destination(config).await?;
     }
+    let renamed = |(before, device): &(Option<Device>, Device)| {
+        before.as_ref().is_some_and(|b| b.name != device.name).then(|| device.id.clone())
+    };
+    let renamed: Vec<_> = plan.devices.put.iter().filter_map(renamed).collect();
     let devices: Vec<_> = plan.devices.put.into_iter().map(|(_, device)| device).collect();
     // A name that goes makes way for one that comes.
     for device in &plan.devices.remove {
@@ -214,6 +218,7 @@ async fn carry_out(context: &Context, instance: &Instance, plan: Plan) -> Result
     }
     if !devices.is_empty() {
         instance.inventory.put_devices(&devices).await?;
+        sightings::note_renamed(context, instance, &renamed).await?;
     }
     for (_, policy) in &plan.policies.put {
         instance.inventory.put_policy(policy).await?;

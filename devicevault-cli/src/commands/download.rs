@@ -108,12 +108,26 @@ pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
     Ok(Exit::of_parts(written.len(), failed.len()))
 }
 
-/// A name that is one component: the device's name has been checked to be one, the artefact's too.
+/// Bytes that the name of a file may have on the file systems in use.
+const LONGEST_NAME: usize = 255;
+
+/// A name that is one component: the device's name has been checked to be one, the artefact's too. Of a long one the
+/// beginning stands there, with a hash of all of it.
 pub(super) fn file_name(b: &Backup) -> String {
-    let name = format!("{}-{}", b.device_name, b.artefact);
-    let safe: String = name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+    let safe = |text: &str| -> String {
+        text.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
+    };
     let extension: String = b.extension.chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("{}.{extension}", safe.trim_start_matches('.'))
+    let mut device = safe(&b.device_name);
+    let rest = format!("-{}.{extension}", safe(&b.artefact));
+    if device.len() + rest.len() > LONGEST_NAME {
+        let mut hash = Digest::of(b.device_name.as_bytes()).to_string();
+        hash.truncate(8);
+        let room = LONGEST_NAME.saturating_sub(rest.len() + 1 + hash.len());
+        device.truncate(device.floor_char_boundary(room));
+        device = format!("{device}~{hash}");
+    }
+    format!("{device}{rest}").trim_start_matches('.').to_owned()
 }
 
 async fn write(archive: &Archive, backup: &Backup, args: &DownloadArgs, file: &Path) -> Result<Written> {

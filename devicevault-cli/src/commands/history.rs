@@ -41,7 +41,7 @@ pub(crate) struct HistoryArgs {
 pub(crate) async fn run(context: &Context, args: HistoryArgs) -> Result<Exit> {
     let archive = folder::archive(context, args.from.place().as_ref()).await?;
     let mut query = Query::default();
-    let wanted = Wanted::parse(args.device.as_deref(), args.artefact.as_deref());
+    let wanted = Wanted::parse(args.device.as_deref(), args.artefact.as_deref()).settled(&archive).await?;
     if let Some(name) = &wanted.device {
         query.device = Some(archive.device_id(name).await?);
     }
@@ -55,10 +55,12 @@ pub(crate) async fn run(context: &Context, args: HistoryArgs) -> Result<Exit> {
     } else {
         context.ui.table(table(&versions), "there are no such versions")?;
         if let (Some(name), Some(device), Some(instance)) = (&wanted.device, &query.device, archive.instance()) {
-            for id in instance.namesakes(name, device).await? {
-                context
-                    .ui
-                    .note(&format!("a device of this name that is gone has versions too: `devicevault history {id}`"));
+            for other in instance.namesakes(name, device).await? {
+                let (id, now) = (&other.device, other.now.escape_debug());
+                let now = if other.now == *name { String::new() } else { format!(" (now {now})") };
+                context.ui.note(&format!(
+                    "another device that was called so has versions too: `devicevault history {id}`{now}"
+                ));
             }
         }
     }

@@ -116,8 +116,9 @@ impl Wanted {
         keep(&mut self.destinations, &there.destinations);
     }
 
-    /// An error that was found with a definition, told with its place.
+    /// An error that was found with a definition, told with its place. Where it names what is not there, the file is wrong.
     pub(crate) fn locate<T>(&self, at: &Located<T>, e: Error) -> Error {
+        let e = if e.kind() == ErrorKind::NotFound { e.as_kind(ErrorKind::Config) } else { e };
         match self.documents.get(at.document) {
             Some(document) => document.locate(&at.node, e),
             None => e,

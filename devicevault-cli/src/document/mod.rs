@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_storage::regular;
 use serde::de::DeserializeOwned;
 
 use crate::files;
@@ -75,6 +76,9 @@ impl Document {
             _ => files::failed(e, "read file", "it cannot be read", path),
         };
         let mut text = String::new();
+        if !regular::is_handed_over(path) {
+            regular::check(path).map_err(|e| cannot(&e))?;
+        }
         let file = File::open(path).map_err(|e| cannot(&e))?;
         file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|e| match e.kind() {
             std::io::ErrorKind::InvalidData => {

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use devicevault_core::file_rules::FileRules;
 use devicevault_core::{Error, ErrorKind, Result};
-use devicevault_storage::regular;
 use serde::Deserialize;
 
 use super::value::{Count, Free, Length, Paths, Place, Size};
 use crate::document::Document;
-use crate::files;
 use crate::logs::{LogFormat, LogLevel};
 
 /// All that it may say; nothing has to be said.
@@ -88,9 +87,6 @@ impl Written {
     /// # Errors
     /// It cannot be read; `Config` with line and column.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        if !regular::is_handed_over(path) {
-            regular::check(path).map_err(|e| files::failed(&e, "read file", "it cannot be read", path))?;
-        }
         let document = Document::read(path)?;
         let mut written: Self = document.get(&document.root)?;
         for zero in ["sessions", "sessions_per_site"] {
@@ -104,6 +100,13 @@ impl Written {
         for (name, checker) in &written.checkers {
             if let Err(e) = check_checker(name, checker) {
                 let node = document.root.get("checkers").and_then(|all| all.get(name));
+                return Err(node.map_or(e.clone(), |node| document.locate(node, e)));
+            }
+        }
+        for (key, value) in &written.file_rules {
+            let alone = BTreeMap::from([(format!("file_rules.{key}"), value.clone())]);
+            if let Err(e) = FileRules::from_options("the configuration", &alone) {
+                let node = document.root.get("file_rules").and_then(|all| all.get(key));
                 return Err(node.map_or(e.clone(), |node| document.locate(node, e)));
             }
         }

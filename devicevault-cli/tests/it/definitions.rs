@@ -146,6 +146,14 @@ async fn what_is_wrong_is_told_with_its_place_before_anything_changes() {
         assert!(told.iter().all(|t| answer.err.contains(t)), "{text}: {answer:?}");
         assert!(!answer.err.contains("hunter2"), "{answer:?}");
     }
+    // What names something that is not there is wrong as any other mistake in it.
+    for text in [
+        "[[policy]]\nname = \"p\"\ndestinations = [\"nowhere\"]\n",
+        "[[policy]]\nname = \"p\"\nselect.devices = [\"nobody\"]\n",
+    ] {
+        person.write("x.toml", text);
+        person.asks(&["apply", "-f", "x.toml"]).await.ended(2);
+    }
     assert_eq!(person.asks(&["device", "list", "--json"]).await.good().out, before);
     assert_eq!(person.asks(&["destination", "list", "--json"]).await.good().json().as_array().unwrap().len(), 2);
 }
@@ -197,6 +205,8 @@ async fn a_file_starts_the_process_and_is_checked() {
     person.write("home/devicevault.toml", "[backup]\nsesions = 2\n");
     refused(person.asks(&["device", "list"]).await.ended(2), &["line: 2", "column: 1", "sesions = 2", "sessions"]);
     refused(person.asks(&["device", "list", "--json"]).await.ended(2), &["\"kind\": \"config\""]);
+    person.write("home/devicevault.toml", "[file_rules]\nmin_size = \"1 KB\"\nmax_size = \"2 XB\"\n");
+    refused(person.asks(&["device", "list"]).await.ended(2), &["line: 3", "column", "2 XB"]);
     refused(person.asks(&["--config", "none.toml", "device", "list"]).await, &["none.toml"]);
     std::fs::remove_file(person.path("home/devicevault.toml")).unwrap();
     person.write("etc.toml", "home = \"home\"\n");

@@ -7,7 +7,7 @@ use crate::keys::home;
 use crate::person::{Answer, Person};
 use crate::sight::devices;
 
-fn lose_the_catalog(person: &Person) {
+pub(crate) fn lose_the_catalog(person: &Person) {
     for entry in std::fs::read_dir(person.path("home")).unwrap() {
         let path = entry.unwrap().path();
         if path.file_name().unwrap().to_string_lossy().starts_with("catalog.db") {
@@ -187,5 +187,42 @@ async fn options_of_a_place_that_is_a_destination_are_refused() {
             refused.err.contains("has its own options") && refused.err.contains("destination edit store"),
             "{refused:?}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_no_device_has_any_more_is_settled_and_told_in_the_home_too() {
+    let (_fleet, person) = home().await;
+    let whole = of(&person, "core-sw1", &[]);
+    rename(&person, "core-sw1", "edge");
+    let told = person.run(&["history", "core-sw1", "--json"]).good();
+    assert!(told.err.contains("is called edge by now") && ids(&told) == whole, "{told:?}");
+    // A second one that was called so, and has another name too by now.
+    rename(&person, "core-sw2", "core-sw1");
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let history = person.run(&["history", "core-sw1"]).good();
+    assert!(history.err.contains("(now edge)") && !history.err.contains("gone"), "{history:?}");
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let config = std::fs::read_to_string(person.path("home/devicevault.toml")).unwrap_or_default();
+    assert!(!config.contains("core-sw1"));
+    rename(&person, "core-sw1", "other");
+    let refused = person.run(&["restore", "core-sw1", "--to", "out"]);
+    // Without a text that was stored under that name, the second is not among them.
+    assert!(refused.err.contains("edge"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_files_give_are_told_to_the_stores_at_once() {
+    let (_fleet, person) = home().await;
+    let (first, second) = (of(&person, "core-sw1", &[]), of(&person, "core-sw2", &[]));
+    person.run(&["export", "--to", "files"]).good();
+    let path = person.path("files/devices.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let swapped = text.replace("\"core-sw1\"", "\"x\"").replace("\"core-sw2\"", "\"core-sw1\"");
+    std::fs::write(&path, swapped.replace("\"x\"", "\"core-sw2\"")).unwrap();
+    person.run(&["apply", "-f", "files"]).good();
+    for place in ["home/store", "home/git"] {
+        assert!(are_among(&of(&person, "core-sw1", &["--from", place]), &second), "{place}");
+        assert!(are_among(&of(&person, "core-sw2", &["--from", place]), &first), "{place}");
     }
 }

@@ -124,6 +124,14 @@ async fn whatever_has_the_place_of_a_file_of_the_home_is_named_at_once() {
         asks(&person, &["backup", "--all"]).await.good();
         assert!(path.symlink_metadata().unwrap().is_file(), "{file}");
     }
+    // What a folder holds is not handed over.
+    for (folder, command) in [("files", &["apply", "-f", "files"][..]), ("home/platforms", &["platform", "list"])] {
+        std::fs::create_dir_all(person.path(folder)).unwrap();
+        pipe(&person.path(folder).join("odd.toml"));
+        let told = asks(&person, command).await;
+        assert!(matches!(told.code, 1 | 2) && told.err.contains("odd.toml"), "{told:?}");
+        std::fs::remove_file(person.path(folder).join("odd.toml")).unwrap();
+    }
     pipe(&home.join("catalog.db.usage.json"));
     asks(&person, &["stats"]).await.good();
     asks(&person, &["verify", "--quiet"]).await.good();

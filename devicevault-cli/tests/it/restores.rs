@@ -220,3 +220,31 @@ async fn versions_of_a_device_that_was_removed_open_while_another_one_has_its_na
     // An identifier that nothing has finds nothing.
     person.asks(&["show", "core-sw1", "--backup", "ffffffff-0000"]).await.ended(1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_a_configuration_is_put_back_is_told_of_no_inventory() {
+    let (_fleet, person, _) = home().await;
+    let told = person.asks(&["restore", "core-sw1", "--to", "all"]).await.good();
+    assert!(told.err.contains("configure replace") && told.err.contains("last found"), "{told:?}");
+    let told = person.asks(&["restore", "core-sw1", "inventory", "--to", "inventory.txt"]).await.good();
+    assert!(!told.err.contains("configure replace"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_may_have_a_colon_in_its_name_and_a_long_one() {
+    let long = "x".repeat(240);
+    let (fleet, person) =
+        devices([SimDevice::cisco_ios("core:x"), SimDevice::cisco_ios("core"), SimDevice::cisco_ios(&long)]).await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    for (what, hostname) in [("core:x", "core:x"), ("core:x:running-config", "core:x"), ("core:running-config", "core")]
+    {
+        let shown = person.asks(&["show", what]).await.good().out;
+        assert!(shown.contains(&format!("hostname {hostname}\n")), "{what}");
+    }
+    let history = person.asks(&["history", "core:x", "--json"]).await.good().json();
+    assert!(history.as_array().unwrap().iter().all(|v| v["device_name"] == "core:x") && history[0].is_object());
+    person.asks(&["restore", &long, "--to", "long"]).await.good();
+    person.asks(&["download", &long, "--to", "long/"]).await.ended(1);
+    assert!(names(&person, "long").len() > 1 && names(&person, "long").iter().all(|n| n.len() <= 255));
+}

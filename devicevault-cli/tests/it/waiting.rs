@@ -249,3 +249,35 @@ async fn what_waited_for_too_long_is_told_as_given_up() {
     assert!(answer.err.contains("given up for git"), "{answer:?}");
     git_is_up_to_date(&fleet, &person);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lost_its_bytes_in_the_spool_is_given_up_and_keeps_nothing_waiting() {
+    let (fleet, person) = home(1).await;
+    away(&person, true);
+    person.asks(&["backup", "--all"]).await.ended(3);
+    let waits = copies(&person, "pending").await;
+    let bodies = parked(&person).into_iter().filter(|f| f.ends_with("body"));
+    bodies.for_each(|body| std::fs::remove_file(body).unwrap());
+    away(&person, false);
+    let answer = person.asks(&["run", "deliver", "--json"]).await.ended(1).json();
+    assert_eq!(answer[0]["failed"].as_array().unwrap().len(), waits, "{answer}");
+    assert!(parked(&person).is_empty());
+    assert_eq!((copies(&person, "pending").await, copies(&person, "failed").await), (0, waits));
+    let answer = person.asks(&["backup", "--all"]).await.good();
+    assert!(!answer.err.contains("waits"), "{answer:?}");
+    git_is_up_to_date(&fleet, &person);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_purged_while_something_waits_that_would_bring_it_back() {
+    let (_fleet, person) = home(1).await;
+    away(&person, true);
+    person.asks(&["backup", "--all"]).await.ended(3);
+    away(&person, false);
+    let purge = ["git", "purge", "git", "--pattern", "hostname", "--yes"];
+    let refused = person.asks(&purge).await.ended(1);
+    assert!(refused.err.contains("for it") && refused.err.contains("run deliver"), "{refused:?}");
+    person.asks(&["run", "deliver"]).await.good();
+    person.asks(&purge).await.good();
+    assert!(!git(&person.path("home/git"), &["log", "-p", "--all"]).contains("\n+hostname "));
+}

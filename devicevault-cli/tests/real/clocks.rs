@@ -142,6 +142,10 @@ fn every_rule_keeps_what_it_says_and_no_clock_that_leaps_lets_anything_go() {
     assert!(ahead.len() >= 3 && ahead.iter().all(is_ahead), "{rebuilt}");
     let warned = told.run(&day(26), &["catalog", "rebuild", "--from", "store", "--dry-run"]);
     assert!(warned.err.contains("a clock was ahead"), "{warned:?}");
+    // By a time, what came since is not found, and that is told.
+    let restore = ["restore", "core-sw1", "running-config", "--at", "2026-11-26T03:00:00Z", "--to", "then.cfg"];
+    let restored = told.good("2026-11-26T04:00:00Z", &restore);
+    assert!(restored.err.contains("times that have not come yet"), "{restored:?}");
     // With a person's word, what the rule keeps by the right time stays, and nothing is damaged.
     told.good(&day(26), &["retention", "apply", "--trust-clock"]);
     let left = told.good(&day(26), &["history", "core-sw1", "--artefact", "running-config", "--json"]).json();
@@ -157,6 +161,20 @@ fn every_rule_keeps_what_it_says_and_no_clock_that_leaps_lets_anything_go() {
         seen.len(),
         all.1 + 1
     );
+}
+
+#[test]
+#[ignore = "needs faketime"]
+fn what_is_found_no_more_is_told_when_it_is_restored() {
+    let told = Told::new("UTC");
+    told.changes(&day(1));
+    let all = ["restore", "core-sw1", "--to", "all/"];
+    let restored = told.good(&day(2), &all);
+    assert!(!restored.err.contains("may be gone"), "{restored:?}");
+    told.good(&day(3), &["backup", "--all", "--artefact", "running-config", "--quiet"]);
+    let restored = told.good(&day(3), &[&all[..], &["--force"]].concat());
+    assert!(restored.err.contains("inventory was found last at 2026-11-01"), "{restored:?}");
+    assert!(!restored.err.contains("running-config was found last"), "{restored:?}");
 }
 
 #[test]

@@ -67,9 +67,16 @@ impl PlatformSet {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
-            if path.extension().is_some_and(|e| e == "toml") {
-                files.push(path);
+            if path.extension().is_none_or(|e| e != "toml") {
+                continue;
             }
+            // A pipe would be waited for without end.
+            if !std::fs::metadata(&path).map_err(unreadable)?.is_file() {
+                return Err(Error::new(ErrorKind::Config, "read platform folder", "it is no file")
+                    .with("file", path.display())
+                    .hint("take it away, or give it another ending"));
+            }
+            files.push(path);
         }
         files.sort();
         let mut own: BTreeMap<String, std::path::PathBuf> = BTreeMap::new();

@@ -295,8 +295,12 @@ async fn give_up_lost(engine: &Inner, believed: Vec<PendingCopy>, parked: &[(Par
         let Some(backup) = engine.catalog.newest(&query).await? else { continue };
         let waiting = |c: &&Copy| c.destination == waits.destination && c.status == CopyStatus::Pending;
         let Some(mut copy) = backup.copies.iter().find(waiting).cloned() else { continue };
-        let e = Error::new(ErrorKind::Incomplete, "store backup", "it waited for its destination longer than is kept")
-            .with("destination", &waits.destination);
+        let e = Error::new(
+            ErrorKind::Incomplete,
+            "store backup",
+            "it is not in the spool any more: it waited longer than is kept, or was damaged there",
+        )
+        .with("destination", &waits.destination);
         tracing::warn!(event = "parked_lost", device = %backup.device_name, storage_backend = %waits.destination,
             artefact = %backup.artefact);
         copy.status = CopyStatus::Failed;

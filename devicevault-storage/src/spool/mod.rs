@@ -273,7 +273,14 @@ impl Spool for DiskSpool {
         let missing =
             || Error::new(ErrorKind::NotFound, "open parked body", "nothing is parked under this id").with("id", id.0);
         let place = self.0.find(id).await?.ok_or_else(missing)?;
-        Ok(Arc::new(SpoolBody::open(place.body(), &self.0.ring).await?))
+        match SpoolBody::open(place.body(), &self.0.ring).await {
+            Ok(body) => Ok(Arc::new(body)),
+            // Both go by one rename: a body that alone is gone was lost, and is waited for in vain.
+            Err(e) if e.kind() == ErrorKind::NotFound && self.0.find(id).await?.is_some() => {
+                Err(e.as_kind(ErrorKind::Corrupt))
+            }
+            Err(e) => Err(e),
+        }
     }
 
     async fn remove(&self, id: ParkId) -> Result<()> {

@@ -1,13 +1,12 @@
 //! `devicevault device edit`
 
 use clap::{Args, ValueEnum};
-use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::{LoginRef, Result};
 
 use super::fields::{self, FieldArgs};
 use crate::Exit;
 use crate::context::Context;
-use crate::sightings::{self, Said};
+use crate::sightings;
 use crate::wiring::{self, Setting};
 
 /// Change a device: what is given is set, the rest stays.
@@ -96,12 +95,7 @@ pub(crate) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
     fields::warn(context, &device);
     instance.inventory.put_devices(std::slice::from_ref(&device)).await?;
     if device.name != args.name {
-        // What lies there was stored under the name of before, and may be looked for without the catalog.
-        let mut newest = Query::default();
-        newest.device = Some(device.id.clone());
-        if let Some(backup) = instance.catalog.newest(&newest).await? {
-            sightings::note_of(context, &instance, &backup, Said::Otherwise).await;
-        }
+        sightings::note_renamed(context, &instance, std::slice::from_ref(&device.id)).await?;
     }
     if context.ui.is_json() {
         context.ui.json(&device)?;

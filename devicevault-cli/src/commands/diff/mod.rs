@@ -123,7 +123,7 @@ pub(crate) async fn run(context: &Context, args: DiffArgs) -> Result<Exit> {
 /// # Errors
 /// There are not two, or they cannot be read.
 pub(crate) async fn last_two(context: &Context, archive: &Archive, device: &str) -> Result<Exit> {
-    let wanted = Wanted { device: Some(device.to_owned()), artefact: None };
+    let wanted = Wanted::of(Some(device), None);
     let (_, found) = versions::of(archive, &wanted).await?;
     let (old, new) = sides(archive, &found, None, None)?;
     let (a, b) = (archive.read(old, View::Redacted).await?, archive.read(new, View::Redacted).await?);

@@ -4,6 +4,7 @@ mod choose;
 mod fill;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -80,6 +81,8 @@ struct Restored {
     artefact: String,
     backup: String,
     taken_at: String,
+    /// When a run found it so for the last time.
+    last_found: String,
     kind: Kind,
     view: View,
     file: String,
@@ -98,9 +101,16 @@ struct Restored {
     how_to_put_back: Option<String>,
 }
 
+impl Restored {
+    /// Whether it is what the platform's file tells how to put back; nobody configures a device with its inventory.
+    fn is_configuration(&self) -> bool {
+        self.kind == Kind::Text && self.artefact.ends_with("config")
+    }
+}
+
 pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
     let (archive, only) = archive(context, args.from.as_deref(), &args.from_options).await?;
-    let chosen = choose::choose(&archive, &args).await?;
+    let chosen = choose::choose(&archive, &args, context.clock().now()).await?;
     let into_folder = args.artefact.is_none() || args.to.is_dir() || args.to.to_string_lossy().ends_with('/');
     let folder = if into_folder { Some(args.to.as_path()) } else { args.to.parent() };
     let made = folder.filter(|f| !f.as_os_str().is_empty()).map(NewFolder::make).transpose()?;
@@ -108,7 +118,7 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
     let mut restored = cancellable(work).await?;
     made.into_iter().for_each(NewFolder::keep);
     let hint = hint(context, &archive, &chosen).await;
-    restored.iter_mut().filter(|r| r.kind == Kind::Text).for_each(|r| r.how_to_put_back.clone_from(&hint));
+    restored.iter_mut().filter(|r| r.is_configuration()).for_each(|r| r.how_to_put_back.clone_from(&hint));
     for r in &restored {
         tracing::info!(event = "restored", device = %r.device, artefact = %r.artefact, backup = %r.backup,
             view = %r.view, file = %r.file, sha256 = %r.sha256, destination = %r.from);
@@ -124,10 +134,11 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
             context.ui.warn(&format!("{} is the {} view: a device does not take it back as it is", r.artefact, r.view));
         }
         let (file, size) = (&r.file, human::size(r.size));
-        context.ui.note(&format!("{file} ({size}, {} of {}, from {})", r.artefact, r.taken_at, r.from));
+        let found = if r.last_found == r.taken_at { String::new() } else { format!(", last found {}", r.last_found) };
+        context.ui.note(&format!("{file} ({size}, {} of {}{found}, from {})", r.artefact, r.taken_at, r.from));
     }
-    for newer in &chosen.passed_over {
-        context.ui.warn(newer);
+    for doubt in &chosen.doubts {
+        context.ui.warn(doubt);
     }
     for missing in &chosen.missing {
         context.ui.warn(missing);
@@ -141,7 +152,7 @@ pub(crate) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit> {
     }
     if context.ui.is_json() {
         context.ui.json(&restored)?;
-    } else if let Some(hint) = hint.filter(|_| restored.iter().any(|r| r.kind == Kind::Text)) {
+    } else if let Some(hint) = hint.filter(|_| restored.iter().any(Restored::is_configuration)) {
         context.ui.note(&format!("To put it back: {hint}."));
     }
     Ok(Exit::of_parts(restored.len(), chosen.missing.len()))
@@ -198,16 +209,16 @@ async fn restore(
         let (size, sha256) = draft.written();
         drafts.push((draft, of(backup, view, &file, size, sha256.to_string(), source)));
     }
-    let mut named: Vec<PathBuf> = Vec::new();
+    let mut named: Vec<Replaced> = Vec::new();
     let mut restored = Vec::new();
+    let several = drafts.len() > 1;
     for (draft, told) in drafts {
+        // Should another of them fail.
+        let before = if args.force && several { Before::keep(draft.target()) } else { Before::Nothing };
         match draft.publish(args.force) {
-            Ok(path) => named.push(path),
+            Ok(path) => named.push(Replaced { path, before }),
             Err(e) => {
-                // With --force what was there is gone already: a whole file is better than none.
-                if !args.force {
-                    named.iter().for_each(|path| drop(fs::remove_file(path)));
-                }
+                named.into_iter().rev().for_each(Replaced::take_back);
                 return Err(e);
             }
         }
@@ -216,12 +227,58 @@ async fn restore(
     Ok(restored)
 }
 
+/// A file that has its name.
+struct Replaced {
+    path: PathBuf,
+    before: Before,
+}
+
+impl Replaced {
+    fn take_back(self) {
+        let _ = match &self.before {
+            Before::Nothing => fs::remove_file(&self.path),
+            Before::Kept(kept) => fs::rename(kept, &self.path),
+            Before::Gone => Ok(()),
+        };
+    }
+}
+
+/// What had the name of a file before.
+enum Before {
+    Nothing,
+    /// It has another name, for as long as it may have to come back.
+    Kept(PathBuf),
+    /// The file system gives no file two names: what came in its place is whole, and better than none.
+    Gone,
+}
+
+impl Before {
+    fn keep(target: &Path) -> Self {
+        let kept = target.with_file_name(format!(".{}.before", uuid::Uuid::now_v7()));
+        match fs::hard_link(target, &kept) {
+            Ok(()) => Self::Kept(kept),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Self::Nothing,
+            Err(_) => Self::Gone,
+        }
+    }
+}
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        if let Self::Kept(kept) = self {
+            // Renamed back, it is not there any more.
+            let _ = fs::remove_file(kept);
+        }
+    }
+}
+
 fn of(b: &Backup, view: View, file: &Path, size: u64, sha256: String, source: fill::Source) -> Restored {
     Restored {
         device: b.device_name.clone(),
         artefact: b.artefact.clone(),
         backup: b.id.to_string(),
         taken_at: b.first_seen.to_string(),
+        last_found: b.last_seen.to_string(),
         kind: b.kind,
         view,
         file: file.display().to_string(),
