@@ -21,7 +21,7 @@ use crate::regular;
 /// Bytes of a record on disk: entry, device, time, size (8 each), commit (20), folder (4), check (8).
 const RECORD: usize = 64;
 /// A log of another format is no log: it is made again.
-const MAGIC: &[u8; RECORD] = b"DeviceVault index of a Git branch, format 2; safe to delete.\n\0\0\0";
+const MAGIC: &[u8; RECORD] = b"DeviceVault index of a Git branch, format 3; safe to delete.\n\0\0\0";
 const NONE: u32 = u32::MAX;
 
 /// One backup, or a commit without any (`entry` and `device` are zero).
@@ -37,7 +37,7 @@ pub(super) struct Record {
     pub(super) size: u64,
     /// The commit that holds it.
     pub(super) commit: Oid,
-    /// Hash of the folder that it stands in.
+    /// Hash of the folder that it stands in. Zero where it was merged in: what others push does not decide whose a folder is.
     pub(super) folder: u32,
 }
 
@@ -57,6 +57,11 @@ impl Record {
     /// Whether it is of this backup.
     pub(super) fn is_of(&self, m: &Manifest) -> bool {
         (self.entry, self.device) == (entry_of(m), device_key(&m.source.device))
+    }
+
+    /// The same, where it came by the other side of a merge.
+    pub(super) fn merged_in(self) -> Self {
+        Self { folder: 0, ..self }
     }
 
     /// The record of a commit that holds no backup.

@@ -29,7 +29,8 @@ impl Target<'_> {
     /// Takes the commits up to `theirs` into the branch. The caller holds the writers' lock.
     ///
     /// What is in the folders of our devices is ours. Of the rest, a file that was changed here since both went apart is
-    /// ours, any other theirs.
+    /// ours, any other theirs. Commits that claim to have stored something in those folders are never followed, also where
+    /// they change nothing in them: on the other side of a merge it stays known that they are not from here.
     pub(super) fn merge(&self, theirs: Oid, own: &Folders) -> Result<Merged> {
         let refname = self.options.refname();
         let failed = |e| fault::git("merge what others pushed", e);
@@ -57,7 +58,13 @@ impl Target<'_> {
         let merged = join.trees("", [base, Some(tree(tip)?), Some(tree(theirs)?)])?;
         let mut fresh = join.fresh;
         let merged = match merged {
-            Some(merged) if follows && merged == tree(theirs)? => return moved(Merged::Followed, theirs),
+            Some(merged)
+                if follows
+                    && merged == tree(theirs)?
+                    && !history::claims(self.layout, self.repo, (theirs, tip), |folder| own.has(folder))? =>
+            {
+                return moved(Merged::Followed, theirs);
+            }
             Some(merged) => merged,
             None => fresh.add_tree("", Vec::new())?,
         };

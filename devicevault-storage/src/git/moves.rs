@@ -12,11 +12,12 @@ use super::path::Version;
 /// The last backup of a device, where it stands in another folder than this one. `new` are records that the index does
 /// not have yet.
 ///
-/// A folder in which another device was stored since is that one's: `None`.
+/// A folder in which another device was stored since is that one's: `None`. What was merged in moves nothing: whoever may
+/// push to a remote could have any folder moved to where a device's texts are read.
 pub(super) fn left_behind(index: &Index, new: &[Record], m: &Manifest, folder: &str) -> Option<Record> {
     let device = device_key(&m.source.device);
     let last = new.iter().rev().find(|r| r.is_backup() && r.device == device).copied();
-    let last = last.or_else(|| index.of_device(&m.source.device).next())?;
+    let last = last.or_else(|| index.of_device(&m.source.device).find(|r| r.folder != 0))?;
     if last.folder == folder_key(folder) {
         return None;
     }

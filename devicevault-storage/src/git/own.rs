@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use devicevault_core::Result;
-use git2::{Oid, Repository, Sort};
+use git2::{Oid, Repository};
 
 use super::index::{Index, folder_key};
 use super::layout::{Layout, sync_folder, write_new};
@@ -124,15 +124,7 @@ fn write(path: &Path, folders: &Folders) -> Result<()> {
 /// comes first.
 fn stored_here(layout: &Layout, repo: &Repository, index: &Index) -> Result<Folders> {
     let Some(tip) = index.tip() else { return Ok(Folders::default()) };
-    history::guard(layout)?;
-    let walk = || {
-        let mut walk = repo.revwalk()?;
-        walk.set_sorting(Sort::TOPOLOGICAL)?;
-        walk.simplify_first_parent()?;
-        walk.push(tip)?;
-        walk.collect::<std::result::Result<HashSet<Oid>, _>>()
-    };
-    let ours = walk().map_err(|e| fault::git("read history", e))?;
+    let ours = history::first_parents(layout, repo, tip, None)?;
     let mut newest: HashMap<u32, Oid> = HashMap::new();
     for record in index.records().iter().filter(|r| r.is_backup() && ours.contains(&r.commit)) {
         newest.insert(record.folder, record.commit);

@@ -261,7 +261,11 @@ impl Chain<'_> {
         let Some(last) = moves::left_behind(self.index, &self.records, m, path.folder()) else { return Ok(()) };
         let from = match self.folders.get(&last.folder) {
             Some(known) => Some(known.clone()),
-            None => moves::folder_of(repo, &self.target.options.branch, &last)?,
+            None => {
+                let at = (self.target.layout, self.target.options.branch.as_str());
+                let own = self.target.own.folders(at, repo, self.index)?;
+                moves::folder_of(repo, at.1, &last)?.filter(|from| own.has(from))
+            }
         };
         let Some(from) = from else { return Ok(()) };
         match moves::carry_out(repo, &mut self.root, &from, path.folder()) {

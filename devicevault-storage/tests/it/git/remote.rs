@@ -37,6 +37,10 @@ fn commit(repo: &Path, file: &str, text: &str) {
 
 /// The same: a text for each file, or nothing where the file or folder is to go.
 pub(crate) fn change(repo: &Path, files: &[(&str, Option<&str>)]) {
+    change_as(repo, files, "a person's");
+}
+
+fn change_as(repo: &Path, files: &[(&str, Option<&str>)], message: &str) {
     let folder = tempfile::tempdir().unwrap();
     let (tree, index) = (folder.path().join("tree"), folder.path().join("index"));
     std::fs::create_dir(&tree).unwrap();
@@ -66,7 +70,7 @@ pub(crate) fn change(repo: &Path, files: &[(&str, Option<&str>)]) {
         }
     }
     run(&["add", "-A"]);
-    run(&["commit", "-q", "-m", "a person's"]);
+    run(&["commit", "-q", "-m", message]);
 }
 
 #[tokio::test]
@@ -425,6 +429,45 @@ async fn what_others_push_decides_nothing_of_our_devices() {
     assert_eq!(git(&repo, &["show", "main:notes/sw1.md"]), "on the roof\n");
     assert_sound(&repo);
     assert_sound(&other);
+}
+
+#[tokio::test]
+#[ignore = "needs git"]
+async fn where_others_claim_to_have_stored_a_device_moves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (repo, other) = (dir.path().join("r.git"), dir.path().join("o.git"));
+    bare(&other);
+    let backend = with_remote(&repo, to(other.to_str().unwrap())).await;
+    for device in ["sw1", "sw2"] {
+        store(&backend, device, format!("hostname {device}\n")).await;
+    }
+    backend.push().await.unwrap();
+    let ours = git(&other, &["log", "-1", "--format=%B", "main", "--", "sw1"]);
+    assert!(ours.contains("\nDeviceVault-Path: sw1/"), "{ours}");
+    drop(backend);
+    // In a folder of theirs, and in that of another device; with something of ours since, and with nothing.
+    let mut round = 0;
+    for folder in ["theirs", "sw2"] {
+        for changed in [false, true] {
+            round += 1;
+            let claimed = ours.replace("Path: sw1/", &format!("Path: {folder}/"));
+            let note = format!("{round}\n");
+            let files = [("theirs/startup-config.txt", Some("forged\n")), ("notes.md", Some(note.as_str()))];
+            change_as(&other, &files, &claimed);
+            let backend = with_remote(&repo, to(other.to_str().unwrap())).await;
+            if changed {
+                store(&backend, "sw2", format!("hostname sw2, {round}\n")).await;
+            }
+            assert!(backend.push().await.unwrap().merged);
+            store(&backend, "sw1", format!("hostname sw1, {round}\n")).await;
+            backend.push().await.unwrap();
+            let shown = "notes.md\nsw1/running-config.txt\nsw2/running-config.txt\ntheirs/startup-config.txt\n";
+            assert_eq!(git(&repo, &["ls-tree", "-r", "--name-only", "main"]), shown, "{folder} {changed}");
+            // It stays in history, and is told as what it claims to be.
+            assert!(listed(&backend).await.iter().any(|(at, _)| at.as_str().starts_with(&format!("main:{folder}/"))));
+        }
+    }
+    assert_sound(&repo);
 }
 
 #[tokio::test]
