@@ -1,5 +1,6 @@
 //! Whose a text is when devices were renamed, swapped their names or had one name after each other, where no catalog tells.
 
+use devicevault_core::{Clock as _, SystemClock, Timestamp};
 use devicevault_testkit::sim::{Fleet, SimDevice};
 use serde_json::Value;
 
@@ -81,6 +82,31 @@ async fn devices_that_swapped_their_names_are_told_apart_by_each_store_alone() {
         assert!(are_among(&of(&person, "core-sw1", &[]), &second), "{place}");
         assert!(are_among(&of(&person, "core-sw2", &[]), &first), "{place}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_in_the_clear_are_heard_after_those_of_the_sealed_store() {
+    let (_fleet, person) = home().await;
+    let before = ["core-sw1", "core-sw2"].map(|device| of(&person, device, &[]));
+    let later = Timestamp::from_second(SystemClock.now().as_second() + 72_000).unwrap();
+    let mut swapped = 0;
+    for entry in std::fs::read_dir(person.path("home/git/devicevault/sightings")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        record["made_at"] = later.to_string().into();
+        let names = record.get_mut("names").and_then(Value::as_object_mut);
+        for name in names.into_iter().flat_map(|names| names.values_mut()) {
+            *name = if name == "core-sw1" { "core-sw2" } else { "core-sw1" }.into();
+            swapped += 1;
+        }
+        std::fs::write(&path, record.to_string()).unwrap();
+    }
+    assert_eq!(swapped, 2);
+    lose_the_catalog(&person);
+    let told =
+        person.run(&["catalog", "rebuild", "--json", "--from", "home/git", "--from", "home/store"]).good().json();
+    assert_eq!((&told["devices"], &told["doubted"]), (&2.into(), &0.into()), "{told}");
+    assert_eq!(["core-sw1", "core-sw2"].map(|device| of(&person, device, &[])), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use devicevault_core::{Clock as _, Digest, SystemClock};
 use devicevault_testkit::sim::{SimDevice, Simulated};
 use serde_json::Value;
 
+use crate::namesakes::lose_the_catalog;
 use crate::person::Person;
 use crate::sight::devices;
 
@@ -121,6 +123,75 @@ async fn what_is_backed_up_is_pushed_and_what_cannot_be_is_told_and_caught_up() 
     assert_eq!(pushed[0]["pushed"], false, "{pushed}");
     let refused = person.asks(&["destination", "edit", "git", "--option", "remote=https://u:s3cret@h/x"]).await;
     assert!(refused.code == 2 && !refused.err.contains("s3cret"), "{refused:?}");
+}
+
+/// Pushes another text of a file, as a backup of ours that was taken now from elsewhere.
+fn forge(repo: &Path, file: &str) {
+    let text = git(repo, &["show", &format!("main:{file}")]).replace("hostname ", "hostname forged-");
+    let message = git(repo, &["log", "-1", "--format=%B", "main", "--", file]);
+    let (head, manifest) = message.trim_end().split_once("DeviceVault-Manifest: ").unwrap();
+    let mut manifest: Value = serde_json::from_str(manifest).unwrap();
+    manifest["sha256"] = Digest::of(text.as_bytes()).to_string().into();
+    manifest["size"] = text.len().into();
+    manifest["taken_at"] = SystemClock.now().to_string().into();
+    manifest["source"]["host"] = "203.0.113.66".into();
+    for id in ["backup", "run"] {
+        let of_ours = manifest[id].as_str().unwrap();
+        manifest[id] = format!("{}000000000000", &of_ours[..of_ours.len() - 12]).into();
+    }
+    let message = format!("{head}DeviceVault-Manifest: {manifest}\n");
+    fast_import(
+        repo,
+        &format!(
+            "commit refs/heads/main\ncommitter x <x@x> 1700000000 +0000\ndata {}\n{message}\nfrom refs/heads/main^0\n\
+             M 100644 inline {file}\ndata {}\n{text}\n",
+            message.len(),
+            text.len()
+        ),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs git"]
+async fn what_others_push_as_a_backup_of_ours_is_never_the_latest() {
+    let (fleet, person) = devices([SimDevice::cisco_ios("sw1")]).await;
+    person.moves_in(&fleet).await;
+    let remote = person.path("remote.git");
+    bare(&remote);
+    let option = format!("remote={}", remote.display());
+    person.asks(&["destination", "edit", "git", "--option", &option]).await.good();
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let shown = person.run(&["show", "sw1"]).good().out;
+    let file = git(&remote, &["ls-tree", "-r", "--name-only", "main"]);
+    forge(&remote, file.lines().find(|f| f.contains("running-config")).unwrap());
+    person.asks(&["git", "push"]).await.good();
+
+    let is_as_it_was = |what: &str| {
+        assert_eq!(person.run(&["show", "sw1"]).good().out, shown, "{what}");
+        let to = format!("{what}.cfg");
+        person.run(&["restore", "sw1", "running-config", "--to", &to]).good();
+        assert!(!std::fs::read_to_string(person.path(&to)).unwrap().contains("forged"), "{what}");
+        let suspect = |v: &&Value| !v["suspect"].as_array().unwrap().is_empty();
+        assert_eq!(versions(&person, "sw1").iter().filter(suspect).count(), 1, "{what}");
+        assert!(!person.run(&["device", "list"]).good().out.contains("203.0.113.66"), "{what}");
+    };
+    person.run(&["catalog", "check"]).ended(3);
+    let adopted = person.run(&["catalog", "check", "--adopt"]).good();
+    assert!(adopted.err.contains("suspect, and passed over"), "{adopted:?}");
+    is_as_it_was("adopted");
+    lose_the_catalog(&person);
+    let told =
+        person.run(&["catalog", "rebuild", "--from", "home/store", "--from", "home/git", "--json"]).good().json();
+    assert_eq!((&told["doubted"], &told["unconfirmed"]), (&1.into(), &Value::Array(Vec::new())), "{told}");
+    is_as_it_was("rebuilt");
+    lose_the_catalog(&person);
+    person.run(&["catalog", "rebuild", "--from", "home/store"]).good();
+    person.run(&["catalog", "rebuild", "--into", "--from", "home/git"]).good();
+    is_as_it_was("added");
+    // Of a repository alone, all is taken as it says.
+    lose_the_catalog(&person);
+    let told = person.run(&["catalog", "rebuild", "--from", "home/git", "--json"]).good().json();
+    assert_eq!((&told["doubted"], &told["devices"]), (&0.into(), &1.into()), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

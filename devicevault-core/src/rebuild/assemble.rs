@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::believed::{Confirmed, UNCONFIRMED};
 use super::gather::{Closed, Found, Gathered, Place, Refused};
 use crate::catalog::{CatalogExt as _, Query};
 use crate::id::MAX_DEVICE_NAME;
 use crate::inventory::{Inventory, Selector};
 use crate::run::{Backup, Copy, CopyStatus, Outcome, Quarantine};
 use crate::sightings::Sighting;
-use crate::{BackupId, Catalog, DestinationId, Device, Error, ErrorKind, Result, StorageRef, View};
+use crate::{
+    BackupId, Catalog, DestinationId, Device, DeviceId, Error, ErrorKind, Result, Source, StorageRef, Timestamp, View,
+};
 
 /// Backups that are recorded in one step.
 const BATCH: usize = 256;
@@ -29,6 +32,11 @@ pub struct Rebuilt {
     pub closed_records: usize,
     /// Copies of a backup of which the destination has another, better one.
     pub surplus: Vec<(DestinationId, StorageRef)>,
+    /// Backups that only places have where anybody can write, and that would be the latest of a device that a sealed one
+    /// knows: suspect, until a person accepts them.
+    pub doubted: BTreeSet<BackupId>,
+    /// Devices that only such places know, where there are sealed ones as well.
+    pub unconfirmed: BTreeSet<DeviceId>,
 }
 
 /// What was written to a catalog.
@@ -45,6 +53,8 @@ pub struct Written {
     pub devices: usize,
     /// Versions that it knew, and not that they are pinned.
     pub pinned: usize,
+    /// Copies that claim to be a version which it knows as another text.
+    pub refused: usize,
 }
 
 /// A device that comes back.
@@ -74,6 +84,7 @@ impl Gathered {
     pub fn assemble(mut self) -> Rebuilt {
         // Who needs a key to write is believed before who does not.
         self.places.sort_by_key(|p| !p.sealed);
+        let confirmed = Confirmed::of(&self.places, self.recorded);
         let mut versions: BTreeMap<BackupId, Vec<(usize, Found)>> = BTreeMap::new();
         for (i, place) in self.places.iter_mut().enumerate() {
             for found in std::mem::take(&mut place.found) {
@@ -88,43 +99,79 @@ impl Gathered {
         for (id, found) in versions {
             let sightings: Vec<Option<&Sighting>> =
                 self.places.iter().map(|p| p.seen.get(&id).map(|(_, s)| s)).collect();
-            let pinned = is_pinned(&self.places, id, self.unpinned.get(&id));
-            let backup = backup(&self.places, found, &sightings, &mut rebuilt.refused);
-            rebuilt.backups.extend(backup.map(|b| Backup { pinned, ..b }));
+            let is_sealed = found.iter().any(|(i, _)| is_sealed(&self.places, *i));
+            let pinned = is_pinned(&self.places, id, self.words.unpinned(id, is_sealed));
+            let Some(mut backup) = backup(&self.places, found, &sightings, &mut rebuilt.refused) else { continue };
+            backup.pinned = pinned;
+            if !is_sealed && confirmed.doubts(&backup) {
+                if self.latest.is_some_and(|latest| backup.first_seen > latest) {
+                    rebuilt.refused.extend(ahead(&backup));
+                    continue;
+                }
+                if let Some(name) = self.words.name_of(&backup.device) {
+                    name.clone_into(&mut backup.device_name);
+                }
+                backup.suspect.push(UNCONFIRMED.to_owned());
+                rebuilt.doubted.insert(id);
+            }
+            rebuilt.backups.push(backup);
         }
         rebuilt.backups.sort_by_key(|b| (b.first_seen, b.id));
         let with_backups: BTreeSet<_> = rebuilt.backups.iter().map(|b| &b.device).collect();
-        let devices = self.devices.into_iter().filter(|(id, _)| with_backups.contains(id));
-        let named = &self.named;
-        let device = |(id, (_, source)): (crate::DeviceId, (crate::Timestamp, crate::Source))| {
-            let name = named.name_of(&id).map_or(source.device_name, str::to_owned);
-            let mut device = Device::new(id, name, source.host, source.platform);
-            (device.site, device.group, device.collector) = (source.site, source.group, source.collector);
+        let words = &self.words;
+        let device = |(id, source): (&DeviceId, &Source)| {
+            let name = words.name_of(id).unwrap_or(&source.device_name);
+            let mut device = Device::new(id.clone(), name, source.host.as_str(), source.platform.as_str());
+            (device.site, device.group) = (source.site.clone(), source.group.clone());
+            device.collector.clone_from(&source.collector);
             device
         };
-        rebuilt.devices = devices.map(device).collect();
-        rebuilt.devices.sort_by_cached_key(|d| (d.name.clone(), std::cmp::Reverse(named.known_at(&d.id))));
+        rebuilt.devices = words.devices().filter(|(id, _)| with_backups.contains(id)).map(device).collect();
+        rebuilt.devices.sort_by_cached_key(|d| (d.name.clone(), words.rank(&d.id)));
+        if !confirmed.is_empty() {
+            let unknown = rebuilt.devices.iter().filter(|d| !confirmed.knows(d.id.as_str()));
+            rebuilt.unconfirmed = unknown.map(|d| d.id.clone()).collect();
+        }
         rebuilt
     }
 }
 
+fn is_sealed(places: &[Place], at: usize) -> bool {
+    places.get(at).is_some_and(|p| p.sealed)
+}
+
+/// The copies of a version that nobody confirms and that lies in the future: what is stored next would be dated behind it.
+fn ahead(backup: &Backup) -> impl Iterator<Item = Refused> {
+    let why = "it is dated ahead of now, and no sealed destination that knows the device has it";
+    let error = Error::new(ErrorKind::Corrupt, "read manifest", why);
+    backup.copies.iter().map(move |c| Refused {
+        destination: c.destination.clone(),
+        at: c.storage_ref.as_ref().map(ToString::to_string),
+        error: error.clone(),
+    })
+}
+
 /// Whether a record says that it is pinned, and none that a person took the pin away since.
-fn is_pinned(places: &[Place], id: BackupId, unpinned: Option<&crate::Timestamp>) -> bool {
-    let counts = |at: &crate::Timestamp| unpinned.is_none_or(|taken_away| at > taken_away);
+fn is_pinned(places: &[Place], id: BackupId, unpinned: Option<Timestamp>) -> bool {
+    let counts = |at: &Timestamp| unpinned.is_none_or(|taken_away| *at > taken_away);
     places.iter().any(|p| {
         p.seen.get(&id).is_some_and(|(made_at, s)| s.pinned && counts(made_at))
             || p.pinned_aside.get(&id).is_some_and(counts)
     })
 }
 
-/// A backup of its copies. Those that claim to be another one's are refused.
+/// A backup of its copies. Those that claim to be another one's are refused. Where a sealed place has one, it alone tells
+/// what the backup is; others have a copy of it at most.
 fn backup(
     places: &[Place],
     found: Vec<(usize, Found)>,
     sightings: &[Option<&Sighting>],
     refused: &mut Vec<Refused>,
 ) -> Option<Backup> {
-    let (_, first) = found.iter().min_by_key(|(place, f)| (*place, f.taken_at))?;
+    let (at, first) = found.iter().min_by_key(|(place, f)| (*place, f.taken_at))?;
+    let has_sealed = is_sealed(places, *at);
+    let tells = |i: usize| !has_sealed || is_sealed(places, i);
+    let text = found.iter().find(|(i, f)| tells(*i) && f.view == View::Original).map(|(_, f)| f.sha256);
     let identity = |f: &Found| (f.device.clone(), f.artefact.clone(), f.kind, f.content);
     let whose = identity(first);
     let mut backup = Backup::new(
@@ -139,38 +186,50 @@ fn backup(
     let mut original = None;
     for (i, f) in found {
         let Some(place) = places.get(i) else { continue };
-        if identity(&f) != whose {
-            let e = Error::new(ErrorKind::Conflict, "read manifest", "another backup has its identifier")
-                .with("backup", f.backup);
+        let why = if identity(&f) != whose {
+            Some("another backup has its identifier")
+        } else if tells(i) {
+            None
+        } else if f.disputed {
+            Some("two texts claim to be this version, and whoever can write there can have made one")
+        } else if f.view == View::Original && text.is_some_and(|text| text != f.sha256) {
+            Some("it is another text than the one that is sealed elsewhere")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            let e = Error::new(ErrorKind::Conflict, "read manifest", why).with("backup", f.backup);
             refused.push(Refused { destination: place.id.clone(), at: Some(f.at.to_string()), error: e });
             continue;
         }
-        if backup.copies.is_empty() || f.taken_at < backup.first_seen {
-            (backup.first_seen, backup.run) = (f.taken_at, f.run);
-            backup.device_name = f.device_name.to_string();
-            backup.extension = f.extension.to_string();
-            (backup.suspect, backup.metadata) = (f.suspect, f.metadata);
-            backup.quarantine = f.quarantined.then_some(Quarantine::Held);
+        if tells(i) {
+            if backup.copies.is_empty() || f.taken_at < backup.first_seen {
+                (backup.first_seen, backup.run) = (f.taken_at, f.run);
+                backup.device_name = f.device_name.to_string();
+                backup.extension = f.extension.to_string();
+                (backup.suspect, backup.metadata) = (f.suspect, f.metadata);
+                backup.quarantine = f.quarantined.then_some(Quarantine::Held);
+            }
+            if f.view == View::Original {
+                original = Some(f.size);
+            }
+            backup.size = original.unwrap_or(backup.size.max(f.size));
         }
-        if f.view == View::Original {
-            original = Some(f.size);
-        }
-        backup.size = original.unwrap_or(backup.size.max(f.size));
+        let taken_at = if tells(i) { f.taken_at } else { backup.first_seen };
         let sighting = sightings.get(i).copied().flatten();
-        let mut copy = Copy::new(place.id.clone(), f.view, f.size, f.sha256, f.taken_at);
+        let mut copy = Copy::new(place.id.clone(), f.view, f.size, f.sha256, taken_at);
         copy.status = CopyStatus::Stored;
         copy.storage_ref = Some(f.at);
         copy.attempts = 1;
-        copy.last_seen = sighting.map_or(f.taken_at, |s| s.here.unwrap_or(s.last_seen)).max(f.taken_at);
+        copy.last_seen = sighting.map_or(taken_at, |s| s.here.unwrap_or(s.last_seen)).max(taken_at);
         backup.copies.push(copy);
     }
-    let of_copies = sightings.iter().flatten();
+    let of_copies = || sightings.iter().enumerate().filter(|(i, _)| tells(*i)).filter_map(|(_, s)| *s);
     // A copy may be stored a moment after its content was seen: where a record tells, it counts.
-    let seen = of_copies.clone().map(|s| s.last_seen).max();
+    let seen = of_copies().map(|s| s.last_seen).max();
     backup.last_seen = seen.or(backup.copies.iter().map(|c| c.last_seen).max())?.max(backup.first_seen);
     // The destination that was told last knows whether a person took it for good.
-    let accepted = of_copies.clone().any(|s| !s.suspect);
-    if accepted {
+    if of_copies().any(|s| !s.suspect) {
         backup.accept();
     }
     backup.copies.sort_by(|a, b| a.destination.cmp(&b.destination));
@@ -218,6 +277,13 @@ impl Rebuilt {
                     match catalog.newest(&query).await? {
                         None => written.backups += 1,
                         Some(known) => {
+                            let claimed = std::mem::take(&mut backup.copies);
+                            let all = claimed.len();
+                            backup.copies = claimed.into_iter().filter(|c| is_of(&known, &backup, c)).collect();
+                            written.refused += all - backup.copies.len();
+                            if backup.copies.is_empty() {
+                                continue;
+                            }
                             let before = backup.copies.len();
                             backup.copies.retain(|c| !has(&known, c));
                             written.known += before - backup.copies.len();
@@ -251,4 +317,12 @@ fn has(known: &Backup, copy: &Copy) -> bool {
             && matches!(c.status, CopyStatus::Stored | CopyStatus::Extended | CopyStatus::Marked)
     };
     known.copies.iter().any(same)
+}
+
+/// Whether it is a copy of the version that the catalog knows, and not of something else that has its identifier.
+fn is_of(known: &Backup, claimed: &Backup, copy: &Copy) -> bool {
+    let whose = |b: &Backup| (b.device.clone(), b.artefact.clone(), b.kind, b.content);
+    let original = known.copies.iter().find(|c| c.view == View::Original && c.storage_ref.is_some());
+    whose(known) == whose(claimed)
+        && (copy.view != View::Original || original.is_none_or(|original| original.sha256 == copy.sha256))
 }

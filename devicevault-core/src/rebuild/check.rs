@@ -1,6 +1,6 @@
 //! Where a catalog and a destination do not agree.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use futures::TryStreamExt as _;
 
@@ -60,7 +60,9 @@ pub struct Checked {
     pub adoptable: Rebuilt,
 }
 
-/// Compares what a destination holds with what the catalog names there. Runs that go on meanwhile are allowed for.
+/// Compares what a destination holds with what the catalog names there. Runs that go on meanwhile are allowed for. What
+/// would be the latest of a device is [doubted](Rebuilt::doubted) where anybody can write, if the catalog has something of
+/// the device in a `sealed` destination.
 ///
 /// # Errors
 /// What the catalog and the destination answer.
@@ -68,6 +70,7 @@ pub async fn check(
     catalog: &dyn Catalog,
     destination: &DestinationId,
     backend: &dyn StorageBackend,
+    sealed: &BTreeSet<DestinationId>,
     now: Timestamp,
     tell: &(dyn Fn(usize) + Sync),
 ) -> Result<Checked> {
@@ -117,6 +120,9 @@ pub async fn check(
         }
     }
     checked.missing.sort_by_key(|(b, _)| (b.first_seen, b.id));
+    if !checked.strays.is_empty() && !backend.capability().private_content {
+        gathered.heed(catalog, sealed).await?;
+    }
     checked.adoptable = gathered.assemble();
     checked.refused = std::mem::take(&mut checked.adoptable.refused);
     Ok(checked)

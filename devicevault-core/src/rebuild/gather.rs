@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 
-use super::named::Named;
+use super::believed::{Recorded, Words};
 use super::plausible;
 use crate::clock::Timestamp;
 use crate::sightings::{SLACK, Sighting};
 use crate::storage::{ListFilter, MISSING, StorageBackend, VerifyDepth};
 use crate::{
-    BackupId, DestinationId, DeviceId, Digest, Error, ErrorKind, Kind, Manifest, Result, RunId, Source, StorageRef,
-    View,
+    BackupId, Catalog, DestinationId, Digest, Error, ErrorKind, Kind, Manifest, Result, RunId, StorageRef, View,
 };
 
 /// What was not believed.
@@ -79,6 +78,8 @@ pub(super) struct Found {
     pub(super) quarantined: bool,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) at: StorageRef,
+    /// Where anybody can write, another good text claims to be the same version.
+    pub(super) disputed: bool,
 }
 
 /// Why something is in quarantine whose manifest does not say it.
@@ -108,12 +109,12 @@ impl Place {
 #[derive(Debug, Default)]
 pub struct Gathered {
     pub(super) places: Vec<Place>,
-    /// The newest manifest's word on each device.
-    pub(super) devices: BTreeMap<DeviceId, (Timestamp, Source)>,
-    /// What they are called.
-    pub(super) named: Named,
-    /// When a person last took the pin of a version away.
-    pub(super) unpinned: BTreeMap<BackupId, Timestamp>,
+    /// What was told of devices and pins.
+    pub(super) words: Words,
+    /// What a catalog knows beside these places.
+    pub(super) recorded: Recorded,
+    /// What is dated after this is ahead of every clock.
+    pub(super) latest: Option<Timestamp>,
     pub(super) refused: Vec<Refused>,
     pub(super) closed: Vec<Closed>,
     /// Copies of a backup of which the destination has another, better one.
@@ -167,6 +168,16 @@ impl Gathered {
         views
     }
 
+    /// Believes a catalog as it believes sealed places: what others add to it of devices that these `sealed` destinations of
+    /// it know is heard as if the destinations themselves were gathered.
+    ///
+    /// # Errors
+    /// What the catalog answers.
+    pub async fn heed(&mut self, catalog: &dyn Catalog, sealed: &BTreeSet<DestinationId>) -> Result<()> {
+        self.recorded = Recorded::of(catalog, sealed).await?;
+        Ok(())
+    }
+
     /// Lists a destination. `tell` is told how many copies were found so far.
     ///
     /// # Errors
@@ -180,11 +191,12 @@ impl Gathered {
         tell: &(dyn Fn(usize) + Sync),
     ) -> Result<()> {
         let mut place = Place::new(destination, backend);
+        self.latest = self.latest.max(now.checked_add(SLACK).ok());
         let mut list = backend.list(ListFilter::default());
         while let Some(item) = list.next().await {
             match item {
                 Ok((at, manifest)) => match plausible::check(&manifest) {
-                    Ok(()) => place.found.push(self.found(at, manifest)),
+                    Ok(()) => place.found.push(self.found(place.sealed, at, manifest)),
                     Err(error) => self.refuse(destination, Some(at.to_string()), error),
                 },
                 Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
@@ -224,7 +236,7 @@ impl Gathered {
         while let Some(item) = list.next().await {
             match item {
                 Ok((at, manifest)) if runs.contains_key(&manifest.run) && plausible::check(&manifest).is_ok() => {
-                    place.found.push(self.found(at, manifest));
+                    place.found.push(self.found(place.sealed, at, manifest));
                 }
                 Ok(_) => {}
                 Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {}
@@ -263,12 +275,8 @@ impl Gathered {
         text
     }
 
-    fn found(&mut self, at: StorageRef, m: Manifest) -> Found {
-        self.named.hear(&m.source.device, &m.source.device_name, m.taken_at);
-        let newest = self.devices.get(&m.source.device).is_none_or(|(t, _)| *t < m.taken_at);
-        if newest {
-            self.devices.insert(m.source.device.clone(), (m.taken_at, m.source.clone()));
-        }
+    fn found(&mut self, sealed: bool, at: StorageRef, m: Manifest) -> Found {
+        self.words.of(sealed).hear(&m);
         Found {
             backup: m.backup,
             run: m.run,
@@ -287,6 +295,7 @@ impl Gathered {
             quarantined: m.quarantined,
             metadata: m.metadata,
             at,
+            disputed: false,
         }
     }
 
@@ -306,15 +315,20 @@ impl Gathered {
                 versions.push(same);
             }
             let earliest = versions.first().map(|f| (f.taken_at, f.run));
-            let mut best = versions.len() - 1;
+            let (mut good, mut disputed) = (None::<(usize, Digest)>, false);
             if versions.len() > 1 {
                 for (i, version) in versions.iter().enumerate().rev() {
-                    if backend.verify(&version.at, None, VerifyDepth::Content).await.is_ok_and(|v| v.is_good()) {
-                        best = i;
-                        break;
+                    // Two that took a key to write differ where one was made anew; elsewhere one of them may be a forgery.
+                    let is_alike = good.is_some_and(|(_, known)| place.sealed || known == version.sha256);
+                    if !is_alike
+                        && backend.verify(&version.at, None, VerifyDepth::Content).await.is_ok_and(|v| v.is_good())
+                    {
+                        disputed |= good.is_some();
+                        good = good.or(Some((i, version.sha256)));
                     }
                 }
             }
+            let best = good.map_or(versions.len() - 1, |(i, _)| i);
             for (i, mut version) in versions.into_iter().enumerate() {
                 if i != best {
                     self.surplus.push((place.id.clone(), version.at));
@@ -323,6 +337,7 @@ impl Gathered {
                 if let Some((taken_at, run)) = earliest {
                     (version.taken_at, version.run) = (taken_at, run);
                 }
+                version.disputed = disputed;
                 kept.push(version);
             }
         }
@@ -348,11 +363,7 @@ impl Gathered {
                 }
                 Err(e) => return Err(e),
             };
-            self.named.hear_of(&record, now);
-            for (backup, at) in record.unpinned.into_iter().filter(|(_, at)| !is_ahead(*at)) {
-                let last = self.unpinned.entry(backup).or_insert(at);
-                *last = at.max(*last);
-            }
+            self.words.of(place.sealed).hear_of(&record, now, latest);
             let mut ahead = 0_usize;
             for sighting in record.seen {
                 if is_ahead(sighting.last_seen) || sighting.here.is_some_and(is_ahead) {

@@ -4,10 +4,12 @@
 //! tell. What does not: runs, the logins of devices, policies, credentials, and when a copy was verified.
 //!
 //! Manifests come from stores that somebody may have written to. Each is checked before it is believed; what is refused
-//! is told with its reason, and keeps nothing else from coming back.
+//! is told with its reason, and keeps nothing else from coming back. Where a sealed place knows a device or a version, what
+//! others say of it decides nothing: neither what the device is, nor which version is the latest.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 mod assemble;
+mod believed;
 mod check;
 mod gather;
 mod named;

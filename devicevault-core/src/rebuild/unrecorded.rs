@@ -63,6 +63,7 @@ pub async fn unrecorded(
             }
         }
     }
+    gathered.recorded.backups = known.iter().filter(|(_, b)| b.is_some()).map(|(id, _)| *id).collect();
     let mut adoptable = gathered.assemble();
     adoptable.devices.clear();
     Ok(Unrecorded { adoptable, others })

@@ -1,13 +1,13 @@
 //! A catalog out of manifests, some of which nobody should believe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use devicevault_core::catalog::{Page, Query};
-use devicevault_core::rebuild::{Gathered, check, unrecorded};
+use devicevault_core::rebuild::{Gathered, Rebuilt, check, unrecorded};
 use devicevault_core::run::Backup;
-use devicevault_core::sightings::{note, note_all, period_of};
+use devicevault_core::sightings::{Sighting, Sightings, note, note_all, period_of};
 use devicevault_core::{
     Body, Catalog, DestinationId, Entry, Inventory, Manifest, StorageBackend, StorageBackendExt as _, Timestamp, View,
 };
@@ -142,16 +142,16 @@ async fn a_comparison_tells_strays_and_what_is_missing() {
         house.engine.back_up(&job(script.clone(), places.clone())).await.unwrap();
     }
     let here: DestinationId = "main".into();
-    let found = check(&*house.catalog, &here, &store, now(), &|_| ()).await.unwrap();
+    let found = check(&*house.catalog, &here, &store, &BTreeSet::new(), now(), &|_| ()).await.unwrap();
     assert_eq!((found.agreed, found.strays.len(), found.missing.len()), (2, 0, 0));
     let first = all(&*house.catalog).await[1].copies[0].storage_ref.clone().unwrap();
     store.delete_one(&first).await.unwrap();
     put(&store, good(), b"good").await;
-    let found = check(&*house.catalog, &here, &store, now(), &|_| ()).await.unwrap();
+    let found = check(&*house.catalog, &here, &store, &BTreeSet::new(), now(), &|_| ()).await.unwrap();
     assert_eq!((found.agreed, found.strays.len(), found.missing.len()), (1, 1, 1));
     let inventory = MemoryInventory::new();
     assert_eq!(found.adoptable.write(&*house.catalog, &inventory).await.unwrap().backups, 1);
-    let found = check(&*house.catalog, &here, &store, now(), &|_| ()).await.unwrap();
+    let found = check(&*house.catalog, &here, &store, &BTreeSet::new(), now(), &|_| ()).await.unwrap();
     assert_eq!((found.agreed, found.strays.len(), found.missing.len()), (2, 0, 1));
 }
 
@@ -191,4 +191,168 @@ async fn what_runs_stored_that_were_cut_off_is_found_and_believed_where_it_takes
     let found = unrecorded(&catalog, &places, &runs).await.unwrap();
     assert_eq!((found.adoptable.backups.len(), found.others.len()), (1, 1));
     assert_eq!(found.adoptable.backups[0].copies[0].destination.as_str(), "elsewhere");
+}
+
+/// So many seconds before now, or after it.
+fn ago(seconds: i64) -> Timestamp {
+    Timestamp::from_second(now().as_second() - seconds).unwrap()
+}
+
+fn taken(device: &str, at: Timestamp, text: &'static [u8]) -> Manifest {
+    let mut manifest = samples::manifest(&samples::device(device), "running-config", text);
+    manifest.taken_at = at;
+    manifest
+}
+
+async fn rebuilt_of(sealed: &MemoryBackend, open: &MemoryBackend) -> Rebuilt {
+    let mut gathered = Gathered::new();
+    gathered.gather(&"open".into(), open, now(), &|_| ()).await.unwrap();
+    gathered.gather(&"sealed".into(), sealed, now(), &|_| ()).await.unwrap();
+    gathered.assemble()
+}
+
+#[tokio::test]
+async fn of_a_device_that_a_sealed_store_knows_the_others_decide_nothing() {
+    let (sealed, open) = (MemoryBackend::new().with_private_content(), MemoryBackend::new());
+    let mine = taken("sw1", ago(7200), b"good");
+    put(&sealed, mine.clone(), b"good").await;
+    let past = taken("sw1", ago(9000), b"let go elsewhere");
+    put(&open, past.clone(), b"let go elsewhere").await;
+    // Newer, of another artefact, and dated ahead.
+    let mut forged = taken("sw1", ago(3600), b"evil");
+    forged.source.host = "203.0.113.66".to_owned();
+    forged.source.device_name = "sw2".to_owned();
+    put(&open, forged.clone(), b"evil").await;
+    let mut other = taken("sw1", ago(9000), b"evil too");
+    other.artefact = "startup-config".to_owned();
+    put(&open, other.clone(), b"evil too").await;
+    put(&open, taken("sw1", ago(-400_000), b"ahead"), b"ahead").await;
+    // One that has the name, and that nobody else knows.
+    let mut stranger = taken("sw9", ago(60), b"who");
+    stranger.source.device_name = "sw1".to_owned();
+    put(&open, stranger.clone(), b"who").await;
+
+    let rebuilt = rebuilt_of(&sealed, &open).await;
+    assert_eq!(rebuilt.refused.len(), 1, "{:?}", rebuilt.refused);
+    assert!(rebuilt.refused[0].error.message().contains("ahead of now"));
+    assert_eq!(rebuilt.doubted, [forged.backup, other.backup].into());
+    for backup in &rebuilt.backups {
+        assert_eq!(backup.suspect.is_empty(), !rebuilt.doubted.contains(&backup.id), "{backup:?}");
+        assert_eq!(backup.device_name, "sw1", "{backup:?}");
+    }
+    let of = |id: &str| rebuilt.devices.iter().find(|d| d.id.as_str() == id).unwrap();
+    assert_eq!((of("sw1").name.as_str(), of("sw1").host.as_str()), ("sw1", "192.0.2.1"));
+    assert_eq!(rebuilt.unconfirmed, ["sw9".into()].into());
+    let returned = rebuilt.returned(&[]);
+    assert_eq!((returned[0].device.id.as_str(), returned[0].was.as_deref()), ("sw1", None));
+    assert_eq!((returned[1].device.name.as_str(), returned[1].device.enabled), ("sw1-2", false));
+
+    let (catalog, inventory) = (MemoryCatalog::new(), MemoryInventory::new());
+    rebuilt.write(&catalog, &inventory).await.unwrap();
+    let latest = catalog.latest(&"sw1".into(), "running-config").await.unwrap();
+    assert_eq!(latest.reference.map(|b| b.id), Some(mine.backup));
+
+    // Where nobody seals, nobody is believed before another.
+    let alone = rebuilt_of(&MemoryBackend::new().with_private_content(), &open).await;
+    assert!(alone.doubted.is_empty() && alone.unconfirmed.is_empty() && alone.refused.is_empty());
+    assert_eq!(alone.backups.len(), 5);
+    assert!(alone.backups.iter().all(|b| b.suspect.is_empty()));
+}
+
+#[tokio::test]
+async fn of_a_version_that_a_sealed_store_holds_the_others_have_a_copy_at_most() {
+    let (sealed, open) = (MemoryBackend::new().with_private_content(), MemoryBackend::new());
+    let mut mine = taken("sw1", ago(7200), b"good");
+    mine.suspect = vec!["short".to_owned()];
+    mine.quarantined = true;
+    put(&sealed, mine.clone(), b"good").await;
+    // As it is, but dated back, under another name, and good.
+    let mut copy = mine.clone();
+    (copy.taken_at, copy.quarantined) = (Timestamp::UNIX_EPOCH, false);
+    copy.suspect.clear();
+    copy.source.device_name = "sw2".to_owned();
+    put(&open, copy, b"good").await;
+    let rebuilt = rebuilt_of(&sealed, &open).await;
+    let found = &rebuilt.backups[0];
+    assert_eq!((found.first_seen, found.device_name.as_str(), found.copies.len()), (mine.taken_at, "sw1", 2));
+    assert!(found.is_quarantined() && rebuilt.refused.is_empty());
+
+    // Another text as its original; and two of which one may be ours.
+    for redacted in [false, true] {
+        let (sealed, open) = (MemoryBackend::new().with_private_content(), MemoryBackend::new());
+        put(&sealed, mine.clone(), b"good").await;
+        for text in if redacted { [&b"evil"[..], b"masked"] } else { [&b"evil"[..], b"evil"] } {
+            let mut forged = samples::manifest(&samples::device("sw1"), "running-config", text);
+            (forged.backup, forged.content, forged.taken_at) = (mine.backup, mine.content, ago(3600));
+            forged.view = if redacted { View::Redacted } else { View::Original };
+            put(&open, forged, text).await;
+        }
+        let rebuilt = rebuilt_of(&sealed, &open).await;
+        assert_eq!((rebuilt.backups.len(), rebuilt.refused.len()), (1, 1), "{:?}", rebuilt.refused);
+        assert_eq!(rebuilt.backups[0].copies.len(), 1);
+        assert_eq!(rebuilt.backups[0].copies[0].sha256, mine.sha256);
+    }
+}
+
+#[tokio::test]
+async fn records_in_the_clear_name_no_device_and_let_go_no_pin_of_a_sealed_store() {
+    let (sealed, open) = (MemoryBackend::new().with_private_content(), MemoryBackend::new());
+    let mut all = [taken("sw1", ago(7200), b"one"), taken("sw2", ago(7200), b"two")];
+    all[0].suspect = vec!["short".to_owned()];
+    let bodies: [&'static [u8]; 2] = [b"one", b"two"];
+    for (manifest, body) in all.iter().zip(bodies) {
+        put(&sealed, manifest.clone(), body).await;
+        put(&open, manifest.clone(), body).await;
+    }
+    let period = period_of(now());
+    let mut ours = Sightings::new(period.clone(), ago(3600));
+    let mut theirs = Sightings::new(period, ago(-3600));
+    for (i, manifest) in all.iter().enumerate() {
+        let (backup, last_seen) = (manifest.backup, ago(3600));
+        ours.seen.push(Sighting { backup, last_seen, here: None, pinned: true, suspect: i == 0 });
+        theirs.seen.push(Sighting { backup, last_seen, here: None, pinned: false, suspect: false });
+        theirs.unpinned.insert(backup, ago(-3600));
+        theirs.names.insert(format!("sw{}", i + 1).into(), format!("sw{}", 2 - i));
+    }
+    sealed.note_sightings(&ours).await.unwrap();
+    open.note_sightings(&theirs).await.unwrap();
+    let rebuilt = rebuilt_of(&sealed, &open).await;
+    assert!(rebuilt.backups.iter().all(|b| b.pinned && b.copies.len() == 2), "{:?}", rebuilt.backups);
+    let short = rebuilt.backups.iter().find(|b| b.id == all[0].backup).unwrap();
+    assert!(!short.suspect.is_empty());
+    assert!(rebuilt.devices.iter().all(|d| d.name == d.id.as_str()), "{:?}", rebuilt.devices);
+    // Of what no sealed store has, they are all that is known.
+    let alone = rebuilt_of(&MemoryBackend::new().with_private_content(), &open).await;
+    assert!(alone.devices.iter().all(|d| d.name != d.id.as_str()));
+    assert!(alone.backups.iter().all(|b| !b.pinned && b.suspect.is_empty()));
+}
+
+#[tokio::test]
+async fn a_catalog_with_something_sealed_doubts_what_others_have_newer() {
+    let (catalog, inventory) = (MemoryCatalog::new(), MemoryInventory::new());
+    let (sealed, open) = (MemoryBackend::new().with_private_content(), MemoryBackend::new());
+    let mine = taken("sw1", ago(7200), b"good");
+    put(&sealed, mine.clone(), b"good").await;
+    rebuilt_of(&sealed, &open).await.write(&catalog, &inventory).await.unwrap();
+    let forged = taken("sw1", ago(3600), b"evil");
+    put(&open, forged.clone(), b"evil").await;
+    let mut other = taken("sw2", ago(3600), b"evil");
+    other.backup = mine.backup;
+    put(&open, other, b"evil").await;
+    let place: DestinationId = "open".into();
+    for (known, doubted) in [(BTreeSet::new(), 0), (BTreeSet::from(["sealed".into()]), 1)] {
+        let found = check(&catalog, &place, &open, &known, now(), &|_| ()).await.unwrap();
+        assert_eq!((found.strays.len(), found.adoptable.doubted.len()), (2, doubted));
+        let mut gathered = Gathered::new();
+        gathered.heed(&catalog, &known).await.unwrap();
+        gathered.gather(&place, &open, now(), &|_| ()).await.unwrap();
+        assert_eq!(gathered.assemble().doubted.len(), doubted);
+        if doubted > 0 {
+            let written = found.adoptable.write(&catalog, &inventory).await.unwrap();
+            assert_eq!((written.copies, written.refused), (1, 1));
+        }
+    }
+    let latest = catalog.latest(&"sw1".into(), "running-config").await.unwrap();
+    assert_eq!(latest.reference.map(|b| b.id), Some(mine.backup));
+    assert_eq!(latest.suspect.map(|b| b.id), Some(forged.backup));
 }

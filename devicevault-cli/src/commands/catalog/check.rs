@@ -1,13 +1,15 @@
 //! `devicevault catalog check`
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use devicevault_core::catalog::recorded_at;
 use devicevault_core::rebuild::{Checked, check};
 use devicevault_core::storage::Budget;
-use devicevault_core::{ErrorRecord, Result};
+use devicevault_core::{DestinationId, ErrorRecord, Result};
 use serde::Serialize;
 
-use super::rebuild::devices_of;
+use super::rebuild::{devices_of, sealed_of};
 use super::told::{self, Namesake, RefusedRow};
 use crate::Exit;
 use crate::context::Context;
@@ -52,6 +54,8 @@ struct Row {
     unnamed_bytes: u64,
     /// Strays that were taken into the catalog.
     adopted: usize,
+    /// Strays that are suspect once they are adopted: a sealed destination knows the device, and has nothing as new of it.
+    doubted: usize,
     /// Devices that came with them, and whose name another one has.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     namesakes: Vec<Namesake>,
@@ -73,7 +77,7 @@ impl Row {
         self.error.is_none()
             && self.missing.is_empty()
             && self.refused.is_empty()
-            && (self.strays.is_empty() || self.adopted > 0)
+            && (self.adopted >= self.strays.len())
     }
 }
 
@@ -85,10 +89,13 @@ pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result<Exit> {
     // Closes runs of processes that died: what they left is nobody's.
     instance.catalog.pending().await?;
     let wanted = |name: &String| args.destinations.is_empty() || args.destinations.contains(name);
-    let open = instance.destinations_where(|d| wanted(&d.name)).await?;
+    let sealed = sealed_of(&instance).await?;
+    let mut open = instance.destinations_where(|d| wanted(&d.name)).await?;
+    // What is sealed is adopted first: it confirms what others have.
+    open.sort_by_key(|d| !sealed.contains(&d.config.id));
     let mut rows = Vec::new();
     for destination in &open {
-        rows.push(cancellable(one(context, &instance, destination, args.adopt)).await?);
+        rows.push(cancellable(one(context, &instance, destination, &sealed, args.adopt)).await?);
     }
     tell(context, &rows)?;
     let good = rows.iter().filter(|r| r.is_good()).count();
@@ -97,14 +104,20 @@ pub(crate) async fn run(context: &Context, args: CheckArgs) -> Result<Exit> {
     Ok(Exit::of_parts(compared, rows.len() - good))
 }
 
-async fn one(context: &Context, instance: &Instance, destination: &OpenDestination, adopt: bool) -> Result<Row> {
+async fn one(
+    context: &Context,
+    instance: &Instance,
+    destination: &OpenDestination,
+    sealed: &BTreeSet<DestinationId>,
+    adopt: bool,
+) -> Result<Row> {
     let name = destination.config.name.clone();
     let bar = counter(&context.ui, 0, "copies");
     let tell = |n: usize| bar.set_position(n as u64);
     let compared = match &destination.backend {
         Ok(backend) => {
             let now = context.clock().now();
-            check(&*instance.catalog, &destination.config.id, &**backend, now, &tell).await
+            check(&*instance.catalog, &destination.config.id, &**backend, sealed, now, &tell).await
         }
         Err(e) => Err(e.clone()),
     };
@@ -161,6 +174,7 @@ fn row(destination: String, checked: &Checked) -> Row {
         unnamed: 0,
         unnamed_bytes: 0,
         adopted: 0,
+        doubted: checked.adoptable.doubted.len(),
         namesakes: Vec::new(),
         error: None,
     }
@@ -201,6 +215,9 @@ fn tell(context: &Context, rows: &[Row]) -> Result<()> {
             continue;
         }
         told::tell_namesakes(ui, &r.namesakes);
+        if r.adopted > 0 {
+            told::tell_doubted(ui, r.doubted);
+        }
         ui.note(&format!(
             "{}: {} agree, {} that no record names ({} adopted), {} missing, {} left over, {} refused",
             r.destination,

@@ -10,7 +10,7 @@ use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::inventory::{DestinationConfig, Inventory, Selector};
 use devicevault_core::rebuild::{Gathered, Rebuilt, Written};
 use devicevault_core::run::Backup;
-use devicevault_core::{Device, Error, ErrorKind, Result, StorageBackend, Timestamp, View};
+use devicevault_core::{DestinationId, Device, Error, ErrorKind, Result, StorageBackend, Timestamp, View};
 use devicevault_storage::plain::opaque_names;
 use serde::Serialize;
 
@@ -47,7 +47,8 @@ Examples:
   devicevault catalog rebuild --from store --replace            begin anew; the catalog of now is kept beside it
 
 A catalog that has backups is left alone unless you say --into or --replace. What is not believed, such as a manifest
-that was forged or cut, or opens by no key at hand, is named and keeps nothing else from coming back.
+that was forged or cut, or opens by no key at hand, is named and keeps nothing else from coming back. Name the sealed
+store with the others: of devices that it knows, the others' word counts after its own.
 
 Exit codes: 0 done, 3 something was refused, 1 nothing could be read.")]
 pub(crate) struct RebuildArgs {
@@ -81,6 +82,8 @@ struct Told {
     devices: usize,
     /// Versions that the catalog knew and that are pinned again.
     pinned: usize,
+    /// Copies that claim to be a version which the catalog knows as something else: left out.
+    mistaken: usize,
     /// Devices whose name another one has by now: disabled, under another name.
     namesakes: Vec<Namesake>,
     /// Devices that have no login any more.
@@ -91,6 +94,10 @@ struct Told {
     closed: usize,
     /// Records of what was seen, pinned and accepted that no key at hand opens.
     closed_records: usize,
+    /// Versions that would be the latest of devices that a sealed place knows, and that only others have: suspect.
+    doubted: usize,
+    /// Devices that came back and that no sealed place knows, though one was read.
+    unconfirmed: Vec<String>,
     /// Versions that are dated after now, newest first: a clock was ahead.
     ahead: Vec<Ahead>,
     /// Where the catalog of before is.
@@ -164,7 +171,10 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
     }
     let known = devices_of(&*instance.inventory).await?;
     let work = async {
-        let gathered = gather(context, &mut sources).await?;
+        let mut gathered = gather(context, &mut sources).await?;
+        if !empty {
+            gathered.heed(&*instance.catalog, &sealed_of(&instance).await?).await?;
+        }
         gathered.refuse_all_closed()?;
         let rebuilt = gathered.assemble();
         for source in sources.iter_mut().filter(|s| s.new && has_hidden_names(&s.config, &rebuilt)) {
@@ -218,18 +228,21 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         known: written.known,
         devices: written.devices,
         pinned: written.pinned,
+        mistaken: written.refused,
         namesakes: told::namesakes(&rebuilt, &known),
         without_login,
         surplus: rebuilt.surplus.len(),
         refused: rebuilt.refused.iter().map(RefusedRow::from).collect(),
         closed: rebuilt.closed,
         closed_records: rebuilt.closed_records,
+        doubted: rebuilt.doubted.len(),
+        unconfirmed: unconfirmed(&rebuilt, &known),
         ahead: ahead(&rebuilt, context.clock().now()),
         kept_as: kept_as.map(|p| p.display().to_string()),
         recovery_kit: recovery_kit.map(|p| p.display().to_string()),
     };
     tell(context, &told)?;
-    Ok(Exit::of_parts(rebuilt.backups.len(), told.refused.len()))
+    Ok(Exit::of_parts(rebuilt.backups.len(), told.refused.len() + told.mistaken))
 }
 
 /// Lets the home's keys open what came back: it was read with a kit that is put away again. A home that has none is given
@@ -313,6 +326,12 @@ pub(super) async fn devices_of(inventory: &dyn Inventory) -> Result<Vec<Device>>
     let mut all = Selector::default();
     all.disabled = true;
     inventory.devices(&all).await
+}
+
+/// The destinations where nobody without a key can write.
+pub(super) async fn sealed_of(instance: &Instance) -> Result<BTreeSet<DestinationId>> {
+    let all = instance.inventory.destinations().await?;
+    Ok(all.into_iter().filter(wiring::seals).map(|d| d.id).collect())
 }
 
 async fn copy_inventory(from: &dyn Inventory, to: &dyn Inventory) -> Result<()> {
@@ -476,6 +495,12 @@ async fn without_login(inventory: &dyn Inventory, rebuilt: &Rebuilt) -> Result<V
     Ok(names.into_iter().collect())
 }
 
+/// Who comes back of whom no sealed place knows anything, as they are called from now on.
+fn unconfirmed(rebuilt: &Rebuilt, known: &[Device]) -> Vec<String> {
+    let returned = rebuilt.returned(known).into_iter().map(|r| r.device);
+    returned.filter(|d| rebuilt.unconfirmed.contains(&d.id)).map(|d| d.name).collect()
+}
+
 /// What counts as newer than all that is stored from now on, until that is dated behind it.
 fn ahead(rebuilt: &Rebuilt, now: Timestamp) -> Vec<Ahead> {
     let latest = now.checked_add(APART).unwrap_or(Timestamp::MAX);
@@ -514,6 +539,20 @@ fn tell(context: &Context, told: &Told) -> Result<()> {
         ui.note(&format!("{} that the catalog knew are pinned again", human::count(told.pinned, "version")));
     }
     told::tell_namesakes(ui, &told.namesakes);
+    if told.mistaken > 0 {
+        ui.warn(&format!(
+            "{} left out: each claims to be a version that the catalog knows as something else",
+            human::copies(told.mistaken)
+        ));
+    }
+    told::tell_doubted(ui, told.doubted);
+    if !told.unconfirmed.is_empty() {
+        ui.warn(&format!(
+            "only places know them where anybody with access can have written, look at their addresses before you give them a \
+             login: {}",
+            told.unconfirmed.join(", ")
+        ));
+    }
     if told.surplus > 0 {
         ui.note(&format!("{} are left over from before they were stored anew", human::copies(told.surplus)));
     }

@@ -5,6 +5,7 @@ use devicevault_core::rebuild::{Rebuilt, Refused};
 use serde::Serialize;
 
 use crate::ui::Ui;
+use crate::ui::human;
 use crate::ui::table::{Cell, Table, Tone};
 
 /// A manifest or record that was not believed.
@@ -56,5 +57,18 @@ pub(super) fn tell_namesakes(ui: &Ui, namesakes: &[Namesake]) {
     ui.warn(&format!(
         "kept disabled, each under a name of its own, since another device has the one of before: {}",
         names.join(", ")
+    ));
+}
+
+/// Tells of versions that nobody confirms.
+pub(super) fn tell_doubted(ui: &Ui, doubted: usize) {
+    if doubted == 0 {
+        return;
+    }
+    ui.warn(&format!(
+        "suspect, and passed over by `latest`: {} newer than all that sealed destinations have of these devices, and only where \
+         anybody with access can have written. `devicevault history` names them; what you know to be the device's, \
+         `devicevault accept` takes for good",
+        human::count(doubted, "version")
     ));
 }
