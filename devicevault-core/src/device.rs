@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceId, Turn};
+use crate::{DeviceId, Round, Turn};
 
 /// One thing to back up: a router, a switch, a firewall, a small server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,13 +249,15 @@ pub struct Target {
     pub limits: StepLimits,
     /// What the collector tells of reaching the device.
     pub turn: Turn,
+    /// Which conversations it is among.
+    pub round: Round,
 }
 
 impl Target {
-    /// A target with the default bounds.
+    /// A target with the default bounds, in a round of its own.
     #[must_use]
     pub fn new(device: Device, login: Login) -> Self {
-        Self { device, login, limits: StepLimits::default(), turn: Turn::default() }
+        Self { device, login, limits: StepLimits::default(), turn: Turn::default(), round: Round::default() }
     }
 
     /// Sets the bounds.

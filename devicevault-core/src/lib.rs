@@ -28,6 +28,7 @@ mod manifest;
 pub mod quota;
 pub mod rebuild;
 pub mod retention;
+mod round;
 pub mod run;
 mod scrub;
 pub mod sightings;
@@ -54,6 +55,7 @@ pub use id::{
 pub use inventory::Inventory;
 pub use key::KeyProvider;
 pub use manifest::{Digest, MANIFEST_FORMAT, Manifest, ManifestSeed, Source, Transform};
+pub use round::Round;
 pub use size::{parse_size, size_text};
 pub use spool::Spool;
 pub use storage::{Entry, StorageBackend, StorageBackendExt, StorageRef};

@@ -46,7 +46,7 @@ use crate::file_rules::FileChecker;
 use crate::run::{NewRun, Run};
 use crate::spool::MemorySpool;
 use crate::text::InstanceKey;
-use crate::{Catalog, Error, ErrorKind, EventSink, Result, Spool};
+use crate::{Catalog, Error, ErrorKind, EventSink, Result, Round, Spool};
 
 /// Runs jobs. Cheap to clone; clones share limits and memory.
 ///
@@ -193,13 +193,16 @@ impl Engine {
         &self.0.catalog
     }
 
-    /// Backs up one device, again where that may help, and returns the record of the last attempt.
+    /// Backs up one device, again where that may help, and returns the record of the last attempt. Each call is a
+    /// [`Round`] of its own.
     ///
     /// # Errors
     /// `Config` for a job that would not be a backup, and what the catalog answers. Everything that goes wrong with the
     /// device or a destination is in the [`Run`].
     pub async fn back_up(&self, job: &Job) -> Result<Run> {
-        self.back_up_in_turn(job, None).await
+        let mut job = job.clone();
+        job.target.round = Round::default();
+        self.back_up_in_turn(&job, None).await
     }
 
     async fn back_up_in_turn(&self, job: &Job, asked: Option<Asked>) -> Result<Run> {
@@ -223,6 +226,7 @@ impl Engine {
     }
 
     /// Backs up many devices at once, within the limits: begun in their order, sites in turn; yields each run as it ends.
+    /// They are one [`Round`].
     ///
     /// A job that could not even begin yields its error beside its device's name. Dropping the stream cancels what is
     /// under way.
@@ -231,6 +235,11 @@ impl Engine {
         J: Stream<Item = Job> + Send + 'static,
     {
         let engine = self.clone();
+        let round = Round::default();
+        let jobs = jobs.map(move |mut job| {
+            job.target.round = round.clone();
+            job
+        });
         let state = (engine, Box::pin(jobs), JoinSet::new(), false);
         stream::unfold(state, |(engine, mut jobs, mut running, mut drained)| async move {
             loop {

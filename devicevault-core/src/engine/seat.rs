@@ -63,20 +63,22 @@ impl Seat {
 
     /// The device was reached. Waits for a place where it was lent away.
     pub(crate) async fn reached(&self) {
-        {
+        let outside = {
             let mut state = self.state();
             state.connecting = false;
             if state.over || state.place.is_some() {
                 return;
             }
-        }
+            state.outside.take()
+        };
+        // Those who hold the places may be waiting for what comes of this one: they can go outside for it.
+        drop(outside);
         let place = self.places.take_again(self.site.as_deref()).await;
         let mut state = self.state();
-        let outside = state.outside.take();
         // Where the conversation is over, the place goes back at once.
         let unused = if state.over { Some(place) } else { state.place.replace(place) };
         drop(state);
-        drop((outside, unused));
+        drop(unused);
     }
 
     /// Lends the place to others whenever connecting takes longer than the grace. Never ends.
@@ -157,6 +159,21 @@ mod tests {
         seat.reached().now_or_never().unwrap();
         assert!(tokio::time::timeout(wait, seat.lend(&SystemClock)).await.is_err());
         assert!(places.take(None).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn one_that_is_reached_makes_room_for_those_who_keep_its_place() {
+        let (places, antechamber, seat) = seats(1);
+        seat.connecting();
+        let other = tokio::select! { never = seat.lend(&SystemClock) => match never {}, p = places.take(None) => p };
+        let second = Seat::new(&places, &antechamber, None, other);
+        second.connecting();
+        let back = tokio::select! {
+            never = second.lend(&SystemClock) => match never {},
+            back = tokio::time::timeout(Duration::from_secs(30), seat.reached()) => back,
+        };
+        back.unwrap();
+        assert!(second.state().place.is_none() && seat.state().place.is_some());
     }
 
     #[tokio::test]
