@@ -123,7 +123,7 @@ impl Shell {
         self.write.data_bytes(bytes).await.map_err(|e| SshError::Closed {
             step: "write",
             said: self.farewell.said(),
-            source: Some(e.into()),
+            source: Some(std::sync::Arc::new(e)),
         })
     }
 }

@@ -148,9 +148,12 @@ impl Options {
     }
 }
 
-/// Stands between the connection and the login: what bounds how many logins there are at a time.
+/// Stands between the connection and the login: what bounds how many logins there are at a time. Where a way has several
+/// servers, each is connected to and passed in turn; the options of each name the gate.
 #[async_trait]
 pub trait Gate: fmt::Debug + Send + Sync {
+    /// A server is being connected to, or what another login there comes to is waited for.
+    fn connecting(&self);
     /// The server is reached; waits until it may be talked to. The time does not count towards the login's.
     async fn pass(&self);
 }
@@ -266,7 +269,7 @@ fn explain(fault: Fault, profile: Profile, heard: &Overheard, farewell: &Farewel
         return SshError::Unsupported { what: "algorithm", ours, theirs, profile: None };
     }
     let said = farewell.said().or_else(|| heard.is_empty().then(|| "before a word was said".to_owned()));
-    SshError::Closed { step: "negotiate", said, source: Some(e.into()) }
+    SshError::Closed { step: "negotiate", said, source: Some(Arc::new(e)) }
 }
 
 /// An authenticated connection. Dropping it closes it.
@@ -334,7 +337,7 @@ impl Connection {
                 },
                 forbidden: !matches!(reason, ChannelOpenFailure::ConnectFailed),
             },
-            e => SshError::Closed { step: "connect", said: self.farewell.said(), source: Some(e.into()) },
+            e => SshError::Closed { step: "connect", said: self.farewell.said(), source: Some(Arc::new(e)) },
         })?;
         Ok(channel.into_stream())
     }
@@ -346,7 +349,7 @@ impl Connection {
     pub(crate) async fn session(&self) -> Result<russh::Channel<client::Msg>> {
         self.handle.channel_open_session().await.map_err(|e| match e {
             russh::Error::ChannelOpenFailure(_) => SshError::Refused { what: "a session channel" },
-            e => SshError::Closed { step: "open a channel", said: self.farewell.said(), source: Some(e.into()) },
+            e => SshError::Closed { step: "open a channel", said: self.farewell.said(), source: Some(Arc::new(e)) },
         })
     }
 

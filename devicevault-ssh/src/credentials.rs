@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 /// User name and secrets. Secrets are wiped from memory when this is dropped, and not shown by `Debug`.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     pub(crate) username: String,
     pub(crate) password: Option<Zeroizing<String>>,

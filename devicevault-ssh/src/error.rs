@@ -1,5 +1,6 @@
 //! What can go wrong between a socket and a channel.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Profile;
@@ -7,8 +8,11 @@ use crate::Profile;
 /// Result with [`SshError`].
 pub type Result<T, E = SshError> = std::result::Result<T, E>;
 
+/// What was found below an error.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
 /// Why there is no connection, or no longer one. No variant holds a secret; what the server sent is escaped.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum SshError {
     /// No TCP connection, or no address for the name.
@@ -18,7 +22,7 @@ pub enum SshError {
         endpoint: String,
         /// What the system says.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// A step took longer than it may.
     #[error("{step}: no answer within {} s", after.as_secs_f32())]
@@ -86,6 +90,12 @@ pub enum SshError {
         /// What.
         error: Box<SshError>,
     },
+    /// What another login at the same jump host came to: this one was not tried.
+    #[error("{error} (this is what another login there came to, and it was not tried again)")]
+    Shared {
+        /// What.
+        error: Box<SshError>,
+    },
     /// A connection by a proxy command failed.
     #[error("{error}{}", proxy_says(program, said))]
     ByProxy {
@@ -103,7 +113,7 @@ pub enum SshError {
         message: String,
         /// What was found below.
         #[source]
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        source: Option<Cause>,
     },
     /// The server refused a request on an open connection.
     #[error("the server refused {what}")]
@@ -126,7 +136,7 @@ pub enum SshError {
         verb: &'static str,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// The connection ended.
     #[error("{step}: the connection was closed{}", says(said))]
@@ -137,7 +147,7 @@ pub enum SshError {
         said: Option<String>,
         /// What was found below.
         #[source]
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        source: Option<Cause>,
     },
 }
 
@@ -174,7 +184,7 @@ impl SshError {
     pub fn hint_for(&self, whom: &str) -> Option<String> {
         match self {
             Self::AtHop { error, .. } => error.hint_for("this jump host"),
-            Self::ByProxy { error, .. } => error.hint_for(whom),
+            Self::ByProxy { error, .. } | Self::Shared { error } => error.hint_for(whom),
             Self::NotForwarded { forbidden: true, .. } => {
                 Some("let the jump host's SSH server forward TCP connections for this login".to_owned())
             }
@@ -216,7 +226,21 @@ impl SshError {
     }
 
     pub(crate) fn closed(step: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Closed { step, said: None, source: Some(source.into()) }
+        Self::Closed { step, said: None, source: Some(source.into().into()) }
+    }
+
+    /// Whether the server was answered, or answered, in a way that is the same the next time: by the credential or by the
+    /// host key.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::AtHop { error, .. } | Self::ByProxy { error, .. } | Self::Shared { error } => error.is_refusal(),
+            Self::AuthRejected { .. } | Self::PasswordExpired { .. } | Self::HostKeyRejected { .. } => true,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn shared(self) -> Self {
+        Self::Shared { error: Box::new(self) }
     }
 }
 

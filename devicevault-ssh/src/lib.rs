@@ -4,7 +4,7 @@
 //!   a changed host key with both fingerprints, a negotiation without common algorithm with both lists and the
 //!   [`Profile`] that would work.
 //! - A [`Route`] leads over jump hosts ([`Hop`]), each with a login, a profile and a host key of its own, or by a
-//!   [`ProxyCommand`].
+//!   [`ProxyCommand`]. [`HopLogins`] keep what a jump host refused from being tried for every server behind it.
 //! - Host keys are remembered by a [`HostKeyStore`]: a [`KnownHostsFile`] that OpenSSH can share, or memory.
 //!   [`HostKeyPolicy`] says how an unknown one is met; a changed one is always an error.
 //! - A [`Connection`] opens a [`Shell`] on a terminal, or runs a command by [`Exec`]; both move bytes as they come.
@@ -31,12 +31,12 @@ pub use auth::private_key_opens;
 pub use channel::{Exec, Output, PtySize, Shell};
 pub use connection::{Connection, Endpoint, Gate, Options, connect, connect_by, connect_over};
 pub use credentials::{Agent, Credentials};
-pub use error::{HostKeyFault, Result, SshError};
+pub use error::{Cause, HostKeyFault, Result, SshError};
 pub use host_key::{
     Forgotten, HostKey, HostKeyPolicy, HostKeyStore, HostKeysInMemory, Imported, KnownHostsFile, Recorded, RefusedLine,
 };
 pub use profile::{Algorithms, Profile};
-pub use route::{Hop, ProxyCommand, Route, Tunnel};
+pub use route::{Hop, HopLogins, ProxyCommand, Route, Tunnel};
 pub use scp::{ScpError, ScpReader, ScpWriter};
 pub use sftp::{
     Attributes, CreateOptions, DirEntry, FileType, Match, Matches, Pattern, ReadOptions, SftpError, SftpReader,

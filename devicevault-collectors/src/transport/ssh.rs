@@ -10,8 +10,8 @@ use devicevault_core::{
     Clock, Error, ErrorKind, ExposeSecret as _, Login, Note, Result, Retry, StepLimits, SystemClock, Target, Turn,
 };
 use devicevault_ssh::{
-    Agent, Connection, Credentials, Endpoint, Exec, Gate, Hop, HostKeyPolicy, HostKeyStore, Options, Output, PtySize,
-    Route, SSH_PORT, Shell, SshError, Tunnel, connect_by,
+    Agent, Connection, Credentials, Endpoint, Exec, Gate, Hop, HopLogins, HostKeyPolicy, HostKeyStore, Options, Output,
+    PtySize, Route, SSH_PORT, Shell, SshError, Tunnel, connect_by,
 };
 
 use super::{Dialer, Greeting, Link, RunEnd, Running, Terminal};
@@ -69,9 +69,8 @@ impl SshDialer {
         let server = Endpoint::new(device.host.as_str(), device.port.unwrap_or(SSH_PORT));
         let connected = async {
             let options = self.options(&device.options, profile, &target.limits)?.with_window(window);
-            let options = options.with_gate(Arc::new(InTurn(target.turn.clone())));
+            let options = options.with_gate(gate(target));
             let route = self.route(target)?;
-            target.turn.connecting();
             connect_by(&route, &server, &ssh_credentials(username, &target.login), &options, self.host_keys.clone())
                 .await
         };
@@ -80,9 +79,8 @@ impl SshDialer {
 
     /// Opens the way to a server of the device that need not speak SSH.
     pub(crate) async fn open(&self, target: &Target, server: &Endpoint) -> Result<Tunnel, SshError> {
-        let options = self.options(&target.device.options, None, &target.limits)?;
+        let options = self.options(&target.device.options, None, &target.limits)?.with_gate(gate(target));
         let route = self.route(target)?;
-        target.turn.connecting();
         let tunnel = route.open(server, &target.login.username, &options, &self.host_keys).await?;
         target.turn.reached().await;
         Ok(tunnel)
@@ -95,9 +93,11 @@ impl SshDialer {
             Some(proxy) => Route::direct().by(proxy),
             None => Route::direct(),
         };
+        route = route.with_logins(target.round.shared::<HopLogins>());
         for (i, hop) in device.jump.iter().enumerate() {
             let server = Endpoint::new(hop.host.as_str(), hop.port.unwrap_or(SSH_PORT));
             let mut options = self.options(&hop.options, None, &target.limits)?.with_window(SURE_WINDOW);
+            options = options.with_gate(gate(target));
             if i == 0 {
                 // The address that is left from is the device's affair.
                 options = options.with_source(options::source_address(&device.options)?);
@@ -147,12 +147,20 @@ pub fn ssh_credentials(username: &str, login: &Login) -> Credentials {
     credentials
 }
 
-/// Logins wait for the conversation's turn.
+/// Logins wait for the conversation's turn, at jump hosts too.
 #[derive(Debug)]
 struct InTurn(Turn);
 
+fn gate(target: &Target) -> Arc<dyn Gate> {
+    Arc::new(InTurn(target.turn.clone()))
+}
+
 #[async_trait]
 impl Gate for InTurn {
+    fn connecting(&self) {
+        self.0.connecting();
+    }
+
     async fn pass(&self) {
         self.0.reached().await;
     }
@@ -293,6 +301,7 @@ pub(crate) fn core_error(e: SshError) -> Error {
     let hint = e.hint().map(|h| if foreign { h + "; the system's ssh may have one: --transport openssh" } else { h });
     let error = match e {
         SshError::AtHop { hop, error } => core_error(*error).with("jump host", hop),
+        SshError::Shared { error } => core_error(*error).with("tried by", "another device of this round"),
         SshError::ByProxy { program, said, error } => {
             let error = core_error(*error).with("proxy command", program);
             if let Some(said) = said { error.with("it says", said) } else { error }

@@ -4,6 +4,7 @@
 mod conformance;
 mod ends;
 mod files;
+mod hops;
 mod messages;
 mod misbehaving;
 mod names;

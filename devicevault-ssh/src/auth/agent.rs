@@ -97,7 +97,7 @@ fn chosen(mut all: Vec<AgentIdentity>, agent: &Agent, certificate: Option<Certif
 }
 
 fn failed(what: &str, e: russh::keys::Error) -> SshError {
-    SshError::Agent { message: what.to_owned(), source: Some(e.into()) }
+    SshError::Agent { message: what.to_owned(), source: Some(std::sync::Arc::new(e)) }
 }
 
 /// Signs for a certificate with the key in it, where the agent does not know the certificate itself.

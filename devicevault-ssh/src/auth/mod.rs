@@ -212,5 +212,5 @@ impl Login<'_> {
 }
 
 fn closed(e: impl Into<Box<dyn std::error::Error + Send + Sync>>, farewell: &Farewell) -> SshError {
-    SshError::Closed { step: STEP, said: farewell.said(), source: Some(e.into()) }
+    SshError::Closed { step: STEP, said: farewell.said(), source: Some(e.into().into()) }
 }

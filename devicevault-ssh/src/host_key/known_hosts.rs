@@ -67,7 +67,7 @@ impl KnownHostsFile {
         done.map_err(io::Error::other).flatten().map_err(|source| SshError::HostKeyStore {
             place: self.place(),
             verb,
-            source,
+            source: Arc::new(source),
         })
     }
 }

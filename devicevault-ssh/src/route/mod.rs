@@ -1,6 +1,7 @@
 //! The way to a server: straight, over jump hosts, or by a proxy command.
 
 mod command;
+mod logins;
 mod process;
 mod tunnel;
 
@@ -9,16 +10,18 @@ use std::sync::Arc;
 use tokio::net::{TcpSocket, TcpStream};
 
 pub use command::ProxyCommand;
+pub use logins::HopLogins;
 pub use tunnel::Tunnel;
 
 use crate::connection::{connect_over, within};
-use crate::{Credentials, Endpoint, HostKeyStore, Options, Result, SshError};
+use crate::{Connection, Credentials, Endpoint, HostKeyStore, Options, Result, SshError};
 
 /// What lies between here and a server. Empty: nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Route {
     proxy: Option<ProxyCommand>,
     hops: Vec<Hop>,
+    logins: Option<Arc<HopLogins>>,
 }
 
 /// A jump host, with what is particular to it.
@@ -59,6 +62,13 @@ impl Route {
         self
     }
 
+    /// Has logins at jump hosts in common with the other routes that are given these.
+    #[must_use]
+    pub fn with_logins(mut self, logins: Arc<HopLogins>) -> Self {
+        self.logins = Some(logins);
+        self
+    }
+
     /// Whether nothing lies in between.
     #[must_use]
     pub fn is_direct(&self) -> bool {
@@ -66,10 +76,11 @@ impl Route {
     }
 
     /// Opens the way to a server, which need not speak SSH. `user` is what `%r` of the proxy command means where there
-    /// is no jump host; source address and time to connect are those of the options.
+    /// is no jump host; source address, time to connect and gate are those of the options.
     ///
     /// # Errors
-    /// `Unreachable`, `Timeout`, `NotForwarded`, `Config`; `AtHop` with the reason for what failed at a jump host.
+    /// `Unreachable`, `Timeout`, `NotForwarded`, `Config`; `AtHop` with the reason for what failed at a jump host, within
+    /// `Shared` where that was another's login.
     ///
     /// Dropping the future, or the tunnel, closes every connection on the way and ends the proxy command.
     pub async fn open(
@@ -79,35 +90,67 @@ impl Route {
         options: &Options,
         host_keys: &Arc<dyn HostKeyStore>,
     ) -> Result<Tunnel> {
-        let first = self.hops.first();
-        let (nearest, its_options) = first.map_or((to, options), |h| (&h.server, &h.options));
-        let at_first = |e: SshError| if let Some(hop) = first { e.at_hop(&hop.server) } else { e };
-        let mut tunnel = match &self.proxy {
-            Some(proxy) => {
-                let user = first.map_or(user, |h| h.credentials.username.as_str());
-                Tunnel::by(proxy.start(nearest, user)?)
-            }
-            None => Tunnel::straight(dial(nearest, its_options).await.map_err(at_first)?),
-        };
-        for (i, hop) in self.hops.iter().enumerate() {
-            let said = tunnel.said();
-            let connection = connect_over(tunnel, &hop.server, &hop.credentials, &hop.options, host_keys.clone()).await;
-            let connection = match connection {
-                Ok(connection) => connection,
-                Err(e) => return Err(e.by_proxy(said).await.at_hop(&hop.server)),
+        let mut last = None;
+        for (number, hop) in self.hops.iter().enumerate() {
+            let login = self.logins.as_ref().map(|logins| logins.at(self, number, hop));
+            let turn = match login {
+                Some(login) => Some(login.turn(hop.options.gate.as_ref()).await?),
+                None => None,
             };
-            let next = self.hops.get(i + 1).map_or(to, |h| &h.server);
-            let opening = within(hop.options.connect_timeout, "connect", connection.forward(next)).await;
-            let stream = opening.flatten().map_err(|e| e.at_hop(&hop.server))?;
-            tunnel = Tunnel::through(stream, connection);
+            let connection = self.log_in(last, hop, host_keys).await;
+            if let Some(turn) = turn {
+                turn.came_to(&connection);
+            }
+            last = Some((hop, connection?));
         }
-        Ok(tunnel)
+        self.reach(last, to, user, options).await
+    }
+
+    /// Logs in at a jump host, over the one before it.
+    async fn log_in(
+        &self,
+        last: Option<(&Hop, Connection)>,
+        hop: &Hop,
+        host_keys: &Arc<dyn HostKeyStore>,
+    ) -> Result<Connection> {
+        let Hop { server, credentials, options } = hop;
+        let tunnel = self.reach(last, server, &credentials.username, options).await?;
+        let said = tunnel.said();
+        match connect_over(tunnel, server, credentials, options, host_keys.clone()).await {
+            Ok(connection) => Ok(connection),
+            Err(e) => Err(e.by_proxy(said).await.at_hop(server)),
+        }
+    }
+
+    /// The stream to the next server on the way.
+    async fn reach(
+        &self,
+        last: Option<(&Hop, Connection)>,
+        to: &Endpoint,
+        user: &str,
+        options: &Options,
+    ) -> Result<Tunnel> {
+        if let Some(gate) = &options.gate {
+            gate.connecting();
+        }
+        match (last, &self.proxy) {
+            (Some((hop, connection)), _) => {
+                let opening = within(hop.options.connect_timeout, "connect", connection.forward(to)).await;
+                let stream = opening.flatten().map_err(|e| e.at_hop(&hop.server))?;
+                Ok(Tunnel::through(stream, connection))
+            }
+            (None, Some(proxy)) => Ok(Tunnel::by(proxy.start(to, user)?)),
+            (None, None) => {
+                let at_first = |e: SshError| if self.hops.is_empty() { e } else { e.at_hop(to) };
+                Ok(Tunnel::straight(dial(to, options).await.map_err(at_first)?))
+            }
+        }
     }
 }
 
 /// A TCP connection, from the source address where one is set.
 async fn dial(to: &Endpoint, options: &Options) -> Result<TcpStream> {
-    let unreachable = |source| SshError::Unreachable { endpoint: to.to_string(), source };
+    let unreachable = |e| SshError::Unreachable { endpoint: to.to_string(), source: Arc::new(e) };
     let dialing = async {
         let Some(source) = options.source else { return TcpStream::connect((to.host.as_str(), to.port)).await };
         let mut last = None;

@@ -73,7 +73,9 @@ pub(super) fn of_ssh(operation: &'static str, e: &SshError) -> Error {
 
 fn innermost(e: &SshError) -> &SshError {
     match e {
-        SshError::AtHop { error, .. } | SshError::ByProxy { error, .. } => innermost(error),
+        SshError::AtHop { error, .. } | SshError::ByProxy { error, .. } | SshError::Shared { error } => {
+            innermost(error)
+        }
         other => other,
     }
 }

@@ -1,15 +1,17 @@
 //! The SSH side of a device.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, Response, Session, VerifiedPublicKey};
-use russh::{Channel, ChannelId, Pty};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::net::TcpStream;
 
 use super::channel;
 use super::quirk::{Lifetime, Quirk};
 use super::socket::{Cut, Socket};
+use super::spec::Forwards;
 use super::state::State;
 use super::stats::count;
 
@@ -36,12 +38,16 @@ struct Connection {
 
 impl Connection {
     async fn password(&self, username: &str, password: &str) -> Auth {
-        count(&self.device.counters.password_attempts, 1);
+        let counters = &self.device.counters;
+        count(&counters.password_attempts, 1);
+        let now = counters.passwords_now.fetch_add(1, Ordering::Relaxed) + 1;
+        counters.passwords_at_once.fetch_max(now, Ordering::Relaxed);
         for quirk in self.device.quirks().iter() {
             if let Quirk::SlowLogin(time) = quirk {
                 tokio::time::sleep(*time).await;
             }
         }
+        counters.passwords_now.fetch_sub(1, Ordering::Relaxed);
         if self.device.may_log_in(username, password) { Auth::Accept } else { Auth::reject() }
     }
 }
@@ -95,6 +101,37 @@ impl Handler for Connection {
     ) -> Result<(), Self::Error> {
         reply.accept().await;
         tokio::spawn(channel::serve(channel, self.device.clone(), self.cut.clone()));
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let to = match self.device.is.forwards {
+            Some(Forwards::AsAsked) => format!("{host}:{port}"),
+            Some(Forwards::To(server)) => server.to_string(),
+            None => {
+                reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+                return Ok(());
+            }
+        };
+        tokio::spawn(async move {
+            let Ok(mut there) = TcpStream::connect(to).await else {
+                reply.reject(ChannelOpenFailure::ConnectFailed).await;
+                return;
+            };
+            let _ = there.set_nodelay(true);
+            reply.accept().await;
+            // Whichever side ends it.
+            let _ = tokio::io::copy_bidirectional(&mut channel.into_stream(), &mut there).await;
+        });
         Ok(())
     }
 

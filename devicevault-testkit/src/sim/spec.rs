@@ -1,6 +1,7 @@
 //! What a simulated device is, before it runs.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,6 +9,15 @@ use bytes::Bytes;
 use super::personality::{CiscoIos, Frr, JuniperJunos, Linux, MikrotikRouteros, Personality};
 use super::quirk::Quirk;
 use super::{PASSWORD, USERNAME};
+
+/// Where a jump host leads to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Forwards {
+    /// Wherever it is asked to.
+    AsAsked,
+    /// There, whatever it is asked for.
+    To(SocketAddr),
+}
 
 /// A device that is to be simulated.
 #[derive(Debug, Clone)]
@@ -26,6 +36,7 @@ pub struct SimDevice {
     pub(super) volatile: bool,
     pub(super) quirks: Vec<Quirk>,
     pub(super) answers: BTreeMap<String, Bytes>,
+    pub(super) forwards: Option<Forwards>,
 }
 
 impl SimDevice {
@@ -44,6 +55,7 @@ impl SimDevice {
             volatile: false,
             quirks: Vec::new(),
             answers: BTreeMap::new(),
+            forwards: None,
         }
     }
 
@@ -132,6 +144,18 @@ impl SimDevice {
     /// Times, counters and the clock's drift move on between two answers, as on a real device.
     pub fn volatile(mut self) -> Self {
         self.volatile = true;
+        self
+    }
+
+    /// Is a jump host, which connects those who logged in to wherever they ask for.
+    pub fn forwarding(mut self) -> Self {
+        self.forwards = Some(Forwards::AsAsked);
+        self
+    }
+
+    /// Is a jump host of a network of its own, in which every address is this server's.
+    pub fn forwarding_to(mut self, server: SocketAddr) -> Self {
+        self.forwards = Some(Forwards::To(server));
         self
     }
 

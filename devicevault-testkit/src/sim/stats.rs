@@ -10,6 +10,8 @@ pub struct Stats {
     pub connections: u64,
     /// Passwords that were tried, right and wrong, by any method.
     pub password_attempts: u64,
+    /// The most passwords that were looked at at a time.
+    pub passwords_at_once: u64,
     /// Secrets that were given to `enable`, right and wrong.
     pub enable_attempts: u64,
     /// Logins that succeeded.
@@ -28,6 +30,7 @@ impl std::ops::AddAssign for Stats {
     fn add_assign(&mut self, other: Self) {
         self.connections += other.connections;
         self.password_attempts += other.password_attempts;
+        self.passwords_at_once = self.passwords_at_once.max(other.passwords_at_once);
         self.enable_attempts += other.enable_attempts;
         self.logins += other.logins;
         self.shells += other.shells;
@@ -42,6 +45,8 @@ impl std::ops::AddAssign for Stats {
 pub(super) struct Counters {
     pub(super) connections: AtomicU64,
     pub(super) password_attempts: AtomicU64,
+    pub(super) passwords_at_once: AtomicU64,
+    pub(super) passwords_now: AtomicU64,
     pub(super) enable_attempts: AtomicU64,
     pub(super) logins: AtomicU64,
     pub(super) shells: AtomicU64,
@@ -60,6 +65,7 @@ impl Counters {
         Stats {
             connections: of(&self.connections),
             password_attempts: of(&self.password_attempts),
+            passwords_at_once: of(&self.passwords_at_once),
             enable_attempts: of(&self.enable_attempts),
             logins: of(&self.logins),
             shells: of(&self.shells),
