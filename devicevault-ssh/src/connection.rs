@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::channel::{Exec, PtySize, Shell};
 use crate::error::shown;
-use crate::host_key::{HostKey, HostKeyPolicy, HostKeyStore, judge, judge_certificate};
+use crate::host_key::{Believed, HostKey, HostKeyPolicy, HostKeyStore, judge, judge_certificate};
 use crate::overhear::{Overhear, Overheard};
 use crate::{Algorithms, Credentials, Profile, Result, Route, SshError, auth};
 
@@ -23,27 +23,46 @@ const READ_AHEAD: usize = 16 << 10;
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Endpoint {
     /// Host name or address.
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// The jump hosts that lead there, in the order in which they are passed: private addresses are the same in many
+    /// networks, and the server is another one in each. Empty: the address is one of the network here.
+    pub over: Vec<Endpoint>,
 }
 
 impl Endpoint {
-    /// Both.
+    /// Of the network here.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port }
+        Self { host: host.into(), port, over: Vec::new() }
+    }
+
+    /// The same address in the network that these jump hosts lead to.
+    #[must_use]
+    pub fn over(mut self, hops: impl IntoIterator<Item = Endpoint>) -> Self {
+        self.over = hops.into_iter().map(|hop| hop.alone()).collect();
+        self
+    }
+
+    /// The address, whichever network it is one of.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self::new(self.host.as_str(), self.port)
     }
 }
 
 impl fmt::Display for Endpoint {
+    /// `host:port`, and behind an `@` each the jump hosts that lead there, the last of them first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
+            write!(f, "[{}]:{}", self.host, self.port)?;
         } else {
-            write!(f, "{}:{}", self.host, self.port)
+            write!(f, "{}:{}", self.host, self.port)?;
         }
+        self.over.iter().rev().try_for_each(|hop| write!(f, "@{hop}"))
     }
 }
 
@@ -187,7 +206,7 @@ pub async fn connect_by(
 ) -> Result<Connection> {
     let tunnel = route.open(server, &credentials.username, options, &host_keys).await?;
     let said = tunnel.said();
-    match connect_over(tunnel, server, credentials, options, host_keys).await {
+    match connect_over(tunnel, &route.leads_to(server), credentials, options, host_keys).await {
         Ok(connection) => Ok(connection),
         Err(e) => Err(e.by_proxy(said).await),
     }
@@ -211,7 +230,7 @@ where
     if let Some(gate) = &options.gate {
         gate.pass().await;
     }
-    let recorded = host_keys.recorded(server).await?;
+    let recorded = Believed::of(host_keys.as_ref(), server).await?.recorded;
     let pinned = matches!(options.host_key, HostKeyPolicy::Pinned(_));
     let certificates = options.now.is_some() && !pinned && !recorded.authorities.is_empty();
     let config = Arc::new(client::Config {

@@ -49,7 +49,7 @@ pub enum SshError {
     /// The server's key is not one to trust.
     #[error("{fault} (offered: {offered}{})", recorded_text(recorded))]
     HostKeyRejected {
-        /// `host:port`.
+        /// `host:port`, and `@host:port` for each jump host that leads there.
         endpoint: String,
         /// Why.
         fault: HostKeyFault,
@@ -161,6 +161,9 @@ pub enum HostKeyFault {
     /// Another key is recorded.
     #[error("the host key has changed")]
     Changed,
+    /// Another key is recorded for this address, and none for it behind these jump hosts.
+    #[error("the host key is not the one that is recorded for this address")]
+    OfAddress,
     /// The pinned fingerprint is another one.
     #[error("the host key is not the pinned one")]
     NotPinned,
@@ -195,12 +198,16 @@ impl SshError {
             Self::PasswordExpired { .. } => {
                 Some(format!("log in by hand, set a new password, and update the credential of {whom}"))
             }
-            Self::HostKeyRejected { endpoint, fault, recorded_in, .. } => Some(match fault {
+            Self::HostKeyRejected { endpoint, fault, recorded_in, offered, .. } => Some(match fault {
                 HostKeyFault::Unknown => {
                     format!("compare the fingerprint with the device's own, then record its key in {recorded_in}")
                 }
                 HostKeyFault::Changed => format!(
                     "somebody may be in between; if the device was replaced or its key renewed, forget the old one: `devicevault device host-key forget --address {endpoint}`, or remove its entry from {recorded_in}"
+                ),
+                HostKeyFault::OfAddress => format!(
+                    "the recorded key may be of another device that has this address behind another jump host: back that one up first, or compare the fingerprint and pin it for {whom} (--host-key {offered}); if the device was replaced or its key renewed, forget the old one: `devicevault device host-key forget --address {}`",
+                    endpoint.split('@').next().unwrap_or_default()
                 ),
                 HostKeyFault::NotPinned => {
                     "compare the fingerprint with the device's own, then pin the new one".to_owned()

@@ -15,6 +15,9 @@ pub(crate) use devicevault_ssh::Endpoint as Server;
 #[derive(Debug)]
 pub(crate) struct HostKeys(KnownHostsFile);
 
+/// What a key is to its server.
+const TRUSTED: &str = "trusted";
+
 /// A recorded key.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RecordedKey {
@@ -41,8 +44,18 @@ impl HostKeys {
     /// # Errors
     /// The file cannot be read.
     pub(crate) async fn of(&self, server: &Server) -> Result<Vec<RecordedKey>> {
+        let mut all = self.under(server).await?;
+        if !server.over.is_empty() {
+            // What is recorded of the address alone is believed where the way has no key of its own.
+            let own = all.iter().any(|k| k.meaning == TRUSTED);
+            all.extend(self.under(&server.alone()).await?.into_iter().filter(|k| !own || k.meaning != TRUSTED));
+        }
+        Ok(all)
+    }
+
+    async fn under(&self, server: &Server) -> Result<Vec<RecordedKey>> {
         let recorded = self.0.recorded(server).await.map_err(|e| unusable(&e))?;
-        let all = [("trusted", recorded.keys), ("revoked", recorded.revoked), ("authority", recorded.authorities)];
+        let all = [(TRUSTED, recorded.keys), ("revoked", recorded.revoked), ("authority", recorded.authorities)];
         let one = |meaning, key: HostKey| RecordedKey {
             server: server.to_string(),
             meaning,
@@ -60,12 +73,19 @@ impl HostKeys {
         self.0.import(text).await.map_err(|e| unusable(&e))
     }
 
-    /// Takes out the keys that are recorded of a server.
+    /// Takes out the keys that are recorded of a server; those of its address alone too, where one of them is its own.
     ///
     /// # Errors
     /// The file cannot be written.
     pub(crate) async fn forget(&self, server: &Server) -> Result<Forgotten> {
-        self.0.forget(server).await.map_err(|e| unusable(&e))
+        let mut done = self.0.forget(server).await.map_err(|e| unusable(&e))?;
+        let address = server.alone();
+        if *server != address && self.under(&address).await?.iter().any(|k| done.keys.contains(&k.fingerprint)) {
+            let too = self.0.forget(&address).await.map_err(|e| unusable(&e))?;
+            done.keys.extend(too.keys.into_iter().filter(|k| !done.keys.contains(k)).collect::<Vec<_>>());
+            done.wildcards.extend(too.wildcards);
+        }
+        Ok(done)
     }
 }
 
@@ -81,6 +101,12 @@ pub(crate) fn server(host: &str, port: Option<u16>) -> Server {
 
 /// The servers whose host keys a device's connections check: its jump hosts, in order, and itself.
 pub(crate) fn servers(device: &Device) -> Vec<Server> {
-    let hops = device.jump.iter().map(|h| server(&h.host, h.port));
-    hops.chain([server(&device.host, device.port)]).collect()
+    let mut way: Vec<Server> = Vec::new();
+    let all = device.jump.iter().map(|h| server(&h.host, h.port)).chain([server(&device.host, device.port)]);
+    all.map(|next| {
+        let named = next.clone().over(way.iter().cloned());
+        way.push(next);
+        named
+    })
+    .collect()
 }

@@ -18,6 +18,7 @@ mod foul_texts;
 mod frozen;
 mod full_disks;
 mod homes;
+mod hops;
 mod hostile;
 mod imports;
 mod interrupts;

@@ -127,10 +127,10 @@ fn two_jump_hosts_lead_to_ssh_and_to_telnet() {
     // Another server in the place of the first jump host.
     let first = format!("127.0.0.1:{port}");
     person.run("", &["--home", home, "device", "host-key", "forget", "--address", &first]).good();
-    let key = std::fs::read_to_string(person.folder().join(".devicevault/known_hosts")).expect("known_hosts");
-    let stranger = key.lines().find(|l| l.contains(&servers[1].port.to_string())).expect("its line");
-    let planted = stranger.replace(&servers[1].port.to_string(), &port);
-    let planted = place.write("planted", &format!("{planted}\n"));
+    let known = std::fs::read_to_string(person.folder().join(".devicevault/known_hosts")).expect("known_hosts");
+    let named = format!("[127.0.0.1]:{}@[127.0.0.1]:{port} ", servers[1].port);
+    let stranger = known.lines().find_map(|l| l.strip_prefix(&named)).expect("its line");
+    let planted = place.write("planted", &format!("[127.0.0.1]:{port} {stranger}\n"));
     person.run("", &["--home", home, "device", "host-key", "import", planted.to_str().expect("UTF-8")]).good();
     let answer = person.back_up(servers[2].port, "linux", &users[2].name, &users[2].password, &way);
     assert!(answer.code == 1 && answer.shows("host_key_rejected") && answer.shows("jump host"), "{answer:?}");

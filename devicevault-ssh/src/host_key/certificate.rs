@@ -4,7 +4,7 @@
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Certificate, HashAlg, PublicKey};
 
-use super::{HostKey, HostKeyPolicy, HostKeyStore, judge};
+use super::{Believed, HostKey, HostKeyPolicy, HostKeyStore, judge};
 use crate::error::HostKeyFault;
 use crate::{Endpoint, Result, SshError};
 
@@ -20,7 +20,7 @@ pub(crate) async fn judge_certificate(
 ) -> Result<()> {
     let key = HostKey::new(&PublicKey::new(certificate.public_key().clone(), ""));
     let authority = HostKey::new(&PublicKey::new(certificate.signature_key().clone(), ""));
-    let recorded = store.recorded(server).await?;
+    let recorded = Believed::of(store, server).await?.recorded;
     if !recorded.authorities.contains(&authority) || matches!(policy, HostKeyPolicy::Pinned(_)) {
         return judge(policy, store, server, &key).await;
     }

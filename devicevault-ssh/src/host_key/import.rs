@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 
-use super::known_hosts::{KnownHostsFile, MOST, ends_within_a_line, name_in_file};
+use super::known_hosts::{KnownHostsFile, MOST, WAY, ends_within_a_line, name_in_file};
 use super::line::{Hosts, Line, Meaning};
 use super::{HostKey, Recorded};
 use crate::{Endpoint, Result};
@@ -188,7 +188,8 @@ enum Rest {
 
 /// A line without this host.
 fn without(text: &str, name: &str) -> Rest {
-    let Some(line) = Line::parse(text).filter(|l| l.meaning == Meaning::Key && l.hosts.matches(name)) else {
+    let meant = |l: &Line| if name.contains(WAY) { l.hosts.names(name) } else { l.hosts.matches(name) };
+    let Some(line) = Line::parse(text).filter(|l| l.meaning == Meaning::Key && meant(l)) else {
         return Rest::Same;
     };
     let Ok(key) = HostKey::from_openssh(&line.key) else { return Rest::Same };

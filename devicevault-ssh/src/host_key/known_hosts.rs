@@ -19,6 +19,9 @@ use crate::{Endpoint, Result, SshError};
 /// process and in others lose nothing, a reader never sees half of a line, and 30,000 devices do not rewrite the file
 /// 30,000 times. A symbolic link is not followed. A last line that a crash cut off is left behind as a line that says nothing. Hashed names, wildcards,
 /// `@revoked` and `@cert-authority` are understood.
+///
+/// A server behind jump hosts has a name of its own, which is none to OpenSSH: `10.0.0.1@bastion.example.net`,
+/// `[10.0.0.1]:2022@[bastion.example.net]:2222`, the last jump host first. Wildcards are for addresses and do not mean it.
 #[derive(Debug, Clone)]
 pub struct KnownHostsFile(Arc<Inner>);
 
@@ -84,16 +87,29 @@ impl HostKeyStore for KnownHostsFile {
         self.off_thread("written", move |inner| inner.record(&name, &key)).await
     }
 
+    async fn elsewhere(&self, server: &Endpoint) -> Result<Vec<HostKey>> {
+        let (address, name) = (name_in_file(&server.alone()), name_in_file(server));
+        self.off_thread("read", move |inner| {
+            inner.refresh()?;
+            Ok(inner.known().elsewhere(&address, &name))
+        })
+        .await
+    }
+
     fn place(&self) -> String {
         self.0.path.display().to_string()
     }
 }
 
-/// `host` on the standard port, `[host]:port` elsewhere; names are compared without case.
+/// `host` on the standard port, `[host]:port` elsewhere; names are compared without case. Jump hosts follow.
 pub(super) fn name_in_file(server: &Endpoint) -> String {
     let host = server.host.to_ascii_lowercase();
-    if server.port == crate::SSH_PORT { host } else { format!("[{host}]:{}", server.port) }
+    let alone = if server.port == crate::SSH_PORT { host } else { format!("[{host}]:{}", server.port) };
+    server.over.iter().rev().fold(alone, |name, hop| format!("{name}{WAY}{}", name_in_file(hop)))
 }
+
+/// Stands before each jump host in a name; no host's own name has it.
+pub(super) const WAY: char = '@';
 
 impl Inner {
     pub(super) fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -101,6 +117,12 @@ impl Inner {
     }
 
     fn recorded(&self, name: &str) -> io::Result<Recorded> {
+        self.refresh()?;
+        Ok(self.known().of(name))
+    }
+
+    /// Knows what the file says now.
+    fn refresh(&self) -> io::Result<()> {
         self.refuse_what_is_no_file()?;
         let mut known = self.known();
         match File::open(&self.path) {
@@ -113,7 +135,7 @@ impl Inner {
             Err(e) if e.kind() == io::ErrorKind::NotFound => *known = Known::default(),
             Err(e) => return Err(e),
         }
-        Ok(known.of(name))
+        Ok(())
     }
 
     fn record(&self, name: &str, key: &HostKey) -> io::Result<Recorded> {
@@ -209,10 +231,11 @@ impl Known {
         let exact = self.exact.get(name).into_iter().flatten();
         // An authority is for a host, whichever port it listens on.
         let host = name.strip_prefix('[').and_then(|n| n.split_once("]:")).map_or(name, |(host, _)| host);
-        let others = self
-            .others
-            .iter()
-            .filter(|l| l.hosts.matches(name) || (l.meaning == Meaning::Authority && l.hosts.matches(host)));
+        let by_way = name.contains(WAY);
+        let others = self.others.iter().filter(|l| match by_way {
+            true => l.hosts.names(name),
+            false => l.hosts.matches(name) || (l.meaning == Meaning::Authority && l.hosts.matches(host)),
+        });
         let mut recorded = Recorded::nothing();
         for line in exact.chain(others) {
             match HostKey::from_openssh(&line.key) {
@@ -225,6 +248,18 @@ impl Known {
             }
         }
         recorded
+    }
+
+    /// The keys of an address behind other jump hosts than those of this name. Where a wildcard speaks of the address,
+    /// its key is not one server's.
+    fn elsewhere(&self, address: &str, name: &str) -> Vec<HostKey> {
+        let wild = |l: &Line| l.meaning == Meaning::Key && l.hosts.matches(address) && !l.hosts.names(address);
+        if self.others.iter().any(wild) {
+            return Vec::new();
+        }
+        let other = |n: &str| n != name && n.strip_prefix(address).is_some_and(|way| way.starts_with(WAY));
+        let lines = self.exact.iter().filter(|(n, _)| other(n)).flat_map(|(_, lines)| lines);
+        lines.filter(|l| l.meaning == Meaning::Key).filter_map(|l| HostKey::from_openssh(&l.key).ok()).collect()
     }
 }
 

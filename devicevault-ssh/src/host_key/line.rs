@@ -69,6 +69,14 @@ impl Hosts {
         Some(Self::Exact(text))
     }
 
+    /// Whether the line has this very name, and not by a wildcard.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        match self {
+            Self::Patterns(patterns) => patterns.iter().any(|p| p == name) && self.matches(name),
+            other => other.matches(name),
+        }
+    }
+
     /// Whether the line is for this name, in the form that [`name_in_file`](super::known_hosts) gives it.
     pub(crate) fn matches(&self, name: &str) -> bool {
         match self {

@@ -17,7 +17,7 @@ pub use import::{Forgotten, Imported, RefusedLine};
 pub use known_hosts::KnownHostsFile;
 pub use memory::HostKeysInMemory;
 pub use policy::HostKeyPolicy;
-pub(crate) use policy::judge;
+pub(crate) use policy::{Believed, judge};
 
 use crate::{Endpoint, Result, SshError};
 
@@ -126,10 +126,17 @@ impl Recorded {
 /// - Dropping a future leaves the store as it was or with the key recorded.
 #[async_trait]
 pub trait HostKeyStore: fmt::Debug + Send + Sync {
-    /// What is recorded of this server.
+    /// What is recorded of this server. One behind jump hosts ([`Endpoint::over`]) is another one than that of the same
+    /// address here.
     async fn recorded(&self, server: &Endpoint) -> Result<Recorded>;
     /// Records a key unless one is recorded already. Returns what is recorded afterwards.
     async fn record(&self, server: &Endpoint, key: &HostKey) -> Result<Recorded>;
+    /// The keys that are recorded of the same address behind other jump hosts. Where the store cannot tell whose a key of
+    /// the address alone is, there are none: it is believed to be that of all of them.
+    async fn elsewhere(&self, server: &Endpoint) -> Result<Vec<HostKey>> {
+        let _ = server;
+        Ok(Vec::new())
+    }
     /// Where a person finds the records, for error texts.
     fn place(&self) -> String;
 }

@@ -42,7 +42,37 @@ impl HostKeyPolicy {
     }
 }
 
+/// What is believed of a server.
+#[derive(Debug)]
+pub(crate) struct Believed {
+    /// What is recorded of it. Revoked keys and authorities of its address are meant wherever that is.
+    pub(crate) recorded: Recorded,
+    /// Nothing is recorded of it behind these jump hosts: the keys are those of its address alone.
+    of_address: bool,
+}
+
+impl Believed {
+    pub(crate) async fn of(store: &dyn HostKeyStore, server: &Endpoint) -> Result<Self> {
+        let mut recorded = store.recorded(server).await?;
+        if server.over.is_empty() {
+            return Ok(Self { recorded, of_address: false });
+        }
+        let address = store.recorded(&server.alone()).await?;
+        recorded.revoked.extend(address.revoked);
+        recorded.authorities.extend(address.authorities);
+        let of_address = recorded.keys.is_empty() && !address.keys.is_empty();
+        if of_address {
+            recorded.keys = address.keys;
+        }
+        Ok(Self { recorded, of_address })
+    }
+}
+
 /// Decides on the key that a server offered, and records it on first use.
+///
+/// Behind jump hosts a key that is recorded of the address alone is believed where it is the offered one, and is this
+/// server's from then on. Where it is another one it may be that of a namesake in another network: that is so once it was
+/// seen there. Until then the server is refused.
 pub(crate) async fn judge(
     policy: &HostKeyPolicy,
     store: &dyn HostKeyStore,
@@ -62,8 +92,17 @@ pub(crate) async fn judge(
         let trusted = pins.iter().any(|p| *p == offered.fingerprint());
         return if trusted { Ok(()) } else { refuse(HostKeyFault::NotPinned, pins.clone()) };
     }
-    let mut recorded = store.recorded(server).await?;
-    if recorded == Recorded::nothing() && *policy == HostKeyPolicy::FirstUse {
+    let Believed { mut recorded, of_address } = Believed::of(store, server).await?;
+    let first_use = *policy == HostKeyPolicy::FirstUse;
+    if of_address && recorded.keys.contains(offered) && !recorded.revoked.contains(offered) {
+        store.record(server, offered).await?;
+    } else if of_address && first_use {
+        let elsewhere = store.elsewhere(server).await?;
+        if recorded.keys.iter().any(|key| elsewhere.contains(key)) {
+            recorded.keys.clear();
+        }
+    }
+    if recorded == Recorded::nothing() && first_use {
         recorded = store.record(server, offered).await?;
         tracing::info!(server = %server, fingerprint = %offered.fingerprint(), "host key recorded at first use");
     }
@@ -74,6 +113,8 @@ pub(crate) async fn judge(
         Ok(())
     } else if recorded.keys.is_empty() {
         refuse(HostKeyFault::Unknown, Vec::new())
+    } else if of_address {
+        refuse(HostKeyFault::OfAddress, fingerprints(&recorded.keys))
     } else {
         refuse(HostKeyFault::Changed, fingerprints(&recorded.keys))
     }
@@ -111,6 +152,51 @@ mod tests {
         judge(&pinned, &store, &host, &b).await.unwrap();
         let other = judge(&pinned, &store, &host, &a).await;
         assert_eq!(fault(other), Some((HostKeyFault::NotPinned, vec![b.fingerprint()], a.fingerprint())));
+    }
+
+    #[tokio::test]
+    async fn namesakes_behind_jump_hosts_have_keys_of_their_own() {
+        let (a, b) = (HostKey::from_openssh(A).unwrap(), HostKey::from_openssh(B).unwrap());
+        let here = Endpoint::new("10.0.0.1", 22);
+        let behind = |hop: &str| here.clone().over([Endpoint::new(hop, 22)]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = crate::KnownHostsFile::new(folder.path().join("known_hosts"));
+        let memory = HostKeysInMemory::default();
+        let first = HostKeyPolicy::FirstUse;
+        for store in [&file as &dyn HostKeyStore, &memory] {
+            // A record of before the way counted.
+            store.record(&here, &a).await.unwrap();
+            let of_address = |r| assert_eq!(fault(r).unwrap().0, HostKeyFault::OfAddress);
+            of_address(judge(&first, store, &behind("y"), &b).await);
+            assert_eq!(fault(judge(&first, store, &here, &b).await).unwrap().0, HostKeyFault::Changed);
+            // It is believed where it is the one that is shown, under strict too, and whose it is is known then.
+            judge(&HostKeyPolicy::Strict, store, &behind("x"), &a).await.unwrap();
+            of_address(judge(&HostKeyPolicy::Strict, store, &behind("y"), &b).await);
+            judge(&first, store, &behind("y"), &b).await.unwrap();
+            for (hop, own, other) in [("x", &a, &b), ("y", &b, &a)] {
+                judge(&first, store, &behind(hop), own).await.unwrap();
+                let changed = judge(&first, store, &behind(hop), other).await;
+                assert_eq!(fault(changed), Some((HostKeyFault::Changed, vec![own.fingerprint()], other.fingerprint())));
+            }
+            // Two hops in one order are another way than in the other.
+            let [x, y] = ["x", "y"].map(|hop| Endpoint::new(hop, 22));
+            let (xy, yx) = (here.clone().over([x.clone(), y.clone()]), here.clone().over([y, x]));
+            assert_ne!(store.record(&xy, &a).await.unwrap(), store.record(&yx, &b).await.unwrap());
+        }
+        // A wildcard speaks of every namesake.
+        let text = format!("10.0.0.* {A}\n");
+        let wild = crate::KnownHostsFile::new(folder.path().join("wild"));
+        wild.import(&text).await.unwrap();
+        judge(&first, &wild, &behind("x"), &a).await.unwrap();
+        assert_eq!(fault(judge(&first, &wild, &behind("y"), &b).await).unwrap().0, HostKeyFault::OfAddress);
+        // What is revoked of the address is revoked behind every jump host.
+        wild.import(&format!("@revoked 10.0.0.1 {A}\n")).await.unwrap();
+        assert_eq!(fault(judge(&first, &wild, &behind("x"), &a).await).unwrap().0, HostKeyFault::Revoked);
+        // Each is forgotten by itself.
+        let forgotten = file.forget(&behind("x")).await.unwrap();
+        assert_eq!((forgotten.keys, forgotten.wildcards), (vec![a.fingerprint()], Vec::new()));
+        assert_eq!(file.recorded(&behind("y")).await.unwrap().keys, [b]);
+        assert_eq!(file.recorded(&here).await.unwrap().keys, [a]);
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub struct Hop {
 }
 
 impl Hop {
-    /// Its address, as the hop before it knows it, and how to log in there. Its host key is checked under this address
-    /// by the policy of these options.
+    /// Its address, as the hop before it knows it, and how to log in there. Its host key is checked under this address,
+    /// and that of the hops before it, by the policy of these options.
     #[must_use]
     pub fn new(server: Endpoint, credentials: Credentials, options: Options) -> Self {
         Self { server, credentials, options }
@@ -75,6 +75,11 @@ impl Route {
         self.proxy.is_none() && self.hops.is_empty()
     }
 
+    /// The server that an address is at the end of this way.
+    pub(crate) fn leads_to(&self, server: &Endpoint) -> Endpoint {
+        server.clone().over(self.hops.iter().map(|hop| hop.server.clone()))
+    }
+
     /// Opens the way to a server, which need not speak SSH. `user` is what `%r` of the proxy command means where there
     /// is no jump host; source address, time to connect and gate are those of the options.
     ///
@@ -97,7 +102,7 @@ impl Route {
                 Some(login) => Some(login.turn(hop.options.gate.as_ref()).await?),
                 None => None,
             };
-            let connection = self.log_in(last, hop, host_keys).await;
+            let connection = self.log_in(last, number, hop, host_keys).await;
             if let Some(turn) = turn {
                 turn.came_to(&connection);
             }
@@ -110,13 +115,15 @@ impl Route {
     async fn log_in(
         &self,
         last: Option<(&Hop, Connection)>,
+        number: usize,
         hop: &Hop,
         host_keys: &Arc<dyn HostKeyStore>,
     ) -> Result<Connection> {
         let Hop { server, credentials, options } = hop;
         let tunnel = self.reach(last, server, &credentials.username, options).await?;
         let said = tunnel.said();
-        match connect_over(tunnel, server, credentials, options, host_keys.clone()).await {
+        let named = server.clone().over(self.hops.iter().take(number).map(|h| h.server.clone()));
+        match connect_over(tunnel, &named, credentials, options, host_keys.clone()).await {
             Ok(connection) => Ok(connection),
             Err(e) => Err(e.by_proxy(said).await.at_hop(server)),
         }

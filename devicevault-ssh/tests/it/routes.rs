@@ -122,10 +122,10 @@ async fn a_changed_key_of_a_hop_is_refused_under_the_hops_own_name() {
     let options = Options::default();
     let route = Route::direct().over(hop(&first, &user, &options));
     connect_by(&route, &last.endpoint(), &login(&user), &options, store.clone()).await.unwrap();
-    for server in [&first, &last] {
-        let recorded = store.recorded(&server.endpoint()).await.unwrap();
-        assert_eq!(recorded.keys, [host_key(server)]);
+    for (at, server) in [(first.endpoint(), &first), (last.endpoint().over([first.endpoint()]), &last)] {
+        assert_eq!(store.recorded(&at).await.unwrap().keys, [host_key(server)]);
     }
+    assert!(store.recorded(&last.endpoint()).await.unwrap().keys.is_empty(), "its address is one behind the hop");
     store.forget(&first.endpoint()).await.unwrap();
     store.record(&first.endpoint(), &host_key(&last)).await.unwrap();
     let e = connect_by(&route, &last.endpoint(), &login(&user), &options, store.clone()).await.unwrap_err();

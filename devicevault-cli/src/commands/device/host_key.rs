@@ -4,7 +4,8 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_core::inventory::Selector;
+use devicevault_core::{Device, Error, ErrorKind, Result};
 use serde::Serialize;
 
 use super::jump::host_and_port;
@@ -37,14 +38,17 @@ Examples:
   devicevault device host-key show core-rtr1
   devicevault device host-key show --address bastion.example.net:2222
   devicevault device host-key forget core-rtr1
+  devicevault device host-key forget --address 10.0.0.1@bastion.example.net:2222
 
 A changed key is refused until the old one is forgotten. Compare the new fingerprint with the device's own first.
-`show` tells of a device's jump hosts too; `forget` takes the device's own key alone.")]
+`show` tells of a device's jump hosts too; `forget` takes the device's own key alone.
+A server behind jump hosts is another one than that of the same address elsewhere.
+They follow its address, the last of them first.")]
 pub(crate) struct WhoArgs {
     /// A device
     #[arg(required_unless_present = "address", conflicts_with = "address")]
     name: Option<String>,
-    /// A server by its address, such as a jump host
+    /// A server by its address, such as a jump host; behind jump hosts HOST[:PORT]@JUMP[:PORT]
     #[arg(long, value_name = "HOST[:PORT]")]
     address: Option<String>,
 }
@@ -79,10 +83,29 @@ async fn servers(instance: &Instance, args: &WhoArgs) -> Result<Vec<Server>> {
         return Ok(wiring::servers(&instance.device(name).await?));
     }
     let text = args.address.as_deref().unwrap_or_default();
-    let (host, port) = host_and_port(text).filter(|(host, _)| !host.is_empty()).ok_or_else(|| {
+    let one = |part| host_and_port(part).filter(|(host, _)| !host.is_empty()).map(|(h, p)| wiring::server(h, p));
+    // The last jump host stands first.
+    let mut way: Vec<Server> = text.rsplit('@').map(one).collect::<Option<_>>().unwrap_or_default();
+    let server = way.pop().ok_or_else(|| {
         Error::new(ErrorKind::Config, "read address", "there is no such address").with("address", text.escape_debug())
     })?;
-    Ok(vec![wiring::server(host, port)])
+    Ok(vec![server.over(way)])
+}
+
+/// Refuses to forget what is recorded of a device's address alone where others have the address in other networks: the key
+/// may be theirs, and whatever they show next would be trusted blindly.
+async fn refuse_what_may_be_anothers(instance: &Instance, name: &str, server: &Server) -> Result<()> {
+    let all = instance.inventory.devices(&Selector::default()).await?;
+    let there = |d: &Device| wiring::servers(d).pop().is_some_and(|s| s != *server && s.alone() == server.alone());
+    let Some(other) = all.iter().find(|d| d.name != name && there(d)) else { return Ok(()) };
+    Err(Error::new(ErrorKind::Conflict, "forget host key", "the key of this address may be another device's")
+        .with("address", server.alone())
+        .with("other device", &other.name)
+        .hint(format!(
+            "back up {} first, and its key is known as its own; or pin the key of {name} once its fingerprint is compared: `devicevault device edit {name} --host-key SHA256:…`; to forget it all the same: `devicevault device host-key forget --address {}`",
+            other.name,
+            server.alone()
+        )))
 }
 
 async fn show(context: &Context, instance: &Instance, keys: &HostKeys, args: &WhoArgs) -> Result<Exit> {
@@ -155,7 +178,15 @@ struct Forgotten {
 }
 
 async fn forget(context: &Context, instance: &Instance, keys: &HostKeys, args: &WhoArgs) -> Result<Exit> {
-    let Some(server) = servers(instance, args).await?.pop() else { return Ok(Exit::Done) };
+    let Some(mut server) = servers(instance, args).await?.pop() else { return Ok(Exit::Done) };
+    if let Some(name) = &args.name {
+        let known = keys.of(&server).await?;
+        if !known.is_empty() && known.iter().all(|k| k.server != server.to_string()) {
+            // Whatever is believed of the device was recorded of its address alone.
+            refuse_what_may_be_anothers(instance, name, &server).await?;
+            server = server.alone();
+        }
+    }
     let done = keys.forget(&server).await?;
     for line in &done.wildcards {
         context.ui.warn(&format!("line {line} of {} speaks of it by a wildcard, and stays", keys.place()));
