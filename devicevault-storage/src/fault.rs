@@ -100,8 +100,9 @@ pub(crate) fn of_store(operation: &'static str, path: impl fmt::Display, e: obje
         return own;
     }
     // Over a network, what an object that is not there means depends on where it was looked for.
-    if !matches!(e, E::AlreadyExists { .. } | E::Precondition { .. } | E::NotModified { .. })
-        && let Some(answer) = Answer::of(&e)
+    let is_condition = matches!(e, E::AlreadyExists { .. } | E::Precondition { .. } | E::NotModified { .. });
+    if let Some(answer) = Answer::of(&e)
+        && (!is_condition || answer.is_archived())
     {
         return answer.told(operation).with("path", path);
     }

@@ -63,6 +63,11 @@ impl Answer {
         self.has(&["ConditionalRequestConflict", "OperationAborted"])
     }
 
+    /// The object is there, and has to be brought back before it can be read.
+    pub(super) fn is_archived(&self) -> bool {
+        self.has(&["InvalidObjectState", "BlobArchived"])
+    }
+
     /// The answer as a person and a retry need it.
     pub(super) fn told(&self, operation: &'static str) -> Error {
         use ErrorKind as K;
@@ -70,6 +75,14 @@ impl Answer {
         let later = |seconds| Retry::After(Duration::from_secs(seconds));
         if self.has(&["NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "AllAccessDisabled"]) {
             return make(K::Unavailable, "the bucket is not there").hint("check URL, endpoint and region");
+        }
+        if self.is_archived() {
+            return make(K::PermissionDenied, "the object was moved to an archive")
+                .hint("bring it back by the means of the provider, and let no lifecycle rule archive the destination");
+        }
+        if self.code.as_deref().is_some_and(|code| code.starts_with("KMS.")) {
+            return make(K::PermissionDenied, "the key that the store encrypts the object with cannot be used")
+                .hint("look at the state of that key, and who may use it, in the provider's key service");
         }
         if self.has(&["RequestTimeTooSkewed"]) {
             return make(K::Unavailable, "the clocks of this machine and of the store differ")
@@ -134,7 +147,8 @@ impl Answer {
 }
 
 fn code(body: &str) -> Option<String> {
-    let is_code = |c: &str| !c.is_empty() && c.len() <= MAX_CODE && c.bytes().all(|b| b.is_ascii_alphanumeric());
+    let is_code =
+        |c: &str| !c.is_empty() && c.len() <= MAX_CODE && c.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
     element(body, "Code").or_else(|| field(body, "reason")).filter(|c| is_code(c)).map(str::to_owned)
 }
 
@@ -182,6 +196,9 @@ mod tests {
             ("500 Internal Server Error", "InternalError", ErrorKind::Unavailable),
             ("429 Too Many Requests", "X", ErrorKind::RateLimited),
             ("403 Forbidden", "AccessDenied", ErrorKind::PermissionDenied),
+            ("403 Forbidden", "InvalidObjectState", ErrorKind::PermissionDenied),
+            ("409 Conflict", "BlobArchived", ErrorKind::PermissionDenied),
+            ("400 Bad Request", "KMS.DisabledException", ErrorKind::PermissionDenied),
             ("403 Forbidden", "SignatureDoesNotMatch", ErrorKind::AuthRejected),
             ("403 Forbidden", "RequestTimeTooSkewed", ErrorKind::Unavailable),
             ("404 Not Found", "NoSuchBucket", ErrorKind::Unavailable),

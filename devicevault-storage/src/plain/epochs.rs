@@ -15,12 +15,17 @@ use crate::seal::EpochId;
 impl Plain {
     pub(super) fn epochs(self: Arc<Self>) -> BoxStream<'static, Result<EpochId>> {
         let (plain, at_once) = (self.clone(), self.reads_at_once());
-        let of_folder = move |objects: Vec<ObjectMeta>| {
+        let of_folder = move |objects: Result<Vec<ObjectMeta>>| {
+            let objects = match objects {
+                Ok(objects) => objects,
+                Err(e) => return futures::stream::iter([Err(e)]).boxed(),
+            };
             let plain = plain.clone();
             futures::stream::iter(objects.into_iter().filter(|o| layout::is_manifest(o.location.as_ref())))
                 .map(move |manifest| plain.clone().epoch_at(manifest.location))
                 .buffered(at_once)
                 .try_filter_map(|found| std::future::ready(Ok(found)))
+                .boxed()
         };
         self.folders().map_ok(of_folder).try_flatten().boxed()
     }

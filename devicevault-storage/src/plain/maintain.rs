@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use devicevault_core::storage::{Budget, Report};
-use devicevault_core::{ErrorKind, Result, StorageRef, Timestamp};
+use devicevault_core::{Result, StorageRef, Timestamp};
 use futures::stream::StreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 
+use super::refused::path_of;
 use super::walk::unnamed;
 use super::{Plain, layout};
 use crate::fault;
@@ -42,14 +43,13 @@ impl Plain {
         let mut bare = Vec::new();
         let mut folders = self.clone().folders();
         while let Some(objects) = folders.next().await {
-            let objects = match objects {
+            let objects = match objects? {
                 Ok(objects) => objects,
-                Err(e) if e.kind() == ErrorKind::Corrupt => {
-                    let at = e.context().find(|(name, _)| *name == "path").map_or("", |(_, path)| path);
+                Err(e) => {
+                    let at = path_of(&e).unwrap_or_default();
                     report.done.push(format!("passed over {at}: {}", e.message()));
                     continue;
                 }
-                Err(e) => return Err(e),
             };
             if clock.monotonic() > until {
                 report.done.push("the time was up before all folders were looked at".to_owned());

@@ -45,6 +45,7 @@ mod maintain;
 mod options;
 mod read;
 mod record;
+mod refused;
 mod reseal;
 mod sealing;
 mod sightings;

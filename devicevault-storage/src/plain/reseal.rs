@@ -91,7 +91,7 @@ impl Plain {
     async fn remove_all_superseded(self: &Arc<Self>) -> Result<()> {
         let mut folders = self.clone().folders();
         while let Some(objects) = folders.try_next().await? {
-            for object in superseded(&objects) {
+            for object in superseded(&objects?) {
                 match self.file_of(&object.location).await {
                     Ok(found) if found.content != object.location => {
                         let removed = self.remove_each(vec![Some(object.location.clone())]).await;

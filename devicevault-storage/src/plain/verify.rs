@@ -11,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::read::ManifestOf;
 use super::record::{Record, Stored};
-use super::walk::unnamed;
+use super::refused::{Given, path_of};
+use super::walk::{apart, unnamed};
 use super::{Plain, chain, layout};
 use crate::fault;
 
@@ -22,22 +23,46 @@ impl Plain {
         depth: VerifyDepth,
     ) -> BoxStream<'static, Result<(StorageRef, Verdict)>> {
         let (plain, depth, at_once) = (self.clone(), depth.min(VerifyDepth::Stored), self.reads_at_once());
-        let of_folder = move |objects: Vec<ObjectMeta>| {
-            let (plain, other) = (plain.clone(), plain.clone());
-            let nameless = futures::stream::iter(unnamed(&objects)).map(move |object| other.clone().lost(object));
+        let given = Arc::new(Given::default());
+        let noted = given.clone();
+        let of_folder = move |objects: Result<Vec<ObjectMeta>>| {
+            let objects = match objects {
+                Ok(objects) => objects,
+                Err(e) => return futures::stream::iter([Err(e)]).boxed(),
+            };
+            let (plain, other, noted) = (plain.clone(), plain.clone(), noted.clone());
+            let nameless =
+                futures::stream::iter(unnamed(&objects)).map(move |object| apart(other.clone().lost(object)));
             futures::stream::iter(objects.into_iter().filter(|o| layout::is_manifest(o.location.as_ref())))
-                .map(move |manifest| plain.clone().unopened(manifest.location, depth))
+                .map(move |manifest| apart(plain.clone().unopened(manifest.location, depth, noted.clone())))
                 .buffered(at_once)
                 .chain(nameless.buffered(at_once))
                 .try_filter_map(|found| std::future::ready(Ok(found)))
+                .boxed()
         };
-        self.folders().map_ok(of_folder).try_flatten().boxed()
+        let found = self.clone().folders().map_ok(of_folder).try_flatten().boxed();
+        // What lies under a name has a verdict of its own.
+        let verdict = |e: Error| match path_of(&e) {
+            Some(path) if e.kind() == ErrorKind::Corrupt => {
+                Ok((StorageRef(path), Verdict::Damaged(vec![e.message().to_owned()])))
+            }
+            _ => Err(e),
+        };
+        self.told_apart(given, found).map(move |found| found.or_else(verdict)).boxed()
     }
 
-    async fn unopened(self: Arc<Self>, manifest: Path, depth: VerifyDepth) -> Result<Option<(StorageRef, Verdict)>> {
+    async fn unopened(
+        self: Arc<Self>,
+        manifest: Path,
+        depth: VerifyDepth,
+        given: Arc<Given>,
+    ) -> Result<Option<(StorageRef, Verdict)>> {
         let damaged = |e: &Error| Ok(Some((StorageRef(manifest.to_string()), damaged_manifest(e))));
         let file = match self.load(&manifest).await.map_err(|e| self.unread(&manifest, e)) {
-            Ok((file, _)) => file,
+            Ok((file, _)) => {
+                self.gave(&given, &manifest);
+                file
+            }
             // It was deleted since the folder was read.
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) if e.kind() == ErrorKind::Corrupt => return damaged(&e),

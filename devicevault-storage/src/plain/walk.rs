@@ -11,6 +11,7 @@ use object_store::path::Path;
 use object_store::{ListResult, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
 
 use super::record::Record;
+use super::refused::Given;
 use super::{Plain, layout};
 use crate::fault;
 
@@ -19,7 +20,7 @@ const LISTS_AT_ONCE: usize = 16;
 
 /// Works on a task of its own. What is asked ahead must end whether or not somebody waits for it: it may hold one of the
 /// few connections to the store that whoever reads the backups found so far is waiting for.
-async fn apart<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+pub(super) async fn apart<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let lost = |e| Error::new(ErrorKind::Internal, "list backups", "the task that asked the store was lost").because(e);
     tokio::spawn(work).await.map_err(lost)?
 }
@@ -49,14 +50,15 @@ pub(super) struct Found {
 
 impl Plain {
     /// The objects of each folder that are ours. A disk is read folder by folder, so that one is in memory at a time; a
-    /// network away several are asked for at once. A folder that is not to be read is `Corrupt`, and the others follow.
-    pub(super) fn folders(self: Arc<Self>) -> BoxStream<'static, Result<Vec<ObjectMeta>>> {
+    /// network away several are asked for at once. A folder that is not to be read is an error in its place, and the others
+    /// follow: `Corrupt`, or over a network `PermissionDenied`, which may be about the place. An error of the place is last.
+    pub(super) fn folders(self: Arc<Self>) -> BoxStream<'static, Result<Result<Vec<ObjectMeta>>>> {
         let at_once = if self.in_folder() { 1 } else { LISTS_AT_ONCE };
-        let begun = Some((vec![Path::default()], FuturesUnordered::new()));
+        let begun = Some((vec![Path::default()], FuturesUnordered::new(), true));
         futures::stream::unfold(begun, move |left| {
             let plain = self.clone();
             async move {
-                let (mut waiting, mut asked) = left?;
+                let (mut waiting, mut asked, is_root) = left?;
                 while asked.len() < at_once
                     && let Some(folder) = waiting.pop()
                 {
@@ -64,13 +66,16 @@ impl Plain {
                 }
                 let mut found: ListResult = match asked.next().await? {
                     Ok(found) => found,
-                    Err(e) if e.kind() == ErrorKind::Corrupt => return Some((Err(e), Some((waiting, asked)))),
+                    // Without its root nothing can be said of the place.
+                    Err(e) if !is_root && matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::PermissionDenied) => {
+                        return Some((Ok(Err(e)), Some((waiting, asked, false))));
+                    }
                     Err(e) => return Some((Err(e), None)),
                 };
                 found.common_prefixes.sort_unstable_by(|a, b| b.cmp(a));
                 waiting.append(&mut found.common_prefixes);
                 found.objects.retain(|o| layout::has_stamp(o.location.as_ref()));
-                Some((Ok(found.objects), Some((waiting, asked))))
+                Some((Ok(Ok(found.objects)), Some((waiting, asked, false))))
             }
         })
         .boxed()
@@ -79,16 +84,16 @@ impl Plain {
     async fn folder(self: Arc<Self>, folder: Path) -> Result<ListResult> {
         let found = self.store.list_with_delimiter(Some(&folder)).await;
         let found = found.map_err(|e| fault::of_store("list backups", &folder, e));
-        // Without its root nothing can be said of the place.
         if folder == Path::default() { found } else { found.map_err(|e| self.unread(&folder, e)) }
     }
 
     /// A folder or a manifest that the place does not give, although the place is there: a link stands there, or a disk
-    /// fails in one spot. It is told like damage, and the others follow. Over a network such an answer is about the place.
+    /// fails in one spot. It is told like damage, and the others follow. Over a network such an answer may be about the
+    /// place: see [`told_apart`](Self::told_apart).
     pub(super) fn unread(&self, at: &Path, e: Error) -> Error {
         let of_the_disk = matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::Unavailable) && self.in_folder();
         if !of_the_disk && !fault::is_symbolic_link(&e) {
-            return e;
+            return e.with("path", at);
         }
         let why = format!("it cannot be read: {}", e.message());
         Error::new(ErrorKind::Corrupt, "list backups", why).with("path", at).because(e)
@@ -116,8 +121,17 @@ impl Plain {
     fn listed(self: Arc<Self>, filter: ListFilter) -> BoxStream<'static, Result<Listed>> {
         let (plain, at_once) = (self.clone(), self.reads_at_once());
         let since = filter.since;
-        self.folders()
+        let given = Arc::new(Given::default());
+        let noted = given.clone();
+        let found = self
+            .clone()
+            .folders()
             .map_ok(move |objects| {
+                let objects = match objects {
+                    Ok(objects) => objects,
+                    Err(e) => return futures::stream::iter([Err(e)]).boxed(),
+                };
+                let noted = noted.clone();
                 let sizes: HashMap<String, u64> = objects.iter().map(|o| (o.location.to_string(), o.size)).collect();
                 let (plain, sizes, filter) = (plain.clone(), Arc::new(sizes), filter.clone());
                 let may_pass = move |at: &Path| since.is_none_or(|t| layout::may_be_since(at.as_ref(), t));
@@ -130,7 +144,7 @@ impl Plain {
                     move |object| apart(plain.clone().nameless(object))
                 });
                 futures::stream::iter(manifests)
-                    .map(move |manifest| apart(plain.clone().found(manifest, sizes.clone())))
+                    .map(move |manifest| apart(plain.clone().found(manifest, sizes.clone(), noted.clone())))
                     .buffered(at_once)
                     .chain(nameless.buffered(at_once).map_ok(|lost| lost.map(Listed::Nameless)))
                     .try_filter_map(move |listed| {
@@ -141,14 +155,24 @@ impl Plain {
                         };
                         std::future::ready(Ok(listed.filter(passes)))
                     })
+                    .boxed()
             })
             .try_flatten()
-            .boxed()
+            .boxed();
+        self.told_apart(given, found)
     }
 
-    async fn found(self: Arc<Self>, manifest: Path, sizes: Arc<HashMap<String, u64>>) -> Result<Option<Listed>> {
+    async fn found(
+        self: Arc<Self>,
+        manifest: Path,
+        sizes: Arc<HashMap<String, u64>>,
+        given: Arc<Given>,
+    ) -> Result<Option<Listed>> {
         let (file, manifest_size) = match self.load(&manifest).await {
-            Ok(loaded) => loaded,
+            Ok(loaded) => {
+                self.gave(&given, &manifest);
+                loaded
+            }
             // It was deleted since the folder was read.
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(self.unread(&manifest, e)),

@@ -287,3 +287,80 @@ async fn an_upload_that_is_dropped_is_told_to_the_store() {
         tokio::task::yield_now().await;
     }
 }
+
+/// What a store refuses of one object is that object's, and the rest is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_object_that_is_refused_keeps_nobody_from_the_rest() {
+    for (status, code) in [(403, "InvalidObjectState"), (403, "AccessDenied"), (400, "KMS.DisabledException")] {
+        for way in [ZSTD, SEALED] {
+            let double = Double::start().await;
+            let backend = at(&double, way).await;
+            several(&backend, 5).await;
+            // The first of the walk, and the last one.
+            for refused in ["/sw0/", "/sw4/"] {
+                double.plan(move |r| {
+                    let is_manifest = r.key.contains(refused) && r.key.ends_with(".manifest.json");
+                    (r.verb() == "get" && is_manifest).then_some(Fault::Answer(status, code))
+                });
+                let (found, told) = walked(&backend).await;
+                assert_eq!((found, told.len()), (4, 1), "{told:?}");
+                assert_eq!(told[0].kind(), ErrorKind::Corrupt, "{told:?}");
+                assert!(
+                    format!("{:?}", told[0]).contains(&refused[1..]) && told[0].message().contains(code),
+                    "{told:?}"
+                );
+                let verdicts: Vec<_> = backend.verify_unopened(VerifyDepth::Size).collect().await;
+                let good = verdicts.iter().filter(|v| matches!(v, Ok((_, Verdict::Good(_))))).count();
+                let damaged = verdicts.iter().filter(|v| matches!(v, Ok((_, Verdict::Damaged(_))))).count();
+                assert_eq!((good, damaged), (4, 1), "{verdicts:?}");
+            }
+            double.plan(|_| None);
+            assert_eq!(listed(&backend).await.len(), 5);
+        }
+    }
+}
+
+/// A store that gives nothing, or nothing any more, is not one whose objects are all damaged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_refuses_everything_is_no_damage() {
+    let double = Double::start().await;
+    let backend = at(&double, ZSTD).await;
+    several(&backend, 40).await;
+    // From this manifest on, all but the marker.
+    let gives = |given: usize| {
+        let mut gets = 0;
+        double.plan(move |r| {
+            let is_manifest = r.verb() == "get" && r.key.ends_with(".manifest.json");
+            gets += usize::from(is_manifest);
+            (is_manifest && gets > given).then_some(Fault::Answer(403, "AccessDenied"))
+        });
+    };
+    for given in [0, 1, 20, 39] {
+        gives(given);
+        let (found, told) = walked(&backend).await;
+        assert!(found <= given, "{found}");
+        assert_eq!(told.last().unwrap().kind(), ErrorKind::PermissionDenied, "{given}: {told:?}");
+        assert!(given > 0 || told.len() == 1, "{told:?}");
+        gives(given);
+        let verdicts: Vec<_> = backend.verify_unopened(VerifyDepth::Size).collect().await;
+        assert!(verdicts.last().unwrap().is_err(), "{verdicts:?}");
+    }
+    // A key that is refused is about nobody's object.
+    double.plan(|r| {
+        (r.verb() == "get" && r.key.contains("/sw7/")).then_some(Fault::Answer(403, "SignatureDoesNotMatch"))
+    });
+    let (_, told) = walked(&backend).await;
+    assert!(told.iter().any(|e| e.kind() == ErrorKind::AuthRejected), "{told:?}");
+}
+
+async fn several(backend: &PlainBackend, count: u64) {
+    let batch = (0..count).map(|i| config(&format!("sw{i}"), samples::text(i, 300))).collect();
+    assert!(backend.store(batch).await.iter().all(Result::is_ok));
+}
+
+/// How many backups a listing shows, and what it tells besides.
+async fn walked(backend: &PlainBackend) -> (usize, Vec<Error>) {
+    let all: Vec<_> = backend.list(ListFilter::default()).collect().await;
+    let (found, told): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+    (found.len(), told.into_iter().filter_map(Result::err).collect())
+}
