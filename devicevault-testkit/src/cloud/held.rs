@@ -171,7 +171,8 @@ impl Held {
             write!(out, "<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>").unwrap();
         }
         // The last key of this page begins the next one after it.
-        if let Some(next) = next {
+        write!(out, "<IsTruncated>{}</IsTruncated>", next.is_some()).unwrap();
+        if let Some(next) = next.filter(|_| fault != Some(Fault::Cut)) {
             let before = self.objects.range(..next).next_back().map_or(String::new(), |(key, _)| key.clone());
             let before = escaped(&before);
             write!(out, "<NextContinuationToken>{before}</NextContinuationToken>").unwrap();

@@ -76,6 +76,8 @@ pub enum Fault {
     WrongEtag,
     /// A listing that does not have what came last.
     Stale,
+    /// A page of a listing that says that there is more, and not how to ask for it.
+    Cut,
 }
 
 type Plan = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;

@@ -9,6 +9,7 @@ use object_store::gcp::{GcpCredential, GcpCredentialProvider, GoogleCloudStorage
 use object_store::{ClientOptions, CredentialProvider};
 use tokio::sync::OnceCell;
 
+use super::pages::WholeListings;
 use super::{Auth, HttpOptions, http, login, need, of_login, refused};
 use crate::objects::{LoginSource, StoreOptions, StoreSettings};
 
@@ -48,7 +49,8 @@ impl GcsOptions {
         let mut builder = GoogleCloudStorageBuilder::new()
             .with_bucket_name(settings.url.bucket()?)
             .with_client_options(client.clone())
-            .with_retry(http::retries());
+            .with_retry(http::retries())
+            .with_http_connector(WholeListings::default());
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_base_url(endpoint);
         }

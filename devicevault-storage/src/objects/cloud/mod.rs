@@ -7,6 +7,7 @@
 mod azure;
 mod gcs;
 mod http;
+mod pages;
 mod s3;
 mod uploads;
 

@@ -10,6 +10,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsCredent
 use object_store::client::{HttpConnector as _, ReqwestConnector};
 use tokio::sync::OnceCell;
 
+use super::pages::WholeListings;
 use super::uploads::BucketUploads;
 use super::{Auth, HttpOptions, http, lacks, login, need, refused};
 use crate::objects::{LoginSource, StoreOptions, StoreSettings, Uploads};
@@ -133,6 +134,7 @@ impl S3Options {
             .with_bucket_name(bucket)
             .with_client_options(self.http.client().await?)
             .with_retry(http::retries())
+            .with_http_connector(WholeListings::default())
             .with_conditional_put(match self.put_if_absent {
                 Some(false) => S3ConditionalPut::Disabled,
                 _ => S3ConditionalPut::ETagMatch,

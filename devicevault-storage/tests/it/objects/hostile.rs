@@ -353,6 +353,23 @@ async fn a_store_that_refuses_everything_is_no_damage() {
     assert!(told.iter().any(|e| e.kind() == ErrorKind::AuthRejected), "{told:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_that_breaks_off_is_never_taken_for_whole() {
+    let double = Double::start().await;
+    let backend = at(&double, ZSTD).await;
+    // Two objects each in one folder: more than one page.
+    for i in 0..30 {
+        store(&backend, &given(&samples::text(i, 200))).await.unwrap();
+    }
+    assert_eq!(listed(&backend).await.len(), 30);
+    double.plan(|r| (r.verb() == "list").then_some(Fault::Cut));
+    let (found, told) = walked(&backend).await;
+    assert_eq!((found, told.len()), (0, 1), "{told:?}");
+    assert_eq!(told[0].kind(), ErrorKind::Incomplete, "{told:?}");
+    assert!(told[0].message().contains("breaks off") && told[0].hint_text().is_some(), "{told:?}");
+    assert!(backend.foretell(Budget::default()).await.is_err());
+}
+
 async fn several(backend: &PlainBackend, count: u64) {
     let batch = (0..count).map(|i| config(&format!("sw{i}"), samples::text(i, 300))).collect();
     assert!(backend.store(batch).await.iter().all(Result::is_ok));
