@@ -18,6 +18,7 @@ use super::fault::{ends_session, is_absent, is_unknown, of_ftp, silent};
 use super::pool::{Held, Pool};
 use super::session::Session;
 use super::{FtpOptions, FtpSecurity, listing};
+use crate::marker::MARKER;
 use crate::remote::{Features, FileKind, Found, Server, Writer};
 
 /// Read at a time.
@@ -78,6 +79,52 @@ impl FtpServer {
     async fn look_at(&self, path: &str) -> Result<Option<Found>> {
         let looked = self.on("look at file", true, path, |session, at| async move { look(session, &at).await }.boxed());
         looked.await?.map_err(|e| of_ftp("look at file", &e))
+    }
+
+    /// Refuses to take for missing what would lie in a folder that is there and may not be entered, or beneath one: the
+    /// protocol has one code for both, and only the folder above tells them apart. A refusal counts when it comes again and
+    /// again: others make and remove folders meanwhile.
+    async fn refuse_shut(&self, folder: &str) -> Result<()> {
+        let operation = "look at folder";
+        let mut shut = None;
+        for _ in 0..=MAX_TRIES {
+            let mut entered = folder;
+            shut = loop {
+                // Whether the destination's own folder is there is told by what lies in it.
+                let Some((above, name)) = above(entered) else { return Ok(()) };
+                let enters = self
+                    .on(operation, true, entered, |session, at| async move { enters(session, &at).await }.boxed())
+                    .await?;
+                if enters.map_err(|e| of_ftp(operation, &e))? {
+                    return Ok(());
+                }
+                match self.list_at(above).await? {
+                    Some(entries) if entries.iter().any(|(n, f)| n == name && f.kind == FileKind::Folder) => {
+                        break Some(entered);
+                    }
+                    Some(_) => return Ok(()),
+                    None => entered = above,
+                }
+            };
+        }
+        shut.map_or(Ok(()), |folder| Err(told_shut(operation, folder)))
+    }
+
+    /// What a folder holds; `None` where it cannot be entered.
+    async fn list_at(&self, folder: &str) -> Result<Option<Vec<(String, Found)>>> {
+        let (operation, now, is_base) = ("list folder", self.now(), folder.is_empty());
+        let listed = self
+            .on(operation, true, folder, |session, at| async move { list(session, &at, is_base, now).await }.boxed())
+            .await?;
+        match listed {
+            Ok(Listed::Entries(entries)) => Ok(Some(entries)),
+            Ok(Listed::NotEntered) => Ok(None),
+            Ok(Listed::Shut) => Err(told_shut(operation, folder)),
+            Err(FtpError::BadResponse) => {
+                Err(Error::new(ErrorKind::Unsupported, operation, "the server's listing has a form that is not known"))
+            }
+            Err(e) => Err(of_ftp(operation, &e)),
+        }
     }
 
     /// What a refusal means: the protocol has one code for what is missing, what is taken and what is forbidden.
@@ -148,6 +195,18 @@ fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
+/// The folder in which this one lies, and its name there; none lies above the destination's own.
+fn above(folder: &str) -> Option<(&str, &str)> {
+    (!folder.is_empty()).then(|| folder.rsplit_once('/').unwrap_or(("", folder)))
+}
+
+/// A folder that is there, and does not show what it holds.
+fn told_shut(operation: &'static str, folder: &str) -> Error {
+    Error::new(ErrorKind::PermissionDenied, operation, "the server may not open the folder")
+        .with("path", folder.escape_debug())
+        .hint("give the folder to the user that logs in there, with the right to enter and to read it")
+}
+
 async fn look(session: &mut Session, at: &str) -> FtpResult<Option<Found>> {
     if session.facts.machine_listings {
         match session.ftp.mlst(Some(at)).await {
@@ -179,12 +238,18 @@ async fn look(session: &mut Session, at: &str) -> FtpResult<Option<Found>> {
     }
 }
 
-/// `None`: there is no such folder.
-async fn list(session: &mut Session, at: &str, now: DateTime<Utc>) -> FtpResult<Option<Vec<(String, Found)>>> {
-    match session.ftp.cwd(at).await {
-        Ok(()) => {}
-        Err(e) if is_absent(&e) => return Ok(None),
-        Err(e) => return Err(e),
+/// What came of listing a folder.
+enum Listed {
+    Entries(Vec<(String, Found)>),
+    /// It is not there, or may not be entered.
+    NotEntered,
+    /// It is there, and may not be read.
+    Shut,
+}
+
+async fn list(session: &mut Session, at: &str, is_base: bool, now: DateTime<Utc>) -> FtpResult<Listed> {
+    if !enters(session, at).await? {
+        return Ok(Listed::NotEntered);
     }
     // Of the folder that was just gone to: an argument would be taken for options or a pattern by some.
     if session.facts.machine_listings {
@@ -193,7 +258,7 @@ async fn list(session: &mut Session, at: &str, now: DateTime<Utc>) -> FtpResult<
                 let read = text.lines().filter(|l| !l.is_empty()).map(listing::facts);
                 let all: std::result::Result<Vec<_>, _> = read.collect();
                 let all = all.map_err(|_| FtpError::BadResponse)?;
-                return Ok(Some(all.into_iter().filter(|(name, _)| name != "." && name != "..").collect()));
+                return Ok(Listed::Entries(all.into_iter().filter(|(name, _)| name != "." && name != "..").collect()));
             }
             Err(e) if is_unknown(&e) => session.facts.machine_listings = false,
             Err(e) => return Err(e),
@@ -202,7 +267,57 @@ async fn list(session: &mut Session, at: &str, now: DateTime<Utc>) -> FtpResult<
     let text = lines(session, "LIST").await?;
     let read = text.lines().map(|line| listing::line(line, now));
     let all: std::result::Result<Vec<Option<_>>, _> = read.collect();
-    Ok(Some(all.map_err(|_| FtpError::BadResponse)?.into_iter().flatten().collect()))
+    let all: Vec<_> = all.map_err(|_| FtpError::BadResponse)?.into_iter().flatten().collect();
+    if !all.is_empty() || !is_shut(session, is_base).await? {
+        return Ok(Listed::Entries(all));
+    }
+    // One that was removed meanwhile shows nothing either.
+    match enters(session, at).await? {
+        false => Ok(Listed::NotEntered),
+        true if lists_itself(session).await? => Ok(Listed::Entries(all)),
+        true => Ok(Listed::Shut),
+    }
+}
+
+async fn enters(session: &mut Session, at: &str) -> FtpResult<bool> {
+    match session.ftp.cwd(at).await {
+        Ok(()) => Ok(true),
+        Err(e) if is_absent(&e) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether the folder that was gone to is one that the server could not open: many then list nothing, and confirm it. The
+/// words of that confirmation differ, and it is no error; but a folder that is open lists itself when asked for all names.
+async fn is_shut(session: &mut Session, is_base: bool) -> FtpResult<bool> {
+    if lists_itself(session).await? {
+        return Ok(false);
+    }
+    if is_base {
+        // What lies there by name is not in the listing.
+        return match session.ftp.size(MARKER).await {
+            Ok(_) => Ok(true),
+            Err(e) if ends_session(&e) => Err(e),
+            Err(_) => Ok(false),
+        };
+    }
+    if let Some(all_names) = session.facts.all_names {
+        return Ok(all_names);
+    }
+    // A server that does not take the option says nothing of any folder.
+    let base = at(session, "");
+    session.ftp.cwd(base).await?;
+    let all_names = lists_itself(session).await?;
+    session.facts.all_names = Some(all_names);
+    Ok(all_names)
+}
+
+async fn lists_itself(session: &mut Session) -> FtpResult<bool> {
+    match lines(session, "LIST -a").await {
+        Ok(text) => Ok(text.lines().any(|line| !line.trim().is_empty())),
+        Err(e) if ends_session(&e) => Err(e),
+        Err(_) => Ok(false),
+    }
 }
 
 async fn lines(session: &mut Session, command: &str) -> FtpResult<String> {
@@ -252,7 +367,11 @@ impl Server for FtpServer {
     async fn look(&self, paths: Vec<String>) -> Result<Vec<Option<Found>>> {
         let mut found = Vec::with_capacity(paths.len());
         for path in paths {
-            found.push(self.look_at(&path).await?);
+            let looked = self.look_at(&path).await?;
+            if looked.is_none() {
+                self.refuse_shut(parent(&path)).await?;
+            }
+            found.push(looked);
         }
         Ok(found)
     }
@@ -300,16 +419,11 @@ impl Server for FtpServer {
     }
 
     async fn list(&self, folder: &str) -> Result<Option<Vec<(String, Found)>>> {
-        let (operation, now) = ("list folder", self.now());
-        let listed = self
-            .on(operation, true, folder, |session, at| async move { list(session, &at, now).await }.boxed())
-            .await?;
-        listed.map_err(|e| match e {
-            FtpError::BadResponse => {
-                Error::new(ErrorKind::Unsupported, operation, "the server's listing has a form that is not known")
-            }
-            e => of_ftp(operation, &e),
-        })
+        let listed = self.list_at(folder).await?;
+        if listed.is_none() {
+            self.refuse_shut(folder).await?;
+        }
+        Ok(listed)
     }
 
     async fn create(&self, path: &str) -> Result<FtpFile> {

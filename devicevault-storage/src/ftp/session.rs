@@ -31,6 +31,8 @@ pub(super) struct Facts {
     pub(super) machine_listings: bool,
     /// `REST` before `RETR`.
     pub(super) ranges: bool,
+    /// Whether `LIST -a` lists the folder itself; nobody asked yet where it is not said.
+    pub(super) all_names: Option<bool>,
     /// The destination's folder, absolute.
     pub(super) base: String,
 }
@@ -100,6 +102,7 @@ async fn prepare(ftp: &mut AsyncRustlsFtpStream, options: &FtpOptions, peer: Opt
     Ok(Facts {
         machine_listings: offers("MLST") || offers("MLSD"),
         ranges: rest,
+        all_names: None,
         base: base.trim_end_matches('/').to_owned(),
     })
 }

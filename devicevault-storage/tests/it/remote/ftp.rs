@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use devicevault_core::{ErrorKind, SystemClock};
+use devicevault_core::storage::{Budget, ListFilter};
+use devicevault_core::{ErrorKind, StorageBackend as _, StorageBackendExt as _, SystemClock};
 use devicevault_storage::ftp::{FtpOptions, FtpSecurity, FtpServer, FtpStore};
+use devicevault_testkit::samples;
+use futures::StreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 
 use super::vsftpd::Vsftpd;
 use super::{Peer as _, main};
+use crate::plain::{ZSTD, config, files};
 
 fn clear() -> Vsftpd {
     Vsftpd::start(FtpSecurity::ClearText, "")
@@ -168,4 +172,90 @@ async fn names_are_only_names() {
         assert!(store.get(&at).await.is_err() && store.delete(&at).await.is_err(), "{name:?}");
     }
     assert_eq!(store.get(&Path::from("kept")).await.unwrap().bytes().await.unwrap(), "x");
+}
+
+fn mode(path: &std::path::Path, mode: u32) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
+fn to_root(path: &std::path::Path) {
+    std::os::unix::fs::chown(path, Some(0), Some(0)).unwrap();
+}
+
+/// The server confirms the listing of a folder that it may not open, and has one code for what is missing and what is
+/// forbidden.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs vsftpd, openssl and root"]
+async fn a_folder_that_is_shut_is_neither_empty_nor_missing() {
+    let (server, folder) = (clear(), tempfile::tempdir().unwrap());
+    server.own(folder.path());
+    let store = server.init(folder.path()).await;
+    let at = Path::from("site/device/x");
+    store.put(&at, "x".into()).await.unwrap();
+    store.put(&Path::from("open/x"), "x".into()).await.unwrap();
+    let empty_one = folder.path().join("empty");
+    std::fs::create_dir(&empty_one).unwrap();
+    mode(&empty_one, 0o755);
+    let site = folder.path().join("site");
+    to_root(&site);
+    let empty = async |at: &str| {
+        let found = store.list_with_delimiter(Some(&Path::from(at))).await;
+        found.map(|found| found.objects.is_empty() && found.common_prefixes.is_empty())
+    };
+    let denied = |e: object_store::Error| matches!(e, object_store::Error::PermissionDenied { .. });
+    for shut in [0o700, 0o711] {
+        mode(&site, shut);
+        assert!(denied(empty("site").await.unwrap_err()), "{shut:o}");
+        // By name everything is there that may be entered.
+        let got = store.get(&at).await;
+        assert_eq!(got.is_ok(), shut == 0o711, "{shut:o}: {got:?}");
+        assert!(got.err().is_none_or(denied), "{shut:o}");
+        assert_eq!(empty("site/device").await.is_ok(), shut == 0o711, "{shut:o}");
+        for absent in ["other", "other/device", "empty"] {
+            assert!(empty(absent).await.unwrap(), "{shut:o} {absent}");
+        }
+        let gone = store.get(&Path::from("other/device/x")).await.unwrap_err();
+        assert!(matches!(gone, object_store::Error::NotFound { .. }), "{gone:?}");
+    }
+    mode(&site, 0o755);
+    assert!(!empty("site").await.unwrap() && store.get(&at).await.is_ok());
+    // The destination's own folder, which the server may enter and not read.
+    to_root(folder.path());
+    mode(folder.path(), 0o711);
+    assert!(denied(empty("").await.unwrap_err()));
+}
+
+/// One manifest and one folder that the server does not give are told, and the rest is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs vsftpd, openssl and root"]
+async fn what_the_server_may_not_read_keeps_nobody_from_the_rest() {
+    let (server, folder) = (clear(), tempfile::tempdir().unwrap());
+    server.own(folder.path());
+    let backend = super::plain::backend(&server, folder.path(), ZSTD).await;
+    for i in 0..4 {
+        let (entry, body) = config(&format!("sw{i}"), samples::text(i, 300));
+        backend.store_one(entry, body).await.unwrap();
+    }
+    let manifests = || {
+        let all = files(folder.path()).into_keys().filter(|p| p.to_string_lossy().ends_with("manifest.json"));
+        all.map(|p| folder.path().join(p)).collect::<Vec<_>>()
+    };
+    to_root(&manifests()[0]);
+    let walk = async || {
+        let all: Vec<_> = backend.list(ListFilter::default()).collect().await;
+        let told: Vec<_> = all.iter().filter_map(|r| r.as_ref().err()).map(|e| e.kind()).collect();
+        (all.len() - told.len(), told)
+    };
+    assert_eq!(walk().await, (3, vec![ErrorKind::Corrupt]));
+    let last = manifests()[3].clone();
+    let last = last.ancestors().find(|p| p.parent() == Some(folder.path())).unwrap();
+    to_root(last);
+    mode(last, 0o700);
+    assert_eq!(walk().await, (2, vec![ErrorKind::Corrupt; 2]));
+    assert!(backend.maintain(Budget::default()).await.unwrap().done.iter().any(|d| d.contains("passed over")));
+    // Nothing is given any more.
+    for manifest in manifests() {
+        to_root(&manifest);
+    }
+    assert_eq!(walk().await, (0, vec![ErrorKind::PermissionDenied]));
 }
