@@ -6,6 +6,7 @@ use futures::TryStreamExt as _;
 
 use super::assemble::Rebuilt;
 use super::gather::{Found, Gathered, Refused};
+use super::plausible;
 use crate::catalog::{CatalogExt as _, Query, RunQuery};
 use crate::clock::Timestamp;
 use crate::run::{Backup, Copy, CopyStatus};
@@ -54,6 +55,8 @@ pub struct Checked {
     pub surplus: Vec<StorageRef>,
     /// What records name and the destination does not hold.
     pub missing: Vec<(Backup, Copy)>,
+    /// What records name and the destination holds, and does not list: recovery without the catalog would not find it.
+    pub unlisted: Vec<(Backup, Copy)>,
     /// What lies there and is not believed.
     pub refused: Vec<Refused>,
     /// What would make the strays known: [`Rebuilt::write`] adopts them.
@@ -115,11 +118,15 @@ pub async fn check(
     }
     checked.surplus.extend(gathered.surplus.iter().map(|(_, at)| at.clone()));
     for id in named.into_keys() {
-        if let Some((backup, copy)) = gone(catalog, destination, backend, id).await? {
-            checked.missing.push((backup, copy));
+        match not_found(catalog, destination, backend, id).await? {
+            Some((backup, copy, Is::Gone)) => checked.missing.push((backup, copy)),
+            Some((backup, copy, Is::Unlisted)) => checked.unlisted.push((backup, copy)),
+            None => {}
         }
     }
-    checked.missing.sort_by_key(|(b, _)| (b.first_seen, b.id));
+    for lacking in [&mut checked.missing, &mut checked.unlisted] {
+        lacking.sort_by_key(|(b, _)| (b.first_seen, b.id));
+    }
     if !checked.strays.is_empty() && !backend.capability().private_content {
         gathered.heed(catalog, sealed).await?;
     }
@@ -153,20 +160,33 @@ async fn is_known_by_now(
     Ok(catalog.newest_run(&query).await?.is_some_and(|r| !r.state.is_final()))
 }
 
+/// What became of a copy that was not listed.
+enum Is {
+    Gone,
+    Unlisted,
+}
+
 /// A copy that was not listed, as it is now: it may have been deleted, or be there after all.
-async fn gone(
+async fn not_found(
     catalog: &dyn Catalog,
     destination: &DestinationId,
     backend: &dyn StorageBackend,
     id: BackupId,
-) -> Result<Option<(Backup, Copy)>> {
+) -> Result<Option<(Backup, Copy, Is)>> {
     let query = Query { id: Some(id), ..Query::default() };
     let Some(backup) = catalog.newest(&query).await? else { return Ok(None) };
     let copy = backup.copies.iter().find(|c| c.destination == *destination && may_be_looked_at(c)).cloned();
     let Some((copy, at)) = copy.and_then(|c| c.storage_ref.clone().map(|at| (c, at))) else { return Ok(None) };
     match backend.verify(&at, None, VerifyDepth::Size).await {
-        Ok(Verdict::Missing) => Ok(Some((backup, copy))),
+        Ok(Verdict::Missing) => Ok(Some((backup, copy, Is::Gone))),
+        Ok(verdict) if verdict.is_good() && is_believed(backend, &at).await => Ok(Some((backup, copy, Is::Unlisted))),
         // What is there and cannot be read was refused above.
         _ => Ok(None),
     }
+}
+
+/// Whether a listing that has this copy would be believed: what no key at hand opens, and what nobody of ours wrote, was
+/// refused above.
+async fn is_believed(backend: &dyn StorageBackend, at: &StorageRef) -> bool {
+    backend.stat(at).await.is_ok_and(|manifest| plausible::check(&manifest).is_ok())
 }

@@ -1,18 +1,23 @@
 //! A catalog out of manifests, some of which nobody should believe.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use devicevault_core::catalog::{Page, Query};
 use devicevault_core::rebuild::{Gathered, Rebuilt, check, unrecorded};
 use devicevault_core::run::Backup;
 use devicevault_core::sightings::{Sighting, Sightings, note, note_all, period_of};
+use devicevault_core::storage::{Capability, Health, ListFilter, Usage, UsageFilter, Verdict, VerifyDepth};
 use devicevault_core::{
-    Body, Catalog, DestinationId, Entry, Inventory, Manifest, StorageBackend, StorageBackendExt as _, Timestamp, View,
+    Body, ByteStream, Catalog, DestinationId, Entry, Inventory, Manifest, Result, StorageBackend,
+    StorageBackendExt as _, StorageRef, Timestamp, View,
 };
 use devicevault_testkit::memory::{MemoryBackend, MemoryCatalog, MemoryInventory};
 use devicevault_testkit::samples;
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 
 use crate::doubles::*;
 
@@ -153,6 +158,69 @@ async fn a_comparison_tells_strays_and_what_is_missing() {
     assert_eq!(found.adoptable.write(&*house.catalog, &inventory).await.unwrap().backups, 1);
     let found = check(&*house.catalog, &here, &store, &BTreeSet::new(), now(), &|_| ()).await.unwrap();
     assert_eq!((found.agreed, found.strays.len(), found.missing.len()), (2, 0, 1));
+}
+
+/// A store whose listing lacks one copy that it holds.
+#[derive(Debug)]
+struct Hiding(MemoryBackend, StorageRef);
+
+#[async_trait]
+impl StorageBackend for Hiding {
+    fn capability(&self) -> Capability {
+        self.0.capability()
+    }
+
+    async fn store(&self, batch: Vec<(Entry, Arc<dyn Body>)>) -> Vec<Result<StorageRef>> {
+        self.0.store(batch).await
+    }
+
+    async fn read(&self, at: &StorageRef, range: Option<Range<u64>>) -> Result<ByteStream<'static>> {
+        self.0.read(at, range).await
+    }
+
+    async fn stat(&self, at: &StorageRef) -> Result<Manifest> {
+        self.0.stat(at).await
+    }
+
+    fn list(&self, filter: ListFilter) -> BoxStream<'static, Result<(StorageRef, Manifest)>> {
+        let hidden = self.1.clone();
+        self.0.list(filter).try_filter(move |(at, _)| std::future::ready(*at != hidden)).boxed()
+    }
+
+    async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
+        self.0.delete(refs).await
+    }
+
+    async fn verify(&self, at: &StorageRef, expect: Option<&Manifest>, depth: VerifyDepth) -> Result<Verdict> {
+        self.0.verify(at, expect, depth).await
+    }
+
+    async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
+        self.0.usage(filter).await
+    }
+
+    async fn check(&self) -> Result<Health> {
+        self.0.check().await
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_is_there_and_not_listed_is_told() {
+    let house = house();
+    let store = MemoryBackend::new();
+    let places = vec![destination("main", Arc::new(store.clone()), View::Original)];
+    let script = Script::new(vec![config("a\nend\n"), config("b\nend\n")]);
+    for _ in 0..2 {
+        house.engine.back_up(&job(script.clone(), places.clone())).await.unwrap();
+    }
+    let (here, first): (DestinationId, _) = ("main".into(), all(&*house.catalog).await[1].clone());
+    let hiding = Hiding(store.clone(), first.copies[0].storage_ref.clone().unwrap());
+    let found = check(&*house.catalog, &here, &hiding, &BTreeSet::new(), now(), &|_| ()).await.unwrap();
+    assert_eq!((found.agreed, found.strays.len(), found.missing.len()), (1, 0, 0));
+    assert_eq!(found.unlisted.iter().map(|(b, _)| b.id).collect::<Vec<_>>(), [first.id]);
+    store.delete_one(&hiding.1).await.unwrap();
+    let found = check(&*house.catalog, &here, &hiding, &BTreeSet::new(), now(), &|_| ()).await.unwrap();
+    assert_eq!((found.agreed, found.missing.len(), found.unlisted.len()), (1, 1, 0));
 }
 
 #[tokio::test]

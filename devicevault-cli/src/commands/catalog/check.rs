@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 use devicevault_core::catalog::recorded_at;
 use devicevault_core::rebuild::{Checked, check};
+use devicevault_core::run::{Backup, Copy};
 use devicevault_core::storage::Budget;
 use devicevault_core::{DestinationId, ErrorRecord, Result};
 use serde::Serialize;
@@ -27,8 +28,8 @@ Examples:
   devicevault catalog check store --json
   devicevault catalog check --adopt              record what no record names
 
-What is missing is stored anew by `devicevault verify --repair`. Exit codes: 0 all agrees, 3 something does not, 1 no
-destination could be compared.")]
+What is missing is stored anew by `devicevault verify --repair`. What is not listed can be read, and a recovery without the
+catalog would not find it. Exit codes: 0 all agrees, 3 something does not, 1 no destination could be compared.")]
 pub(crate) struct CheckArgs {
     /// Only these destinations; all where none is named
     destinations: Vec<String>,
@@ -46,6 +47,8 @@ struct Row {
     strays: Vec<Item>,
     /// What records name and it does not hold.
     missing: Vec<Item>,
+    /// What records name and it holds, and does not list.
+    unlisted: Vec<Item>,
     /// Left over from before a copy was stored anew.
     surplus: Vec<String>,
     refused: Vec<RefusedRow>,
@@ -76,6 +79,7 @@ impl Row {
     fn is_good(&self) -> bool {
         self.error.is_none()
             && self.missing.is_empty()
+            && self.unlisted.is_empty()
             && self.refused.is_empty()
             && (self.adopted >= self.strays.len())
     }
@@ -157,18 +161,19 @@ fn row(destination: String, checked: &Checked) -> Row {
         storage_ref: Some(s.at.to_string()),
         taken_at: s.taken_at.to_string(),
     });
-    let missing = checked.missing.iter().map(|(b, c)| Item {
+    let recorded = |(b, c): &(Backup, Copy)| Item {
         device: b.device_name.clone(),
         artefact: b.artefact.clone(),
         backup: b.id.to_string(),
         storage_ref: c.storage_ref.as_ref().map(ToString::to_string),
         taken_at: b.first_seen.to_string(),
-    });
+    };
     Row {
         destination,
         agreed: checked.agreed,
         strays: strays.collect(),
-        missing: missing.collect(),
+        missing: checked.missing.iter().map(recorded).collect(),
+        unlisted: checked.unlisted.iter().map(recorded).collect(),
         surplus: checked.surplus.iter().map(ToString::to_string).collect(),
         refused: checked.refused.iter().map(RefusedRow::from).collect(),
         unnamed: 0,
@@ -188,7 +193,9 @@ fn tell(context: &Context, rows: &[Row]) -> Result<()> {
     let mut table = Table::new(["destination", "device", "artefact", "version", "what", "where"]);
     for r in rows {
         let stray = if r.adopted > 0 { ("adopted", Tone::Good) } else { ("no record names it", Tone::Warning) };
-        let all = r.strays.iter().map(|i| (i, stray)).chain(r.missing.iter().map(|i| (i, ("missing", Tone::Bad))));
+        let missing = r.missing.iter().map(|i| (i, ("missing", Tone::Bad)));
+        let unlisted = r.unlisted.iter().map(|i| (i, ("not listed", Tone::Bad)));
+        let all = r.strays.iter().map(|i| (i, stray)).chain(missing).chain(unlisted);
         for (item, (what, tone)) in all {
             table.row([
                 Cell::new(&r.destination),
@@ -219,12 +226,13 @@ fn tell(context: &Context, rows: &[Row]) -> Result<()> {
             told::tell_doubted(ui, r.doubted);
         }
         ui.note(&format!(
-            "{}: {} agree, {} that no record names ({} adopted), {} missing, {} left over, {} refused",
+            "{}: {} agree, {} that no record names ({} adopted), {} missing, {} not listed, {} left over, {} refused",
             r.destination,
             human::copies(r.agreed),
             r.strays.len(),
             r.adopted,
             r.missing.len(),
+            r.unlisted.len(),
             r.surplus.len(),
             r.refused.len()
         ));
