@@ -1,14 +1,16 @@
 //! Quotas: what a destination may hold, in all and of each device.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::TryStreamExt as _;
 
 use crate::body::Body;
+use crate::catalog::{CatalogExt as _, Query};
 use crate::layer::Layer;
-use crate::statistics::{Amount, Statistics, StatisticsQuery};
+use crate::statistics::{Amount, Statistics, StatisticsQuery, takes_room};
 use crate::storage::{Entry, Health, StorageBackend, StorageRef};
 use crate::{
     Catalog, Clock, DestinationId, DeviceId, Error, ErrorKind, Manifest, Result, Retry, parse_size, size_text,
@@ -100,6 +102,8 @@ pub struct Quota {
     catalog: Arc<dyn Catalog>,
     clock: Arc<dyn Clock>,
     used: Mutex<HashMap<Option<DeviceId>, (Duration, Amount)>>,
+    /// Whether there is one version of each artefact, of a device or in all.
+    single: Mutex<HashMap<Option<DeviceId>, (Duration, bool)>>,
 }
 
 impl Quota {
@@ -112,7 +116,7 @@ impl Quota {
         catalog: Arc<dyn Catalog>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        Arc::new(Self { inner, limits, destination, catalog, clock, used: Mutex::default() })
+        Arc::new(Self { inner, limits, destination, catalog, clock, used: Mutex::default(), single: Mutex::default() })
     }
 
     /// What is there, of a device or in all.
@@ -134,6 +138,30 @@ impl Quota {
         used.retain(|_, (at, _)| now.saturating_sub(*at) < COUNTS_FOR);
         used.insert(device.cloned(), (now, amount));
         Ok(amount)
+    }
+
+    /// Whether what is there, of a device or in all, is one version of each artefact. Retention keeps the newest of each,
+    /// and makes no room then.
+    async fn is_single(&self, device: Option<&DeviceId>) -> Result<bool> {
+        let now = self.clock.monotonic();
+        let known = self.single.lock().unwrap_or_else(PoisonError::into_inner).get(&device.cloned()).copied();
+        if let Some((_, single)) = known.filter(|(at, _)| now.saturating_sub(*at) < COUNTS_FOR) {
+            return Ok(single);
+        }
+        let query = Query { device: device.cloned(), destination: Some(self.destination.clone()), ..Query::default() };
+        let (mut artefacts, mut single) = (HashSet::new(), true);
+        let mut found = self.catalog.every(&query);
+        while let Some(backup) = found.try_next().await? {
+            let is_here = backup.copies.iter().any(|c| c.destination == self.destination && takes_room(c));
+            if is_here && !artefacts.insert((backup.device, backup.artefact)) {
+                single = false;
+                break;
+            }
+        }
+        let mut known = self.single.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (at, _)| now.saturating_sub(*at) < COUNTS_FOR);
+        known.insert(device.cloned(), (now, single));
+        Ok(single)
     }
 
     fn grown(&self, device: &DeviceId, by: Amount) {
@@ -158,24 +186,30 @@ impl Quota {
             }
             let mut used = self.used(of).await?;
             used.add(pending.get(&of.cloned()).copied().unwrap_or_default());
-            let over = |used: String, limit: String| {
-                Err(Error::new(ErrorKind::QuotaExceeded, "store backup", format!("the quota of {whose} is used up"))
-                    .with("destination", &self.destination)
-                    .with("device", &manifest.source.device_name)
-                    .with("quota", limit)
-                    .with("used", used)
-                    .hint("raise the quota, or apply retention")
-                    .retry_advice(Retry::Never))
-            };
-            match (bytes, count) {
+            let (used, limit) = match (bytes, count) {
                 (Some(limit), _) if used.content_bytes.saturating_add(manifest.size) > limit => {
-                    return over(size_text(used.content_bytes), size_text(limit));
+                    (size_text(used.content_bytes), size_text(limit))
                 }
                 (_, Some(limit)) if used.copies + 1 > limit => {
-                    return over(format!("{} copies", used.copies), format!("{limit} copies"));
+                    (format!("{} copies", used.copies), format!("{limit} copies"))
                 }
-                _ => {}
-            }
+                _ => continue,
+            };
+            let hint = match self.is_single(of).await? {
+                true => "raise the quota: retention makes no room, since it keeps the newest version of each artefact",
+                false => "raise the quota, or apply retention",
+            };
+            return Err(Error::new(
+                ErrorKind::QuotaExceeded,
+                "store backup",
+                format!("the quota of {whose} is used up"),
+            )
+            .with("destination", &self.destination)
+            .with("device", &manifest.source.device_name)
+            .with("quota", limit)
+            .with("used", used)
+            .hint(hint)
+            .retry_advice(Retry::Never));
         }
         Ok(())
     }
@@ -226,6 +260,7 @@ impl Layer for Quota {
     async fn delete(&self, refs: &[StorageRef]) -> Vec<Result<()>> {
         let deleted = self.inner.delete(refs).await;
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.single.lock().unwrap_or_else(PoisonError::into_inner).clear();
         deleted
     }
 

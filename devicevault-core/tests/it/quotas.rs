@@ -43,3 +43,23 @@ async fn a_destination_whose_quota_is_used_up_fails_alone() {
         assert!(!probe.good && probe.detail.contains("100 %"), "{probe:?}");
     }
 }
+
+#[tokio::test]
+async fn retention_is_named_where_it_makes_room() {
+    for (count, helps) in [(1, false), (2, true)] {
+        let house = house();
+        let bound = limits(None, Some(count), None);
+        let bounded = Quota::new(Arc::new(MemoryBackend::new()), bound, "small".into(), house.catalog.clone(), clock());
+        let places = vec![destination("small", bounded, View::Original)];
+        let texts = ["hostname a\nend\n", "hostname b\nend\n", "hostname c\nend\n"];
+        let script = Script::new(texts.map(config).to_vec());
+        let mut run = None;
+        for _ in 0..=count {
+            run = Some(house.engine.back_up(&job(script.clone(), places.clone())).await.unwrap());
+        }
+        let refused = run.unwrap().artefacts[0].copies[0].error.clone().unwrap();
+        let hint = refused.hint.unwrap();
+        assert_eq!(hint.ends_with("apply retention"), helps, "{hint}");
+        assert_eq!(hint.contains("makes no room"), !helps, "{hint}");
+    }
+}
