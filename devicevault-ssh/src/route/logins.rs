@@ -20,7 +20,9 @@ use crate::{Credentials, Endpoint, HostKeyPolicy, Profile, Result, SshError};
 ///
 /// Keep it as long as that is to hold, and no longer than a round: a password may be mended meanwhile.
 #[derive(Debug, Default)]
-pub struct HopLogins(Mutex<HashMap<Vec<Endpoint>, Vec<(Tried, Arc<Login>)>>>);
+pub struct HopLogins(Mutex<HashMap<Vec<Endpoint>, Vec<OneLogin>>>);
+
+type OneLogin = (Tried, Arc<Login>);
 
 /// What makes two logins at one server the same.
 #[derive(Debug, PartialEq)]

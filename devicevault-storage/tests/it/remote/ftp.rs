@@ -243,7 +243,7 @@ async fn what_the_server_may_not_read_keeps_nobody_from_the_rest() {
     to_root(&manifests()[0]);
     let walk = async || {
         let all: Vec<_> = backend.list(ListFilter::default()).collect().await;
-        let told: Vec<_> = all.iter().filter_map(|r| r.as_ref().err()).map(|e| e.kind()).collect();
+        let told: Vec<_> = all.iter().filter_map(|r| r.as_ref().err()).map(devicevault_core::Error::kind).collect();
         (all.len() - told.len(), told)
     };
     assert_eq!(walk().await, (3, vec![ErrorKind::Corrupt]));
