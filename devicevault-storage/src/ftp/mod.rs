@@ -15,6 +15,7 @@
 
 mod fault;
 mod listing;
+mod looks;
 mod pool;
 mod server;
 mod session;
