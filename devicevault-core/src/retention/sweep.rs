@@ -305,7 +305,11 @@ impl Sweep {
             return Ok(());
         }
         backup.copies.iter_mut().for_each(|c| c.status = CopyStatus::Stored);
-        catalog.record(backup.run, vec![Outcome::Backup(backup)]).await
+        let pinned = backup.pinned;
+        // What is recorded takes no mark away. Cut off in between, it is there and no record names it: `check` tells that.
+        catalog.forget(&self.destination, std::slice::from_ref(at)).await?;
+        catalog.record(backup.run, vec![Outcome::Backup(backup)]).await?;
+        if pinned { catalog.pin(id, true).await.map(drop) } else { Ok(()) }
     }
 
     async fn delete_planned(
