@@ -138,14 +138,17 @@ async fn a_name_that_another_device_has_now_is_its_own() {
     assert_eq!(files(&repo), ["core-old/running-config.txt", "core/running-config.txt"]);
     assert_eq!(git(&repo, &["show", "main:core/running-config.txt"]), "new\n");
     assert_eq!(backend.read_all(&first, 100).await.unwrap(), b"old\n");
-    // A name that is a site's, and one that is a file's: what has none of its own stands beside, and nothing moves.
+    // A name that is a site's, and one that is a file's: what has none of its own stands beside, with all that it has.
     let (entry, body) = at_site("d3", "x", Some("core"), "running-config", "x\n");
     assert!(backend.store_one(entry, body).await.is_ok());
     let (mut entry, body) = at_site("d2", "running-config.txt", Some("core"), "x", "x\n");
     entry.manifest.extension.clear();
     let beside = backend.store_one(entry, body).await.unwrap();
     assert_eq!(backend.read_all(&beside, 100).await.unwrap(), b"x\n");
-    assert_eq!(git(&repo, &["show", "main:core/running-config.txt"]), "new\n");
+    let all = files(&repo);
+    let moved = all.iter().find(|f| f.starts_with("core/running-config.txt~") && f.ends_with("/running-config.txt"));
+    assert_eq!(git(&repo, &["show", &format!("main:{}", moved.unwrap())]), "new\n", "{all:?}");
+    assert_eq!(git(&repo, &["show", "main:core/x/running-config.txt"]), "x\n");
     assert_sound(&repo);
 }
 
