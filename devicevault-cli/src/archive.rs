@@ -21,7 +21,7 @@ use crate::collectors::Collectors;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::ui::Ui;
-use crate::{views, wiring};
+use crate::{naming, views, wiring};
 
 /// A text to be shown or compared is read into memory; no larger one is.
 const MAX_TEXT: u64 = 256 << 20;
@@ -58,31 +58,11 @@ struct Listed {
 impl Listed {
     fn device_id(&self, name: &str) -> Result<DeviceId> {
         let itself = || self.all.iter().find(|b| b.device.as_str() == name).map(|b| b.device.clone());
-        let called = |id: &DeviceId| format!("{id} (now {})", self.named.name_of(id).unwrap_or_default());
-        let quoted = name.escape_debug();
-        match self.named.meant(name) {
-            Meant::Now(device, others) => {
-                for other in others {
-                    self.ui.warn(&format!(
-                        "{quoted} is a name that another device has had too; its versions open as {}",
-                        called(&other)
-                    ));
-                }
-                Ok(device)
-            }
-            Meant::Once(device, now) => {
-                self.ui.warn(&format!("{quoted} is called {} by now", now.escape_debug()));
-                Ok(device)
-            }
-            Meant::Several(devices) => itself().ok_or_else(|| {
-                let why = "several devices were called so, and none is any more";
-                let devices: Vec<_> = devices.iter().map(called).collect();
-                Error::new(ErrorKind::Conflict, "find device", why)
-                    .with("name", quoted)
-                    .hint(format!("name the one that is meant by its identity: {}", devices.join(", ")))
-            }),
-            _ => itself()
+        match naming::settle(&self.named, name, &self.ui) {
+            Ok(Some(device)) => Ok(device),
+            Ok(None) => itself()
                 .ok_or_else(|| crate::instance::no_such_device(name, self.all.iter().map(|b| b.device_name.as_str()))),
+            Err(e) => itself().ok_or(e),
         }
     }
 }

@@ -9,6 +9,7 @@ use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::file_rules::{FileChecker, FileRules};
 use devicevault_core::inventory::{DestinationConfig, Policy, Selector};
 use devicevault_core::quota::{Quota, QuotaLimits};
+use devicevault_core::rebuild::Named;
 use devicevault_core::run::Backup;
 use devicevault_core::statistics::StatisticsQuery;
 use devicevault_core::text::InstanceKey;
@@ -31,7 +32,7 @@ use crate::settings::CheckerSettings;
 use crate::ui::Ui;
 use crate::wiring::keys::{Keys, is_sealed};
 use crate::wiring::{CatalogFile, SpoolBounds};
-use crate::{files, wiring};
+use crate::{files, naming, wiring};
 
 /// Name of the catalog's file.
 pub(crate) const CATALOG: &str = "catalog.db";
@@ -77,6 +78,8 @@ pub(crate) struct OnceNamed {
     pub(crate) device: DeviceId,
     /// What it is called by now; of one that was removed, what it was called when it was last stored.
     pub(crate) now: String,
+    /// When its newest version was first seen.
+    last: Timestamp,
 }
 
 /// A destination and, where it could be opened, its backend.
@@ -353,34 +356,12 @@ impl Instance {
         if let Some(backup) = self.catalog.newest(&itself).await? {
             return Ok(backup.device);
         }
-        // Who was called so to the last was removed; the others have another name since.
-        let (so_called, renamed): (Vec<_>, Vec<_>) =
-            self.once_named(name).await?.into_iter().partition(|once| once.now == name);
-        let quoted = name.escape_debug();
-        let open = |once: &OnceNamed| format!("{} (now {})", once.device, once.now.escape_debug());
-        match (so_called.as_slice(), renamed.as_slice()) {
-            ([], []) => Err(missing),
-            ([], [only]) => {
-                self.ui.warn(&format!("{quoted} is called {} by now", only.now.escape_debug()));
-                Ok(only.device.clone())
-            }
-            ([], several) => {
-                let why = "several devices were called so, and none is any more";
-                let devices: Vec<_> = several.iter().map(open).collect();
-                Err(Error::new(ErrorKind::Conflict, "find device", why)
-                    .with("name", quoted)
-                    .hint(format!("name the one that is meant by its identity: {}", devices.join(", "))))
-            }
-            ([newest, before @ ..], renamed) => {
-                for other in before.iter().chain(renamed) {
-                    self.ui.warn(&format!(
-                        "{quoted} is a name that another device has had too; its versions open as {}",
-                        open(other)
-                    ));
-                }
-                Ok(newest.device.clone())
-            }
+        let mut named = Named::new();
+        for once in self.once_named(name).await? {
+            named.hear(&once.device, name, Timestamp::MIN);
+            named.hear(&once.device, &once.now, once.last);
         }
+        naming::settle(&named, name, &self.ui)?.ok_or(missing)
     }
 
     /// Whether a device has this name, or had it.
@@ -394,7 +375,7 @@ impl Instance {
         }
     }
 
-    /// Devices that had this name once, those with the newest versions first.
+    /// Devices that had this name once.
     async fn once_named(&self, name: &str) -> Result<Vec<OnceNamed>> {
         let mut all = Selector::default();
         all.disabled = true;
@@ -406,11 +387,10 @@ impl Instance {
             of.device = Some(device);
             if let Some(last) = self.catalog.newest(&of).await? {
                 let now = living.remove(&last.device).unwrap_or(last.device_name);
-                found.push((last.first_seen, OnceNamed { device: last.device, now }));
+                found.push(OnceNamed { device: last.device, now, last: last.first_seen });
             }
         }
-        found.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-        Ok(found.into_iter().map(|(_, once)| once).collect())
+        Ok(found)
     }
 
     /// Others that have backups from when they had this name: removed since, or renamed.

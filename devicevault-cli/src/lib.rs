@@ -60,6 +60,7 @@ mod keys;
 mod last_round;
 mod login_args;
 mod logs;
+mod naming;
 mod pace;
 mod place;
 mod process_group;
