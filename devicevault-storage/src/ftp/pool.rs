@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::FtpOptions;
 use super::fault::{ends_session, of_ftp, silent};
-use super::session::{self, Session};
+use super::session::{self, Session, within};
 use super::tls::Trust;
 use crate::remote::Attempts;
 
@@ -82,7 +82,7 @@ impl Pool {
             // One after the other, so that what fails for one is told to those who wait.
             let mut state = self.state.lock().await;
             state.attempts.may_try()?;
-            let dialled = match timeout(limit, session::open(&self.options, &self.trust)).await {
+            let dialled = match within(limit, session::open(&self.options, &self.trust)).await {
                 Ok(dialled) => dialled,
                 Err(_) => Err(silent("connect to destination", limit)),
             };
@@ -122,7 +122,7 @@ impl Pool {
             if age > OLD {
                 continue;
             }
-            if age < DOUBTFUL || matches!(timeout(self.options.timeout, session.ftp.noop()).await, Ok(Ok(()))) {
+            if age < DOUBTFUL || matches!(within(self.options.timeout, session.ftp.noop()).await, Ok(Ok(()))) {
                 return Some(session);
             }
         }
@@ -148,7 +148,7 @@ impl Pool {
         let mut fresh = false;
         loop {
             let mut held = self.take(fresh).await?;
-            let done = timeout(self.options.timeout, work(&mut held.session)).await;
+            let done = within(self.options.timeout, work(&mut held.session)).await;
             let error = match done {
                 Ok(Ok(value)) => {
                     held.give_back().await;

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::fault::{ends_session, is_absent, of_ftp, silent};
 use super::looks::{Listed, at, enters, list, look};
 use super::pool::{Held, Pool};
-use super::session::Session;
+use super::session::{Session, within};
 use super::{FtpOptions, FtpSecurity};
 use crate::remote::{Features, FileKind, Found, Server, Writer};
 
@@ -254,7 +254,7 @@ impl Server for FtpServer {
                 }
                 session.ftp.retr_as_stream(at).await
             };
-            let error = match timeout(limit, open).await {
+            let error = match within(limit, open).await {
                 Ok(Ok(transfer)) => break (held, transfer, skip),
                 Ok(Err(e)) if is_absent(&e) => {
                     held.give_back().await;
@@ -295,7 +295,7 @@ impl Server for FtpServer {
         loop {
             let mut held = self.pool.take(fresh).await?;
             let name = at(&held.session, path);
-            let error = match timeout(limit, held.session.ftp.put_with_stream(&name)).await {
+            let error = match within(limit, held.session.ftp.put_with_stream(&name)).await {
                 Ok(Ok(transfer)) => return Ok(FtpFile { held, transfer, name, written: 0, limit }),
                 Ok(Err(e)) if !ends_session(&e) => {
                     held.give_back().await;
@@ -434,7 +434,7 @@ impl Reading {
             };
             if got == 0 {
                 // Too early: what the server says of it is the reason.
-                let told = timeout(self.limit, self.transfer.finish()).await;
+                let told = within(self.limit, self.transfer.finish()).await;
                 return Err(match told {
                     Ok(Err(e)) => of_ftp(operation, &e),
                     _ => Error::new(ErrorKind::Incomplete, operation, "the file ended early"),
@@ -460,7 +460,7 @@ impl Reading {
             tokio::io::copy(&mut self.transfer, &mut tokio::io::sink()).await.map_err(FtpError::ConnectionError)?;
             self.transfer.finish().await
         };
-        if matches!(timeout(self.limit, rest).await, Ok(Ok(()))) {
+        if matches!(within(self.limit, rest).await, Ok(Ok(()))) {
             self.held.give_back().await;
         }
     }
@@ -504,7 +504,7 @@ impl Writer for FtpFile {
             // The server takes a connection that broke for the end of the file: the size tells.
             look(&mut held.session, &name).await
         };
-        let found = match timeout(limit, end).await {
+        let found = match within(limit, end).await {
             Ok(Ok(found)) => found,
             Ok(Err(e)) => return Err(of_ftp(operation, &e)),
             Err(_) => return Err(silent(operation, limit)),

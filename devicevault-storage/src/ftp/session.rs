@@ -1,12 +1,16 @@
 //! One control connection, logged in.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use devicevault_core::{Error, ErrorKind, Result};
 use suppaftp::tokio::AsyncRustlsFtpStream;
 use suppaftp::types::FileType;
 use suppaftp::{FtpError, FtpResult, Mode, Status};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 use super::fault::of_ftp;
 use super::tls::Trust;
@@ -35,6 +39,14 @@ pub(super) struct Facts {
     pub(super) all_names: Option<bool>,
     /// The destination's folder, absolute.
     pub(super) base: String,
+}
+
+/// Waits for what says something over a control connection, no longer than `limit`.
+///
+/// To a task that has had its share of the thread a socket says that it is full. What is written over TLS then stays in a
+/// buffer, the client does not flush it, and both sides would wait for each other: so there is no share here.
+pub(super) async fn within<F: Future>(limit: Duration, conversation: F) -> std::result::Result<F::Output, Elapsed> {
+    timeout(limit, unconstrained(conversation)).await
 }
 
 /// Connects, and logs in.

@@ -1,6 +1,7 @@
 //! Against vsftpd, in clear text and over TLS.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use devicevault_core::storage::{Budget, ListFilter};
 use devicevault_core::{ErrorKind, StorageBackend as _, StorageBackendExt as _, SystemClock};
@@ -123,6 +124,30 @@ async fn what_refuses_the_connection_is_told() {
 
     let e = FtpServer::new(server.options("a\r\nDELE b")).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Config);
+}
+
+/// However much of its share of the thread a task has used up, what it asks reaches the server.
+#[tokio::test]
+#[ignore = "needs vsftpd, openssl and root"]
+async fn what_a_busy_task_asks_is_sent() {
+    let (server, folder) = (explicit(), tempfile::tempdir().unwrap());
+    server.own(folder.path());
+    server.init(folder.path()).await;
+    let options = server.options(folder.path().to_str().unwrap()).with_timeout(Duration::from_secs(5));
+    let store = FtpStore::open(FtpServer::new(options).unwrap(), &main(), Arc::new(SystemClock)).await.unwrap();
+    let at = Path::from("kept");
+    store.put(&at, "x".into()).await.unwrap();
+    let logins = server.logins();
+    // Steps of a turn that tokio gives a task, and how many of them are left.
+    for left in 0..24 {
+        tokio::task::yield_now().await;
+        for _ in left..128 {
+            tokio::task::coop::consume_budget().await;
+        }
+        let found = store.head(&at).await;
+        assert!(found.is_ok(), "with {left} steps left: {found:?}");
+        assert_eq!(server.logins(), logins, "with {left} steps left a connection was given up");
+    }
 }
 
 /// More writers than connections, and a server that allows fewer than we would like.

@@ -71,6 +71,12 @@ impl Vsftpd {
         options.with_password(password(&self.user)).with_authorities(self.authority())
     }
 
+    /// How many were let in until now.
+    pub(super) fn logins(&self) -> usize {
+        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
+        log.matches("OK LOGIN").count()
+    }
+
     pub(super) fn authority(&self) -> Vec<u8> {
         std::fs::read(self.folder.path().join("ca.pem")).unwrap()
     }
