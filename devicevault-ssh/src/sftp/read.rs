@@ -63,6 +63,8 @@ pub struct SftpReader {
     pending: VecDeque<Part>,
     /// Where the next request begins.
     next: u64,
+    /// Whether it was asked what lies behind the end.
+    asked_behind: bool,
     /// What was handed out.
     position: u64,
     /// What a short answer left out.
@@ -129,6 +131,7 @@ impl SftpReader {
             window: Window { length: length.max(1), now: FIRST.min(most), most },
             pending: VecDeque::new(),
             next: began,
+            asked_behind: false,
             position: began,
             gap: None,
             state: Progress::Reading,
@@ -216,10 +219,11 @@ impl SftpReader {
         }
         while self.pending.len() < self.window.now && self.next.saturating_sub(self.position) < AHEAD {
             let left = self.end.map_or(u64::MAX, |end| end.saturating_sub(self.next));
-            if left == 0 {
+            if left == 0 && (!self.to_the_end || std::mem::replace(&mut self.asked_behind, true)) {
                 break;
             }
-            let length = left.min(u64::from(self.window.length)) as u32;
+            // Behind the size that a server told there may be more: one that counts in 32 bits, or remembers an older one.
+            let length = left.clamp(1, u64::from(self.window.length)) as u32;
             let part = ask(&exchange, &handle, self.next, length).await?;
             self.next = self.next.saturating_add(u64::from(length));
             self.pending.push_back(part);
@@ -228,7 +232,18 @@ impl SftpReader {
     }
 
     fn take(&mut self, part: &Part, reply: Reply) -> Result<Option<Bytes>, SftpError> {
+        let behind = self.end.filter(|end| part.offset >= *end);
         let data = match reply {
+            Reply::Data(data) if !data.is_empty() && behind.is_some() => {
+                let size = behind.unwrap_or_default();
+                let why = format!("the server said that it has {size} bytes, and there are more");
+                return Err(SftpError::incomplete(&self.path, why));
+            }
+            // Everything that was announced is here; some answer the question what follows by a failure.
+            Reply::Status(_) if behind.is_some() => {
+                self.ended()?;
+                return Ok(None);
+            }
             Reply::Data(data) if !data.is_empty() => data,
             // Some servers say the end with an empty answer.
             Reply::Data(_) | Reply::Status(Status { code: Status::END, .. }) => {

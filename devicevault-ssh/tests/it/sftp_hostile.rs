@@ -174,7 +174,8 @@ async fn less_or_more_than_was_said_is_incomplete() {
             STAT => size(10),
             FSTAT => size(11),
             OPEN => (HANDLE, string(b"h")),
-            READ => data(&vec![1; asked.range().1 as usize]),
+            READ if asked.range().0 < 10 => data(&vec![1; asked.range().1 as usize]),
+            READ => status(1, ""),
             _ => status(0, ""),
         })
     })
@@ -182,6 +183,44 @@ async fn less_or_more_than_was_said_is_incomplete() {
     let e = read_all(&sftp).await.unwrap_err();
     assert!(e.to_string().contains("from 10 to 11 bytes"), "{e}");
     assert!(!e.ends_session());
+}
+
+/// A server that counts in 32 bits, or remembers an older size: what it announces is the beginning of the file.
+#[tokio::test]
+async fn a_size_that_is_too_small_is_found_out() {
+    let content: Vec<u8> = (0..100_000u32).flat_map(u32::to_be_bytes).collect();
+    for claimed in [1, 4096, 399_999] {
+        for most in [usize::MAX, 1000] {
+            let give = move |piece: &[u8]| data(&piece[..piece.len().min(most)]);
+            let (_c, sftp) = server(file(content.clone(), claimed, give)).await;
+            let e = read_all(&sftp).await.unwrap_err();
+            assert!(e.to_string().contains("there are more"), "{claimed}: {e}");
+        }
+        // A range is what was asked for, and no more.
+        let (_c, sftp) = server(file(content.clone(), claimed, data)).await;
+        let mut part = sftp.read("x", ReadOptions::default().with_range(0..claimed)).await.unwrap();
+        let mut got = 0;
+        while let Some(piece) = part.next().await.unwrap() {
+            got += piece.len() as u64;
+        }
+        assert_eq!(got, claimed);
+    }
+}
+
+/// Some servers answer what follows the end by a failure: everything that was announced is there.
+#[tokio::test]
+async fn a_server_that_fails_behind_the_end_is_believed() {
+    let (_c, sftp) = server(|asked| {
+        Some(match asked.kind {
+            STAT | FSTAT => size(10),
+            OPEN => (HANDLE, string(b"h")),
+            READ if asked.range().0 < 10 => data(&[1; 10][..(asked.range().1 as usize).min(10)]),
+            READ => status(4, "no"),
+            _ => status(0, ""),
+        })
+    })
+    .await;
+    assert_eq!(read_all(&sftp).await.unwrap(), [1; 10]);
 }
 
 #[tokio::test]
