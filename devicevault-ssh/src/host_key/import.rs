@@ -163,11 +163,12 @@ fn judge_line(text: &str, present: &[Line]) -> Verdict {
     if present.contains(&line) {
         return Verdict::Known;
     }
-    let other = |l: &&Line| l.meaning == Meaning::Key && l.hosts == line.hosts;
-    let same_kind = |l: &&Line| HostKey::from_openssh(&l.key).is_ok_and(|k| k.algorithm() == key.algorithm());
+    let other_of_kind = |l: &&Line| {
+        let other = |k: HostKey| k != key && k.algorithm() == key.algorithm();
+        l.meaning == Meaning::Key && HostKey::from_openssh(&l.key).is_ok_and(other)
+    };
     if line.meaning == Meaning::Key
-        && let Hosts::Exact(host) = &line.hosts
-        && present.iter().filter(other).any(|l| same_kind(&l))
+        && let Some(host) = present.iter().filter(other_of_kind).find_map(|l| l.hosts.in_common(&line.hosts))
     {
         return Verdict::Refused(format!(
             "another {} key is recorded for {}; forget that one first",
@@ -245,12 +246,38 @@ mod tests {
         assert_eq!(store.recorded(&Endpoint::new("r1", 22)).await.unwrap().keys.len(), 1);
     }
 
+    /// In whatever form the name stands in the line, or in the one that is there.
+    #[tokio::test]
+    async fn a_name_that_is_hidden_or_one_of_several_is_known_as_well() {
+        use crate::HostKeyStore as _;
+        const HASHED: &str = "|1|MDEyMzQ1Njc4OTAxMjM0NTY3ODk=|5T3xAov/UnlIz88HxzfKoOO1p1Q=";
+        for (there, other) in [
+            ("r1", "r1,192.0.2.1"),
+            ("r1,192.0.2.1", "192.0.2.1"),
+            ("r1", HASHED),
+            (HASHED, "r1"),
+            (HASHED, "r2,r1"),
+            ("r1,r2", "r2,r3"),
+        ] {
+            let (_folder, store) = file();
+            store.import(&format!("{there} {A}\n")).await.unwrap();
+            let changed = store.import(&format!("{other} {B}\n")).await.unwrap();
+            assert_eq!((changed.added, changed.refused.len()), (0, 1), "{there} {other}");
+            let again = store.import(&format!("{other} {A}\n")).await.unwrap();
+            assert_eq!((again.added, again.refused.len()), (1, 0), "{there} {other}");
+        }
+        // A wildcard is for those that have no key of their own.
+        let (_folder, store) = file();
+        store.import(&format!("r1 {A}\n")).await.unwrap();
+        assert_eq!(store.import(&format!("r* {B}\n")).await.unwrap().added, 1);
+    }
+
     #[tokio::test]
     async fn a_server_is_forgotten_and_no_other() {
         use crate::HostKeyStore as _;
         let (_folder, store) = file();
         let text = format!("r1 {A}\nr1,r2 {B}\n*.net {A}\n[r1]:2222 {A}\n@revoked r1 {B}\nr10 {A}\n");
-        store.import(&text).await.unwrap();
+        std::fs::write(store.path(), text).unwrap();
         let forgotten = store.forget(&Endpoint::new("R1", 22)).await.unwrap();
         assert_eq!((forgotten.keys.len(), forgotten.wildcards.len()), (2, 0), "{forgotten:?}");
         let left = std::fs::read_to_string(store.path()).unwrap();

@@ -77,6 +77,22 @@ impl Hosts {
         }
     }
 
+    /// A name that both have, and not by a wildcard. Of two that hide their names nothing is known.
+    pub(crate) fn in_common<'a>(&'a self, other: &'a Self) -> Option<&'a str> {
+        let of = |one: &'a Self, two: &Self| one.plain().find(|name| two.names(name));
+        of(self, other).or_else(|| of(other, self))
+    }
+
+    /// The names that are written out.
+    fn plain(&self) -> impl Iterator<Item = &str> {
+        let (one, several) = match self {
+            Self::Exact(host) => (Some(host), [].as_slice()),
+            Self::Patterns(patterns) => (None, patterns.as_slice()),
+            Self::Hashed { .. } => (None, [].as_slice()),
+        };
+        one.into_iter().chain(several).map(String::as_str).filter(|name| !name.contains(['*', '?', '!']))
+    }
+
     /// Whether the line is for this name, in the form that [`name_in_file`](super::known_hosts) gives it.
     pub(crate) fn matches(&self, name: &str) -> bool {
         match self {

@@ -102,7 +102,7 @@ pub(crate) async fn judge(
             recorded.keys.clear();
         }
     }
-    if recorded == Recorded::nothing() && first_use {
+    if recorded.keys.is_empty() && recorded.authorities.is_empty() && !recorded.revoked.contains(offered) && first_use {
         recorded = store.record(server, offered).await?;
         tracing::info!(server = %server, fingerprint = %offered.fingerprint(), "host key recorded at first use");
     }
@@ -127,6 +127,20 @@ mod tests {
 
     const A: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
     const B: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+
+    #[tokio::test]
+    async fn what_is_revoked_everywhere_leaves_room_for_a_first_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = crate::KnownHostsFile::new(folder.path().join("known_hosts"));
+        store.import(&format!("@revoked * {A}\n")).await.unwrap();
+        let (a, b) = (HostKey::from_openssh(A).unwrap(), HostKey::from_openssh(B).unwrap());
+        let server = Endpoint::new("r1", 22);
+        let first_use = HostKeyPolicy::FirstUse;
+        let (why, ..) = fault(judge(&first_use, &store, &server, &a).await).unwrap();
+        assert_eq!(why, HostKeyFault::Revoked);
+        judge(&first_use, &store, &server, &b).await.unwrap();
+        assert_eq!(store.recorded(&server).await.unwrap().keys, [b]);
+    }
 
     fn fault(r: Result<()>) -> Option<(HostKeyFault, Vec<String>, String)> {
         match r.unwrap_err() {
