@@ -49,6 +49,17 @@ pub enum View {
 }
 
 impl View {
+    /// Whether this view holds what the other one leaves out.
+    #[must_use]
+    pub fn tells_more_than(self, other: Self) -> bool {
+        let left_out = |view| match view {
+            Self::Original => 0,
+            Self::Clean => 1,
+            Self::Redacted => 2,
+        };
+        left_out(self) < left_out(other)
+    }
+
     /// `original`, `clean` or `redacted`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

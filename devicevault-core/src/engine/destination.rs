@@ -9,7 +9,7 @@ use super::retry::RetryPolicy;
 use crate::clock::Clock;
 use crate::run::Copy;
 use crate::storage::{Entry, StorageBackend, StorageRef, Verdict};
-use crate::{Body, DestinationId, Error, ErrorKind, Kind, Result, View};
+use crate::{Body, DestinationId, Error, ErrorKind, Kind, Result, Retry, View};
 
 /// How a destination is used.
 #[derive(Debug, Clone, PartialEq)]
@@ -176,7 +176,16 @@ impl Destination {
     }
 
     /// Stores one entry, in a batch with others that come at the same time.
+    ///
+    /// What waited may be of a time when more was kept here: secrets do not come back that way.
     pub(super) async fn store(&self, entry: Entry, body: Arc<dyn Body>) -> Stored {
+        let (view, kept) = (entry.manifest.view, self.options.view);
+        if view.tells_more_than(kept) {
+            let why = format!("the destination keeps the {kept} view by now, and this is the {view} one");
+            let e = Error::new(ErrorKind::Unsupported, "store backup", why).with("destination", &self.id);
+            let e = e.retry_advice(Retry::Never).hint("the next backup stores the present version in that view");
+            return Stored { result: Err(e), attempts: 0 };
+        }
         let (reply, answer) = oneshot::channel();
         let gone = || Stored {
             result: Err(Error::new(ErrorKind::Internal, "store backup", "the destination's batch task is gone")

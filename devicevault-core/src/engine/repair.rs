@@ -142,6 +142,10 @@ async fn repair(
     let Some(target) = places.iter().find(|d| *d.id() == key.destination) else {
         return Ok(Repair::Failed(cannot(ErrorKind::Unavailable, "its destination is not at hand")));
     };
+    if copy.view.tells_more_than(target.view()) {
+        let why = format!("its destination keeps the {} view by now, and this is the {} one", target.view(), copy.view);
+        return Ok(Repair::Failed(cannot(ErrorKind::Unsupported, why)));
+    }
     // What was found a while ago may have been mended by somebody else.
     match verify_copy(&**target.backend(), &backup, &copy, VerifyDepth::Content).await {
         Ok(Verdict::Good(_)) => {

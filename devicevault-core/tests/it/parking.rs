@@ -94,6 +94,30 @@ async fn a_destination_that_is_down_is_caught_up_without_asking_the_device() {
     assert_eq!(parking.engine().back_up(&job).await.unwrap().state, RunState::Unchanged);
 }
 
+/// What waits is of the view that was kept when it was taken: where secrets are left out since, they stay out.
+#[tokio::test]
+async fn what_waits_does_not_bring_back_what_is_left_out_since() {
+    let parking = Parking::new();
+    let down = Down::new(ALWAYS);
+    let before = vec![destination("git", down.clone(), View::Original)];
+    let text = "hostname a\ncommunity x\nend\n";
+    let script = Script::new(vec![config(text), config(text)]);
+    parking.engine().back_up(&job(script.clone(), before)).await.unwrap();
+    assert_eq!(parking.waiting().await, 1);
+
+    down.refuse.store(0, Ordering::SeqCst);
+    let now = vec![destination("git", down.clone(), View::Redacted)];
+    let delivery = parking.engine().deliver(&now).await.unwrap();
+    assert_eq!((delivery.delivered, delivery.waiting, parking.waiting().await), (0, 0, 0));
+    assert!(delivery.failed[0].1.message().contains("keeps the redacted view by now"), "{:?}", delivery.failed);
+    assert!(stored(&down.inner).is_empty());
+    // The next run stores what the device has in the view of today.
+    parking.engine().back_up(&job(script, now)).await.unwrap();
+    let arrived = stored(&down.inner);
+    assert!(arrived.iter().all(|(m, t)| m.view == View::Redacted && t.contains("community <secret:")), "{arrived:?}");
+    assert_eq!(arrived.len(), 1);
+}
+
 #[tokio::test]
 async fn versions_arrive_in_the_order_of_their_taking() {
     let parking = Parking::new();
