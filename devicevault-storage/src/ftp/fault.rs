@@ -73,6 +73,11 @@ pub(super) fn is_absent(e: &FtpError) -> bool {
     matches!(e, FtpError::UnexpectedResponse(r) if matches!(r.status, Status::FileUnavailable | Status::BadFilename))
 }
 
+/// The same of a change: some say then that it was broken off.
+pub(super) fn may_be_absent(e: &FtpError) -> bool {
+    is_absent(e) || matches!(e, FtpError::UnexpectedResponse(r) if r.status == Status::ActionAborted)
+}
+
 /// Whether the server does not know the command.
 pub(super) fn is_unknown(e: &FtpError) -> bool {
     matches!(e, FtpError::UnexpectedResponse(r)

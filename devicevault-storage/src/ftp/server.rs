@@ -14,7 +14,7 @@ use suppaftp::{FtpError, FtpResult};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::fault::{ends_session, is_absent, of_ftp, silent};
+use super::fault::{ends_session, is_absent, may_be_absent, of_ftp, silent};
 use super::looks::{Listed, at, enters, list, look};
 use super::pool::{Held, Pool};
 use super::session::{Session, within};
@@ -127,7 +127,7 @@ impl FtpServer {
     /// What a refusal means: the protocol has one code for what is missing, what is taken and what is forbidden.
     async fn why(&self, e: FtpError, missing: &[&str], taken: &str) -> Error {
         let error = of_ftp("write object", &e);
-        if !is_absent(&e) {
+        if !may_be_absent(&e) {
             return error;
         }
         let told =

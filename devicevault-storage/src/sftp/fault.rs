@@ -45,7 +45,7 @@ pub(super) fn of_ssh(operation: &'static str, e: &SshError) -> Error {
     let kind = match innermost(e) {
         SshError::Unreachable { .. } | SshError::NotForwarded { forbidden: false, .. } => ErrorKind::Unreachable,
         SshError::NotForwarded { .. } => ErrorKind::PermissionDenied,
-        SshError::Timeout { .. } => ErrorKind::Timeout,
+        SshError::Timeout { .. } | SshError::PasswordUnanswered { .. } => ErrorKind::Timeout,
         SshError::AuthRejected { .. } | SshError::PasswordExpired { .. } => ErrorKind::AuthRejected,
         SshError::HostKeyRejected { .. } => ErrorKind::HostKeyRejected,
         SshError::Unsupported { .. } | SshError::Refused { .. } => ErrorKind::Unsupported,

@@ -300,8 +300,11 @@ impl Server for SftpServer {
             Ok(()) => {}
             Err(e) => {
                 return Err(match self.refused(e, to).await {
-                    // Nothing is in the way: the file system beneath knows no hard links, or not between these folders.
-                    e if matches!(e.kind(), ErrorKind::Unavailable) && self.0.live().await.is_ok() => {
+                    // Nothing is in the way: the file system beneath knows no hard links, or not between these folders. Some
+                    // say then that it is not permitted; whether that is so tells the move that is tried instead.
+                    e if matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::PermissionDenied)
+                        && self.0.live().await.is_ok() =>
+                    {
                         Error::new(ErrorKind::Unsupported, "write object", "the server refuses hard links").because(e)
                     }
                     e => e,

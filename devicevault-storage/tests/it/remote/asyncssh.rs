@@ -1,4 +1,4 @@
-//! The SFTP server of asyncssh on a port of 127.0.0.1: it flushes files and opens no folders.
+//! The SFTP server of asyncssh on a port of 127.0.0.1: it flushes files and opens no folders, and may forbid links.
 
 use std::io::BufRead as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,7 +12,13 @@ use devicevault_storage::sftp::{SftpOptions, SftpServer};
 use super::Peer;
 
 const SERVER: &str = "
-import asyncio, asyncssh
+import asyncio, asyncssh, sys
+
+class Files(asyncssh.SFTPServer):
+    def link(self, *names):
+        if 'no-links' in sys.argv:
+            raise asyncssh.SFTPPermissionDenied('Permission denied')
+        return super().link(*names)
 
 class Login(asyncssh.SSHServer):
     def begin_auth(self, user):
@@ -20,7 +26,7 @@ class Login(asyncssh.SSHServer):
 
 async def main():
     key = asyncssh.generate_private_key('ssh-ed25519')
-    server = await asyncssh.create_server(Login, '127.0.0.1', 0, server_host_keys=[key], sftp_factory=True)
+    server = await asyncssh.create_server(Login, '127.0.0.1', 0, server_host_keys=[key], sftp_factory=Files)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.wait_closed()
 
@@ -35,8 +41,17 @@ pub(super) struct Asyncssh {
 
 impl Asyncssh {
     pub(super) fn start() -> Self {
+        Self::run(&[])
+    }
+
+    /// On a file system without hard links, as exFAT: asked for one the system says that it is not permitted.
+    pub(super) fn without_links() -> Self {
+        Self::run(&["no-links"])
+    }
+
+    fn run(arguments: &[&str]) -> Self {
         let mut python = Command::new("python3");
-        python.args(["-c", SERVER]).stdin(Stdio::null()).stdout(Stdio::piped());
+        python.args(["-c", SERVER]).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = python.spawn().expect("python3 is installed");
         let mut port = String::new();
         std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();

@@ -125,6 +125,23 @@ mod a_server_that_flushes_no_folders {
         old_leavings_are_swept,
     );
 
+    mod without_links {
+        use super::super::super::folder::against;
+        use super::Asyncssh;
+
+        against!(
+            folder: Asyncssh::without_links(),
+            #[ignore = "needs python3 with asyncssh"]
+            the_suite_of_object_store_passes,
+            one_of_many_creates,
+        );
+        against!(
+            plain: Asyncssh::without_links(),
+            #[ignore = "needs python3 with asyncssh"]
+            the_connection_test_passes,
+        );
+    }
+
     #[tokio::test]
     #[ignore = "needs python3 with asyncssh"]
     async fn says_what_that_means() {
