@@ -12,7 +12,10 @@ use crate::Exit;
 pub(crate) fn as_helper(args: &[OsString]) -> Option<Exit> {
     let socket = std::env::var_os(ASKPASS_VARIABLE).filter(|s| !s.is_empty())?;
     let [_, prompt] = args else { return None };
-    // No answer is an answer too: `ssh` then gives up this way to log in.
+    // It says that a hardware key waits to be touched, and asks nothing.
+    if std::env::var_os("SSH_ASKPASS_PROMPT").is_some_and(|kind| kind == "none") {
+        return Some(Exit::Done);
+    }
     let answer = answer_from(Path::new(&socket), &prompt.to_string_lossy()).unwrap_or_default();
     if answer.is_empty() {
         return Some(Exit::Failed);

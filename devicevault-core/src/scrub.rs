@@ -24,6 +24,24 @@ fn without_beginning(text: &str, secret: &str) -> Option<String> {
     })
 }
 
+impl Login {
+    /// The error without the secrets of this login, where a device showed what was typed: `<secret>` stands in their place,
+    /// in messages, values and causes alike.
+    #[must_use]
+    pub fn without_secrets(&self, e: Error) -> Error {
+        Scrubber::new(self).error(e)
+    }
+}
+
+/// What is printable in ASCII as it is, and each other byte escaped.
+fn escaped(secret: &str) -> String {
+    let one = |byte: u8| match byte {
+        b' '..=b'~' => char::from(byte).to_string(),
+        other => other.escape_ascii().to_string(),
+    };
+    secret.bytes().map(one).collect()
+}
+
 /// The secrets of one login, longest first.
 pub(crate) struct Scrubber(Vec<String>);
 
@@ -44,6 +62,7 @@ impl Scrubber {
             secrets.extend([
                 secret.to_owned(),
                 bytes,
+                escaped(secret),
                 secret.escape_default().to_string(),
                 secret.escape_debug().to_string(),
             ]);
@@ -118,6 +137,8 @@ mod tests {
         assert_eq!(foreign.clean(r"Password: Z\xc3\xbcrich-77").unwrap(), "Password: <secret>");
         assert_eq!(foreign.clean(r"Password: Z\xc3\xbcri…").unwrap(), "Password: <secret>…");
         assert_eq!(foreign.clean("Zoo…"), None);
+        let quoted = Scrubber::new(&self::login("P\u{e4}\"s\\w0rd"));
+        assert_eq!(quoted.clean("Password: P\\xc3\\xa4\"s\\w0rd").unwrap(), "Password: <secret>");
         let short = Scrubber::new(&Login { password: Some(SecretString::from("a".to_owned())), ..Login::default() });
         assert_eq!(short.clean("a banana"), None);
     }

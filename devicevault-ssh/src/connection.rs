@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -181,7 +182,7 @@ pub trait Gate: fmt::Debug + Send + Sync {
 ///
 /// # Errors
 /// `Unreachable`, `Timeout` with the step, `Unsupported` without a common algorithm, `HostKeyRejected`,
-/// `AuthRejected` (nothing was offered twice), `PasswordExpired`, `Closed`, `Config` for a private key that cannot be read.
+/// `AuthRejected` (nothing was offered twice), `PasswordExpired`, `PasswordUnanswered`, `Closed`, `Config` for a private key that cannot be read.
 ///
 /// Dropping the future closes the connection.
 pub async fn connect(
@@ -260,9 +261,13 @@ where
         .await?
         .map_err(|fault| explain(fault, options.profile, &heard, &farewell))?;
     let left = options.login_timeout.saturating_sub(started.elapsed());
-    let log_in = auth::log_in(&mut handle, credentials, keys, options.profile, (&farewell, &heard));
+    let given = AtomicBool::new(false);
+    let log_in = auth::log_in(&mut handle, credentials, keys, options.profile, (&farewell, &heard), &given);
     match timeout(left, log_in).await {
         Ok(done) => done?,
+        Err(_) if given.load(Ordering::Relaxed) => {
+            return Err(SshError::PasswordUnanswered { after: options.login_timeout });
+        }
         Err(_) => return Err(SshError::Timeout { step: "log in", after: options.login_timeout }),
     }
     let algorithms = heard.offer().and_then(|offer| options.profile.agreed(&recorded.keys, &offer));

@@ -46,6 +46,12 @@ pub enum SshError {
         /// How the server asks for that.
         said: String,
     },
+    /// The password was given, and the server said neither yes nor no. To give it again may be one refusal more.
+    #[error("the device did not say within {} s whether it accepts the password", after.as_secs_f32())]
+    PasswordUnanswered {
+        /// How long the login took until then.
+        after: Duration,
+    },
     /// The server's key is not one to trust.
     #[error("{fault} (offered: {offered}{})", recorded_text(recorded))]
     HostKeyRejected {
@@ -198,6 +204,9 @@ impl SshError {
             Self::PasswordExpired { .. } => {
                 Some(format!("log in by hand, set a new password, and update the credential of {whom}"))
             }
+            Self::PasswordUnanswered { .. } => Some(format!(
+                "check the credential of {whom}, and give its login more time where an AAA server behind it is slow"
+            )),
             Self::HostKeyRejected { endpoint, fault, recorded_in, offered, .. } => Some(match fault {
                 HostKeyFault::Unknown => {
                     format!("compare the fingerprint with the device's own, then record its key in {recorded_in}")
@@ -241,7 +250,10 @@ impl SshError {
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::AtHop { error, .. } | Self::ByProxy { error, .. } | Self::Shared { error } => error.is_refusal(),
-            Self::AuthRejected { .. } | Self::PasswordExpired { .. } | Self::HostKeyRejected { .. } => true,
+            Self::AuthRejected { .. }
+            | Self::PasswordExpired { .. }
+            | Self::PasswordUnanswered { .. }
+            | Self::HostKeyRejected { .. } => true,
             _ => false,
         }
     }

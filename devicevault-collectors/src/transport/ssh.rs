@@ -318,6 +318,7 @@ fn simple_error(e: SshError) -> Error {
         SshError::NotForwarded { forbidden: false, .. } => (ErrorKind::Unreachable, "connect"),
         SshError::NotForwarded { .. } => (ErrorKind::PermissionDenied, "connect"),
         SshError::Timeout { step, .. } => (ErrorKind::Timeout, *step),
+        SshError::PasswordUnanswered { .. } => (ErrorKind::Timeout, "log in"),
         SshError::AuthRejected { .. } | SshError::PasswordExpired { .. } => (ErrorKind::AuthRejected, "log in"),
         SshError::Agent { .. } => (ErrorKind::Config, "log in"),
         SshError::HostKeyRejected { .. } => (ErrorKind::HostKeyRejected, "check host key"),
@@ -336,7 +337,7 @@ fn simple_error(e: SshError) -> Error {
         other => other.to_string(),
     };
     let mut error = Error::new(kind, operation, message);
-    if kind == ErrorKind::Unsupported {
+    if kind == ErrorKind::Unsupported || matches!(e, SshError::PasswordUnanswered { .. }) {
         error = error.retry_advice(Retry::Never);
     }
     match e {

@@ -2,6 +2,7 @@
 
 use russh::client::{KeyboardInteractiveAuthResponse as Answer, Prompt};
 
+use super::question::{Asked, asked};
 use super::{Login, closed};
 use crate::error::shown;
 use crate::{Result, SshError};
@@ -25,14 +26,17 @@ pub(super) async fn answer(login: &mut Login<'_>, password: &str, sent: bool) ->
                 return Err(login.rejected(&message));
             }
             Answer::InfoRequest { prompts, instructions, .. } => {
-                let asked: Vec<_> = prompts.iter().map(|p| shown(&p.prompt)).collect();
-                let asked = asked.join("', '");
-                if prompts.iter().any(|p| wants_new_password(&p.prompt)) {
-                    return Err(SshError::PasswordExpired { said: format!("the device asks '{asked}'") });
+                let questions: Vec<_> = prompts.iter().map(|p| shown(&p.prompt)).collect();
+                let questions = questions.join("', '");
+                if prompts.iter().any(|p| asked(&p.prompt, !p.echo) == Asked::NewPassword) {
+                    return Err(SshError::PasswordExpired { said: format!("the device asks '{questions}'") });
                 }
                 let replies = prompts.iter().map(|p| reply(p, user, password, &mut sent)).collect::<Option<_>>();
+                if sent {
+                    login.password_given();
+                }
                 let Some(replies) = replies else {
-                    let mut message = format!("the device asks what no credential answers: '{asked}'");
+                    let mut message = format!("the device asks what no credential answers: '{questions}'");
                     if !instructions.trim().is_empty() {
                         message.push_str(&format!(" ({})", shown(&instructions)));
                     }
@@ -45,25 +49,14 @@ pub(super) async fn answer(login: &mut Login<'_>, password: &str, sent: bool) ->
     Err(login.rejected("the device goes on asking questions"))
 }
 
-/// Whether a question is one of those that change a password.
-fn wants_new_password(question: &str) -> bool {
-    let text = question.to_ascii_lowercase();
-    text.contains("password")
-        && ["new", "old", "current", "retype", "re-enter", "expired"].iter().any(|w| text.contains(w))
-}
-
 /// The answer to a question; `None` when there is none to give, or when the password was given already.
 fn reply(question: &Prompt, user: &str, password: &str, sent: &mut bool) -> Option<String> {
-    let text = question.prompt.to_ascii_lowercase();
-    let of_another_kind = ["token", "verification", "one-time", "otp", "authenticator"];
-    if text.contains("password") && !of_another_kind.iter().any(|w| text.contains(w)) || !question.echo {
-        let second_factor = of_another_kind.iter().any(|w| text.contains(w));
-        return (!second_factor && !std::mem::replace(sent, true)).then(|| password.to_owned());
+    match asked(&question.prompt, !question.echo) {
+        Asked::UserName => Some(user.to_owned()),
+        Asked::Password => (!std::mem::replace(sent, true)).then(|| password.to_owned()),
+        Asked::Return => Some(String::new()),
+        Asked::NewPassword | Asked::Other => None,
     }
-    if text.contains("press") && (text.contains("enter") || text.contains("return")) {
-        return Some(String::new());
-    }
-    (text.contains("user") || text.contains("login")).then(|| user.to_owned())
 }
 
 #[cfg(test)]
@@ -81,15 +74,5 @@ mod tests {
         assert_eq!(reply(&question("Password: ", false), "u", "p", &mut sent).as_deref(), Some("p"));
         assert_eq!(reply(&question("Password: ", false), "u", "p", &mut sent), None);
         assert_eq!(reply(&question("Press Enter to go on", true), "u", "p", &mut sent).as_deref(), Some(""));
-    }
-
-    #[test]
-    fn a_question_for_a_new_password_is_told_from_one_for_the_password() {
-        for question in ["New password: ", "Current Password:", "Retype new password:", "(current) UNIX password: "] {
-            assert!(wants_new_password(question), "{question}");
-        }
-        for question in ["Password: ", "backup's password:", "Passcode: ", "Username: "] {
-            assert!(!wants_new_password(question), "{question}");
-        }
     }
 }

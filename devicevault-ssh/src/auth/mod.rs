@@ -4,6 +4,9 @@ mod agent;
 mod interactive;
 mod keys;
 mod password;
+mod question;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use russh::client::{AuthResult, Handle};
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg};
@@ -12,6 +15,7 @@ use russh::{MethodKind, MethodSet};
 pub(crate) use keys::Keys;
 use keys::Signs;
 pub use keys::private_key_opens;
+pub use question::{Asked, asked};
 
 use crate::connection::{Farewell, Guard};
 use crate::overhear::Overheard;
@@ -34,6 +38,8 @@ struct Login<'a> {
     partly: bool,
     /// What the server says of signatures by RSA keys, once it was asked.
     rsa: Rsa,
+    /// Whether the password was given.
+    given: &'a AtomicBool,
 }
 
 /// Signatures of RSA keys that a server takes (RFC 8308, server-sig-algs).
@@ -55,11 +61,12 @@ pub(crate) async fn log_in(
     keys: Keys,
     profile: Profile,
     (farewell, heard): (&Farewell, &Overheard),
+    given: &AtomicBool,
 ) -> Result<()> {
     let user = credentials.username.as_str();
     let (offered, refused) = (MethodSet::empty(), Vec::new());
     let mut login =
-        Login { handle, user, profile, farewell, heard, offered, refused, partly: false, rsa: Rsa::NotAsked };
+        Login { handle, user, profile, farewell, heard, offered, refused, partly: false, rsa: Rsa::NotAsked, given };
     let asked = login.handle.authenticate_none(user).await;
     if login.settled(asked.map_err(|e| closed(e, farewell))?)? || login.by_keys(credentials, keys).await? {
         return Ok(());
@@ -109,6 +116,11 @@ pub(crate) async fn log_in(
 }
 
 impl Login<'_> {
+    /// From now on silence may be that of a server that refuses the password.
+    fn password_given(&self) {
+        self.given.store(true, Ordering::Relaxed);
+    }
+
     fn offers(&self, method: MethodKind) -> bool {
         self.offered.contains(&method)
     }

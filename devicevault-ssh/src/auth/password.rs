@@ -23,6 +23,7 @@ const BEHIND_A_BANNER: u32 = 10;
 /// Offers the password, once.
 pub(super) async fn offer(login: &mut Login<'_>, password: &str) -> Result<AuthResult> {
     let (farewell, heard, user) = (login.farewell, login.heard, login.user);
+    login.password_given();
     let (before, banners) = (heard.received(), farewell.banners().0);
     {
         let mut verdict = pin!(login.handle.authenticate_password(user, password));

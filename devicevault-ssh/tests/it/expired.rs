@@ -24,6 +24,8 @@ class Login(asyncssh.SSHServer):
         if 'greeted' in user:
             self.conn.send_auth_banner('Be patient.\\r\\n')
             await asyncio.sleep(5)
+        if 'mute' in user:
+            await asyncio.sleep(600)
         if 'slow' in user:
             self.conn.send_debug('thinking')
             await asyncio.sleep(6)
@@ -70,15 +72,21 @@ impl Server {
 async fn a_password_that_has_to_be_changed_is_told_and_offered_once() {
     let server = Server::start();
     let endpoint = Endpoint::new("127.0.0.1", server.port);
-    let users = ["expired", "told-expired", "greeted-good", "slow-good", "good", "wrong"];
+    let users = ["expired", "told-expired", "greeted-good", "slow-good", "good", "wrong", "mute"];
     for user in users {
         let credentials = Credentials::new(user).with_password("word");
         let known = Arc::new(HostKeysInMemory::default());
-        let reached = connect(&endpoint, &credentials, &Options::default(), known).await;
+        let mut options = Options::default();
+        if user == "mute" {
+            options.login_timeout = std::time::Duration::from_secs(5);
+        }
+        let reached = connect(&endpoint, &credentials, &options, known).await;
         match (user, reached) {
             (u, Ok(_)) if u.ends_with("good") => {}
             ("expired", Err(SshError::PasswordExpired { said })) => assert!(said.contains("a new one"), "{said}"),
             ("told-expired", Err(SshError::PasswordExpired { said })) => assert!(said.contains("expired"), "{said}"),
+            // Whether it would have been a refusal nobody knows.
+            ("mute", Err(SshError::PasswordUnanswered { .. })) => {}
             ("wrong", Err(SshError::AuthRejected { .. })) => {}
             (_, other) => panic!("{user}: {other:?}"),
         }

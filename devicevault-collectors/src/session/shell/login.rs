@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use devicevault_core::{Error, ErrorKind, Login, Result, StepLimits};
+use devicevault_core::{Error, ErrorKind, Login, Result, Retry, StepLimits};
 use tokio::time::{Instant, timeout};
 
 use super::Shell;
@@ -33,6 +33,17 @@ pub(crate) struct LoginBounds {
 impl Shell {
     /// Answers what is asked, finds the prompt, raises privileges and prepares the terminal, all in time.
     pub(crate) async fn open(
+        terminal: Box<dyn Terminal>,
+        rules: &Arc<ShellRules>,
+        login: &Login,
+        limits: &StepLimits,
+        bounds: LoginBounds,
+    ) -> Result<Self> {
+        // Serial servers and half-duplex lines show what is typed, secrets too.
+        Self::begin(terminal, rules, login, limits, bounds).await.map_err(|e| login.without_secrets(e))
+    }
+
+    async fn begin(
         terminal: Box<dyn Terminal>,
         rules: &Arc<ShellRules>,
         login: &Login,
@@ -134,6 +145,14 @@ impl Shell {
                     return Err(e.with("last line", self.shown_line()));
                 }
                 Ok(Err(e)) => return Err(e),
+                // Some say no after a long while. To ask again would be one refusal more.
+                Err(_) if patience >= left && dialogue.gave_credential() => {
+                    let message = "no prompt was found in time after the login was answered; it is not tried again";
+                    let e = Error::new(ErrorKind::Timeout, operation, message).retry_advice(Retry::Never);
+                    return Err(e
+                        .with("last line", self.shown_line())
+                        .hint("check the credential of this device, and that the device is of this platform; give the login more time where an AAA server is slow"));
+                }
                 Err(_) if patience >= left => {
                     let e = Error::new(ErrorKind::Timeout, operation, "no prompt was found in time");
                     return Err(e

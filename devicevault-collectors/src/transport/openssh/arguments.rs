@@ -9,7 +9,7 @@ use devicevault_ssh::{HostKeyPolicy, Profile, SSH_PORT};
 use tokio::process::Command;
 use tokio::sync::Notify;
 
-use super::askpass::Folder;
+use super::askpass::{Folder, Refused};
 use super::process::{LOGGED_IN, Process};
 use super::{ASKPASS_VARIABLE, OpenSshOptions, unusable};
 use crate::options;
@@ -137,7 +137,7 @@ impl Plan {
             None => self.pair("-o", "IdentityAgent=none"),
         }
         if let Some(key) = &login.private_key {
-            let path = folder.write("key", key.expose_secret()).map_err(unusable)?;
+            let path = folder.write_key(key.expose_secret()).map_err(unusable)?;
             self.pair("-o", "IdentitiesOnly=yes");
             self.path("IdentityFile", path.as_os_str());
         } else if login.agent.is_none() {
@@ -172,10 +172,12 @@ impl Plan {
             None => ssh.env_remove("SSH_AUTH_SOCK"),
         };
         let reached = Arc::<Notify>::default();
+        let mut refused = Refused::never();
         if let Some(helper) =
             self.options.askpass.as_ref().filter(|_| login.password.is_some() || login.passphrase.is_some())
         {
-            let socket = folder.answer(login, turn, &reached).map_err(unusable)?;
+            let (socket, told) = folder.answer(login, turn, &reached).map_err(unusable)?;
+            refused = told;
             ssh.env("SSH_ASKPASS", helper).env("SSH_ASKPASS_REQUIRE", "force").env(ASKPASS_VARIABLE, socket);
         }
         turn.connecting();
@@ -185,6 +187,6 @@ impl Plan {
                 .because(e)
                 .hint("install OpenSSH's client, or use the transport ssh")
         })?;
-        Ok(Process::new(child, folder.clone(), turn.clone(), reached))
+        Ok(Process::new(child, folder.clone(), turn.clone(), (reached, refused)))
     }
 }

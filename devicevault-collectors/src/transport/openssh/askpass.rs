@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use devicevault_core::{ExposeSecret as _, Login, SecretString, Turn};
-use tokio::sync::Notify;
+use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Login, SecretString, Turn};
+use devicevault_ssh::{Asked, asked};
+use tokio::sync::{Notify, watch};
+
+use crate::escape::shown;
 
 /// A folder that only this user can enter, gone with this value.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub(super) struct Folder {
 }
 
 const LOCK: &str = "lock";
+const KEY: &str = "key";
 
 /// A prompt is not longer.
 const MOST: usize = 4096;
@@ -55,6 +59,11 @@ impl Folder {
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name that was tried is taken"))
     }
 
+    /// Writes the private key, for this user alone.
+    pub(super) fn write_key(&self, text: &str) -> io::Result<PathBuf> {
+        self.write(KEY, text)
+    }
+
     /// Writes a file that only this user can read.
     pub(super) fn write(&self, name: &str, text: &str) -> io::Result<PathBuf> {
         let path = self.path.join(name);
@@ -70,16 +79,23 @@ impl Folder {
         Ok(path)
     }
 
+    /// Where the private key lies.
+    pub(super) fn key(&self) -> PathBuf {
+        self.path.join(KEY)
+    }
+
     /// Answers the prompts of one process on a socket; each secret is told once. The first prompt tells that the device
-    /// was `reached`.
+    /// was `reached`. A prompt that has no answer is told, and left open: the program would send an empty one.
     #[cfg(unix)]
-    pub(super) fn answer(&self, login: &Login, turn: &Turn, reached: &Arc<Notify>) -> io::Result<PathBuf> {
+    pub(super) fn answer(&self, login: &Login, turn: &Turn, reached: &Arc<Notify>) -> io::Result<(PathBuf, Refused)> {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let path = self.path.join(self.sockets.fetch_add(1, Ordering::Relaxed).to_string());
         let listener = tokio::net::UnixListener::bind(&path)?;
-        let (mut password, mut passphrase) = (login.password.clone(), login.passphrase.clone());
+        let mut answers = Answers::new(login, self.key());
+        let (refuse, refused) = watch::channel(None);
         let (gone, turn, reached) = (path.clone(), turn.clone(), reached.clone());
         tokio::spawn(async move {
+            let mut left_open = Vec::new();
             // The folder goes with the process, and with it whoever could still connect.
             while gone.exists() {
                 let accepted = tokio::time::timeout(std::time::Duration::from_secs(1), listener.accept()).await;
@@ -91,17 +107,22 @@ impl Folder {
                 // A device that asks was reached; logins wait for the conversation's turn.
                 reached.notify_one();
                 turn.reached().await;
-                let secret = answer(&String::from_utf8_lossy(&prompt), &mut password, &mut passphrase);
-                if let Some(secret) = secret {
-                    let _ = stream.write_all(secret.expose_secret().as_bytes()).await;
+                match answers.to(&String::from_utf8_lossy(&prompt)) {
+                    Ok(answer) => {
+                        let _ = stream.write_all(answer.expose_secret().as_bytes()).await;
+                    }
+                    Err(e) => {
+                        refuse.send_replace(Some(e));
+                        left_open.push(stream);
+                    }
                 }
             }
         });
-        Ok(path)
+        Ok((path, Refused(refused)))
     }
 
     #[cfg(not(unix))]
-    pub(super) fn answer(&self, _: &Login, _: &Turn, _: &Arc<Notify>) -> io::Result<PathBuf> {
+    pub(super) fn answer(&self, _: &Login, _: &Turn, _: &Arc<Notify>) -> io::Result<(PathBuf, Refused)> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no private sockets"))
     }
 }
@@ -138,21 +159,80 @@ fn sweep(parent: &Path, own: &Path) {
     }
 }
 
-/// The secret that a prompt asks for, if it was not told yet.
-fn answer(
-    prompt: &str,
-    password: &mut Option<SecretString>,
-    passphrase: &mut Option<SecretString>,
-) -> Option<SecretString> {
-    let prompt = prompt.to_ascii_lowercase();
-    let changes = ["new password", "old password", "current password", "retype", "yes/no"];
-    if changes.iter().any(|c| prompt.contains(c)) {
-        None
-    } else if prompt.contains("passphrase") {
-        passphrase.take()
-    } else {
-        password.take()
+/// Told when a prompt has no answer.
+#[derive(Debug, Clone)]
+pub(super) struct Refused(watch::Receiver<Option<Error>>);
+
+impl Refused {
+    /// Of a program that is asked nothing.
+    pub(super) fn never() -> Self {
+        Self(watch::channel(None).1)
     }
+
+    /// Why the login cannot go on; never comes where it can. Cancel safe.
+    pub(super) async fn why(&mut self) -> Error {
+        match self.0.wait_for(Option::is_some).await.ok().and_then(|e| e.clone()) {
+            Some(e) => e,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// What one login answers, each secret once.
+struct Answers {
+    username: String,
+    password: Option<SecretString>,
+    passphrase: Option<SecretString>,
+    key: PathBuf,
+    /// The password was told.
+    given: bool,
+}
+
+impl Answers {
+    fn new(login: &Login, key: PathBuf) -> Self {
+        let (password, passphrase) = (login.password.clone(), login.passphrase.clone());
+        Self { username: login.username.clone(), password, passphrase, key, given: false }
+    }
+
+    fn to(&mut self, prompt: &str) -> Result<SecretString, Error> {
+        let refuse = |message: String| Err(Error::new(ErrorKind::AuthRejected, "log in", message));
+        if self.is_of_the_key(prompt) {
+            let wrong = || Error::new(ErrorKind::Config, "log in", "the passphrase does not open the private key");
+            return self.passphrase.take().ok_or_else(wrong);
+        }
+        match asked(prompt, false) {
+            Asked::UserName => Ok(self.username.clone().into()),
+            Asked::Return => Ok(String::new().into()),
+            Asked::Password if self.given => refuse("the device did not accept the password".to_owned())
+                .map_err(|e| e.hint("check user name and credential of this device")),
+            Asked::Password => {
+                self.given = true;
+                let none = || {
+                    Error::new(ErrorKind::AuthRejected, "log in", "the device asks for a password, and none is set")
+                        .hint("check the key of this device, or give it a password")
+                };
+                self.password.take().ok_or_else(none)
+            }
+            Asked::NewPassword => {
+                refuse(format!("the password has to be changed first: the device asks '{}'", said(prompt)))
+                    .map_err(|e| e.hint("log in by hand, set a new password, and update the credential of this device"))
+            }
+            _ => refuse(format!("the device asks what no credential answers: '{}'", said(prompt))),
+        }
+    }
+
+    /// Whether it is the program itself that asks, for the key that we gave it. It shows the first 100 bytes of the path.
+    fn is_of_the_key(&self, prompt: &str) -> bool {
+        const SHOWN: usize = 100;
+        let path = self.key.as_os_str().as_encoded_bytes();
+        let beginning = path.get(..SHOWN).unwrap_or(path);
+        let asked = prompt.strip_prefix("Enter passphrase for key '").and_then(|rest| rest.split_once('\''));
+        asked.is_some_and(|(named, _)| named.as_bytes() == beginning)
+    }
+}
+
+fn said(prompt: &str) -> String {
+    shown(prompt.as_bytes(), 200)
 }
 
 /// What the helper program does: hands a prompt to a socket and gives what comes back, which may be nothing.
@@ -186,7 +266,7 @@ mod tests {
     fn folders_of_killed_processes_go_and_those_of_running_ones_stay() {
         let parent = tempfile::tempdir().unwrap();
         let held = Folder::new(parent.path()).unwrap();
-        let key = held.write("key", "text").unwrap();
+        let key = held.write_key("text").unwrap();
         let left = parent.path().join("dv-1-0");
         for (folder, lock) in
             [(left.clone(), true), (parent.path().join("dv-2-0"), false), (parent.path().join("dv-x"), true)]
@@ -210,16 +290,19 @@ mod tests {
         let mut login = Login::default();
         login.password = Some("pw".to_owned().into());
         login.passphrase = Some("phrase".to_owned().into());
-        let socket = folder.answer(&login, &Turn::default(), &Arc::default()).unwrap();
-        let ask = |prompt: &'static str| {
+        login.username = "ops".to_owned();
+        let (socket, mut refused) = folder.answer(&login, &Turn::default(), &Arc::default()).unwrap();
+        let ask = |prompt: String| {
             let socket = socket.clone();
-            async move { tokio::task::spawn_blocking(move || answer_from(&socket, prompt).unwrap()).await.unwrap() }
+            tokio::task::spawn_blocking(move || answer_from(&socket, &prompt))
         };
-        assert_eq!(ask("Are you sure you want to continue connecting (yes/no)?").await, "");
-        assert_eq!(ask("Enter passphrase for key '/x':").await, "phrase");
-        assert_eq!(ask("New password: ").await, "");
-        assert_eq!(ask("u@h's password: ").await, "pw");
-        assert_eq!(ask("u@h's password: ").await, "");
+        let told = async |prompt: &str| ask(prompt.to_owned()).await.unwrap().unwrap();
+        assert_eq!(told(&format!("Enter passphrase for key '{}': ", folder.key().display())).await, "phrase");
+        assert_eq!(told("(ops@h) Username: ").await, "ops");
+        assert_eq!(told("ops@h's password: ").await, "pw");
+        // The same again would be one more refusal: it is left open, and told.
+        let open = ask("(ops@h) Password: ".to_owned());
+        assert_eq!(refused.why().await.message(), "the device did not accept the password");
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
@@ -227,5 +310,32 @@ mod tests {
         }
         drop(folder);
         assert!(std::fs::read_dir(parent.path()).unwrap().next().is_none());
+        assert_eq!(open.await.unwrap().unwrap(), "");
+    }
+
+    #[test]
+    fn secrets_are_told_to_who_they_are_for() {
+        let mut login = Login::default();
+        login.password = Some("pw".to_owned().into());
+        login.passphrase = Some("phrase".to_owned().into());
+        let answers = || Answers::new(&login, "/run/dv-1-0/key".into());
+        for prompt in [
+            "Enter passphrase to unlock: ",
+            "(ops@h) Enter passphrase for key '/run/dv-1-0/key': ",
+            "Enter passphrase for key '/etc/other': ",
+            "Verification code: ",
+            "New password: ",
+            "Are you sure you want to continue connecting (yes/no)?",
+            "Enter PIN for ED25519-SK key: ",
+        ] {
+            let e = answers().to(prompt).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::AuthRejected, "{prompt}");
+        }
+        let mut twice = answers();
+        let own = "Enter passphrase for key '/run/dv-1-0/key': ";
+        assert_eq!(twice.to(own).unwrap().expose_secret(), "phrase");
+        assert_eq!(twice.to(own).unwrap_err().kind(), ErrorKind::Config);
+        login.password = None;
+        assert!(Answers::new(&login, "/k".into()).to("Password: ").unwrap_err().message().contains("none is set"));
     }
 }

@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::askpass::Folder;
+use super::askpass::{Folder, Refused};
 use crate::escape::shown;
 use crate::transport::{RunEnd, Running, Terminal};
 
@@ -31,6 +31,7 @@ pub(super) struct Process {
     turn: Turn,
     /// Told once the device was reached: it asks for a secret, or the login is over.
     reached: Arc<Notify>,
+    refused: Refused,
     status: Option<i32>,
     _folder: Arc<Folder>,
 }
@@ -46,7 +47,12 @@ const ENDING: Duration = Duration::from_secs(2);
 const OWN_FAILURE: i32 = 255;
 
 impl Process {
-    pub(super) fn new(mut child: Child, folder: Arc<Folder>, turn: Turn, reached: Arc<Notify>) -> Self {
+    pub(super) fn new(
+        mut child: Child,
+        folder: Arc<Folder>,
+        turn: Turn,
+        (reached, refused): (Arc<Notify>, Refused),
+    ) -> Self {
         let errors = Arc::<Mutex<Vec<u8>>>::default();
         let reading_errors = child.stderr.take().map(|mut stream| {
             let (errors, turn, reached) = (errors.clone(), turn.clone(), reached.clone());
@@ -71,6 +77,7 @@ impl Process {
             arrived: None,
             turn,
             reached,
+            refused,
             status: None,
             _folder: folder,
         }
@@ -117,7 +124,14 @@ impl Process {
         let mut piece = BytesMut::with_capacity(PIECE);
         let got = match &mut self.output {
             None => return Ok(None),
-            Some(output) => output.read_buf(&mut piece).await,
+            Some(output) => tokio::select! {
+                got = output.read_buf(&mut piece) => got,
+                why = self.refused.why() => {
+                    // It waits for an answer that does not come.
+                    let _ = self.child.start_kill();
+                    return Err(why);
+                }
+            },
         };
         match got {
             Ok(1..) => {
