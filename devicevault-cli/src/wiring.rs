@@ -28,7 +28,7 @@ use devicevault_core::{
     Catalog, Clock, Collector, Device, Error, ErrorKind, Inventory, Kind, Result, Spool, StorageBackend, StorageRef,
 };
 use devicevault_ssh::{HostKeyPolicy, KnownHostsFile, Profile};
-use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
+use devicevault_storage::catalog::{CatalogWatch, SetAside, SqliteCatalog, SqliteOptions};
 use devicevault_storage::codec::Compression;
 use devicevault_storage::plain::PlainBackend;
 use devicevault_storage::seal::Key;
@@ -82,6 +82,14 @@ impl CatalogFile {
     /// Lets go of the file, with all that was written in it.
     pub(crate) async fn close(&self) {
         self.0.close().await;
+    }
+
+    /// Lets go of it for good, where nobody wrote into it since the watch began; nobody opens it until the answer is dropped.
+    ///
+    /// # Errors
+    /// `Conflict` where something was written, or others keep it open.
+    pub(crate) async fn set_aside(&self, watch: CatalogWatch, patience: Duration) -> Result<SetAside> {
+        self.0.set_aside(watch, patience).await
     }
 }
 

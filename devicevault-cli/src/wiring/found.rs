@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use devicevault_core::catalog::{CatalogExt as _, RunQuery};
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::run::RunState;
-use devicevault_core::{Catalog, Clock, Error, ErrorKind, Result, RunId, StorageBackend, View};
-use devicevault_storage::catalog::{SqliteCatalog, SqliteOptions};
+use devicevault_core::{Catalog, Clock, Error, ErrorKind, Result, StorageBackend, View};
+use devicevault_storage::catalog::{CatalogWatch, SqliteCatalog, SqliteOptions};
 use devicevault_storage::git::{GitBackend, GitOptions, GitRepositories};
 use devicevault_storage::local::LocalStore;
 use devicevault_storage::plain::{PlainBackend, PlainOptions};
@@ -171,8 +172,12 @@ pub(crate) struct Replaced {
     path: PathBuf,
     /// What it knows; `None` where it cannot be read.
     pub(crate) store: Option<Store>,
-    newest: Option<RunId>,
+    /// Begun before anything of it was taken over.
+    watch: Option<CatalogWatch>,
 }
+
+/// Others who have the catalog open at the end are waited for so long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Replaced {
     /// Opens it. Of one that cannot be opened, nothing is known.
@@ -182,13 +187,13 @@ impl Replaced {
     pub(crate) async fn open(path: PathBuf, clock: Arc<dyn Clock>) -> Result<Self> {
         match SqliteCatalog::open(&path, SqliteOptions::default().with_clock(clock)).await {
             Ok(catalog) => {
+                let watch = catalog.watch().await?;
                 still_runs(&catalog).await?;
-                let newest = newest(&catalog).await?;
-                Ok(Self { path, store: Some(store(catalog)), newest })
+                Ok(Self { path, store: Some(store(catalog)), watch: Some(watch) })
             }
             Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Config) => {
                 tracing::warn!(error = %e, "the catalog that is to be replaced cannot be read");
-                Ok(Self { path, store: None, newest: None })
+                Ok(Self { path, store: None, watch: None })
             }
             Err(e) => Err(e),
         }
@@ -197,21 +202,14 @@ impl Replaced {
     /// Puts another one, which nobody has open, in its place; until then it is in force. It is found at `aside` then.
     ///
     /// # Errors
-    /// `Conflict` where something was backed up since it was opened; the files cannot be renamed.
+    /// `Conflict` where anything was written into it since it was opened, or another command has it open; the files cannot
+    /// be renamed.
     pub(crate) async fn give_way(self, to: &Path, aside: &Path) -> Result<()> {
-        if let Some(store) = &self.store {
-            let unchanged = async {
-                still_runs(&*store.catalog).await?;
-                match newest(&*store.catalog).await? == self.newest {
-                    true => Ok(()),
-                    false => Err(Error::new(ErrorKind::Conflict, "set catalog aside", "a run was made meanwhile")
-                        .hint("nothing was changed; run the same command again")),
-                }
-            };
-            let unchanged = unchanged.await;
-            store.file.close().await;
-            unchanged?;
-        }
+        // Until the new one has its name, nobody can write into this one any more.
+        let _alone = match (&self.store, self.watch) {
+            (Some(store), Some(watch)) => Some(store.file.set_aside(watch, PATIENCE).await?),
+            _ => None,
+        };
         let failed = |e: &std::io::Error| {
             crate::files::failed(e, "set catalog aside", "it cannot be renamed; nothing was changed", &self.path)
         };
@@ -232,11 +230,6 @@ impl Replaced {
             failed(&e)
         })
     }
-}
-
-/// The newest run that a catalog knows.
-async fn newest(catalog: &dyn Catalog) -> Result<Option<RunId>> {
-    Ok(catalog.newest_run(&RunQuery::default()).await?.map(|run| run.id))
 }
 
 async fn still_runs(catalog: &dyn Catalog) -> Result<()> {

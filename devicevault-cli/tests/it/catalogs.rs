@@ -311,3 +311,34 @@ async fn a_catalog_stays_in_force_until_the_one_that_replaces_it_is_whole() {
     assert_eq!((versions(&history(&person).await, None), names()), (versions(&before, None), 1));
     person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_while_a_catalog_is_replaced_is_not_lost() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+    // Held, it lets the rebuild go on until all of the catalog of now was taken over.
+    let keys = std::fs::OpenOptions::new().create(true).append(true).open(person.path("home/keys.lock")).unwrap();
+    keys.lock().unwrap();
+    let replace = ["catalog", "rebuild", "--replace", "--from", "store", "--from", "git"];
+    let mut rebuilding = person.program(&replace);
+    let rebuilding = std::thread::spawn(move || rebuilding.output().unwrap());
+    let begun = || {
+        let beside = std::fs::read_dir(person.path("home")).unwrap().map(|e| e.unwrap().path());
+        let mut beside = beside.filter(|p| p.to_string_lossy().contains("catalog.db.new-"));
+        beside.any(|folder| folder.join("catalog.db").exists())
+    };
+    while !begun() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let add = ["device", "add", "z1", "--host", "192.0.2.1", "--platform", "cisco_ios"];
+    person.asks(&add).await.good();
+    drop(keys);
+    let refused = rebuilding.join().unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && told.contains("nothing was changed"), "{told}");
+    let has = async || person.asks(&["device", "list", "--json"]).await.good().out.contains("z1");
+    assert!(has().await);
+    person.asks(&replace).await.good();
+    assert!(has().await);
+}

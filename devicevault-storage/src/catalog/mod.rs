@@ -30,4 +30,4 @@ mod sqlite;
 mod statements;
 mod sums;
 
-pub use sqlite::{SqliteCatalog, SqliteOptions};
+pub use sqlite::{CatalogWatch, SetAside, SqliteCatalog, SqliteOptions};

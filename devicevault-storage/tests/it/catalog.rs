@@ -6,6 +6,7 @@ mod measure;
 mod model;
 mod processes;
 mod records;
+mod succession;
 
 use std::path::Path;
 

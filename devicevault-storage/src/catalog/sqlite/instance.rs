@@ -51,12 +51,20 @@ impl Instance {
         is_free(&lock_file(&self.folder, other)).unwrap_or(false)
     }
 
+    /// Whether no other one lives. Who asks keeps others from opening the catalog.
+    pub(super) fn is_alone(&self) -> io::Result<bool> {
+        for path in self.others()? {
+            if !is_free(&path)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Removes the files of those that died.
     pub(super) fn tidy(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            let ours = path.extension().is_some_and(|e| e == "lock" || e == "new");
-            if ours && path != lock_file(&self.folder, self.id) && is_free(&path)? {
+        for path in self.others()? {
+            if is_free(&path)? {
                 match fs::remove_file(&path) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                     _ => {}
@@ -64,6 +72,14 @@ impl Instance {
             }
         }
         Ok(())
+    }
+
+    /// The files of others, living and dead.
+    fn others(&self) -> io::Result<Vec<PathBuf>> {
+        let own = lock_file(&self.folder, self.id);
+        let all = fs::read_dir(&self.folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        let is_other = |p: &PathBuf| *p != own && p.extension().is_some_and(|e| e == "lock" || e == "new");
+        Ok(all.into_iter().filter(is_other).collect())
     }
 }
 
@@ -106,9 +122,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let a = Instance::register(folder.path()).unwrap();
         let b = Instance::register(folder.path()).unwrap();
-        assert!(!a.is_dead(b.id()) && !b.is_dead(a.id()));
+        assert!(!a.is_dead(b.id()) && !b.is_dead(a.id()) && !a.is_alone().unwrap());
         let id = b.id();
         drop(b);
+        assert!(a.is_alone().unwrap());
         assert!(a.is_dead(id));
         assert!(a.is_dead(Uuid::nil()), "one that was never there is dead");
         assert_eq!(names(folder.path()), 1);

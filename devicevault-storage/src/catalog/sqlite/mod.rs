@@ -7,6 +7,7 @@ mod file;
 mod instance;
 mod migrate;
 mod open;
+mod succession;
 mod traits;
 mod writer;
 
@@ -21,6 +22,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use self::context::Context;
 use self::fault::Fault;
 use self::instance::Instance;
+pub use self::succession::{CatalogWatch, SetAside};
 use self::writer::Writer;
 use super::change::Change;
 use super::runs::CloseInterrupted;

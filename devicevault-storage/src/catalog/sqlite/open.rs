@@ -14,7 +14,7 @@ use super::file::{Place, at_path, create_private, flush_folder, lock_file, priva
 use super::migrate::{self, MIGRATIONS};
 
 /// How often a process looks whether another one has done opening.
-const POLL: Duration = Duration::from_millis(20);
+pub(super) const POLL: Duration = Duration::from_millis(20);
 
 fn options(place: &Place) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
