@@ -131,6 +131,7 @@ pub(crate) async fn deliver_what_waits(
     spool: &Arc<dyn Spool>,
     silent: &BTreeSet<DestinationId>,
 ) -> Result<Vec<Delivered>> {
+    let_go(instance, spool).await?;
     let gone = gone(instance, spool).await?;
     let mut waiting: BTreeMap<DestinationId, usize> = BTreeMap::new();
     for (_, item) in spool.pending().await?.into_iter().filter(|(_, item)| !silent.contains(&item.destination)) {
@@ -160,6 +161,24 @@ pub(crate) async fn deliver_what_waits(
     add(&mut all, given_up(instance, gone).await?);
     all.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
+}
+
+/// Lets go of what waited for long enough for destinations that are switched off or were removed: nobody tries those, and
+/// what is not in the spool any more is told as given up.
+async fn let_go(instance: &Instance, spool: &Arc<dyn Spool>) -> Result<()> {
+    let overdue: Vec<_> = spool.pending().await?.into_iter().filter(|(_, item)| spool.is_overdue(item)).collect();
+    if overdue.is_empty() {
+        return Ok(());
+    }
+    let known = instance.destination_configs().await?;
+    let is_tried = |id: &DestinationId| known.get(id).is_some_and(|d| d.enabled);
+    for (id, item) in overdue.into_iter().filter(|(_, item)| !is_tried(&item.destination)) {
+        let m = &item.entry.manifest;
+        tracing::warn!(event = "parked_expired", device = %m.source.device_name, storage_backend = %item.destination,
+            artefact = %m.artefact);
+        spool.remove(id).await?;
+    }
+    Ok(())
 }
 
 /// Which copies wait in the spool.

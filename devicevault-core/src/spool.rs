@@ -81,6 +81,11 @@ pub trait Spool: Debug + Send + Sync {
     async fn pending_of(&self, line: &ParkedLine) -> Result<Vec<(ParkId, Parked)>> {
         Ok(self.pending().await?.into_iter().filter(|(_, item)| item.line() == *line).collect())
     }
+    /// Whether an item was parked for as long as it is kept. It is there still: whoever delivers it tries once more, and lets
+    /// go of it where its destination does not take it then.
+    fn is_overdue(&self, _item: &Parked) -> bool {
+        false
+    }
     /// The body of a parked item.
     async fn open(&self, id: ParkId) -> Result<Arc<dyn Body>>;
     /// Lets go of a parked item; missing is `Ok`.

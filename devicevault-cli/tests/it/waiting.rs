@@ -243,11 +243,37 @@ async fn what_waited_for_too_long_is_told_as_given_up() {
     fleet.devices().iter().for_each(Simulated::change_something);
     person.asks(&["backup", "--all"]).await.ended(3);
     person.write("home/devicevault.toml", "[spool]\nkeep = \"1ms\"\n");
-    away(&person, false);
     fleet.devices().iter().for_each(Simulated::change_something);
-    let answer = person.asks(&["backup", "--all"]).await.good();
+    let answer = person.asks(&["backup", "--all"]).await.ended(3);
     assert!(answer.err.contains("given up for git"), "{answer:?}");
+    away(&person, false);
+    person.asks(&["backup", "--all"]).await;
     git_is_up_to_date(&fleet, &person);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_for_too_long_arrives_where_its_destination_is_back() {
+    let (fleet, person) = home(1).await;
+    away(&person, true);
+    person.asks(&["backup", "--all"]).await.ended(3);
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all"]).await.ended(3);
+    let waits = copies(&person, "pending").await;
+    person.write("home/devicevault.toml", "[spool]\nkeep = \"1ms\"\n");
+    away(&person, false);
+    let delivered = person.asks(&["run", "deliver", "--json"]).await.good().json();
+    assert_eq!(delivered[0]["delivered"], waits, "{delivered}");
+    git_is_up_to_date(&fleet, &person);
+
+    // Of one that is switched off, nobody can try.
+    std::fs::remove_file(person.path("home/devicevault.toml")).unwrap();
+    away(&person, true);
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all"]).await.ended(3);
+    person.write("home/devicevault.toml", "[spool]\nkeep = \"1ms\"\n");
+    person.asks(&["destination", "disable", "git"]).await.good();
+    let answer = person.asks(&["run", "deliver"]).await.ended(1);
+    assert!(answer.err.contains("given up for git") && parked(&person).is_empty(), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,10 +23,10 @@ pub struct Delivery {
     pub delivered: usize,
     /// Copies that still wait.
     pub waiting: usize,
-    /// Copies that were given up, with the error that cannot pass.
+    /// Copies that were given up, with the error that cannot pass, or that is of the last try of what waited too long.
     pub failed: Vec<(Parked, Error)>,
     /// Copies of whatever destination that the catalog believed to wait and that the spool has no longer: they waited too
-    /// long, or their bytes were damaged. They are recorded as failed; the next run stores what is missing.
+    /// long for one that nobody can try, or their bytes were damaged. They are recorded as failed; the next run stores what is missing.
     pub lost: usize,
 }
 
@@ -171,27 +171,29 @@ async fn clear(engine: &Inner, destination: &Arc<Destination>, line: &ParkedLine
             cleared.waiting.push(item);
             continue;
         }
-        let Some(verdict) = one(engine, destination, id, &item).await? else { continue };
+        let last_try = engine.spool.is_overdue(&item);
+        let Some(verdict) = one(engine, destination, id, &item, last_try).await? else { continue };
         match verdict {
             Ok(at) => cleared.stored.push((item.entry.manifest, at)),
-            Err(error) if may_pass(&error) => {
+            Err(error) if may_pass(&error) && !last_try => {
                 cleared.blocked = Some(error);
                 cleared.waiting.push(item);
             }
-            // What can never be stored must not hold up what comes after it.
+            // What can never be stored, or was waited for long enough, must not hold up what comes after it.
             Err(error) => cleared.failed.push((item, error)),
         }
     }
     Ok(cleared)
 }
 
-/// Stores one parked item and records it. The outer result is ours, the inner one the destination's; nothing where
-/// another process delivered it in between.
+/// Stores one parked item and records it; on its last try, that it was given up, too. The outer result is ours, the inner one
+/// the destination's; nothing where another process delivered it in between.
 async fn one(
     engine: &Inner,
     destination: &Arc<Destination>,
     id: ParkId,
     item: &Parked,
+    last_try: bool,
 ) -> Result<Option<Result<StorageRef>>> {
     let stored = match engine.spool.open(id).await {
         Ok(body) => destination.store(item.entry.clone(), body).await,
@@ -202,7 +204,8 @@ async fn one(
     };
     let verdict = match stored.result {
         Ok(at) => Ok(at),
-        Err(e) if may_pass(&e) => return Ok(Some(Err(e))),
+        Err(e) if may_pass(&e) && !last_try => return Ok(Some(Err(e))),
+        Err(e) if may_pass(&e) => Err(e.with("given up", "it waited longer than is kept, and was tried once more")),
         Err(e) => Err(e),
     };
     let now = engine.clock.now();

@@ -11,16 +11,20 @@ use devicevault_core::text::InstanceKey;
 use devicevault_core::{Body, Catalog, Engine, Result, View};
 use devicevault_testkit::memory::{MemoryBackend, MemoryCatalog};
 
-use crate::doubles::*;
+use crate::doubles::{job as job_of, *};
 
 /// A spool that outlives the engine, as one on disk outlives the process.
 #[derive(Debug, Clone)]
-struct Lasting(MemorySpool);
+struct Lasting(MemorySpool, Arc<std::sync::atomic::AtomicBool>);
 
 #[async_trait]
 impl Spool for Lasting {
     fn is_durable(&self) -> bool {
         true
+    }
+    /// The time of everything is over, or of nothing.
+    fn is_overdue(&self, _item: &Parked) -> bool {
+        self.1.load(Ordering::SeqCst)
     }
     async fn create(&self) -> Result<Box<dyn SpoolWriter>> {
         self.0.create().await
@@ -46,7 +50,10 @@ struct Parking {
 
 impl Parking {
     fn new() -> Self {
-        Self { catalog: Arc::new(MemoryCatalog::new()), spool: Arc::new(Lasting(MemorySpool::new(1 << 20))) }
+        Self {
+            catalog: Arc::new(MemoryCatalog::new()),
+            spool: Arc::new(Lasting(MemorySpool::new(1 << 20), Arc::default())),
+        }
     }
 
     /// A process over the same catalog and spool.
@@ -182,4 +189,36 @@ async fn what_the_spool_gave_up_is_recorded_and_stored_anew() {
     assert_eq!(parking.engine().deliver(&destinations).await.unwrap().lost, 0);
     down.refuse.store(0, Ordering::SeqCst);
     assert_eq!(parking.engine().back_up(&job).await.unwrap().state, RunState::Succeeded);
+}
+
+#[tokio::test]
+async fn what_waited_too_long_is_tried_once_more_before_it_is_given_up() {
+    let parking = Parking::new();
+    let (good, down) = (Arc::new(MemoryBackend::new()), Down::new(ALWAYS));
+    let destinations =
+        vec![destination("good", good, View::Original), destination("down", down.clone(), View::Original)];
+    let script = Script::new(vec![config("hostname a\nend\n"), config("hostname b\nend\n")]);
+    let job = job_of(script, destinations.clone());
+    parking.engine().back_up(&job).await.unwrap();
+    parking.engine().back_up(&job).await.unwrap();
+    parking.spool.1.store(true, Ordering::SeqCst);
+    // It is back.
+    down.refuse.store(0, Ordering::SeqCst);
+    let delivery = parking.engine().deliver(&destinations).await.unwrap();
+    assert_eq!((delivery.delivered, delivery.lost, delivery.failed.len()), (2, 0, 0));
+    assert_eq!(stored(&down.inner).len(), 2);
+    // It is not.
+    let parking = Parking::new();
+    let down = Down::new(ALWAYS);
+    let destinations = vec![destination("down", down, View::Original)];
+    let job = job_of(Script::new(vec![config("hostname a\nend\n")]), destinations.clone());
+    parking.engine().back_up(&job).await.unwrap();
+    parking.spool.1.store(true, Ordering::SeqCst);
+    let delivery = parking.engine().deliver(&destinations).await.unwrap();
+    assert_eq!((delivery.delivered, delivery.waiting, delivery.failed.len(), parking.waiting().await), (0, 0, 1, 0));
+    let found = parking.catalog.find(&Query::default(), Page::first(10)).await.unwrap().items;
+    let given_up = &found[0].copies[0];
+    assert_eq!(given_up.status, CopyStatus::Failed);
+    let error = given_up.error.as_ref().unwrap();
+    assert!(format!("{error:?}").contains("tried once more"), "{error:?}");
 }

@@ -40,7 +40,7 @@ pub struct SpoolOptions {
     /// Bytes that may be parked. Beyond, parking is refused: a destination that is gone for good fills no disk, and
     /// holds nobody up.
     pub parked: u64,
-    /// How long something stays parked before it is given up.
+    /// How long something stays parked before it is given up, with the next try to deliver it.
     pub keep: Duration,
     /// How much of its file system it leaves free, beside what the others bound: the catalog is there too. What would take
     /// from that is refused at once.
@@ -165,28 +165,19 @@ impl Inner {
         read_to_vec(sealed, MAX_ITEM).await
     }
 
-    /// What a place holds; `None` where that is gone, was parked for too long or does not open.
+    /// What a place holds; `None` where that is gone or does not open.
     async fn item(self: &Arc<Self>, place: &Place) -> Result<Option<Parked>> {
         let at = place.clone();
         let Some(sealed) = blocking(move || at.read_item()).await? else { return Ok(None) };
-        let item = match self.open_item(sealed).await {
-            Ok(item) => item,
+        match self.open_item(sealed).await {
+            Ok(item) => Ok(Some(item)),
             Err(e) => {
                 let (this, at) = (self.clone(), place.clone());
                 let aside = blocking(move || this.folder.set_aside(&at)).await?;
                 tracing::error!(event = "parked_damaged", path = %aside.display(), error = %e.to_record().message);
-                return Ok(None);
+                Ok(None)
             }
-        };
-        let manifest = &item.entry.manifest;
-        let oldest = self.clock.now().checked_sub(self.options.keep).unwrap_or(Timestamp::MIN);
-        if manifest.taken_at >= oldest {
-            return Ok(Some(item));
         }
-        tracing::warn!(event = "parked_expired", device = %manifest.source.device_name,
-            storage_backend = %item.destination, artefact = %manifest.artefact);
-        self.clone().let_go(place.clone()).await?;
-        Ok(None)
     }
 
     async fn open_item(&self, sealed: Vec<u8>) -> Result<Parked> {
@@ -230,6 +221,11 @@ impl Spool for DiskSpool {
 
     fn capacity(&self) -> Option<u64> {
         Some(self.0.options.capacity)
+    }
+
+    fn is_overdue(&self, item: &Parked) -> bool {
+        let oldest = self.0.clock.now().checked_sub(self.0.options.keep).unwrap_or(Timestamp::MIN);
+        item.entry.manifest.taken_at < oldest
     }
 
     async fn create(&self) -> Result<Box<dyn SpoolWriter>> {

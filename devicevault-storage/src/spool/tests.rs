@@ -109,16 +109,19 @@ async fn what_is_parked_outlives_its_process_and_what_is_not_does_not() {
 }
 
 #[tokio::test]
-async fn what_was_parked_too_long_is_given_up() {
+async fn what_was_parked_too_long_is_overdue_and_there_for_a_last_try() {
     let folder = tempfile::tempdir().unwrap();
     let options = SpoolOptions::default().with_keep(Duration::from_secs(3600));
     let first = spool(folder.path(), options.clone()).await;
     let old = SystemClock.now().checked_sub(Duration::from_secs(7200)).unwrap();
-    first.park(&item(old), Arc::new(Bytes::from_static(b"x"))).await.unwrap();
+    let overdue = item(old);
+    let id = first.park(&overdue, Arc::new(Bytes::from_static(b"x"))).await.unwrap();
+    assert!(!first.is_overdue(&item(SystemClock.now())));
     drop(first);
     let second = spool(folder.path(), options).await;
-    assert!(second.pending().await.unwrap().is_empty());
-    assert_eq!(second.bytes(), 0);
+    assert_eq!(second.pending().await.unwrap(), [(id, overdue.clone())]);
+    assert!(second.is_overdue(&overdue));
+    assert_eq!(content(&*second.open(id).await.unwrap()).await, b"x");
 }
 
 #[tokio::test]
