@@ -148,6 +148,8 @@ pub(super) struct Index {
     /// For each record, the previous one of its device.
     previous: Vec<u32>,
     last: HashMap<u64, u32>,
+    /// For each folder, the last record of a backup in it.
+    holders: HashMap<u32, u32>,
     /// Counts how often it was begun anew; a reader that goes through it in pieces sees by it that history changed.
     generation: u64,
 }
@@ -163,6 +165,9 @@ impl Index {
         // Four thousand million backups would be 200 GB of records: memory ends long before the number does.
         let at = u32::try_from(self.records.len()).unwrap_or(NONE);
         let previous = if record.is_backup() { self.last.insert(record.device, at).unwrap_or(NONE) } else { NONE };
+        if record.is_backup() && record.folder != 0 {
+            self.holders.insert(record.folder, at);
+        }
         self.records.push(record);
         self.previous.push(previous);
     }
@@ -182,9 +187,19 @@ impl Index {
 
     /// A device's backups, newest first.
     pub(super) fn of_device(&self, device: &DeviceId) -> impl Iterator<Item = Record> + '_ {
-        let first = self.last.get(&device_key(device)).copied();
+        self.of_device_key(device_key(device))
+    }
+
+    /// The same by what the device is found by.
+    pub(super) fn of_device_key(&self, device: u64) -> impl Iterator<Item = Record> + '_ {
+        let first = self.last.get(&device).copied();
         std::iter::successors(first, |at| self.previous.get(*at as usize).copied())
             .map_while(|at| self.records.get(at as usize).copied())
+    }
+
+    /// The last backup that was stored in a folder.
+    pub(super) fn last_in(&self, folder: u32) -> Option<Record> {
+        self.holders.get(&folder).and_then(|at| self.records.get(*at as usize)).copied()
     }
 
     /// The commits that may have stored this entry: one, but for a collision of keys.

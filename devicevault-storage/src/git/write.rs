@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use devicevault_core::{Digest, Entry, Error, ErrorKind, Result, StorageRef, Timestamp};
+use devicevault_core::{Digest, Entry, Error, ErrorKind, Manifest, Result, StorageRef, Timestamp};
 use git2::{ObjectType, Oid, Repository};
 
 use super::branch::{self, Moved};
@@ -11,7 +11,7 @@ use super::fault;
 use super::folder::Folder;
 use super::fresh::Fresh;
 use super::history;
-use super::index::{Index, Record};
+use super::index::{Index, Record, folder_key};
 use super::layout::Layout;
 use super::message;
 use super::moves;
@@ -255,28 +255,52 @@ impl Chain<'_> {
         Ok(Ok(()))
     }
 
-    /// Takes the files of a device along that has another name or site than when it was last stored.
+    /// Takes the files of a device along that has another name or site than when it was last stored, or that were put aside.
     fn follow(&mut self, one: &Checked, path: &TreePath) -> Result<()> {
-        let (repo, m) = (self.target.repo, &one.entry.manifest);
-        let Some(last) = moves::left_behind(self.index, &self.records, m, path.folder()) else { return Ok(()) };
-        let from = match self.folders.get(&last.folder) {
-            Some(known) => Some(known.clone()),
-            None => {
-                let at = (self.target.layout, self.target.options.branch.as_str());
-                let own = self.target.own.folders(at, repo, self.index)?;
-                moves::folder_of(repo, at.1, &last)?.filter(|from| own.has(from))
+        let (m, to) = (&one.entry.manifest, path.folder());
+        let Some(from) = self.left(m, to)? else { return Ok(()) };
+        if let Some(other) = moves::holder(self.index, &self.records, m, to) {
+            let aside = moves::aside(to, other);
+            self.carry(to.rsplit('/').next().unwrap_or(to), to, &aside)?;
+            // Ours, as what others push does not go there either.
+            self.folders.insert(folder_key(&aside), aside);
+        }
+        self.carry(&m.source.device_name, &from, to)
+    }
+
+    /// The folder that files of a device stand in, where that is another one than this.
+    fn left(&mut self, m: &Manifest, to: &str) -> Result<Option<String>> {
+        let (repo, at) = (self.target.repo, (self.target.layout, self.target.options.branch.as_str()));
+        let Some(left) = moves::left_behind(self.index, &self.records, m, to) else { return Ok(None) };
+        let own = self.target.own.folders(at, repo, self.index)?;
+        let named = if left.last.folder == folder_key(to) {
+            Some(to.to_owned())
+        } else {
+            match self.folders.get(&left.last.folder) {
+                Some(known) => Some(known.clone()),
+                None => moves::folder_of(repo, at.1, &left.last)?.filter(|from| own.has(from)),
             }
         };
-        let Some(from) = from else { return Ok(()) };
-        match moves::carry_out(repo, &mut self.root, &from, path.folder()) {
+        let is_own = |folder: &String| own.has(folder) || self.folders.contains_key(&folder_key(folder));
+        let from = match named {
+            Some(folder) if left.is_taken => Some(moves::aside(&folder, left.last.device)).filter(is_own),
+            named => named,
+        };
+        let Some(from) = from else { return Ok(None) };
+        let is_there = !self.root.files(repo, &from.split('/').collect::<Vec<_>>())?.is_empty();
+        Ok(is_there.then_some(from))
+    }
+
+    /// Moves all files of a folder, in a commit of its own.
+    fn carry(&mut self, device: &str, from: &str, to: &str) -> Result<()> {
+        match moves::carry_out(self.target.repo, &mut self.root, from, to) {
             Ok(true) => {}
             Ok(false) => return Ok(()),
             // A name is taken by something of another sort: what is stored now is told so.
             Err(e) if e.kind() == ErrorKind::Conflict => return Ok(()),
             Err(e) => return Err(e),
         }
-        let subject = message::moved(&m.source.device_name, &from, path.folder());
-        let id = self.write_commit(self.target.now, &subject)?;
+        let id = self.write_commit(self.target.now, &message::moved(device, from, to))?;
         self.records.push(Record::foreign(id));
         Ok(())
     }

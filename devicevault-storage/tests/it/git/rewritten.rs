@@ -154,6 +154,57 @@ async fn a_name_that_another_device_has_now_is_its_own() {
 
 #[tokio::test]
 #[ignore = "needs git"]
+async fn devices_that_swap_their_names_keep_all_of_their_files() {
+    for commits in [CommitPer::Artefact, CommitPer::Batch] {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("r.git");
+        let options = || GitOptions::default().with_commits(commits);
+        let backend = open_with(&repo, options()).await;
+        let put = async |backend: &GitBackend, batch| {
+            let all: Result<Vec<_>, _> = backend.store(batch).await.into_iter().collect();
+            all.unwrap()
+        };
+        let both = |(a, b): (&'static str, &'static str), artefact, version: &str| {
+            let text = |id: &str| format!("{id} {version}\n");
+            vec![at_site("d1", a, None, artefact, &text("d1")), at_site("d2", b, None, artefact, &text("d2"))]
+        };
+        put(&backend, both(("a", "b"), "running-config", "1")).await;
+        put(&backend, both(("a", "b"), "startup-config", "1")).await;
+        let shown = |file: &str| git(&repo, &["show", &format!("main:{file}")]);
+        // Both are stored after it, in one batch; then one alone, by a backend that has just read history, and the other.
+        put(&backend, both(("b", "a"), "running-config", "2")).await;
+        let all = ["a/running-config.txt", "a/startup-config.txt", "b/running-config.txt", "b/startup-config.txt"];
+        assert_eq!(files(&repo), all);
+        assert_eq!([shown(all[0]), shown(all[1])], ["d2 2\n", "d2 1\n"]);
+        assert_eq!([shown(all[2]), shown(all[3])], ["d1 2\n", "d1 1\n"]);
+        let mut back = both(("a", "b"), "running-config", "3");
+        let second = back.split_off(1);
+        put(&backend, back).await;
+        assert_eq!([shown(all[0]), shown(all[1])], ["d1 3\n", "d1 1\n"]);
+        let beside: Vec<_> = files(&repo).into_iter().filter(|f| f.starts_with("a~")).collect();
+        assert_eq!(beside.iter().map(|f| shown(f)).collect::<Vec<_>>(), ["d2 2\n", "d2 1\n"]);
+        drop(backend);
+        let backend = open_with(&repo, options()).await;
+        put(&backend, second).await;
+        assert_eq!(files(&repo), all);
+        assert_eq!([shown(all[2]), shown(all[3])], ["d2 3\n", "d2 1\n"]);
+        // Of a chain, one after the other.
+        put(&backend, vec![at_site("d1", "b", None, "running-config", "d1 4\n")]).await;
+        put(&backend, vec![at_site("d2", "c", None, "running-config", "d2 4\n")]).await;
+        let all = ["b/running-config.txt", "b/startup-config.txt", "c/running-config.txt", "c/startup-config.txt"];
+        assert_eq!(files(&repo), all);
+        assert_eq!([shown(all[1]), shown(all[3])], ["d1 1\n", "d2 1\n"]);
+        assert_sound(&repo);
+        let listed: Vec<_> = backend.list(ListFilter::default()).try_collect().await.unwrap();
+        assert_eq!(listed.len(), 10);
+        for (at, _) in &listed {
+            assert!(verdict(&backend, at).await.is_good(), "{at}");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs git"]
 async fn what_somebody_else_changed_in_the_branch_is_seen_and_put_back() {
     let dir = tempfile::tempdir().unwrap();
     let repo = dir.path().join("r.git");
