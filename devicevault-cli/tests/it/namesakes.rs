@@ -164,6 +164,14 @@ async fn versions_of_the_branch_of_before_and_pins_come_back() {
     person.run(&["destination", "edit", "git", "--option", "branch=later"]).good();
     fleet.devices()[0].change_something();
     person.asks(&["backup", "--all", "--quiet"]).await.good();
+    // All that its devices hold is in it, changed or not.
+    let tree = |branch: &str| {
+        let mut git = std::process::Command::new("git");
+        let listed = git.arg("-C").arg(person.path("home/git")).args(["ls-tree", "-r", "--name-only", branch]).output();
+        String::from_utf8(listed.unwrap().stdout).unwrap()
+    };
+    assert!(tree("main").lines().count() > 1);
+    assert_eq!(tree("later"), tree("main"));
     let copies = |person: &Person| {
         let all = person.run(&["history", "--json"]).good().json();
         let here = |c: &&Value| c["destination"] == "git";

@@ -257,6 +257,19 @@ impl StorageBackend for GitBackend {
         .await
     }
 
+    async fn look_at(&self, at: &StorageRef) -> Result<Verdict> {
+        let now = &self.store.options.branch;
+        match Version::parse(at) {
+            // It is whole, and whoever reads the branch of now does not find it.
+            Ok(version) if version.branch != *now => {
+                Err(Error::new(ErrorKind::NotFound, "look at copy", "it is in another branch than is written now")
+                    .with("its branch", version.branch)
+                    .with("branch", now))
+            }
+            _ => self.verify(at, None, VerifyDepth::Size).await,
+        }
+    }
+
     async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
         self.blocking(move |store| store.usage(&filter)).await
     }

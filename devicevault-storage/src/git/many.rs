@@ -490,6 +490,14 @@ impl StorageBackend for GitRepositories {
         }
     }
 
+    async fn look_at(&self, at: &StorageRef) -> Result<Verdict> {
+        match self.find(at).await {
+            Ok((backend, at)) => backend.look_at(&at).await,
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Verdict::Missing),
+            Err(e) => Err(e),
+        }
+    }
+
     async fn usage(&self, filter: UsageFilter) -> Result<Usage> {
         let mut usage = Usage::default();
         let mut all = self.all();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use devicevault_core::storage::{ListFilter, Verdict, VerifyDepth};
-use devicevault_core::{Body, DeviceId, Entry, StorageBackend, StorageBackendExt as _, StorageRef};
+use devicevault_core::{Body, DeviceId, Entry, ErrorKind, StorageBackend, StorageBackendExt as _, StorageRef};
 use devicevault_storage::git::{CommitPer, GitBackend, GitOptions};
 use futures::TryStreamExt as _;
 
@@ -150,6 +150,21 @@ async fn a_name_that_another_device_has_now_is_its_own() {
     assert_eq!(git(&repo, &["show", &format!("main:{}", moved.unwrap())]), "new\n", "{all:?}");
     assert_eq!(git(&repo, &["show", "main:core/x/running-config.txt"]), "x\n");
     assert_sound(&repo);
+}
+
+#[tokio::test]
+async fn what_is_in_another_branch_is_whole_and_no_reason_to_store_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("r.git");
+    let backend = open(&repo).await;
+    let at = store(&backend, "sw1", "one\n").await;
+    assert!(backend.look_at(&at).await.unwrap().is_good());
+    drop(backend);
+    let backend = open_with(&repo, GitOptions::default().with_branch("b2")).await;
+    assert!(verdict(&backend, &at).await.is_good());
+    assert_eq!(backend.look_at(&at).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let at = store(&backend, "sw1", "one\n").await;
+    assert!(backend.look_at(&at).await.unwrap().is_good());
 }
 
 #[tokio::test]
