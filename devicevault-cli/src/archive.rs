@@ -122,7 +122,7 @@ impl Archive {
         while let Some(item) = list.next().await {
             match item {
                 Ok((at, m)) => {
-                    named.hear(&m.source.device, &m.source.device_name, m.taken_at);
+                    named.hear_manifest(&m);
                     found.entry((m.source.device.clone(), m.artefact.clone())).or_default().push((at, m));
                 }
                 Err(e) if e.kind() == ErrorKind::Corrupt || e.kind() == ErrorKind::Unsupported => {

@@ -34,7 +34,7 @@ pub(super) struct Word {
 
 impl Word {
     pub(super) fn hear(&mut self, m: &Manifest) {
-        self.named.hear(&m.source.device, &m.source.device_name, m.taken_at);
+        self.named.hear_manifest(m);
         if self.devices.get(&m.source.device).is_none_or(|(at, _)| *at < m.taken_at) {
             self.devices.insert(m.source.device.clone(), (m.taken_at, m.source.clone()));
         }

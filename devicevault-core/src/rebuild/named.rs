@@ -1,16 +1,21 @@
 //! Which device a name means, where only a destination can tell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::clock::Timestamp;
 use crate::sightings::{SLACK, Sightings};
-use crate::{DeviceId, Error, ErrorKind, Result, StorageBackend, check_device_name};
+use crate::{BackupId, DeviceId, Error, ErrorKind, Manifest, Result, StorageBackend, check_device_name};
 
 /// What devices were called, and when they were last known to be called so: by their manifests, and by records of sightings,
 /// which also know of a device that was renamed while its texts stayed as they were.
 #[derive(Debug, Clone, Default)]
 pub struct Named {
-    newest: BTreeMap<DeviceId, (Timestamp, String)>,
+    /// By the newest manifest of each device, and which backup that is of.
+    stored: BTreeMap<DeviceId, (Timestamp, String, Option<BackupId>)>,
+    /// By the newest record of it.
+    noted: BTreeMap<DeviceId, (Timestamp, String)>,
+    /// When the first record was made that knows of a backup.
+    known: HashMap<BackupId, Timestamp>,
     ever: BTreeMap<String, BTreeSet<DeviceId>>,
 }
 
@@ -37,9 +42,22 @@ impl Named {
 
     /// Takes down that a device was called so at a time.
     pub fn hear(&mut self, device: &DeviceId, name: &str, at: Timestamp) {
-        if self.newest.get(device).is_none_or(|(known, _)| *known < at) {
-            self.newest.insert(device.clone(), (at, name.to_owned()));
+        self.hear_stored(device, name, at, None);
+    }
+
+    /// Takes down what a manifest calls its device.
+    pub fn hear_manifest(&mut self, m: &Manifest) {
+        self.hear_stored(&m.source.device, &m.source.device_name, m.taken_at, Some(m.backup));
+    }
+
+    fn hear_stored(&mut self, device: &DeviceId, name: &str, at: Timestamp, backup: Option<BackupId>) {
+        if self.stored.get(device).is_none_or(|(known, ..)| *known < at) {
+            self.stored.insert(device.clone(), (at, name.to_owned(), backup));
         }
+        self.was_called(device, name);
+    }
+
+    fn was_called(&mut self, device: &DeviceId, name: &str) {
         if !self.ever.get(name).is_some_and(|known| known.contains(device)) {
             self.ever.entry(name.to_owned()).or_default().insert(device.clone());
         }
@@ -51,7 +69,14 @@ impl Named {
             return;
         }
         for (device, name) in record.names.iter().filter(|(_, name)| check_device_name(name).is_ok()) {
-            self.hear(device, name, record.made_at);
+            if self.noted.get(device).is_none_or(|(known, _)| *known < record.made_at) {
+                self.noted.insert(device.clone(), (record.made_at, name.clone()));
+            }
+            self.was_called(device, name);
+        }
+        for sighting in &record.seen {
+            let first = self.known.entry(sighting.backup).or_insert(record.made_at);
+            *first = (*first).min(record.made_at);
         }
     }
 
@@ -78,12 +103,26 @@ impl Named {
     /// What a device is called, as far as is known.
     #[must_use]
     pub fn name_of(&self, device: &DeviceId) -> Option<&str> {
-        self.newest.get(device).map(|(_, name)| name.as_str())
+        self.last(device).map(|(_, name)| name)
     }
 
     /// When it was last known to be called so.
     pub(super) fn known_at(&self, device: &DeviceId) -> Option<Timestamp> {
-        self.newest.get(device).map(|(at, _)| *at)
+        self.last(device).map(|(at, _)| at)
+    }
+
+    /// The last word on a device. A record that was made when a backup was there already is later than its manifest,
+    /// whatever the clock said at that: it may have been ahead.
+    fn last(&self, device: &DeviceId) -> Option<(Timestamp, &str)> {
+        let (stored, noted) = (self.stored.get(device), self.noted.get(device));
+        let Some((made_at, name)) = noted else { return stored.map(|(at, name, _)| (*at, name.as_str())) };
+        match stored {
+            Some((at, stored, backup)) if at >= made_at => {
+                let known = backup.and_then(|backup| self.known.get(&backup));
+                Some(if known.is_some_and(|first| first <= made_at) { (*made_at, name) } else { (*at, stored) })
+            }
+            _ => Some((*made_at, name)),
+        }
     }
 
     /// What a name means.
@@ -128,6 +167,24 @@ mod tests {
         named.hear(&id("1"), "a", at(3));
         assert_eq!(named.meant("a"), Meant::Now(id("2"), [id("1")].into()));
         assert_eq!(named.meant("b"), Meant::Now(id("1"), [id("2")].into()));
+    }
+
+    #[test]
+    fn a_record_that_knows_a_backup_is_later_than_its_manifest_whatever_the_clock_said() {
+        let ahead = BackupId::generate();
+        let mut record = Sightings::new("2026-11", at(5));
+        record.names = [(id("1"), "b".to_owned())].into();
+        let hear = |record: &Sightings| {
+            let mut named = Named::new();
+            named.hear_stored(&id("1"), "a", at(9), Some(ahead));
+            named.hear_of(record, at(6));
+            named.name_of(&id("1")).map(str::to_owned)
+        };
+        // Made before the backup was taken, as far as it tells.
+        assert_eq!(hear(&record).as_deref(), Some("a"));
+        let seen = serde_json::json!({ "backup": ahead, "last_seen": at(9) });
+        record.seen = vec![serde_json::from_value(seen).unwrap()];
+        assert_eq!(hear(&record).as_deref(), Some("b"));
     }
 
     #[test]
