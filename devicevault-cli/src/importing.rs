@@ -63,6 +63,8 @@ pub(crate) struct Imported {
     /// Commits that are dated after now, with their dates: each counts as made when the next one with a time that can be
     /// was, for what is newest would stay so until then.
     pub(crate) ahead: BTreeMap<String, Timestamp>,
+    /// Merges, with their dates: each has as one version what was changed on the side that was merged in.
+    pub(crate) merges: BTreeMap<String, Timestamp>,
 }
 
 /// A version that is to be imported.
@@ -142,6 +144,9 @@ impl Import {
         for commit in 0..history.len() {
             let Some(found) = history.commit(commit)? else { break };
             times.push(found.at);
+            if found.is_merge {
+                done.merges.insert(found.id.clone(), found.at);
+            }
             if found.at > latest(now) {
                 done.ahead.insert(found.id, found.at);
             }

@@ -574,3 +574,34 @@ fn a_history_that_was_cut_off_is_told() {
     let told = person.run(&[&import[..], &["--dry-run"]].concat()).ended(3);
     assert!(told.err.contains("shallow clone") && told.err.contains("--unshallow"), "{told:?}");
 }
+
+#[test]
+#[ignore = "needs git"]
+fn a_dry_run_tells_what_the_import_does_and_merges_are_named() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    let repo = person.path("devices.git");
+    let commit = |branch: &str, mark: u32, parents: &str, text: &str| {
+        let time = 1_600_000_000 + 60 * mark;
+        format!(
+            "commit refs/heads/{branch}\nmark :{mark}\ncommitter O <o@example.net> {time} +0000\ndata 1\nu\n{parents}\
+             M 100644 inline r1\ndata 2\n{text}\n\n"
+        )
+    };
+    let history = [
+        commit("main", 1, "", "0"),
+        commit("side", 2, "from :1\n", "1"),
+        commit("side", 3, "from :2\n", "2"),
+        commit("main", 4, "from :1\nmerge :3\n", "2"),
+    ];
+    bare(&repo);
+    fast_import(&repo, &history.concat());
+    let import = ["import", "git", "devices.git", "--create", "--platform", "cisco_ios"];
+    let would = person.run(&[&import[..], &["--dry-run", "--json"]].concat()).good().json();
+    assert!(person.run(&["device", "list", "--json"]).good().json().as_array().unwrap().is_empty());
+    assert_eq!(would[0]["unknown"].as_object().unwrap().len(), 0, "{would}");
+    assert_eq!(would[0]["merges"].as_object().unwrap().len(), 1, "{would}");
+    let told = person.run(&import).good();
+    assert!(told.err.contains("1 merge in the history"), "{told:?}");
+    assert_eq!((&would[0]["devices"], &would[0]["imported"]), (&1.into(), &versions(&person, "r1").len().into()));
+}

@@ -38,6 +38,8 @@ pub struct ForeignCommit {
     pub author: String,
     /// The first line of what it says.
     pub subject: String,
+    /// It is a merge: what it changed was changed before on another side, of which nothing else is told.
+    pub is_merge: bool,
     /// The files that it added or changed.
     pub files: Vec<ForeignFile>,
     /// The files that it took away, by their paths.
@@ -156,6 +158,7 @@ impl ForeignHistory {
             at: Timestamp::from_second(commit.time().seconds()).unwrap_or(Timestamp::UNIX_EPOCH),
             author: format!("{} <{}>", text(author.name_bytes()), text(author.email_bytes())),
             subject: text(commit.message_raw_bytes()).lines().next().unwrap_or_default().to_owned(),
+            is_merge: commit.parent_count() > 1,
             files,
             removed,
             refused: changes.odd.into_iter().collect(),

@@ -151,10 +151,12 @@ async fn one(
     let open = move || ForeignHistory::open(&at, branch.as_deref());
     let failed = |e| Error::new(ErrorKind::Internal, "import history", "the work ended in a panic").because(e);
     let mut history = tokio::task::spawn_blocking(open).await.map_err(failed)??;
-    if args.create && !args.dry_run {
+    if args.create {
         let (back, found) = nodes(history, args.layout, repository.clone()).await?;
         let new = known.create(found, args.platform.as_deref().unwrap_or_default());
-        instance.inventory.put_devices(&new).await?;
+        if !args.dry_run {
+            instance.inventory.put_devices(&new).await?;
+        }
         history = back;
     }
     let (layout, artefact, now) = (args.layout, args.artefact.clone(), context.clock().now());
@@ -279,6 +281,14 @@ fn tell(context: &Context, args: &GitArgs, path: &Path, devices: usize, done: &I
         ui.warn(&format!(
             "dated after now: {}, such as {commit} of {}: each is taken as made when the next one was, or now",
             human::count(done.ahead.len(), "commit"),
+            human::time(*at)
+        ));
+    }
+    if let Some((commit, at)) = done.merges.iter().next() {
+        ui.warn(&format!(
+            "{} in the history, such as {commit} of {}: what was changed on a side that was merged in comes as one version, that of \
+             the merge; --branch imports that side by itself, where it has a branch still",
+            human::count(done.merges.len(), "merge"),
             human::time(*at)
         ));
     }
