@@ -19,6 +19,7 @@ use super::{PLAIN_OPTIONS, only, servers};
 use crate::app::BackendSettings;
 use crate::context::Context;
 use crate::instance::Instance;
+use crate::keys::gone;
 use crate::login_args::secret_ref;
 use crate::place::Place;
 use crate::secrets::Secrets;
@@ -164,7 +165,8 @@ pub(super) fn check(settings: &BackendSettings) -> Result<Option<(StoreUrl, &'st
 }
 
 /// Backups in a folder or store, whichever destination it is the home of. Who names a key for it, or finds epoch keys in it,
-/// reads nothing in the clear there: whoever can write there could have made it.
+/// reads nothing in the clear there: whoever can write there could have made it. Neither does a home that knows the place as
+/// one that seals, or finds sealed backups in it: its keys were taken away, or left out of a copy.
 ///
 /// # Errors
 /// `NotFound` where there is no such place, `Config` where it holds no backups.
@@ -174,11 +176,30 @@ pub(crate) async fn open_place(context: &Context, place: &Place, keys: &Keys) ->
         (false, true) => ClearAccess::AsFound,
         (false, false) => ClearAccess::Never,
     };
+    let (id, backend) = open_with(context, place, keys, clear).await?;
+    let home = context.home().ok().filter(|_| clear == ClearAccess::AsFound && keys.is_set_up());
+    let Some(home) = home else { return Ok(backend) };
+    if backend.holds_keys().await? || !gone::seals(home, &id, &backend).await? {
+        return Ok(backend);
+    }
+    context.ui.warn("the epoch keys that lay there are gone: what lies there in the clear is not believed");
+    Ok(open_with(context, place, keys, ClearAccess::Never).await?.1)
+}
+
+async fn open_with(
+    context: &Context,
+    place: &Place,
+    keys: &Keys,
+    clear: ClearAccess,
+) -> Result<(DestinationId, PlainBackend)> {
     let options =
         PlainOptions::default().with_clock(context.clock().clone()).with_keyring(keys.ring().clone()).with_clear(clear);
     let options = options.without_times();
     match place {
-        Place::Folder { path, .. } => Ok(Objects::Folder(open_folder(path).await?).plain(options)),
+        Place::Folder { path, .. } => {
+            let folder = open_folder(path).await?;
+            Ok((folder.destination().clone(), Objects::Folder(folder).plain(options)))
+        }
         Place::Store(config) => {
             let clock = context.clock().clone();
             let home = context.home().ok().filter(|home| Instance::exists(home));
@@ -194,7 +215,8 @@ pub(crate) async fn open_place(context: &Context, place: &Place, keys: &Keys) ->
             let mut settings = BackendSettings::new((**config).clone(), folder, false, clock, keys, inventory);
             settings.any_destination = true;
             settings.known_hosts = known_hosts;
-            Ok(Objects::of(&settings).await?.plain(options))
+            let objects = Objects::of(&settings).await?;
+            Ok((objects.destination().unwrap_or(&config.id).clone(), objects.plain(options)))
         }
     }
 }

@@ -159,3 +159,31 @@ async fn a_backup_in_the_clear_is_not_believed_where_backups_are_sealed() {
     person.run(&accepted).good();
     person.run(&[&["verify"][..], &kit, &["--from-option", "accept_clear=maybe"]].concat()).ended(2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_believes_nothing_in_the_clear_of_a_copy_whose_keys_are_gone() {
+    for noted in [true, false] {
+        let (_fleet, person) = home().await;
+        let (other, forger) = switch().await;
+        forger.backs_up(&other.devices()[0], &[]).await.good();
+        copy(&person.path("home/store"), &person.path("copy"));
+        std::fs::remove_dir_all(person.path("copy/keys")).unwrap();
+        for (path, bytes) in files_below(&forger.path("backups/core-sw1/running-config")) {
+            std::fs::write(person.path("copy/core-sw1/running-config").join(path.file_name().unwrap()), bytes).unwrap();
+        }
+        if !noted {
+            std::fs::remove_file(person.path("home/destinations.json")).unwrap();
+        }
+        let verified = person.run(&["verify", "--from", "copy"]).ended(3);
+        assert!(verified.out.contains("only what is sealed is believed"), "{verified:?}");
+        let told = person.run(&["history", "core-sw1", "--from", "copy"]).good();
+        assert!(told.err.contains("keys that lay there are gone"), "{told:?}");
+        let shown = person.run(&["history", "core-sw1", "--from", "copy", "--json"]).good().json();
+        assert_eq!(shown.as_array().unwrap().len(), 3, "{shown}");
+        let restored = person.run(&["restore", "core-sw1", "--from", "copy", "--to", "back/"]).ended(3);
+        assert!(restored.err.contains("only what is sealed is believed"), "{restored:?}");
+        // What is in the clear throughout is read as before, and so is what is said to be one's own.
+        person.run(&["verify", "--from", "copy", "--from-option", "accept_clear=yes"]).good();
+        person.run(&["verify", "--from", forger.path("backups").to_str().unwrap()]).good();
+    }
+}

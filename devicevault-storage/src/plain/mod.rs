@@ -145,6 +145,14 @@ impl PlainBackend {
     pub async fn publish_keys(&self) -> Result<()> {
         self.0.form().await.map(drop)
     }
+
+    /// Whether epoch keys lie at the place, as they do where backups are sealed.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn holds_keys(&self) -> Result<bool> {
+        self.0.holds_keys().await
+    }
 }
 
 impl PlainBackend {

@@ -244,13 +244,16 @@ impl Plain {
     pub(super) async fn refuses_clear(&self) -> Result<bool> {
         match self.options.clear {
             ClearAccess::AsWritten => Ok(self.options.sealed),
-            ClearAccess::AsFound => {
-                let found = || async { Ok(!self.keys.list().await?.is_empty()) };
-                self.holds_keys.get_or_try_init(found).await.copied()
-            }
+            ClearAccess::AsFound => self.holds_keys().await,
             ClearAccess::Never => Ok(true),
             ClearAccess::Always => Ok(false),
         }
+    }
+
+    /// Whether epoch keys lie here.
+    pub(super) async fn holds_keys(&self) -> Result<bool> {
+        let found = || async { Ok(!self.keys.list().await?.is_empty()) };
+        self.holds_keys.get_or_try_init(found).await.copied()
     }
 
     /// The record in a manifest file.
