@@ -10,6 +10,7 @@
 //! - A [`Connection`] opens a [`Shell`] on a terminal, or runs a command by [`Exec`]; both move bytes as they come.
 //! - Files are read and written by an [`SftpSession`], many requests in flight, or where a device has no SFTP by
 //!   [`Connection::scp_read`] and [`Connection::scp_write`].
+//! - A [`KeyAgent`] lets a program that takes no key but in a file use one that is in memory alone.
 //!
 //! This crate is the only one that names russh. It knows nothing of prompts, vendors or backups, and no type of russh
 //! stands in its interface.
@@ -27,7 +28,7 @@ mod route;
 mod scp;
 mod sftp;
 
-pub use auth::{Asked, asked, private_key_opens};
+pub use auth::{Asked, KeyAgent, asked, private_key_opens};
 pub use channel::{Exec, Output, PtySize, Shell};
 pub use connection::{Connection, Endpoint, Gate, Options, connect, connect_by, connect_over};
 pub use credentials::{Agent, Credentials};

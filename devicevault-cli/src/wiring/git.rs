@@ -12,7 +12,7 @@ use devicevault_storage::git::{
 };
 
 use super::places::{CREDENTIAL, StoreLogin};
-use super::remotes::{KeyFile, OfRemote};
+use super::remotes::{HeldKey, OfRemote};
 use super::{GIT, only, yes_or_no};
 use crate::app::BackendSettings;
 use crate::instance::KNOWN_HOSTS;
@@ -149,7 +149,7 @@ fn remote_of(settings: &BackendSettings) -> Result<Option<Remote>> {
         access,
         takes_token: url.is_http(),
         source: StoreLogin::of(settings, &named)?,
-        key: KeyFile::default(),
+        key: HeldKey::default(),
     };
     Ok(Some(Remote::new(url).with_push(push).with_login(Arc::new(login))))
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Result, SecretString};
+use devicevault_ssh::KeyAgent;
 use devicevault_storage::git::{RemoteAccess, RemoteLogin};
 use devicevault_storage::objects::LoginSource;
 use tempfile::TempDir;
@@ -11,8 +12,8 @@ use tokio::sync::OnceCell;
 
 use super::places::StoreLogin;
 
-/// The file of a private key.
-const KEY: &str = "key";
+/// The socket of a private key.
+const SOCKET: &str = "agent";
 
 /// A login whose secrets are looked up when the remote is reached.
 #[derive(Debug)]
@@ -22,32 +23,30 @@ pub(super) struct OfRemote {
     /// Whether the remote takes a token; otherwise it takes keys.
     pub(super) takes_token: bool,
     pub(super) source: StoreLogin,
-    pub(super) key: KeyFile,
+    pub(super) key: HeldKey,
 }
 
-/// A stored private key as a file, since `ssh` takes no other: in a folder of its own that goes with this value.
+/// A stored private key for `ssh`, which would take it in a file: an agent of our own signs with it, so that nothing of it
+/// is on a disk, whatever ends the process. Its folder goes with this value.
 #[derive(Debug, Default)]
-pub(super) struct KeyFile(OnceCell<TempDir>);
+pub(super) struct HeldKey(OnceCell<(KeyAgent, TempDir)>);
 
-impl KeyFile {
-    async fn of(&self, key: &SecretString) -> Result<PathBuf> {
+impl HeldKey {
+    async fn socket_of(&self, key: &SecretString, passphrase: Option<&SecretString>) -> Result<PathBuf> {
         let unusable =
             |e| Error::new(ErrorKind::Config, "log in at remote", "the key cannot be handed over").because(e);
-        let write = || async {
+        let listen = || async {
             let mut builder = tempfile::Builder::new();
             builder.prefix("devicevault-");
             #[cfg(unix)]
             builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
             let folder = builder.tempdir().map_err(unusable)?;
-            let mut text = zeroize::Zeroizing::new(key.expose_secret().to_owned());
-            // A key without a line end is none to `ssh`.
-            if !text.ends_with('\n') {
-                text.push('\n');
-            }
-            crate::files::write_new_private(&folder.path().join(KEY), text.as_bytes())?;
-            Ok::<_, Error>(folder)
+            let passphrase = passphrase.map(|p| p.expose_secret());
+            let agent = KeyAgent::listen(&folder.path().join(SOCKET), key.expose_secret(), passphrase);
+            let wrong = |e: devicevault_ssh::SshError| Error::new(ErrorKind::Config, "log in at remote", e.to_string());
+            Ok::<_, Error>((agent.map_err(wrong)?, folder))
         };
-        Ok(self.0.get_or_try_init(write).await?.path().join(KEY))
+        Ok(self.0.get_or_try_init(listen).await?.0.socket().to_owned())
     }
 }
 
@@ -68,13 +67,7 @@ impl RemoteLogin for OfRemote {
         };
         match &login.private_key {
             _ if access.key_file.is_some() => {}
-            Some(_) if login.passphrase.is_some() => {
-                return wrong(
-                    "its key has a passphrase, which nobody is there to type",
-                    "let an SSH agent hold the key",
-                );
-            }
-            Some(key) => access.key_file = Some(self.key.of(key).await?),
+            Some(key) => access.agent = Some(self.key.socket_of(key, login.passphrase.as_ref()).await?),
             None if login.password.is_some() && login.agent.is_none() => {
                 return wrong(
                     "a remote over SSH takes a key, and there is a password alone",
@@ -92,15 +85,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_key_is_for_its_owner_alone_and_goes_with_its_login() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let file = KeyFile::default();
-        let path = file.of(&"-----BEGIN".to_owned().into()).await.unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"-----BEGIN\n");
-        assert_eq!(file.of(&"another".to_owned().into()).await.unwrap(), path);
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
-        drop(file);
-        assert!(!path.exists());
+    async fn what_is_no_key_is_told_without_its_text_and_leaves_nothing() {
+        let held = HeldKey::default();
+        let e = held.socket_of(&"-----BEGIN s3cret".to_owned().into(), None).await.unwrap_err();
+        assert!(!format!("{e:?} {e}").contains("s3cret") && held.0.get().is_none(), "{e:?}");
     }
 }

@@ -2,9 +2,10 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -20,6 +21,23 @@ use crate::user::User;
 fn tip(repository: &Path) -> String {
     // It is another user's.
     run(Command::new(program("git")).args(["-c", "safe.directory=*", "-C"]).arg(repository).args(["rev-parse", "main"]))
+}
+
+/// What lies below a folder, folders left out.
+fn all_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { all_below(&path) } else { vec![path] }).collect()
+}
+
+/// Waits until this holds.
+fn until(holds: impl Fn() -> bool) {
+    for _ in 0..1500 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("it never held");
 }
 
 #[test]
@@ -48,14 +66,35 @@ fn a_stored_key_pushes_each_group_to_a_remote_of_its_own() {
     };
     same();
 
-    // The key is a file as long as it is used, and nowhere else.
+    // The key is in memory alone: nothing of it lies there while it is used, nor when the program is killed meanwhile.
     home.fleet.devices().iter().for_each(Simulated::change_something);
+    home.good(&["destination", "edit", "groups", "--option", "push=manual"]);
     home.good(&["backup", "--all", "--quiet"]);
     let folder = place.join("tmp");
+    std::fs::create_dir(&folder).expect("a folder");
+    let held = place.join("held");
+    place.write("core/hooks/pre-receive", &format!("#!/bin/sh\ntouch {}; sleep 5\n", held.display()));
+    let hook = place.join("core/hooks/pre-receive");
+    run(Command::new(program("chmod")).arg("a+x").arg(&hook));
+    run(Command::new(program("chmod")).arg("a+rwx").arg(place.path()));
+    let mut push = home.person.program(&home.password(), &["--home", "home", "git", "push", "groups"]);
+    push.env("TMPDIR", &folder);
+    let mut under_way = push.spawn().expect("the program");
+    until(|| held.exists());
+    let lies_there = || {
+        all_below(&folder).iter().map(|file| std::fs::metadata(file).expect("its type").is_file()).collect::<Vec<_>>()
+    };
+    assert_eq!(lies_there(), [false], "{:?}", all_below(&folder));
+    under_way.kill().expect("a process");
+    under_way.wait().expect("its end");
+    assert!(!lies_there().contains(&true), "{:?}", all_below(&folder));
+    std::fs::remove_file(hook).expect("the hook");
+    std::fs::remove_dir_all(&folder).expect("the folder");
     std::fs::create_dir(&folder).expect("a folder");
     let mut push = home.person.program(&home.password(), &["--home", "home", "git", "push", "groups"]);
     Answer::of(push.env("TMPDIR", &folder)).good();
     assert_eq!(std::fs::read_dir(&folder).expect("the folder").count(), 0);
+    home.good(&["destination", "edit", "groups", "--option", "push=round"]);
     same();
 
     let refused = home.run(&["credential", "remove", "pusher"]);

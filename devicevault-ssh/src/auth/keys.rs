@@ -64,9 +64,16 @@ pub fn private_key_opens(text: &str, passphrase: Option<&str>) -> Result<bool> {
 
 fn private_key(credentials: &Credentials) -> Result<Option<Arc<PrivateKey>>> {
     let Some(text) = &credentials.private_key else { return Ok(None) };
-    let passphrase = credentials.passphrase.as_ref().map(|p| p.as_str());
+    decoded(text, credentials.passphrase.as_ref().map(|p| p.as_str())).map(Some)
+}
+
+/// The private key that a text is.
+///
+/// # Errors
+/// It is none, or the passphrase does not open it.
+pub(super) fn decoded(text: &str, passphrase: Option<&str>) -> Result<Arc<PrivateKey>> {
     match decode_secret_key(text, passphrase) {
-        Ok(key) => Ok(Some(Arc::new(key))),
+        Ok(key) => Ok(Arc::new(key)),
         Err(russh::keys::Error::KeyIsEncrypted) => {
             Err(SshError::config("the private key is encrypted and no passphrase is set"))
         }
@@ -109,14 +116,18 @@ impl Signer for Signs {
         hash: Option<HashAlg>,
         mut data: Vec<u8>,
     ) -> Result<Vec<u8>, SignError> {
-        let signature: Signature = match self.0.key_data() {
-            KeypairData::Rsa(pair) => (pair, hash).try_sign(&data).map_err(|_| SignError::Key)?,
-            _ => self.0.try_sign(&data).map_err(|_| SignError::Key)?,
-        };
-        let signature = Vec::<u8>::try_from(signature).map_err(|_| SignError::Key)?;
-        signature.encode(&mut data).map_err(|_| SignError::Key)?;
+        sign(&self.0, hash, &data)?.encode(&mut data).map_err(|_| SignError::Key)?;
         Ok(data)
     }
+}
+
+/// The signature of data, as it goes over the wire. `hash` is that of an RSA key.
+pub(super) fn sign(key: &PrivateKey, hash: Option<HashAlg>, data: &[u8]) -> Result<Vec<u8>, SignError> {
+    let signature: Signature = match key.key_data() {
+        KeypairData::Rsa(pair) => (pair, hash).try_sign(data).map_err(|_| SignError::Key)?,
+        _ => key.try_sign(data).map_err(|_| SignError::Key)?,
+    };
+    Vec::<u8>::try_from(signature).map_err(|_| SignError::Key)
 }
 
 #[cfg(test)]

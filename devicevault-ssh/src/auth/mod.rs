@@ -1,6 +1,7 @@
 //! Logging in: each credential is offered once and never again.
 
 mod agent;
+mod holder;
 mod interactive;
 mod keys;
 mod password;
@@ -12,6 +13,7 @@ use russh::client::{AuthResult, Handle};
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg};
 use russh::{MethodKind, MethodSet};
 
+pub use holder::KeyAgent;
 pub(crate) use keys::Keys;
 use keys::Signs;
 pub use keys::private_key_opens;

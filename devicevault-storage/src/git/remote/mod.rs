@@ -49,6 +49,8 @@ pub struct RemoteAccess {
     pub token: Option<SecretString>,
     /// The file of a private key, for SSH; without it, the agent is asked.
     pub key_file: Option<PathBuf>,
+    /// The socket of an agent whose keys alone are offered, for SSH, where there is no file.
+    pub agent: Option<PathBuf>,
     /// The known_hosts file that host keys are checked by and remembered in.
     pub known_hosts: Option<PathBuf>,
     /// Refuse hosts that are not in it yet.
@@ -61,6 +63,7 @@ impl fmt::Debug for RemoteAccess {
             .field("user", &self.user)
             .field("token", &self.token.as_ref().map(|_| "…"))
             .field("key_file", &self.key_file)
+            .field("agent", &self.agent)
             .field("strict_host_key", &self.strict_host_key)
             .finish_non_exhaustive()
     }

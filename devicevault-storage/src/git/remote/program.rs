@@ -234,6 +234,8 @@ impl<'a> Git<'a> {
         if let Some(file) = &self.access.key_file {
             words.extend(["-o".into(), "IdentitiesOnly=yes".into(), "-o".into(), "IdentityAgent=none".into()]);
             words.extend(["-o".into(), setting("IdentityFile", file)]);
+        } else if let Some(socket) = &self.access.agent {
+            words.extend(["-o".into(), "IdentityFile=none".into(), "-o".into(), setting("IdentityAgent", socket)]);
         }
         let mut command = OsString::new();
         for word in words {
