@@ -2,6 +2,7 @@
 
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::{Error, ErrorRecord, Result, Timestamp};
+use devicevault_storage::git::PushReport;
 use futures::{StreamExt as _, stream};
 use serde::Serialize;
 
@@ -18,8 +19,7 @@ const AT_ONCE: usize = 4;
 pub(crate) struct Push {
     pub(crate) destination: String,
     pub(crate) remote: String,
-    /// Whether it got something, and whether something of others was merged.
-    pub(crate) done: Result<(bool, bool)>,
+    pub(crate) done: Result<PushReport>,
 }
 
 /// How a remote stands as of the last push, as lists and answers tell it. The names are stable.
@@ -35,10 +35,7 @@ pub(crate) struct Standing {
 pub(crate) async fn push(instance: &Instance, configs: Vec<DestinationConfig>) -> Vec<Push> {
     let due = configs.into_iter().filter(wiring::has_remote);
     let each = due.map(|config| async move {
-        let pushed = async {
-            let done = wiring::repository(instance.backend_settings(&config, false)).await?.push().await?;
-            Ok((done.pushed, done.merged))
-        };
+        let pushed = async { wiring::repository(instance.backend_settings(&config, false)).await?.push().await };
         let done = pushed.await.map_err(|e: Error| e.with("destination", &config.name));
         let remote = config.options.get("remote").cloned().unwrap_or_default();
         Push { destination: config.name, remote, done }

@@ -102,6 +102,8 @@ async fn what_is_backed_up_is_pushed_and_what_cannot_be_is_told_and_caught_up() 
     let remote = person.path("remote.git");
     let option = format!("remote={}", remote.display());
     person.asks(&["destination", "edit", "git", "--option", &option]).await.good();
+    let nothing = person.asks(&["git", "push"]).await.good();
+    assert!(nothing.out.contains("nothing is stored yet") && !nothing.out.contains("everything"), "{nothing:?}");
     let answer = person.asks(&["backup", "--all"]).await.good();
     assert!(answer.err.contains("stored, but not pushed"), "{answer:?}");
     let listed = person.asks(&["destination", "list", "--json"]).await.good().json();
@@ -121,8 +123,10 @@ async fn what_is_backed_up_is_pushed_and_what_cannot_be_is_told_and_caught_up() 
     assert_eq!(tip(&remote), tip(&person.path("home/git")));
     let pushed = person.asks(&["git", "push", "--json"]).await.good().json();
     assert_eq!(pushed[0]["pushed"], false, "{pushed}");
-    let refused = person.asks(&["destination", "edit", "git", "--option", "remote=https://u:s3cret@h/x"]).await;
-    assert!(refused.code == 2 && !refused.err.contains("s3cret"), "{refused:?}");
+    for url in ["https://u:s3cret@h/x", "https://h/x.git?private_token=s3cret", "https://h/x.git#s3cret"] {
+        let refused = person.asks(&["destination", "edit", "git", "--option", &format!("remote={url}")]).await;
+        assert!(refused.code == 2 && !format!("{refused:?}").contains("s3cret"), "{refused:?}");
+    }
 }
 
 /// Pushes another text of a file, as a backup of ours that was taken now from elsewhere.

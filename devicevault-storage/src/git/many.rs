@@ -277,7 +277,8 @@ impl GitRepositories {
             backend.push().await.map_err(|e| e.with("repository", name))
         });
         let done: Vec<Result<PushReport>> = each.buffered(AT_ONCE).collect().await;
-        let mut report = PushReport::default();
+        let empty = done.iter().flatten().all(|one| one.empty);
+        let mut report = PushReport { empty, ..PushReport::default() };
         let mut first = None;
         for one in done {
             match one {

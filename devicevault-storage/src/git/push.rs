@@ -29,6 +29,8 @@ pub struct PushReport {
     pub pushed: bool,
     /// Commits of others were merged into the branch.
     pub merged: bool,
+    /// There was nothing to push: nothing is stored here yet, and the remote was not asked.
+    pub empty: bool,
 }
 
 impl GitBackend {
@@ -78,7 +80,10 @@ impl GitBackend {
             self.store.clock.sleep(AGAIN * tries).await;
             let refname = self.store.options.refname();
             let tip = self.blocking(move |store| branch::tip(&store.layout.repository()?, &refname)).await?;
-            let Some(tip) = tip else { return Ok((report, None)) };
+            let Some(tip) = tip else {
+                report.empty = true;
+                return Ok((report, None));
+            };
             let git = Git::new(remote, self.store.layout.dir()).await?;
             if there.is_none() && known.pushed == Some(tip.to_string()) {
                 there = git.tip(&branch).await?;

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use devicevault_core::{Error, ErrorKind, ErrorRecord, Result};
+use devicevault_storage::git::PushReport;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -36,6 +37,8 @@ struct Row {
     pushed: bool,
     /// Something that others pushed was merged.
     merged: bool,
+    /// Nothing is stored here yet, and the remote was not asked.
+    empty: bool,
     error: Option<ErrorRecord>,
 }
 
@@ -64,9 +67,12 @@ pub(super) async fn run(context: &Context, args: PushArgs) -> Result<Exit> {
     let rows: Vec<Row> = pushes
         .into_iter()
         .map(|p| {
-            let (pushed, merged) = *p.done.as_ref().unwrap_or(&(false, false));
-            let error = p.done.err().map(|e| e.to_record());
-            Row { destination: p.destination, remote: p.remote, pushed, merged, error }
+            let (done, error) = match p.done {
+                Ok(done) => (done, None),
+                Err(e) => (PushReport::default(), Some(e.to_record())),
+            };
+            let PushReport { pushed, merged, empty, .. } = done;
+            Row { destination: p.destination, remote: p.remote, pushed, merged, empty, error }
         })
         .collect();
     if context.ui.is_json() {
@@ -78,6 +84,9 @@ pub(super) async fn run(context: &Context, args: PushArgs) -> Result<Exit> {
                 (Some(e), _, _) => (format!("failed: {}", e.message), Tone::Bad),
                 (None, true, true) => ("merged what others pushed, and pushed".to_owned(), Tone::Good),
                 (None, true, false) => ("pushed".to_owned(), Tone::Good),
+                (None, false, _) if r.empty => {
+                    ("nothing is stored yet; the remote was not asked".to_owned(), Tone::Plain)
+                }
                 (None, false, _) => ("it has everything".to_owned(), Tone::Plain),
             };
             table.row([Cell::new(&r.destination), Cell::new(&r.remote), Cell::new(what).tone(tone)]);

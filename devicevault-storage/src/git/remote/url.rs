@@ -107,6 +107,13 @@ impl FromStr for RemoteUrl {
                 _ => (Scheme::File, None),
             },
         };
+        // Nothing that a repository is found by, and where tokens are put that are read off lists and logs.
+        if text.contains("://") && rest.is_some_and(|rest| rest.contains(['?', '#'])) {
+            return Err(wrong(
+                "a repository's URL ends with its path: what stands behind a ? or # is shown in lists and logs",
+            )
+            .hint("name the credential, or where the token is found, by an option of the destination"));
+        }
         if let Some(rest) = rest {
             let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
             let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -141,6 +148,7 @@ mod tests {
             ("host:/srv/x.git", "ssh"),
             ("/srv/git/x.git", "file"),
             ("/srv/a:b/x.git", "file"),
+            ("/srv/a#b/x?.git", "file"),
             ("file:///srv/git/x.git", "file"),
         ] {
             let url: RemoteUrl = text.parse().unwrap();
@@ -169,7 +177,15 @@ mod tests {
         ] {
             assert!(bad.parse::<RemoteUrl>().is_err(), "{bad:?}");
         }
-        for secret in ["https://user:s3cret@host/x", "https://s3cret@host/x", "ssh://git:s3cret@host/x"] {
+        for secret in [
+            "https://user:s3cret@host/x",
+            "https://s3cret@host/x",
+            "ssh://git:s3cret@host/x",
+            "https://host/x.git?private_token=s3cret",
+            "https://host/x.git#s3cret",
+            "https://host?s3cret",
+            "ssh://git@host/x?token=s3cret",
+        ] {
             let e = secret.parse::<RemoteUrl>().unwrap_err();
             assert!(!format!("{e:?} {e}").contains("s3cret"), "{e:?}");
         }
