@@ -6,7 +6,8 @@ use std::sync::Arc;
 use devicevault_core::{Clock, Error, ErrorKind, Result};
 
 use crate::app::Parts;
-use crate::instance::Instance;
+use crate::files;
+use crate::instance::{Instance, KEY};
 use crate::settings::Settings;
 use crate::ui::Ui;
 use crate::wiring::keys::GivenKeys;
@@ -31,6 +32,12 @@ impl Context {
                 .with("folder", dir.display()));
         }
         let given_keys = settings.given_keys();
+        for file in given_keys.files.iter().filter(|file| files::is_open(file)) {
+            ui.warn(&format!(
+                "others than its owner can read {}, which opens backups: chmod 600, and consider the key as known",
+                file.display().to_string().escape_debug()
+            ));
+        }
         Ok(Self { parts, ui, settings, given_keys })
     }
 
@@ -52,9 +59,11 @@ impl Context {
     /// The instance in the home folder.
     ///
     /// # Errors
-    /// `Config` where there is none yet.
+    /// `Config` where there is none yet; `KeyUnavailable` where others can read the key of its masks.
     pub(crate) async fn instance(&self) -> Result<Instance> {
-        Instance::open(self, self.home()?).await
+        let home = self.home()?;
+        files::refuse_open_key(&home.join(KEY))?;
+        Instance::open(self, home).await
     }
 
     /// Who runs the program, for the record.

@@ -34,6 +34,29 @@ pub(crate) fn make_private_file(path: &Path) -> Result<()> {
     }
 }
 
+/// Whether others than its owner can read a file, as far as its permissions tell. Of what is no file, nothing is said.
+pub(crate) fn is_open(path: &Path) -> bool {
+    #[cfg(unix)]
+    let is_open = |meta: &fs::Metadata| std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o077 != 0;
+    #[cfg(not(unix))]
+    let is_open = |_: &fs::Metadata| false;
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && is_open(&meta))
+}
+
+/// Refuses the key of an instance that others can read.
+///
+/// # Errors
+/// `KeyUnavailable`.
+pub(crate) fn refuse_open_key(path: &Path) -> Result<()> {
+    if !is_open(path) {
+        return Ok(());
+    }
+    let why = "others than its owner can read it";
+    Err(Error::new(ErrorKind::KeyUnavailable, "read instance key", why)
+        .with("file", path.display())
+        .hint("chmod 600; who has it can test guesses of what masks stand for, and read what waits in the spool"))
+}
+
 /// Reads the key of an instance.
 ///
 /// # Errors

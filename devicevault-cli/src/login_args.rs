@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use devicevault_core::{Error, ErrorKind, LoginRef, Result, SecretRef};
 
+use crate::files;
+use crate::ui::Ui;
+
 /// How to log in to a device.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Login options")]
@@ -103,6 +106,21 @@ impl LoginArgs {
             }
         }
         Ok(())
+    }
+}
+
+/// Warns of files with secrets that others can read, where a login is set up that takes them from there.
+pub(crate) fn warn_of_open_files(ui: &Ui, login: &LoginRef) {
+    let secrets = [&login.password, &login.private_key, &login.passphrase, &login.enable];
+    for at in secrets.into_iter().flatten() {
+        if let SecretRef::File(path) = at
+            && files::is_open(Path::new(path))
+        {
+            ui.warn(&format!(
+                "others than its owner can read {}, which holds a secret: chmod 600",
+                path.escape_debug()
+            ));
+        }
     }
 }
 

@@ -283,3 +283,37 @@ fn what_is_no_private_key_is_not_stored() {
         person.run(&add).good();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_with_secrets_that_others_can_read_are_told_and_the_key_of_masks_is_refused() {
+    let (_fleet, person, _) = shared().await;
+    let allow = |file: &str, mode: u32| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(person.path(file), mode).unwrap();
+    };
+    person.write("word", "hunter2\n");
+    for (mode, warned) in [(0o644, true), (0o600, false)] {
+        allow("word", mode);
+        let name = format!("by{mode:o}");
+        for args in [
+            &["device", "add", &name, "--host", "192.0.2.1", "--platform", "cisco_ios", "--password-file", "word"][..],
+            &["device", "edit", "core-sw1", "--user", "u", "--password-file", "word"],
+            &["credential", "add", &name, "--user", "u", "--password-file", "word", "--store"],
+            &["credential", "add", &format!("{name}x"), "--user", "u", "--password-file", "word"],
+            &["credential", "rotate", &name, "--password-file", "word", "--store"],
+        ] {
+            let told = person.run(args).good();
+            assert_eq!(told.err.contains("others than its owner can read"), warned, "{args:?}: {told:?}");
+        }
+    }
+    let kit = crate::keys::take_kit(&person, "kit.txt");
+    let kit = ["verify", "--kek-file", kit.to_str().unwrap()];
+    assert!(!person.run(&kit).good().err.contains("others than its owner"));
+    allow("kit.txt", 0o640);
+    assert!(person.run(&kit).good().err.contains("others than its owner can read"));
+    allow("home/instance.key", 0o644);
+    let refused = person.run(&["backup", "--all"]).ended(1);
+    assert!(refused.err.contains("instance.key") && refused.err.contains("chmod 600"), "{refused:?}");
+    allow("home/instance.key", 0o600);
+    person.run(&["verify"]).good();
+}

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::instance::Instance;
 use crate::keys::lock::lock;
 use crate::keys::new::NewKey;
-use crate::login_args::LoginArgs;
+use crate::login_args::{LoginArgs, warn_of_open_files};
 use crate::secrets::{self, Reading};
 use crate::wiring;
 use crate::wiring::keys::Keys;
@@ -65,6 +65,7 @@ impl GivenArgs {
     ) -> Result<()> {
         let mut given = LoginRef::default();
         self.login.apply(&mut given)?;
+        warn_of_open_files(&context.ui, &given);
         let says_nothing = given == user_only(&given) && !self.asks();
         let ask = |field: &str, wanted: bool| wanted || (says_nothing && ask.contains(&field));
         let mut stored: Vec<(&'static str, SecretString)> = Vec::new();

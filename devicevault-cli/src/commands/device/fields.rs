@@ -10,7 +10,7 @@ use devicevault_core::{Device, DeviceId, Error, ErrorKind, Login, Result, Target
 use super::jump;
 use crate::context::Context;
 use crate::instance::Instance;
-use crate::login_args::LoginArgs;
+use crate::login_args::{self, LoginArgs};
 use crate::{clear_secrets, recognition, wiring};
 
 /// Heading of the options that say how a device is reached.
@@ -184,6 +184,9 @@ pub(crate) fn check_platform(instance: &Instance, device: &Device) -> Result<()>
 pub(crate) fn warn(context: &Context, device: &Device) {
     if let Some(warning) = wiring::clear_text_warning(context.settings.platforms_dir(), device) {
         context.ui.warn(&warning);
+    }
+    for login in std::iter::once(&device.login).chain(device.jump.iter().map(|hop| &hop.login)) {
+        login_args::warn_of_open_files(&context.ui, login);
     }
 }
 
