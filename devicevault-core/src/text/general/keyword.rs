@@ -63,7 +63,7 @@ pub(super) fn values(line: &[u8], stems: &[Range<usize>], context: Context) -> V
 
 /// A range, and the words behind it as long as it ends in one that stands before a value.
 pub(super) fn with_value(line: &[u8], mut of: Range<usize>) -> Range<usize> {
-    let words = Words { line, class: Class::Secret, tie: Tie::Blank, snmp: false };
+    let words = Words { line, class: Class::Secret, tie: Tie::Blank, snmp: false, pair: false };
     let mut last = of.clone();
     for _ in 0..WORDS_BETWEEN {
         let text = part(line, &last);
@@ -140,6 +140,8 @@ fn value(line: &[u8], name: &Range<usize>, class: Class, context: Context) -> Op
         }
         After::Value(at, tie) => (at, tie),
     };
+    let class =
+        if class == Class::Weak && tie == Tie::Blank && is_of_a_login(line, name) { Class::Secret } else { class };
     match class {
         Class::Faint => return None,
         Class::Weak if tie == Tie::Blank || in_prose(line, name.start) => return None,
@@ -149,8 +151,34 @@ fn value(line: &[u8], name: &Range<usize>, class: Class, context: Context) -> Op
         Class::Key if tie == Tie::Blank && word_before(line, name.start).is_some_and(makes_key_plain) => return None,
         _ => {}
     }
-    let value = Words { line, class, tie, snmp: context.snmp }.value(at)?;
+    let text = part(line, name).to_ascii_lowercase();
+    let pair = text.ends_with(b"credential") || text.ends_with(b"credentials");
+    let value = Words { line, class, tie, snmp: context.snmp, pair }.value(at)?;
+    let value = if text.ends_with(b"phrase") && word_before(line, name.start).is_none_or(<[u8]>::is_empty) {
+        with_words_behind(line, value)
+    } else {
+        value
+    };
     (class != Class::Weak || says_enough(part(line, &value))).then_some(value)
+}
+
+/// Whether `pass` is said of somebody: `user bob pass X`; by itself it lets packets through.
+fn is_of_a_login(line: &[u8], name: &Range<usize>) -> bool {
+    const WHO: [&[u8]; 4] = [b"user", b"username", b"login", b"account"];
+    let before = line.get(..name.start).unwrap_or_default();
+    let mut words = before.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).rev();
+    part(line, name).eq_ignore_ascii_case(b"pass")
+        && words.nth(1).is_some_and(|who| WHO.iter().any(|w| who.eq_ignore_ascii_case(w)))
+}
+
+/// A phrase that begins its line may be of several words: all, where nothing else than words follows.
+fn with_words_behind(line: &[u8], value: Range<usize>) -> Range<usize> {
+    let rest = line.get(value.end..).unwrap_or_default();
+    let is_word = |w: &[u8]| w.iter().all(u8::is_ascii_alphabetic) && !is_modifier(w) && !is_plain(w, Class::Secret);
+    let words = rest.first().is_some_and(u8::is_ascii_whitespace)
+        && !rest.trim_ascii().is_empty()
+        && rest.trim_ascii().split(|b| *b == b' ').all(|w| !w.is_empty() && is_word(w));
+    if words { value.start..value.end + rest.trim_ascii_end().len() } else { value }
 }
 
 /// Whether what stands behind a name that says many other things may be a secret.
@@ -255,6 +283,8 @@ struct Words<'a> {
     class: Class,
     tie: Tie,
     snmp: bool,
+    /// A user's name stands before the secret.
+    pair: bool,
 }
 
 impl Words<'_> {
@@ -304,11 +334,21 @@ impl Words<'_> {
             if is_plain(text, self.class) || !algorithm {
                 return None;
             }
+            // `wep-key 128 X`: how long a key is, or a password of digits alone with something behind it.
+            if !last && !plainly && self.class == Class::Secret && (is_length(text) || self.is_pair(next)) {
+                let behind = self.quoted(next).or_else(|| self.word(next).map(|(value, _)| value));
+                return behind.map(|value| word.start..value.end);
+            }
             // The number of a key is none; nor is a public one's kind.
             let id = self.class == Class::Key && text.iter().all(u8::is_ascii_digit) && text.len() < 11;
             return (!id && !word.is_empty()).then_some(word);
         }
         None
+    }
+
+    /// Whether the name is one of a user and a password, and one word is left for the latter: `credentials bob X`.
+    fn is_pair(&self, next: usize) -> bool {
+        self.pair && self.word(next).is_some_and(|(_, end)| self.line.get(end..).is_none_or(<[u8]>::is_empty))
     }
 
     /// A number before the way in which the value is written tells which one it is.
@@ -394,6 +434,26 @@ fn is_hidden(word: &[u8]) -> bool {
 /// The number of a way to encrypt.
 fn is_type(word: &[u8]) -> bool {
     matches!(word, [b'0'..=b'9'] | b"10" | b"14" | b"15" | b"8a" | b"8A" | [b'0', b'0'..=b'9'])
+}
+
+/// How long a key is, in bits.
+fn is_length(word: &[u8]) -> bool {
+    matches!(
+        word,
+        b"40"
+            | b"56"
+            | b"64"
+            | b"104"
+            | b"128"
+            | b"152"
+            | b"192"
+            | b"256"
+            | b"384"
+            | b"512"
+            | b"1024"
+            | b"2048"
+            | b"4096"
+    )
 }
 
 fn is_address(word: &[u8]) -> bool {

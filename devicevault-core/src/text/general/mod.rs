@@ -3,6 +3,7 @@
 //! A platform's own rules know its language; these are the net beneath. One automaton over the literals that every such
 //! secret has near it passes most lines in one go, and tells of the others which expressions are worth asking.
 
+mod below;
 mod key_blocks;
 mod keyword;
 mod names;
@@ -17,6 +18,7 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 use regex::bytes::{Regex, RegexBuilder};
 
+pub(super) use below::Below;
 pub use key_blocks::{begins_secret_key, ends_secret_key};
 use keyword::Context;
 pub(super) use settings::{Above, is_setting};

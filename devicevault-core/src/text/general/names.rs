@@ -5,6 +5,7 @@ pub(super) const STEMS: &[&str] = &[
     "pass",
     "secret",
     "psk",
+    "preshared",
     "key",
     "communit",
     "token",
@@ -140,6 +141,7 @@ const SECRET_NAMES: &[&str] = &[
     "pskey",
     "encrypted-key",
     "passcrypt",
+    "preshared",
 ];
 
 /// Ends of names that are none though they end like one: public keys, numbers of keys, words of other trades.

@@ -6,7 +6,7 @@ mod spans;
 
 use bytes::BytesMut;
 
-use crate::text::general::{self, begins_secret_key, ends_secret_key};
+use crate::text::general::{self, Below, begins_secret_key, ends_secret_key};
 use crate::text::mask::RESALTED;
 use crate::text::{BlockRule, InstanceKey, LineRule, StatedLength, SuspectCheck, TextRules};
 use crate::{DeviceId, Error, ErrorKind, Result};
@@ -46,6 +46,8 @@ pub struct ViewMaker {
     number: u64,
     volatile_block: Option<usize>,
     secret_block: Option<Masking>,
+    /// The name above, whose value this line may be.
+    below: Option<Below>,
     headers: Headers,
     check: SuspectCheck,
 }
@@ -73,6 +75,7 @@ impl ViewMaker {
             number: 0,
             volatile_block: None,
             secret_block: None,
+            below: None,
             headers: Headers::default(),
             check: SuspectCheck::new(),
         }
@@ -161,6 +164,7 @@ impl ViewMaker {
         let whole: &[u8] = joined.as_ref().map_or(line, |j| &j.text);
         let by_rules = rules.concern(whole);
         let is_plain = !by_rules && !general::concerns(whole) && !is_no_text(whole);
+        let is_plain = is_plain && self.below.is_none();
         if self.volatile_block.is_none() && self.secret_block.is_none() && is_plain {
             self.check.plain(line, &rules.suspect);
             self.headers.line(line);
@@ -235,6 +239,16 @@ impl ViewMaker {
                 return Shown::Same;
             }
         }
+        let below = self.below.take();
+        if let Some(value) = below.and_then(|name| name.value(line)) {
+            self.below = below;
+            let shown = spans::replace(line, &[(value.start, value.end, false)], |secret, _| match secret {
+                secret if secret.is_empty() || general::is_mask(secret) => String::from_utf8_lossy(secret).into_owned(),
+                secret => self.key.mask(&self.device, secret),
+            });
+            emit(redacted, &shown, end);
+            return Shown::Same;
+        }
         if is_no_text(line) {
             emit(redacted, self.key.mask(&self.device, line).as_bytes(), end);
             return Shown::Same;
@@ -248,6 +262,7 @@ impl ViewMaker {
             self.secret_block = Some(Masking { rule: None, hidden: Vec::new(), begun: self.number });
             return Shown::Same;
         }
+        self.below = Below::of(line);
         self.redact_line(line, end, by_rules, redacted)
     }
 

@@ -53,6 +53,17 @@ fn unmask(text: &str) -> String {
 }
 
 #[test]
+fn a_value_below_its_name_is_masked_and_what_follows_is_not() {
+    let text = "db:\n  password: |\n    first line\n\n    second: line\n  user: bob\n  secret:\n    S3cret\n  name: x\nsecret:\n  file: a\n  b\n";
+    let (clean, redacted) = views(text);
+    assert_eq!(clean, text);
+    let want =
+        "db:\n  password: |\n    <M>\n\n    <M>\n  user: bob\n  secret:\n    <M>\n  name: x\nsecret:\n  file: a\n  b\n";
+    assert_eq!(unmask(&redacted), want);
+    assert_eq!(views(&redacted).1, redacted);
+}
+
+#[test]
 fn volatile_lines_are_left_out_or_levelled() {
     let (clean, _) = views(
         "Current configuration : 9\na\n! Time: 1\nntp clock-period 17\n<revision>\nx\n</revision>\nCurrent configuration stays",
