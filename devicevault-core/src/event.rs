@@ -5,13 +5,22 @@ use std::fmt::Debug;
 use serde::Serialize;
 
 use crate::run::{ArtefactResult, Run};
-use crate::{DeviceId, RunId, TaskId};
+use crate::{DeviceId, RunId, TaskId, Timestamp};
 
 /// Something that happened in a run.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 #[non_exhaustive]
 pub enum Event {
+    /// A device is left alone yet, since it was talked to a short while ago.
+    DeviceRests {
+        /// The device.
+        device: DeviceId,
+        /// Its name.
+        device_name: String,
+        /// Until then.
+        until: Timestamp,
+    },
     /// A run began to talk to its device.
     RunStarted {
         /// The run.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use devicevault_core::{Clock, Event, EventSink, RunId, TaskId};
+use devicevault_core::{Clock, DeviceId, Event, EventSink, RunId, TaskId, Timestamp};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Ui, escape, human};
@@ -24,6 +24,8 @@ pub(crate) struct Progress {
 #[derive(Debug, Default)]
 struct State {
     active: HashMap<RunId, Active>,
+    /// Devices that are left alone until then.
+    resting: HashMap<DeviceId, Timestamp>,
     done: usize,
     failed: usize,
 }
@@ -57,10 +59,34 @@ impl Progress {
         all
     }
 
+    /// How many devices are left alone yet, and when the next one is not.
+    fn rest(&self) -> Option<String> {
+        let now = self.clock.now();
+        let state = self.state();
+        let left = |until: &Timestamp| Duration::try_from(until.duration_since(now)).ok().filter(|d| !d.is_zero());
+        let left: Vec<_> = state.resting.values().filter_map(left).collect();
+        let next = human::duration(left.iter().min().copied()?);
+        Some(match left.len() {
+            1 => format!("1 device rests yet, for {next}"),
+            n => format!("{n} devices rest yet, the next for {next}"),
+        })
+    }
+
+    /// Says once that devices rest, where nothing else is done: it would look as if it hung.
+    async fn tell_rest(&self, ui: &Ui) {
+        loop {
+            tokio::time::sleep(TICK).await;
+            if let Some(rest) = self.rest().filter(|_| self.under_way().is_empty()) {
+                ui.note(&rest);
+                return std::future::pending().await;
+            }
+        }
+    }
+
     /// Draws until it is dropped; `total` devices are to be done.
     pub(crate) async fn draw(&self, ui: &Ui, total: usize) {
         if ui.bars().is_hidden() {
-            return std::future::pending().await;
+            return self.tell_rest(ui).await;
         }
         let bars = Bars::new(ui, total);
         let begun = self.clock.monotonic();
@@ -72,7 +98,9 @@ impl Progress {
             bars.overall.set_position(done as u64);
             let slowest = self.under_way();
             let now = self.clock.monotonic();
-            bars.overall.set_message(tally(done, failed, slowest.len(), now.saturating_sub(begun)));
+            let message = tally(done, failed, slowest.len(), now.saturating_sub(begun));
+            let parts = [message, self.rest().unwrap_or_default()];
+            bars.overall.set_message(parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join("  "));
             for (i, bar) in bars.slowest.iter().enumerate() {
                 bar.set_message(slowest.get(i).map_or_else(String::new, |a| a.line(now)));
             }
@@ -108,7 +136,11 @@ impl EventSink for Progress {
     fn emit(&self, event: &Event) {
         let mut state = self.state();
         match event {
-            Event::RunStarted { run, task_id, device_name, attempt, .. } => {
+            Event::DeviceRests { device, until, .. } => {
+                state.resting.insert(device.clone(), *until);
+            }
+            Event::RunStarted { run, task_id, device, device_name, attempt, .. } => {
+                state.resting.remove(device);
                 let active = Active {
                     run: *run,
                     task_id: *task_id,
@@ -199,6 +231,11 @@ mod tests {
     fn runs_are_under_way_from_their_start_to_their_end() {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let progress = Progress::new(clock.clone());
+        assert_eq!(progress.rest(), None);
+        let rests = |name: &str, until| Event::DeviceRests { device: name.into(), device_name: name.to_owned(), until };
+        progress.emit(&rests("r1", Timestamp::MAX));
+        progress.emit(&rests("r2", Timestamp::MIN));
+        assert!(progress.rest().is_some_and(|rest| rest.starts_with("1 device rests yet, for ")));
         let start = NewRun::new("r1".into(), "r1", Trigger::Manual, clock.now());
         let run = Run::begun(RunId(start.task_id.0), start.clone());
         progress.emit(&Event::RunStarted {
@@ -210,6 +247,7 @@ mod tests {
             attempt: 2,
         });
         progress.emit(&Event::Progress { run: run.id, artefact: "running-config".to_owned(), bytes: 2048 });
+        assert_eq!(progress.rest(), None);
         let active = progress.under_way();
         assert_eq!(active.len(), 1);
         assert_eq!(active[0].line(active[0].since), "r1\\u{1b}  running-config 2.00 KiB  0 ms, attempt 2");

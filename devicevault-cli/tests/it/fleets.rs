@@ -109,6 +109,7 @@ async fn a_device_is_left_alone_as_long_as_is_asked_for() {
     person.moves_in(&fleet).await;
     person.asks(&["backup", "--all"]).await.good();
     let begun = tokio::time::Instant::now();
-    person.asks(&["backup", "--all", "--device-interval", "2s", "--bandwidth", "1M"]).await.good();
+    let told = person.asks(&["backup", "--all", "--device-interval", "2s", "--bandwidth", "1M"]).await.good();
+    assert!(told.err.contains("1 device rests yet, for "), "{told:?}");
     assert!(begun.elapsed() > Duration::from_millis(500), "{:?}", begun.elapsed());
 }

@@ -46,7 +46,7 @@ use crate::file_rules::FileChecker;
 use crate::run::{NewRun, Run};
 use crate::spool::MemorySpool;
 use crate::text::InstanceKey;
-use crate::{Catalog, Error, ErrorKind, EventSink, Result, Round, Spool};
+use crate::{Catalog, Error, ErrorKind, Event, EventSink, Result, Round, Spool};
 
 /// Runs jobs. Cheap to clone; clones share limits and memory.
 ///
@@ -310,7 +310,12 @@ impl Engine {
             let Some(wait) = wait.filter(|_| !attempt.run.state.is_good()) else { return Ok(attempt.run) };
             tracing::warn!(event = "run_retry", task_identifier = %attempt.run.start.task_identifier,
                 device = %job.target.device.name, attempt = number, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-            self.0.clock.sleep(wait.max(self.0.limits.device_interval.unwrap_or_default())).await;
+            let interval = self.0.limits.device_interval.unwrap_or_default();
+            if wait < interval {
+                self.let_rest(job, interval).await;
+            } else {
+                self.0.clock.sleep(wait).await;
+            }
             number += 1;
         }
     }
@@ -318,7 +323,7 @@ impl Engine {
     /// Waits for a place and for the right to talk to the device. While another run has the device, no place is held.
     async fn device(&self, job: &Job, mut asked: Option<Asked>) -> Result<(Lease, Place)> {
         let device = &job.target.device;
-        self.0.clock.sleep(self.rest(job).await?).await;
+        self.let_rest(job, self.rest(job).await?).await;
         let begun = self.0.clock.monotonic();
         loop {
             let place = match asked.take() {
@@ -337,7 +342,7 @@ impl Engine {
                 }
                 drop(place);
                 self.0.catalog.release(&lease).await?;
-                self.0.clock.sleep(rest).await;
+                self.let_rest(job, rest).await;
                 continue;
             }
             drop(place);
@@ -348,6 +353,16 @@ impl Engine {
             }
             self.0.clock.sleep(LEASE_POLL).await;
         }
+    }
+
+    async fn let_rest(&self, job: &Job, rest: Duration) {
+        if rest.is_zero() {
+            return;
+        }
+        let (device, device_name) = (job.target.device.id.clone(), job.target.device.name.clone());
+        let until = self.0.clock.now().checked_add(rest).unwrap_or(crate::Timestamp::MAX);
+        self.0.events.emit(&Event::DeviceRests { device, device_name, until });
+        self.0.clock.sleep(rest).await;
     }
 
     /// How long the device is to be left alone yet, whoever talked to it last.
