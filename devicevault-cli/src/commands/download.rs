@@ -78,7 +78,7 @@ struct Written {
 }
 
 pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
-    let archive = folder::archive(context, args.from.place().as_ref()).await?;
+    let archive = folder::archive(context, args.from.place(context).await?.as_ref()).await?;
     let into_folder = args.what.len() > 1 || args.to.is_dir() || args.to.to_string_lossy().ends_with('/');
     let reference = args.at.clone().or(args.backup.clone()).unwrap_or_else(|| "latest".to_owned());
     let mut written = Vec::new();

@@ -39,7 +39,7 @@ pub(crate) struct HistoryArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: HistoryArgs) -> Result<Exit> {
-    let archive = folder::archive(context, args.from.place().as_ref()).await?;
+    let archive = folder::archive(context, args.from.place(context).await?.as_ref()).await?;
     let mut query = Query::default();
     let wanted = Wanted::parse(args.device.as_deref(), args.artefact.as_deref()).settled(&archive).await?;
     if let Some(name) = &wanted.device {

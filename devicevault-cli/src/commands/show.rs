@@ -41,7 +41,7 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: ShowArgs) -> Result<Exit> {
-    let archive = folder::archive(context, args.from.place().as_ref()).await?;
+    let archive = folder::archive(context, args.from.place(context).await?.as_ref()).await?;
     let wanted = Wanted::parse(args.what.as_deref(), None);
     let reference = args.at.or(args.backup).unwrap_or_else(|| "latest".to_owned());
     let backup = &versions::one(&archive, &wanted, &reference).await?;

@@ -357,7 +357,7 @@ async fn what_a_destination_sealed_before_it_was_told_not_to_opens_by_the_keys_o
         std::fs::read(&epochs(person.path("home/keys"))[0]).unwrap()
     );
     let from = |kit: &PathBuf| {
-        let from = ["--from", "nas", "--from-option", "accept_clear=yes", "--kek-file", kit.to_str().unwrap()];
+        let from = ["--from", "./nas", "--from-option", "accept_clear=yes", "--kek-file", kit.to_str().unwrap()];
         person.run(&[&["verify"][..], &from].concat())
     };
     from(&new).good();

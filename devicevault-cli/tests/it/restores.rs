@@ -248,3 +248,40 @@ async fn a_device_may_have_a_colon_in_its_name_and_a_long_one() {
     person.asks(&["download", &long, "--to", "long/"]).await.ended(1);
     assert!(names(&person, "long").len() > 1 && names(&person, "long").iter().all(|n| n.len() <= 255));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_a_destination_of_the_home_for_every_command_and_a_path_is_a_folder() {
+    let (_fleet, person) = crate::keys::home().await;
+    let (other, stranger) = crate::sight::switch().await;
+    stranger.backs_up(&other.devices()[0], &[]).await.good();
+    crate::keys::copy(&stranger.path("backups"), &person.path("store"));
+    let ids = |from: &str| {
+        let told = person.run(&["history", "core-sw1", "--from", from, "--json"]).good().json();
+        told.as_array().unwrap().iter().map(|b| b["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let ours = ids("home/store");
+    assert_ne!(ours, ids("./store"));
+    assert_eq!(ours, ids("store"));
+    for args in [
+        &["history", "core-sw1"][..],
+        &["show", "core-sw1"],
+        &["download", "core-sw1:running-config", "--to", "a"],
+        &["restore", "core-sw1", "running-config", "--to", "b"],
+        &["verify"],
+        &["diff", "core-sw1"],
+        &["catalog", "rebuild", "--dry-run"],
+    ] {
+        let told = person.run(&[args, &["--from", "store"]].concat());
+        assert!(told.err.contains("store is a destination of this home, and a folder here"), "{args:?}: {told:?}");
+        assert!(told.code == 0 || args[0] == "diff", "{args:?}: {told:?}");
+    }
+    assert_eq!(std::fs::read(person.path("a")).unwrap(), std::fs::read(person.path("b")).unwrap());
+    std::fs::remove_dir_all(person.path("store")).unwrap();
+    assert_eq!(ours, ids("store"));
+    assert!(!person.run(&["history", "--from", "store"]).good().err.contains("warning"));
+    let missing = person.run(&["history", "--from", "stroe"]).ended(1);
+    assert!(
+        missing.err.contains("no such destination, and no such folder") && missing.err.contains("store"),
+        "{missing:?}"
+    );
+}

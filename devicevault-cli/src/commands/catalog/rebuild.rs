@@ -357,7 +357,7 @@ fn place_of(home: &Path, from: &str) -> PathBuf {
 /// A destination by its name, or by the folder or URL that it is.
 async fn source(context: &Context, instance: &Instance, from: &str, options: &[(String, String)]) -> Result<Source> {
     let known = instance.inventory.destinations().await?;
-    if let Some(config) = known.iter().find(|d| d.name == from) {
+    if let Some(config) = place::named(&known, from, &context.ui) {
         refuse_options(instance, config, options)?;
         let backend = instance.open_backend(config, false).await?;
         return Ok(Source { config: config.clone(), backend, new: false });

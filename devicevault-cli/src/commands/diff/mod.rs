@@ -100,7 +100,7 @@ struct LineTold {
 }
 
 pub(crate) async fn run(context: &Context, args: DiffArgs) -> Result<Exit> {
-    let archive = folder::archive(context, args.from.place().as_ref()).await?;
+    let archive = folder::archive(context, args.from.place(context).await?.as_ref()).await?;
     let wanted = Wanted::parse(args.what.as_deref(), args.artefact.as_deref());
     let (_, found) = versions::of(&archive, &wanted).await?;
     let mut named = Vec::new();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::run::Backup;
-use devicevault_core::{Error, ErrorKind, Kind, Result, View};
+use devicevault_core::{Kind, Result, View};
 use serde::Serialize;
 
 use self::choose::Chosen;
@@ -175,18 +175,11 @@ async fn archive(
     // A home that is broken must not stand in the way of a folder.
     if let Ok(instance) = context.instance().await {
         let all = instance.inventory.destinations().await?;
-        if let Some(config) = all.iter().find(|d| d.name == from) {
-            if let Some((name, _)) = options.iter().find(|(name, value)| config.options.get(name) != Some(value)) {
-                return Err(place::options_of_destination("restore", from, name));
-            }
+        if let Some(config) = place::named(&all, from, &context.ui) {
+            place::refuse_options("restore", config, options)?;
             return Ok((Archive::of_instance(instance).await?, Some(from.to_owned())));
         }
-        if place.folder().is_some_and(|folder| !folder.is_dir()) {
-            let names: Vec<_> = all.iter().map(|d| d.name.as_str()).collect();
-            return Err(Error::new(ErrorKind::NotFound, "restore", "there is no such destination, and no such folder")
-                .with("from", from.escape_debug())
-                .hint(format!("the destinations are {}", names.join(", "))));
-        }
+        place::refuse_nothing("restore", &place, from, &all)?;
     }
     Ok((folder::archive(context, Some(&place)).await?, None))
 }
