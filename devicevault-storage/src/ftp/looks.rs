@@ -2,10 +2,11 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 use chrono::{DateTime, Utc};
+use suppaftp::tokio::{AsyncRustlsStream, TransferStream};
 use suppaftp::{FtpError, FtpResult, Status};
 use tokio::io::AsyncReadExt as _;
 
-use super::fault::{ends_session, is_absent, is_unknown};
+use super::fault::{ends_session, is_absent, is_unknown, words};
 use super::listing;
 use super::session::Session;
 use crate::marker::MARKER;
@@ -139,6 +140,23 @@ async fn lists_itself(session: &mut Session) -> FtpResult<bool> {
     }
 }
 
+/// Ends a listing, and reads what the server says of it: whether there are more names.
+async fn refuse_cut(session: &mut Session, transfer: TransferStream<AsyncRustlsStream>) -> FtpResult<()> {
+    let whole = [Status::ClosingDataConnection, Status::RequestedFileActionOk];
+    let said = words(&session.ftp.read_response_in(&whole).await?.body);
+    // The client does not know that the transfer has ended. There is nothing to break off, which is said in several ways.
+    match session.ftp.abort(transfer).await {
+        Err(e) if ends_session(&e) => return Err(e),
+        _ => {}
+    }
+    if said.to_ascii_lowercase().contains("truncated") {
+        let why =
+            format!("the listing of the folder is cut; the server says: {said} (its option -L, or LimitRecursion)");
+        return Err(FtpError::ConnectionError(std::io::Error::other(why)));
+    }
+    Ok(())
+}
+
 async fn lines(session: &mut Session, command: &str) -> FtpResult<String> {
     let open = [Status::AboutToSend, Status::AlreadyOpen];
     let (_, mut transfer) = session.ftp.custom_data_command(command, &open).await?;
@@ -148,7 +166,11 @@ async fn lines(session: &mut Session, command: &str) -> FtpResult<String> {
     if all.len() >= MOST_LISTING {
         return Err(FtpError::ConnectionError(std::io::Error::other("the listing of the folder is too long")));
     }
-    transfer.finish().await?;
+    if session.facts.cuts_listings {
+        refuse_cut(session, transfer).await?;
+    } else {
+        transfer.finish().await?;
+    }
     // Names in another encoding are not ours.
     Ok(String::from_utf8_lossy(&all).into_owned())
 }

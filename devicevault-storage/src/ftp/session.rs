@@ -37,6 +37,8 @@ pub(super) struct Facts {
     pub(super) ranges: bool,
     /// Whether `LIST -a` lists the folder itself; nobody asked yet where it is not said.
     pub(super) all_names: Option<bool>,
+    /// It shows no more than a number of names of a folder, and says so behind them alone: Pure-FTPd.
+    pub(super) cuts_listings: bool,
     /// The destination's folder, absolute.
     pub(super) base: String,
 }
@@ -115,6 +117,8 @@ async fn prepare(ftp: &mut AsyncRustlsFtpStream, options: &FtpOptions, peer: Opt
         machine_listings: offers("MLST") || offers("MLSD"),
         ranges: rest,
         all_names: None,
+        // A command of its own that no other server has.
+        cuts_listings: offers("SPSV"),
         base: base.trim_end_matches('/').to_owned(),
     })
 }
