@@ -72,20 +72,32 @@ async fn not_there(keys: &Keys, folder: &KeyFolder) -> Result<Vec<EpochObject>> 
     Ok(lacking)
 }
 
-/// Whether the object there opens by whatever key of the home opens ours; while one is replaced, the old one will do.
+/// Whether the object there opens by whatever key of the home opens ours; while one is replaced, the old one will do as long
+/// as it opens all of them.
 fn opens(keys: &Keys, ours: &EpochObject, there: &EpochObject) -> bool {
     let by = |id: &str| ours.wraps.iter().find(|w| w.kek.0 == id);
     let has = |id: &str| by(id).is_none_or(|w| there.wraps.contains(w));
     let sources = keys.sources();
     there == ours
         || sources.active().all(|k| has(&k.id))
-        || sources.retiring().any(|k| by(&k.id).is_some() && has(&k.id))
+        || sources.retiring().any(|k| by(&k.id).is_some() && has(&k.id) && opens_all(keys, &k.id))
+}
+
+/// Whether a key opens every epoch key of the home: none was made since its replacement began.
+fn opens_all(keys: &Keys, id: &str) -> bool {
+    keys.epochs().iter().all(|epoch| epoch.wraps.iter().any(|w| w.kek.0 == id))
 }
 
 /// Lays at these destinations what they lack, and tells where backups needed it. What keeps it back keeps no backup back.
 pub(crate) async fn lay(context: &Context, instance: &Instance, places: impl Iterator<Item = &DestinationConfig>) {
     if !instance.is_home() || !instance.keys.is_set_up() {
         return;
+    }
+    if instance.keys.sources().retiring().next().is_some() {
+        context.ui.warn(
+            "a key is being replaced, and that is not finished: `devicevault key rotate --scope kek` goes on with it; keep \
+             the recovery kits of both keys until then",
+        );
     }
     let has_sealed = noted::has_sealed(&instance.home);
     for config in places.filter(|config| is_sealed(config) || has_sealed(config)) {
