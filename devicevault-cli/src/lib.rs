@@ -64,6 +64,7 @@ mod naming;
 mod pace;
 mod place;
 mod process_group;
+mod purging;
 mod pushing;
 mod quarantine;
 mod range;

@@ -33,6 +33,7 @@ mod pages;
 mod person;
 mod platforms;
 mod policies;
+mod purges;
 mod recovery;
 mod refusals;
 mod repositories;

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::interrupt::cancellable;
+use crate::purging;
 use crate::ui::human;
 use crate::ui::table::{Cell, Table};
 use crate::wiring::{Purge, PurgeReport, Repository};
@@ -33,7 +34,7 @@ Examples:
   devicevault git purge read --pattern 'username \\S+ secret \\S+' --yes
 
 A text is replaced by <purged> wherever it stands; the file that names it has one text a line. The commands `show`, `history`
-and `verify` know the versions by their new commits afterwards; killed in between, the same command goes on. A device that is
+and `verify` know the versions by their new commits afterwards; killed in between, the same command goes on, and `verify --repair` stores nothing there again until it has. A device that is
 still backed up is stored again by the next backup: disable or remove it first. Where a destination keeps originals, what
 something was taken out of is none any more: `restore` takes another destination's, and the next backup stores the text that
 the device still has.")]
@@ -111,6 +112,7 @@ pub(super) async fn run(context: &Context, args: PurgeArgs) -> Result<Exit> {
     }
     if args.yes {
         refuse_waiting(&instance, &config).await?;
+        purging::begin(&instance, &config.id, asked(&args))?;
     }
     let done = cancellable(repository.purge(what, !args.yes)).await?;
     if args.yes {
@@ -118,9 +120,20 @@ pub(super) async fn run(context: &Context, args: PurgeArgs) -> Result<Exit> {
         if args.force_push {
             cancellable(repository.push_purged()).await?;
         }
+        purging::end(&instance, &config.id)?;
     }
     tell(context, &args, &done)?;
     Ok(Exit::of_parts(1, done.others.len()))
+}
+
+/// What a person asked for, without the texts: they are secrets.
+fn asked(args: &PurgeArgs) -> String {
+    let named = |option: &str, names: &[String]| names.iter().map(|n| format!(" --{option} {n}")).collect::<String>();
+    let versions: String = args.versions.iter().map(|v| format!(" --version-id {v}")).collect();
+    let texts = if args.text_file.is_some() { " --text-file" } else { "" };
+    let pattern = if args.pattern.is_some() { " --pattern" } else { "" };
+    let (devices, artefacts) = (named("device", &args.devices), named("artefact", &args.artefacts));
+    format!("{}{devices}{artefacts}{versions}{texts}{pattern}", args.name)
 }
 
 /// Refuses while copies wait for the destination: what is taken out of its history may be among them, and would be stored

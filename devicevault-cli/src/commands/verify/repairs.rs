@@ -14,6 +14,7 @@ use super::Found;
 use crate::context::Context;
 use crate::destinations::ready;
 use crate::instance::Instance;
+use crate::purging;
 use crate::round::{self, RoundOptions};
 use crate::ui::progress::counter;
 use crate::views;
@@ -115,6 +116,7 @@ impl<'a> Repairs<'a> {
     }
 
     async fn one(&self, key: &CopyKey) -> Result<Repair> {
+        purging::refuse(self.instance, &key.destination)?;
         let make = |manifest: &Manifest, original: Bytes, view: View| self.make(manifest, original, view);
         self.engine.repair(&self.places, key, Some(&make)).await
     }
