@@ -41,7 +41,7 @@ impl HeldKey {
             #[cfg(unix)]
             builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
             let folder = builder.tempdir().map_err(unusable)?;
-            let passphrase = passphrase.map(|p| p.expose_secret());
+            let passphrase = passphrase.map(devicevault_core::ExposeSecret::expose_secret);
             let agent = KeyAgent::listen(&folder.path().join(SOCKET), key.expose_secret(), passphrase);
             let wrong = |e: devicevault_ssh::SshError| Error::new(ErrorKind::Config, "log in at remote", e.to_string());
             Ok::<_, Error>((agent.map_err(wrong)?, folder))

@@ -249,7 +249,6 @@ mod tests {
     /// In whatever form the name stands in the line, or in the one that is there.
     #[tokio::test]
     async fn a_name_that_is_hidden_or_one_of_several_is_known_as_well() {
-        use crate::HostKeyStore as _;
         const HASHED: &str = "|1|MDEyMzQ1Njc4OTAxMjM0NTY3ODk=|5T3xAov/UnlIz88HxzfKoOO1p1Q=";
         for (there, other) in [
             ("r1", "r1,192.0.2.1"),

@@ -1,12 +1,10 @@
 //! [`GitRepositories`]: a folder of repositories, one for each site, group or platform.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::fs;
 use std::io::{ErrorKind as Io, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,7 +13,7 @@ use devicevault_core::storage::{
     Budget, Capability, Health, ListFilter, Report, Usage, UsageFilter, Verdict, VerifyDepth,
 };
 use devicevault_core::{
-    Body, ByteStream, Clock, Entry, Error, ErrorKind, Manifest, Result, Source, StorageBackend, StorageRef,
+    Body, ByteStream, Clock, Entry, Error, ErrorKind, Manifest, Result, StorageBackend, StorageRef,
 };
 use futures::stream::{self, BoxStream, StreamExt as _};
 use futures::{TryStreamExt as _, future};
@@ -26,9 +24,9 @@ use super::options::GitOptions;
 use super::purge::{Purge, PurgeReport};
 use super::push::PushReport;
 use super::remote::RemoteState;
+use super::template::RepositoryTemplate;
 use super::whole::{MendReport, Supply};
 use super::{backend, fault, layout, sightings};
-use crate::names::component;
 use crate::regular;
 
 /// Says that a folder is one of repositories, and by which template: a share that is not mounted has none.
@@ -39,87 +37,8 @@ const TEMPLATE: &str = "template ";
 /// No marker is longer.
 const MAX_MARKER: u64 = 4096;
 
-/// What stands in a name for a value that a device has not.
-const WITHOUT: &str = "default";
-
 /// What is done in so many repositories at a time.
 const AT_ONCE: usize = 4;
-
-/// Which repository a device's backups go to: a name in which `{site}`, `{group}` and `{platform}` stand for the device's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RepositoryTemplate(Vec<Part>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Site,
-    Group,
-    Platform,
-}
-
-impl FromStr for RepositoryTemplate {
-    type Err = Error;
-
-    /// # Errors
-    /// `Config` for a text that names no part of a device, or another one.
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong = |why: &str| {
-            Error::new(ErrorKind::Config, "read repository template", why.to_owned())
-                .with("template", text.escape_debug())
-                .hint("write {site}, {group} or {platform}, with letters, digits and hyphens around them")
-        };
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('{') {
-            let (name, after) = after.split_once('}').ok_or_else(|| wrong("a brace is not closed"))?;
-            parts.push(Part::Text(before.to_owned()));
-            parts.push(match name {
-                "site" => Part::Site,
-                "group" => Part::Group,
-                "platform" => Part::Platform,
-                _ => return Err(wrong("devices have no such part")),
-            });
-            rest = after;
-        }
-        parts.push(Part::Text(rest.to_owned()));
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if !parts.iter().all(|p| if let Part::Text(t) = p { t.chars().all(plain) && t.len() <= 64 } else { true }) {
-            return Err(wrong("it holds something that is no part of a folder's name"));
-        }
-        if parts.len() == 1 {
-            return Err(wrong("it names no part of a device: all would go to one repository"));
-        }
-        Ok(Self(parts))
-    }
-}
-
-impl fmt::Display for RepositoryTemplate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|part| match part {
-            Part::Text(text) => f.write_str(text),
-            Part::Site => f.write_str("{site}"),
-            Part::Group => f.write_str("{group}"),
-            Part::Platform => f.write_str("{platform}"),
-        })
-    }
-}
-
-impl RepositoryTemplate {
-    fn name(&self, source: &Source) -> String {
-        let value = |v: Option<&str>| v.filter(|v| !v.is_empty()).unwrap_or(WITHOUT).to_owned();
-        let name: String = self
-            .0
-            .iter()
-            .map(|part| match part {
-                Part::Text(text) => text.clone(),
-                Part::Site => value(source.site.as_deref()),
-                Part::Group => value(source.group.as_deref()),
-                Part::Platform => value(Some(&source.platform)),
-            })
-            .collect();
-        component(&name)
-    }
-}
 
 /// Keeps backups in several repositories, each with a history and an index of its own; see the [module](super).
 ///
@@ -173,7 +92,7 @@ impl GitRepositories {
         file.take(MAX_MARKER).read_to_end(&mut bytes).map_err(failed)?;
         let text = String::from_utf8_lossy(&bytes);
         let named = text.lines().find_map(|line| line.strip_prefix(TEMPLATE));
-        let template = named.map_or_else(|| Ok(RepositoryTemplate(vec![Part::Site])), str::parse);
+        let template = named.map_or_else(|| Ok(RepositoryTemplate::by_site()), str::parse);
         template.map(Some).map_err(|e| e.with("path", marker.display()))
     }
 
@@ -576,33 +495,5 @@ impl StorageBackend for GitRepositories {
 
     async fn sighting_periods(&self) -> Result<Vec<String>> {
         self.beside(sightings::periods).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_template_names_a_part_of_the_device() {
-        for good in ["{site}", "{group}-{platform}", "noc_{site}"] {
-            assert_eq!(good.parse::<RepositoryTemplate>().unwrap().to_string(), good);
-        }
-        for bad in ["", "all", "{site", "{name}", "../{site}", "{site}/x", "{site}.git", "{}"] {
-            assert!(bad.parse::<RepositoryTemplate>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn names_stay_in_the_folder() {
-        let template: RepositoryTemplate = "x-{site}".parse().unwrap();
-        for site in ["../../etc", "a/b", "", "CON", "é", "\0"] {
-            let source: Source = serde_json::from_value(serde_json::json!({
-                "device": "d", "device_name": "d", "host": "h", "platform": "p", "collector": "c", "site": site
-            }))
-            .unwrap();
-            let name = template.name(&source);
-            assert!(!name.contains('/') && !name.starts_with('.') && name.is_ascii(), "{name}");
-        }
     }
 }
