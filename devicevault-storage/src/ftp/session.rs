@@ -117,8 +117,8 @@ async fn prepare(ftp: &mut AsyncRustlsFtpStream, options: &FtpOptions, peer: Opt
         machine_listings: offers("MLST") || offers("MLSD"),
         ranges: rest,
         all_names: None,
-        // A command of its own that no other server has.
-        cuts_listings: offers("SPSV"),
+        // Commands that no other server has.
+        cuts_listings: offers("ESTP") || offers("SPSV"),
         base: base.trim_end_matches('/').to_owned(),
     })
 }
