@@ -113,7 +113,8 @@ async fn what_waits_does_not_bring_back_what_is_left_out_since() {
     assert_eq!(parking.waiting().await, 1);
 
     down.refuse.store(0, Ordering::SeqCst);
-    let now = vec![destination("git", down.clone(), View::Redacted)];
+    let store = destination("store", Arc::new(MemoryBackend::new()), View::Original);
+    let now = vec![destination("git", down.clone(), View::Redacted), store];
     let delivery = parking.engine().deliver(&now).await.unwrap();
     assert_eq!((delivery.delivered, delivery.waiting, parking.waiting().await), (0, 0, 0));
     assert!(delivery.failed[0].1.message().contains("keeps the redacted view by now"), "{:?}", delivery.failed);
