@@ -128,6 +128,12 @@ pub trait Terminal: Debug + Send {
     fn aside(&self) -> u64 {
         0
     }
+
+    /// Whether a password was given beneath the terminal, and nobody knows yet whether it is accepted: to give it once more
+    /// may be one refusal more.
+    fn awaits_verdict(&self) -> bool {
+        false
+    }
 }
 
 /// A command that runs on a device.

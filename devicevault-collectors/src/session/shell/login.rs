@@ -146,7 +146,7 @@ impl Shell {
                 }
                 Ok(Err(e)) => return Err(e),
                 // Some say no after a long while. To ask again would be one refusal more.
-                Err(_) if patience >= left && dialogue.gave_credential() => {
+                Err(_) if patience >= left && (dialogue.gave_credential() || self.terminal.awaits_verdict()) => {
                     let message = "no prompt was found in time after the login was answered; it is not tried again";
                     let e = Error::new(ErrorKind::Timeout, operation, message).retry_advice(Retry::Never);
                     return Err(e

@@ -9,7 +9,7 @@ use devicevault_ssh::{HostKeyPolicy, Profile, SSH_PORT};
 use tokio::process::Command;
 use tokio::sync::Notify;
 
-use super::askpass::{Folder, Refused};
+use super::askpass::{Asking, Folder};
 use super::process::{LOGGED_IN, Process};
 use super::{ASKPASS_VARIABLE, OpenSshOptions, unusable};
 use crate::options;
@@ -172,12 +172,12 @@ impl Plan {
             None => ssh.env_remove("SSH_AUTH_SOCK"),
         };
         let reached = Arc::<Notify>::default();
-        let mut refused = Refused::never();
+        let mut asking = Asking::nothing();
         if let Some(helper) =
             self.options.askpass.as_ref().filter(|_| login.password.is_some() || login.passphrase.is_some())
         {
             let (socket, told) = folder.answer(login, turn, &reached).map_err(unusable)?;
-            refused = told;
+            asking = told;
             ssh.env("SSH_ASKPASS", helper).env("SSH_ASKPASS_REQUIRE", "force").env(ASKPASS_VARIABLE, socket);
         }
         turn.connecting();
@@ -187,6 +187,6 @@ impl Plan {
                 .because(e)
                 .hint("install OpenSSH's client, or use the transport ssh")
         })?;
-        Ok(Process::new(child, folder.clone(), turn.clone(), (reached, refused)))
+        Ok(Process::new(child, folder.clone(), turn.clone(), (reached, asking)))
     }
 }

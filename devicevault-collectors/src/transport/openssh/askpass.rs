@@ -5,7 +5,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Login, SecretString, Turn};
 use devicevault_ssh::{Asked, asked};
@@ -87,12 +87,13 @@ impl Folder {
     /// Answers the prompts of one process on a socket; each secret is told once. The first prompt tells that the device
     /// was `reached`. A prompt that has no answer is told, and left open: the program would send an empty one.
     #[cfg(unix)]
-    pub(super) fn answer(&self, login: &Login, turn: &Turn, reached: &Arc<Notify>) -> io::Result<(PathBuf, Refused)> {
+    pub(super) fn answer(&self, login: &Login, turn: &Turn, reached: &Arc<Notify>) -> io::Result<(PathBuf, Asking)> {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let path = self.path.join(self.sockets.fetch_add(1, Ordering::Relaxed).to_string());
         let listener = tokio::net::UnixListener::bind(&path)?;
         let mut answers = Answers::new(login, self.key());
         let (refuse, refused) = watch::channel(None);
+        let given = answers.given.clone();
         let (gone, turn, reached) = (path.clone(), turn.clone(), reached.clone());
         tokio::spawn(async move {
             let mut left_open = Vec::new();
@@ -118,11 +119,11 @@ impl Folder {
                 }
             }
         });
-        Ok((path, Refused(refused)))
+        Ok((path, Asking { given, refused }))
     }
 
     #[cfg(not(unix))]
-    pub(super) fn answer(&self, _: &Login, _: &Turn, _: &Arc<Notify>) -> io::Result<(PathBuf, Refused)> {
+    pub(super) fn answer(&self, _: &Login, _: &Turn, _: &Arc<Notify>) -> io::Result<(PathBuf, Asking)> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no private sockets"))
     }
 }
@@ -159,19 +160,28 @@ fn sweep(parent: &Path, own: &Path) {
     }
 }
 
-/// Told when a prompt has no answer.
+/// What one process was asked.
 #[derive(Debug, Clone)]
-pub(super) struct Refused(watch::Receiver<Option<Error>>);
+pub(super) struct Asking {
+    given: Arc<AtomicBool>,
+    /// Told when a prompt has no answer.
+    refused: watch::Receiver<Option<Error>>,
+}
 
-impl Refused {
-    /// Of a program that is asked nothing.
-    pub(super) fn never() -> Self {
-        Self(watch::channel(None).1)
+impl Asking {
+    /// Of a program that asks nothing.
+    pub(super) fn nothing() -> Self {
+        Self { given: Arc::default(), refused: watch::channel(None).1 }
+    }
+
+    /// Whether the password was told.
+    pub(super) fn was_given(&self) -> bool {
+        self.given.load(Ordering::Relaxed)
     }
 
     /// Why the login cannot go on; never comes where it can. Cancel safe.
     pub(super) async fn why(&mut self) -> Error {
-        match self.0.wait_for(Option::is_some).await.ok().and_then(|e| e.clone()) {
+        match self.refused.wait_for(Option::is_some).await.ok().and_then(|e| e.clone()) {
             Some(e) => e,
             None => std::future::pending().await,
         }
@@ -185,13 +195,13 @@ struct Answers {
     passphrase: Option<SecretString>,
     key: PathBuf,
     /// The password was told.
-    given: bool,
+    given: Arc<AtomicBool>,
 }
 
 impl Answers {
     fn new(login: &Login, key: PathBuf) -> Self {
         let (password, passphrase) = (login.password.clone(), login.passphrase.clone());
-        Self { username: login.username.clone(), password, passphrase, key, given: false }
+        Self { username: login.username.clone(), password, passphrase, key, given: Arc::default() }
     }
 
     fn to(&mut self, prompt: &str) -> Result<SecretString, Error> {
@@ -203,10 +213,12 @@ impl Answers {
         match asked(prompt, false) {
             Asked::UserName => Ok(self.username.clone().into()),
             Asked::Return => Ok(String::new().into()),
-            Asked::Password if self.given => refuse("the device did not accept the password".to_owned())
-                .map_err(|e| e.hint("check user name and credential of this device")),
+            Asked::Password if self.given.load(Ordering::Relaxed) => {
+                refuse("the device did not accept the password".to_owned())
+                    .map_err(|e| e.hint("check user name and credential of this device"))
+            }
             Asked::Password => {
-                self.given = true;
+                self.given.store(true, Ordering::Relaxed);
                 let none = || {
                     Error::new(ErrorKind::AuthRejected, "log in", "the device asks for a password, and none is set")
                         .hint("check the key of this device, or give it a password")
@@ -291,7 +303,7 @@ mod tests {
         login.password = Some("pw".to_owned().into());
         login.passphrase = Some("phrase".to_owned().into());
         login.username = "ops".to_owned();
-        let (socket, mut refused) = folder.answer(&login, &Turn::default(), &Arc::default()).unwrap();
+        let (socket, mut asking) = folder.answer(&login, &Turn::default(), &Arc::default()).unwrap();
         let ask = |prompt: String| {
             let socket = socket.clone();
             tokio::task::spawn_blocking(move || answer_from(&socket, &prompt))
@@ -302,7 +314,8 @@ mod tests {
         assert_eq!(told("ops@h's password: ").await, "pw");
         // The same again would be one more refusal: it is left open, and told.
         let open = ask("(ops@h) Password: ".to_owned());
-        assert_eq!(refused.why().await.message(), "the device did not accept the password");
+        assert!(asking.was_given());
+        assert_eq!(asking.why().await.message(), "the device did not accept the password");
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;

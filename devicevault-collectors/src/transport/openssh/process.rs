@@ -2,6 +2,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::askpass::{Folder, Refused};
+use super::askpass::{Asking, Folder};
 use crate::escape::shown;
 use crate::transport::{RunEnd, Running, Terminal};
 
@@ -31,7 +32,9 @@ pub(super) struct Process {
     turn: Turn,
     /// Told once the device was reached: it asks for a secret, or the login is over.
     reached: Arc<Notify>,
-    refused: Refused,
+    asking: Asking,
+    /// The login is over.
+    is_in: Arc<AtomicBool>,
     status: Option<i32>,
     _folder: Arc<Folder>,
 }
@@ -51,15 +54,18 @@ impl Process {
         mut child: Child,
         folder: Arc<Folder>,
         turn: Turn,
-        (reached, refused): (Arc<Notify>, Refused),
+        (reached, asking): (Arc<Notify>, Asking),
     ) -> Self {
         let errors = Arc::<Mutex<Vec<u8>>>::default();
+        let is_in = Arc::<AtomicBool>::default();
         let reading_errors = child.stderr.take().map(|mut stream| {
             let (errors, turn, reached) = (errors.clone(), turn.clone(), reached.clone());
+            let is_in = is_in.clone();
             tokio::spawn(async move {
                 let mut piece = [0; 1024];
                 while let Ok(got @ 1..) = stream.read(&mut piece).await {
                     if keep(&errors, piece.get(..got).unwrap_or_default()) {
+                        is_in.store(true, Ordering::Relaxed);
                         reached.notify_one();
                         turn.reached().await;
                     }
@@ -77,7 +83,8 @@ impl Process {
             arrived: None,
             turn,
             reached,
-            refused,
+            asking,
+            is_in,
             status: None,
             _folder: folder,
         }
@@ -126,7 +133,7 @@ impl Process {
             None => return Ok(None),
             Some(output) => tokio::select! {
                 got = output.read_buf(&mut piece) => got,
-                why = self.refused.why() => {
+                why = self.asking.why() => {
                     // It waits for an answer that does not come.
                     let _ = self.child.start_kill();
                     return Err(why);
@@ -235,6 +242,10 @@ impl Terminal for SshTerminal {
     fn read_now(&mut self) -> Result<Option<Bytes>> {
         // An end takes time to be understood, and is left to a read that waits.
         self.0.read().now_or_never().unwrap_or(Ok(None))
+    }
+
+    fn awaits_verdict(&self) -> bool {
+        self.0.asking.was_given() && !self.0.is_in.load(Ordering::Relaxed)
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
