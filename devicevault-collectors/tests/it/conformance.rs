@@ -25,7 +25,7 @@ async fn subject(situation: Situation, platform: &str, command: &str) -> Result<
     let wrong = situation == Situation::WrongPassword;
     login.password = Some(SecretString::from(if wrong { "not-the-password".to_owned() } else { device.password() }));
     let mut limits = StepLimits::default();
-    limits.inactivity = Duration::from_millis(700);
+    limits.inactivity = Duration::from_secs(2);
     limits.command = Duration::from_millis(900);
     let content = device.exec_answer(command).or_else(|| device.answer(command)).unwrap();
     // A terminal's line ends are the terminal's; a command's output is kept as it is.

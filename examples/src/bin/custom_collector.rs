@@ -165,7 +165,7 @@ fn target(addr: SocketAddr, password: &str) -> Target {
     let mut login = Login::default();
     login.password = Some(password.into());
     let mut limits = StepLimits::default();
-    limits.inactivity = Duration::from_millis(200);
+    limits.inactivity = Duration::from_secs(2);
     Target::new(device, login).with_limits(limits)
 }
 

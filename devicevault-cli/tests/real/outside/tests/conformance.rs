@@ -24,7 +24,7 @@ async fn the_collector_keeps_every_promise() {
         login.username = "backup".to_owned();
         login.password = Some(PASSWORD.to_owned().into());
         let mut limits = StepLimits::default();
-        limits.inactivity = Duration::from_millis(300);
+        limits.inactivity = Duration::from_secs(2);
         let subject = Subject::new(Arc::new(Appliance::new()), Target::new(device, login).with_limits(limits));
         Ok(Some(subject.with_content("running-config", config()).with_content("inventory", "serial 1\n")))
     };
