@@ -135,6 +135,7 @@ fn answer(request: &[u8], key: &Arc<PrivateKey>) -> Option<Vec<u8>> {
 }
 
 #[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
