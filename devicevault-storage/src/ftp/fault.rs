@@ -41,6 +41,10 @@ pub(super) fn of_ftp(operation: &'static str, e: &FtpError) -> Error {
                 _ => make(ErrorKind::Unavailable, format!("the server refused: {said}")),
             }
         }
+        // Ours: what came is not what was to come.
+        FtpError::ConnectionError(e) if e.kind() == std::io::ErrorKind::Other => {
+            make(ErrorKind::Unavailable, shown(&e.to_string()))
+        }
         FtpError::ConnectionError(e) => {
             make(ErrorKind::Unavailable, "the connection broke".to_owned()).because(e.to_string())
         }

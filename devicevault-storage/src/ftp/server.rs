@@ -287,11 +287,13 @@ impl Server for FtpServer {
         Ok(listed)
     }
 
+    /// Begins a file. The folder that was missing may be there when it is looked at, since another writer made it: a
+    /// refusal counts when it comes again and again.
     async fn create(&self, path: &str) -> Result<FtpFile> {
         let operation = "write object";
         commandable(operation, path)?;
         let limit = self.pool.options.timeout;
-        let mut fresh = false;
+        let (mut fresh, mut tries) = (false, 0);
         loop {
             let mut held = self.pool.take(fresh).await?;
             let name = at(&held.session, path);
@@ -299,7 +301,16 @@ impl Server for FtpServer {
                 Ok(Ok(transfer)) => return Ok(FtpFile { held, transfer, name, written: 0, limit }),
                 Ok(Err(e)) if !ends_session(&e) => {
                     held.give_back().await;
-                    return Err(self.why(e, &[parent(path)], path).await);
+                    let unclear = may_be_absent(&e);
+                    let error = self.why(e, &[parent(path)], path).await;
+                    tries += 1;
+                    if tries > MAX_TRIES
+                        || !unclear
+                        || matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists)
+                    {
+                        return Err(error);
+                    }
+                    continue;
                 }
                 Ok(Err(e)) => of_ftp(operation, &e),
                 Err(_) => silent(operation, limit),

@@ -34,10 +34,10 @@ Examples:
   devicevault git purge read --pattern 'username \\S+ secret \\S+' --yes
 
 A text is replaced by <purged> wherever it stands; the file that names it has one text a line. The commands `show`, `history`
-and `verify` know the versions by their new commits afterwards; killed in between, the same command goes on, and `verify --repair` stores nothing there again until it has. A device that is
-still backed up is stored again by the next backup: disable or remove it first. Where a destination keeps originals, what
-something was taken out of is none any more: `restore` takes another destination's, and the next backup stores the text that
-the device still has.")]
+and `verify` know the versions by their new commits afterwards; killed in between, the same command goes on, and until then
+`verify --repair` stores nothing there again. A device that is still backed up is stored again by the next backup: disable or
+remove it first. Where a destination keeps originals, what something was taken out of is none any more: `restore` takes
+another destination's, and the next backup stores the text that the device still has.")]
 pub(crate) struct PurgeArgs {
     /// The destination
     name: String,
@@ -128,7 +128,9 @@ pub(super) async fn run(context: &Context, args: PurgeArgs) -> Result<Exit> {
 
 /// What a person asked for, without the texts: they are secrets.
 fn asked(args: &PurgeArgs) -> String {
-    let named = |option: &str, names: &[String]| names.iter().map(|n| format!(" --{option} {n}")).collect::<String>();
+    let named = |option: &str, names: &[String]| {
+        names.iter().map(|n| format!(" --{option} {}", n.escape_debug())).collect::<String>()
+    };
     let versions: String = args.versions.iter().map(|v| format!(" --version-id {v}")).collect();
     let texts = if args.text_file.is_some() { " --text-file" } else { "" };
     let pattern = if args.pattern.is_some() { " --pattern" } else { "" };

@@ -214,6 +214,15 @@ pub(super) async fn one_of_many_creates<P: Peer>(peer: &P, folder: &FolderPath) 
     assert_eq!(staged_files(folder), 0);
 }
 
+/// Four that make the same new folder a destination: all find it made, whoever of them was first with each step.
+pub(super) async fn one_folder_is_made_by_many<P: Peer>(peer: &P, folder: &FolderPath) {
+    for round in 0..25 {
+        let place = folder.join(format!("site/{round}"));
+        futures::future::join_all((0..4).map(|_| peer.init(&place))).await;
+        assert_eq!(staged_files(&place), 0);
+    }
+}
+
 pub(super) async fn folders_that_empty_meanwhile_are_made_again<P: Peer>(peer: &P, folder: &FolderPath) {
     let store = peer.init(folder).await;
     let churn = |i: usize| {

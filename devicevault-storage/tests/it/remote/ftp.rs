@@ -41,6 +41,7 @@ mod in_clear_text {
         what_is_the_stores_own_is_out_of_reach,
         foreign_things_are_not_listed_and_do_not_block,
         one_of_many_creates,
+        one_folder_is_made_by_many,
         folders_that_empty_meanwhile_are_made_again,
         ranges_of_a_large_object,
         an_upload_that_is_aborted_or_fails_leaves_nothing,
@@ -66,6 +67,7 @@ mod over_tls {
         the_suite_of_object_store_passes,
         files_and_folders_are_for_the_owner_alone,
         one_of_many_creates,
+        one_folder_is_made_by_many,
         ranges_of_a_large_object,
         an_upload_that_is_aborted_or_fails_leaves_nothing,
     );

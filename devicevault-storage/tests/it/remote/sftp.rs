@@ -14,6 +14,7 @@ against!(
     what_is_the_stores_own_is_out_of_reach,
     foreign_things_are_not_listed_and_do_not_block,
     one_of_many_creates,
+    one_folder_is_made_by_many,
     folders_that_empty_meanwhile_are_made_again,
     ranges_of_a_large_object,
     an_upload_that_is_aborted_or_fails_leaves_nothing,
@@ -64,6 +65,7 @@ mod a_server_that_offers_little {
         #[ignore = "needs sshd and ssh-keygen"]
         the_suite_of_object_store_passes,
         one_of_many_creates,
+        one_folder_is_made_by_many,
         folders_that_empty_meanwhile_are_made_again,
         planted_links_are_refused_and_nothing_outside_is_touched,
         old_leavings_are_swept,
@@ -122,6 +124,7 @@ mod a_server_that_flushes_no_folders {
         folder: Asyncssh::start(),
         #[ignore = "needs python3 with asyncssh"]
         one_of_many_creates,
+        one_folder_is_made_by_many,
         old_leavings_are_swept,
     );
 
@@ -134,6 +137,7 @@ mod a_server_that_flushes_no_folders {
             #[ignore = "needs python3 with asyncssh"]
             the_suite_of_object_store_passes,
             one_of_many_creates,
+            one_folder_is_made_by_many,
         );
         against!(
             plain: Asyncssh::without_links(),
