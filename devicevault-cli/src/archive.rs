@@ -370,14 +370,14 @@ fn told(e: Error, backup: &Backup, copy: &Copy) -> Error {
 
 /// Versions out of the manifests of one artefact of one device: each is valid until the next begins.
 fn history_of(at: &DestinationId, mut versions: Vec<(StorageRef, Manifest)>) -> Vec<Backup> {
-    versions.sort_by_key(|(_, m)| (m.taken_at, m.backup));
+    versions.sort_by_key(|(_, m)| (m.first_seen(), m.taken_at, m.backup));
     let mut by_id: BTreeMap<BackupId, Backup> = BTreeMap::new();
     for (storage_ref, m) in versions {
         let mut copy = Copy::new(at.clone(), m.view, m.size, m.sha256, m.taken_at);
         copy.status = CopyStatus::Stored;
         copy.storage_ref = Some(storage_ref);
         let backup = by_id.entry(m.backup).or_insert_with(|| {
-            let mut b = Backup::new(m.backup, m.run, m.source.device.clone(), &m.artefact, m.content, m.taken_at);
+            let mut b = Backup::new(m.backup, m.run, m.source.device.clone(), &m.artefact, m.content, m.first_seen());
             b.device_name.clone_from(&m.source.device_name);
             b.kind = m.kind;
             b.extension.clone_from(&m.extension);

@@ -175,6 +175,10 @@ pub struct Manifest {
     pub content: Digest,
     /// When it was taken.
     pub taken_at: Timestamp,
+    /// Since when the version was known, where a copy was made of it later from what the device still said: at a destination
+    /// that was away before, or instead of a copy that was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_since: Option<Timestamp>,
     /// What asked for it.
     pub triggered_by: Trigger,
     /// The instance that took it.
@@ -242,6 +246,7 @@ impl From<ManifestSeed> for Manifest {
             sha256: s.sha256,
             content: s.content,
             taken_at: s.taken_at,
+            known_since: None,
             triggered_by: Trigger::Manual,
             instance: String::new(),
             program: format!("devicevault {}", env!("CARGO_PKG_VERSION")),
@@ -274,6 +279,12 @@ impl Manifest {
                 .hint("upgrade this program"));
         }
         serde_json::from_slice(json).map_err(broken)
+    }
+
+    /// When the version was seen first: it is valid from then on.
+    #[must_use]
+    pub fn first_seen(&self) -> Timestamp {
+        self.known_since.map_or(self.taken_at, |t| t.min(self.taken_at))
     }
 
     /// The manifest as indented JSON with a line end.

@@ -212,6 +212,7 @@ async fn artefact(
         backup,
         is_new,
         taken_at: after(&latest, run),
+        known_since: known.map(|k| k.first_seen),
         suspect: &suspect,
         accepted: &accepted,
         quarantined,
@@ -302,6 +303,8 @@ struct Plan<'a> {
     /// Nobody can have heard of it before.
     is_new: bool,
     taken_at: Timestamp,
+    /// Since when, where it was known.
+    known_since: Option<Timestamp>,
     suspect: &'a [String],
     /// Reasons to be suspect that a person took for good in the version before.
     accepted: &'a [String],
@@ -378,6 +381,7 @@ impl Plan<'_> {
             sha256,
             content: self.it.content,
         });
+        manifest.known_since = self.known_since;
         manifest.task_id = self.run.start.task_id;
         manifest.task_identifier.clone_from(&self.run.start.task_identifier);
         manifest.extension.clone_from(&self.it.info.extension);

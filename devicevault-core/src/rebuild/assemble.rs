@@ -168,7 +168,7 @@ fn backup(
     sightings: &[Option<&Sighting>],
     refused: &mut Vec<Refused>,
 ) -> Option<Backup> {
-    let (at, first) = found.iter().min_by_key(|(place, f)| (*place, f.taken_at))?;
+    let (at, first) = found.iter().min_by_key(|(place, f)| (*place, f.since))?;
     let has_sealed = is_sealed(places, *at);
     let tells = |i: usize| !has_sealed || is_sealed(places, i);
     let text = found.iter().find(|(i, f)| tells(*i) && f.view == View::Original).map(|(_, f)| f.sha256);
@@ -180,7 +180,7 @@ fn backup(
         first.device.to_string().into(),
         first.artefact.as_ref(),
         first.content,
-        first.taken_at,
+        first.since,
     );
     backup.kind = first.kind;
     let mut original = None;
@@ -203,8 +203,8 @@ fn backup(
             continue;
         }
         if tells(i) {
-            if backup.copies.is_empty() || f.taken_at < backup.first_seen {
-                (backup.first_seen, backup.run) = (f.taken_at, f.run);
+            if backup.copies.is_empty() || (f.since, f.run) < (backup.first_seen, backup.run) {
+                (backup.first_seen, backup.run) = (f.since, f.run);
                 backup.device_name = f.device_name.to_string();
                 backup.extension = f.extension.to_string();
                 (backup.suspect, backup.metadata) = (f.suspect, f.metadata);

@@ -74,6 +74,8 @@ pub(super) struct Found {
     pub(super) sha256: Digest,
     pub(super) content: Digest,
     pub(super) taken_at: Timestamp,
+    /// Since when the version is known.
+    pub(super) since: Timestamp,
     pub(super) suspect: Vec<String>,
     pub(super) quarantined: bool,
     pub(super) metadata: BTreeMap<String, String>,
@@ -277,6 +279,7 @@ impl Gathered {
 
     fn found(&mut self, sealed: bool, at: StorageRef, m: Manifest) -> Found {
         self.words.of(sealed).hear(&m);
+        let since = m.first_seen();
         Found {
             backup: m.backup,
             run: m.run,
@@ -290,6 +293,7 @@ impl Gathered {
             sha256: m.sha256,
             content: m.content,
             taken_at: m.taken_at,
+            since,
             // Whatever is kept apart is suspect: a manifest that says one without the other is not believed to be good.
             suspect: if m.quarantined && m.suspect.is_empty() { vec![NO_REASON.to_owned()] } else { m.suspect },
             quarantined: m.quarantined,
@@ -314,7 +318,7 @@ impl Gathered {
             while let Some(same) = all.next_if(|f| versions.first().is_some_and(|v| v.backup == f.backup)) {
                 versions.push(same);
             }
-            let earliest = versions.first().map(|f| (f.taken_at, f.run));
+            let earliest = versions.iter().map(|f| (f.since, f.run)).min();
             let (mut good, mut disputed) = (None::<(usize, Digest)>, false);
             if versions.len() > 1 {
                 for (i, version) in versions.iter().enumerate().rev() {
@@ -334,8 +338,8 @@ impl Gathered {
                     self.surplus.push((place.id.clone(), version.at));
                     continue;
                 }
-                if let Some((taken_at, run)) = earliest {
-                    (version.taken_at, version.run) = (taken_at, run);
+                if let Some((since, run)) = earliest {
+                    (version.since, version.run) = (since, run);
                 }
                 version.disputed = disputed;
                 kept.push(version);

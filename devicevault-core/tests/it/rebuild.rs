@@ -138,6 +138,38 @@ async fn what_was_seen_is_told_by_the_month_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_destination_that_came_late_tells_since_when_its_versions_are_valid() {
+    let house = house();
+    let [early, late] = [MemoryBackend::new(), MemoryBackend::new()];
+    let places = [("early", &early), ("late", &late)]
+        .map(|(name, store)| destination(name, Arc::new(store.clone()), View::Original));
+    let script = Script::new(vec![config("a\nend\n"), config("a\nend\n"), config("a\nend\n")]);
+    for at in [&places[..1], &places[..1], &places[..]] {
+        house.engine.back_up(&job(script.clone(), at.to_vec())).await.unwrap();
+    }
+    let before = all(&*house.catalog).await;
+    let [known] = before.as_slice() else { panic!("{before:?}") };
+    assert!(stored(&early).iter().all(|(m, _)| m.known_since.is_none() && m.first_seen() == m.taken_at));
+    let (manifest, _) = stored(&late).remove(0);
+    assert_eq!(manifest.known_since, Some(known.first_seen));
+    assert!(manifest.taken_at > known.first_seen);
+
+    for from in
+        [vec![("late", &late)], vec![("early", &early), ("late", &late)], vec![("late", &late), ("early", &early)]]
+    {
+        let mut gathered = Gathered::new();
+        for (name, store) in &from {
+            gathered.gather(&(*name).into(), *store, now(), &|_| ()).await.unwrap();
+        }
+        let rebuilt = gathered.assemble();
+        let [backup] = rebuilt.backups.as_slice() else { panic!("{:?}", rebuilt.backups) };
+        assert_eq!((backup.first_seen, backup.content), (known.first_seen, known.content));
+        assert_eq!(backup.run == known.run, from.len() == 2, "only the first copy names the first run");
+        assert!(backup.last_seen >= manifest.taken_at);
+    }
+}
+
+#[tokio::test]
 async fn a_comparison_tells_strays_and_what_is_missing() {
     let house = house();
     let store = MemoryBackend::new();
