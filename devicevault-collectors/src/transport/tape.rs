@@ -182,6 +182,14 @@ impl Terminal for Taped<Box<dyn Terminal>> {
         self.tape.keep(Wire::Sent(bytes.clone()));
         self.inner.write(bytes).await
     }
+
+    fn aside(&self) -> u64 {
+        self.inner.aside()
+    }
+
+    fn awaits_verdict(&self) -> bool {
+        self.inner.awaits_verdict()
+    }
 }
 
 #[async_trait]

@@ -153,6 +153,7 @@ async fn a_prompt_that_changes_under_way_is_no_success() {
     let e = error.unwrap();
     assert_eq!(e.kind(), ErrorKind::Timeout);
     assert!(e.to_string().contains("another-dev-1"), "{e}");
+    assert!(e.hint_text().is_some_and(|h| h.contains("varies")), "{e:?}");
     assert!(!success(&sink));
     assert!(sink.artefacts().iter().all(|a| !matches!(a.ending, Ending::Ended)));
 }

@@ -19,6 +19,9 @@ pub(crate) struct Session {
     /// Prompts of it. The first one is that of the session, with all rights.
     pub(crate) prompts: Vec<String>,
     not_prompts: Vec<String>,
+    /// A prompt, and what it may become while somebody is there.
+    #[serde(default)]
+    pub(crate) meanwhile: Vec<(String, String)>,
     /// How it says no to a command.
     refusal: String,
     /// Lines with secrets: every word that begins with `S3CRET` is one.

@@ -452,3 +452,24 @@ async fn privileges_are_raised_on_every_platform_that_has_them() {
     assert!(visits > 200, "{visits}");
     none(&failed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_may_change_where_the_platform_says_so() {
+    let set = Arc::new(PlatformSet::built_in());
+    let mut failed = Vec::new();
+    let mut visits = 0;
+    for (name, shows) in &all() {
+        let platform = set.get(name).unwrap();
+        let case = Case { platform: &platform, shows, text: shows.text(false, mandatory(&platform).min_size) };
+        for (before, later) in &shows.meanwhile {
+            visits += 1;
+            let pieces = [Case::sent(&case.text), Piece::Prompt(later.clone().into_bytes())];
+            let device = case.device_at(before.as_str(), &pieces);
+            let trap = Trap { device, ..case.trap("another prompt", &[], Exact) };
+            let got = visit(&set, &platform, trap.device.clone()).await;
+            failed.extend(wrong(&platform, &trap, &got).map(|why| format!("{name}, {before:?} to {later:?}: {why}")));
+        }
+    }
+    assert!(visits > 5, "{visits}");
+    none(&failed);
+}

@@ -334,6 +334,11 @@ impl Shell {
         let current = self.screen.current();
         if matches!(current.trim_ascii_end().last(), Some(b'?' | b']' | b')' | b':')) {
             e.hint("if that is a question, the command's `questions` in the platform file can answer it")
+        } else if self.rules.prompt.is_match(&current) && !self.prompt.is(&current) {
+            e.with("prompt", shown(self.prompt.text(), 80)).hint(
+                "that looks like a prompt, and is another one than the session's: it may have changed meanwhile, as by an edit \
+                 or a failover; a part of it that may change is named `varies` in the platform file",
+            )
         } else if current.is_empty() {
             e.hint("a device that takes longer is given more time by --timeout")
         } else {
