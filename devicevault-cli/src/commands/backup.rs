@@ -43,8 +43,8 @@ pub(crate) struct BackupArgs {
     /// All that are enabled
     #[arg(long)]
     all: bool,
-    /// Of the devices chosen, or of all, only those that failed last time, were never backed up, or that a round which
-    /// was cut off did not come to
+    /// Of the devices chosen, or of all, only those whose last backup failed or was partial, that were never backed up, or
+    /// that a round which was cut off did not come to
     #[arg(long, conflicts_with = "host")]
     failed: bool,
     /// Devices that this policy selects, and only where it sends them; may be given several times
