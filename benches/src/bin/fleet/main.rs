@@ -10,7 +10,8 @@
 //! every configuration did. The ideal client says the same commands over the same SSH library, throws the answers away,
 //! and knows the end of an answer by looking at its last bytes alone. How fast the disk flushes stands beside.
 //!
-//! With `--at` the devices are somebody else's: those of several simulators, so that none of them is the limit.
+//! With `--at` the devices are somebody else's: those of several simulators, so that none of them is the limit. Beside
+//! devices that cost next to nothing, as ours, the ratio to the ideal client is one of processor time alone.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints figures, and ends when it cannot")]
 
 mod house;
@@ -161,7 +162,8 @@ fn simulated(folder: &Path, repeats: usize, sizes: &[usize]) {
             let ratio = |row: &Row| row.seconds() / rows[0].seconds();
             let changed = &rows[3];
             match (devices, *into) {
-                (200, "git") => bar("first round beside the ideal client", ratio(&rows[1]), 2.0, true, "×"),
+                // The bar is that of `--at`, whose devices answer as slowly as real ones.
+                (200, "git") => println!("  first round beside the ideal client: {:.2}×", ratio(&rows[1])),
                 (1000, "plain+git") => {
                     bar("all changed", devices as f64 / changed.seconds(), 300.0, false, " devices/s");
                     bar("peak of memory", changed.of(|c| c.peak), 200.0, true, " MiB");
