@@ -2,6 +2,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use devicevault_core::{Error, ErrorKind, Login};
 use regex::bytes::Regex;
@@ -18,8 +19,8 @@ use crate::platform::{Answer, Confirm, Credential, Question};
 pub(crate) enum Move {
     /// Wait for more.
     Wait,
-    /// Wait, and ask what to do [when nothing more comes](Dialogue::stayed_quiet).
-    WaitQuietly,
+    /// Wait, and ask what to do [when nothing more comes](Dialogue::stayed_quiet) for so long.
+    WaitQuietly(Duration),
     /// Answer the pager, whose text begins there on the current line.
     Space(usize),
     /// Wait: the pager that begins there was answered.
@@ -66,6 +67,16 @@ pub(crate) struct Dialogue<'a> {
     paged_at: Option<u64>,
 }
 
+/// So much silence settles what a line is, where a mistake can be mended.
+pub(crate) const QUIET: Duration = Duration::from_millis(250);
+/// And where a password would be typed before anybody asked for a user name: a greeting may stall behind the word
+/// `password:`, as where a packet is lost and sent again after a second or two. Who asks for a user name then shows what
+/// was typed, and tells it to AAA servers and logs.
+const QUIET_BEFORE_PASSWORD: Duration = Duration::from_secs(3);
+/// The same where the line reads like a sentence.
+const QUIET_AFTER_SENTENCE: Duration = Duration::from_secs(6);
+/// A question has no more words: `Please enter the password for user backup:`.
+const MOST_WORDS: usize = 7;
 /// More lines before a prompt are no answer to an empty line.
 const MOST_BETWEEN: usize = 3;
 /// Of a longer line no more is kept: it is no prompt.
@@ -166,7 +177,7 @@ impl<'a> Dialogue<'a> {
             // comes after a command of ours is asked.
             if of_login(&question) && !self.commanded {
                 self.due = new.or(self.due);
-                return if self.due.is_some() { Move::WaitQuietly } else { Move::Wait };
+                return self.due.map_or(Move::Wait, |due| Move::WaitQuietly(self.silence_before(due, current)));
             }
             return new.map_or(Move::Wait, |question| self.reply(question));
         }
@@ -190,16 +201,27 @@ impl<'a> Dialogue<'a> {
             return self.type_empty_line(current, redrawn);
         }
         if self.confirm == Confirm::Quiet {
-            return Move::WaitQuietly;
+            return Move::WaitQuietly(QUIET);
         }
         if self.typed {
             // The prompt may have been drawn anew on the same line.
             let again = self.lines == 0
                 && redrawn > self.typed_at
                 && current.trim_ascii_end() == self.candidate.trim_ascii_end();
-            return if again { Move::WaitQuietly } else { Move::Wait };
+            return if again { Move::WaitQuietly(QUIET) } else { Move::Wait };
         }
         self.type_empty_line(current, redrawn)
+    }
+
+    /// How long nothing more has to come on a line that asks for a part of the login, before that is given.
+    fn silence_before(&self, question: usize, line: &[u8]) -> Duration {
+        let part = self.questions.get(question).map(|q| &q.answer);
+        let harmless = matches!(part, Some(Answer::Credential(Credential::Username | Credential::EnableUsername)));
+        if harmless || self.given.contains(&Credential::Username) {
+            return QUIET;
+        }
+        let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
+        if words > MOST_WORDS { QUIET_AFTER_SENTENCE } else { QUIET_BEFORE_PASSWORD }
     }
 
     fn type_empty_line(&mut self, current: &[u8], redrawn: u64) -> Move {

@@ -39,12 +39,14 @@ enum Step {
     Send(Vec<u8>),
     /// It waits for a line that holds this.
     Await(&'static str),
+    /// It says nothing for a while, as a slow line does.
+    Pause,
     /// It reads and says nothing.
     Stall,
     /// It closes with unread bytes, which is a reset.
     Reset,
 }
-use Step::{Await, Reset, Send, Stall};
+use Step::{Await, Pause, Reset, Send, Stall};
 
 fn send(text: &str) -> Step {
     Send(text.replace('\n', "\r\n").into_bytes())
@@ -95,6 +97,7 @@ async fn play(mut stream: TcpStream, script: Vec<Step>, chunk: usize, all: Heard
                     return;
                 }
             },
+            Pause => tokio::time::sleep(Duration::from_millis(700)).await,
             Stall => while listen(&mut stream, &all, index).await {},
             Reset => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -118,6 +121,10 @@ async fn listen(stream: &mut TcpStream, all: &Heard, index: usize) -> bool {
 }
 
 async fn talk(port: u16, change: impl FnOnce(&mut Login)) -> (RecordingSink, Result<()>) {
+    talk_within(Duration::from_secs(2), port, change).await
+}
+
+async fn talk_within(login_time: Duration, port: u16, change: impl FnOnce(&mut Login)) -> (RecordingSink, Result<()>) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("acme.toml"), PLATFORM).unwrap();
     let platforms = Arc::new(PlatformSet::built_in().with_folder(folder.path()).unwrap());
@@ -130,7 +137,7 @@ async fn talk(port: u16, change: impl FnOnce(&mut Login)) -> (RecordingSink, Res
     login.enable = Some(SecretString::from("the-enable-secret"));
     change(&mut login);
     let mut limits = StepLimits::default();
-    limits.login = Duration::from_secs(2);
+    limits.login = login_time;
     limits.inactivity = Duration::from_secs(3);
     let mut sink = RecordingSink::new();
     let target = Target::new(target, login).with_limits(limits);
@@ -214,6 +221,38 @@ async fn a_banner_of_a_megabyte_is_no_prompt() {
     let (sink, done) = talk(port, |_| {}).await;
     done.unwrap();
     assert!(matches!(sink.artefacts()[0].ending, Ending::Ended));
+}
+
+/// A banner that stalls behind the word is no question: the password would go out as the user name.
+#[tokio::test]
+async fn a_password_is_typed_where_it_is_asked_for() {
+    for (banner, rest) in [
+        ("This system asks for your user name and password:", "\nUnauthorised access is prohibited.\n"),
+        ("Never tell anybody your\npassword:", " it is yours.\n"),
+        ("To change your own\nPassword: ", "call 4711.\n"),
+    ] {
+        let login = [vec![send(&format!("\n{banner}")), Pause, send(rest)], usual()].concat();
+        let (port, heard) = device(answers(login), usize::MAX).await;
+        let (_, done) = talk_within(Duration::from_secs(60), port, |_| {}).await;
+        done.unwrap_or_else(|e| panic!("{banner}: {e:?}"));
+        let heard = heard.lock().unwrap().clone();
+        let said = String::from_utf8_lossy(&heard[0]).into_owned();
+        let at = |text: &str| said.find(text).unwrap();
+        assert!(at("backup") < at("the-password"), "{banner}: {said:?}");
+        assert_eq!(count(&heard, "the-password"), 1, "{banner}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_asks_for_a_password_alone_gets_it() {
+    for question in ["Password: ", "Enter the password of the console line, then press the return key. Password: "] {
+        let login =
+            vec![send(&format!("\nUser Access Verification\n\n{question}")), Await("the-password"), send("\nsw1>")];
+        let (port, heard) = device(answers(login), usize::MAX).await;
+        let (_, done) = talk(port, |_| {}).await;
+        done.unwrap_or_else(|e| panic!("{question}: {e:?}"));
+        assert_eq!(count(&heard.lock().unwrap(), "the-password"), 1, "{question}");
+    }
 }
 
 #[tokio::test]

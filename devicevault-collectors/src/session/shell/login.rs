@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::Shell;
 use crate::platform::ShellRules;
 use crate::session::answer::Answer;
-use crate::session::dialogue::{Dialogue, Move};
+use crate::session::dialogue::{Dialogue, Move, QUIET};
 use crate::session::doubts::Doubts;
 use crate::session::prompt::Prompt;
 use crate::session::question::{Asked, Secret};
@@ -109,13 +109,13 @@ impl Shell {
             if let Some(answer) = self.screen.answer_due() {
                 self.terminal.write(Bytes::from_static(answer)).await?;
             }
-            let mut quiet = false;
+            let mut quiet = None;
             let now = |dialogue: &mut Dialogue<'_>| {
                 dialogue.at_rest(&self.screen.current(), (self.screen.redrawn(), self.screen.ended()))
             };
             match settled.take().unwrap_or_else(|| now(&mut dialogue)) {
                 Move::Wait => {}
-                Move::WaitQuietly => quiet = true,
+                Move::WaitQuietly(least) => quiet = Some(least),
                 Move::Space(start) => self.answer_pager(start).await?,
                 Move::Answered(start) => self.screen.answered_pager(start),
                 Move::EmptyLine => self.type_line("").await?,
@@ -124,7 +124,8 @@ impl Shell {
                 Move::Fail(e) => return Err(e),
             }
             let left = self.deadline.saturating_duration_since(Instant::now());
-            let patience = if quiet { self.quiet_time(super::QUIET) } else { WAKE };
+            // Silence takes half of the time at most: what is typed after it is to be answered, too.
+            let patience = quiet.map_or(WAKE, |least| self.quiet_time(least.min(left / 2).max(QUIET)));
             match timeout(patience.min(left), self.terminal.read()).await {
                 Ok(Ok(Some(bytes))) => {
                     self.heard();
@@ -159,7 +160,7 @@ impl Shell {
                         .with("last line", self.shown_line())
                         .hint("check that the device is of this platform, and the prompt in its platform file"));
                 }
-                Err(_) if quiet => settled = Some(dialogue.stayed_quiet(&self.screen.current())),
+                Err(_) if quiet.is_some() => settled = Some(dialogue.stayed_quiet(&self.screen.current())),
                 Err(_) if wakes < MOST_WAKES => {
                     if let Some(prompt) = dialogue.unconfirmed(&self.screen.current()) {
                         self.late_prompts += 1;

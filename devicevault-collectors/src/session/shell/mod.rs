@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::escape::shown;
 use crate::platform::{Confirm, Echo, Question, ShellRules};
 use crate::session::answer::{Answer, Next, Rules};
+use crate::session::dialogue::QUIET;
 use crate::session::doubts::Doubts;
 use crate::session::prompt::Prompt;
 use crate::session::question::{self, Asked, Secret};
@@ -55,8 +56,6 @@ pub(crate) struct Shell {
 
 /// Text is handed on in pieces of about this size.
 const PIECE: usize = 64 * 1024;
-/// At login; there an empty line may be typed again.
-const QUIET: Duration = Duration::from_millis(250);
 /// Where silence alone tells that an answer is complete.
 const SILENCE: Duration = Duration::from_secs(1);
 /// And where nothing comes after it any more: what is asked next would end the silence.
