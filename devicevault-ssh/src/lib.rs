@@ -28,7 +28,7 @@ mod route;
 mod scp;
 mod sftp;
 
-pub use auth::{Asked, KeyAgent, asked, private_key_opens};
+pub use auth::{Asked, KeyAgent, asked, private_key_is_of_hardware, private_key_opens};
 pub use channel::{Exec, Output, PtySize, Shell};
 pub use connection::{Connection, Endpoint, Gate, Options, connect, connect_by, connect_over};
 pub use credentials::{Agent, Credentials};

@@ -18,6 +18,7 @@ pub(crate) struct Person {
     home: Place,
     passphrase: String,
     agent: Option<PathBuf>,
+    temporary: Option<PathBuf>,
 }
 
 /// How the program ended.
@@ -30,7 +31,7 @@ pub(crate) struct Answer {
 
 impl Person {
     pub(crate) fn new() -> Self {
-        Self { home: Place::new(), passphrase: String::new(), agent: None }
+        Self { home: Place::new(), passphrase: String::new(), agent: None, temporary: None }
     }
 
     /// Knows the passphrase of a key.
@@ -42,6 +43,12 @@ impl Person {
     /// Has an SSH agent behind this socket.
     pub(crate) fn with_agent(mut self, socket: &Path) -> Self {
         self.agent = Some(socket.to_owned());
+        self
+    }
+
+    /// Has temporary files in this folder.
+    pub(crate) fn with_temporary(mut self, folder: &Path) -> Self {
+        self.temporary = Some(folder.to_owned());
         self
     }
 
@@ -61,6 +68,7 @@ impl Person {
         program.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         program.env("HOME", self.home.path()).env(PASSWORD, password).env(PASSPHRASE, &self.passphrase);
         program.envs(self.agent.as_ref().map(|socket| ("SSH_AUTH_SOCK", socket)));
+        program.envs(self.temporary.as_ref().map(|folder| ("TMPDIR", folder)));
         program.current_dir(self.home.path()).args(args);
         program
     }

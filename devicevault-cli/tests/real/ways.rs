@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::devicevault::{PASSWORD, Person};
+use crate::devicevault::{PASSPHRASE, PASSWORD, Person};
 use crate::place::Place;
 use crate::process::{Server, free_port, listens, program, run};
 use crate::sshd::Sshd;
@@ -166,6 +166,42 @@ fn the_systems_ssh_reaches_what_ours_does_not_speak() {
     let answer = fresh.back_up(sshd.port, "linux", &user.name, "", &strict);
     assert!(answer.code == 1 && answer.shows("host_key_rejected"), "{answer:?}");
     drop(place);
+}
+
+#[test]
+#[ignore = "needs sshd, ssh, ssh-keygen, socat and root"]
+fn the_systems_ssh_uses_keys_that_lie_in_no_file() {
+    let (user, place) = (User::add(), Place::new());
+    let authority = place.join("authority");
+    run(Command::new(program("ssh-keygen")).args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&authority));
+    let trusted = authority.with_extension("pub");
+    let settings = "PasswordAuthentication no\nKbdInteractiveAuthentication no\nTrustedUserCAKeys";
+    let sshd = Sshd::start(&format!("{settings} {}", trusted.display()));
+    let seen = place.join("seen");
+    let proxy = format!("sh -c 'cat $TMPDIR/dv-*/key* > {}; exec socat - TCP:%h:%p'", seen.display());
+    for (kind, phrase, certified) in
+        [("ed25519", "", false), ("rsa", "open sesame 42", false), ("ecdsa", "", true), ("rsa", "", true)]
+    {
+        let key = sshd.authorised_key(&["-t", kind, "-N", phrase]);
+        let (public, certificate) = (key.with_extension("pub"), key.with_file_name("user_key-cert.pub"));
+        let mut more = vec!["--transport", "openssh", "--proxy-command", &proxy];
+        more.extend(["--key-file", key.to_str().expect("UTF-8")]);
+        if !phrase.is_empty() {
+            more.extend(["--key-passphrase-env", PASSPHRASE]);
+        }
+        if certified {
+            std::fs::write(key.with_file_name("authorized_keys"), "").expect("the keys that may log in");
+            let mut sign = Command::new(program("ssh-keygen"));
+            run(sign.args(["-q", "-I", "x", "-n", &user.name, "-s"]).arg(&authority).arg(&public));
+            more.extend(["--certificate-file", certificate.to_str().expect("UTF-8")]);
+        }
+        let person = Person::new().with_passphrase(phrase).with_temporary(place.path());
+        let answer = person.back_up(sshd.port, "linux", &user.name, "", &more);
+        assert_eq!(answer.code, 0, "{kind} {phrase} {certified}: {answer:?} {}", sshd.log());
+        let seen = std::fs::read_to_string(&seen).expect("what lies there");
+        assert!(!seen.is_empty() && !seen.contains("PRIVATE"), "{kind}: {seen}");
+        std::fs::remove_file(&key).and_then(|()| std::fs::remove_file(public)).expect("the key's files");
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ const RSA_SHA2_512: u32 = 4;
 #[derive(Debug)]
 pub struct KeyAgent {
     socket: PathBuf,
+    public: String,
     task: JoinHandle<()>,
 }
 
@@ -41,6 +42,7 @@ impl KeyAgent {
     #[cfg(unix)]
     pub fn listen(socket: &Path, key: &str, passphrase: Option<&str>) -> Result<Self> {
         let key = decoded(key, passphrase)?;
+        let public = key.public_key().to_openssh().map_err(|_| SshError::config("the key has no public half"))?;
         let listener = tokio::net::UnixListener::bind(socket).map_err(|e| unusable(socket, &e))?;
         let task = tokio::spawn(async move {
             let mut clients = tokio::task::JoinSet::new();
@@ -53,7 +55,7 @@ impl KeyAgent {
                 while clients.try_join_next().is_some() {}
             }
         });
-        Ok(Self { socket: socket.to_owned(), task })
+        Ok(Self { socket: socket.to_owned(), public, task })
     }
 
     /// Listens nowhere.
@@ -70,6 +72,12 @@ impl KeyAgent {
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// The public half of the key, as it stands in a `.pub` file: it tells a program which key to ask for.
+    #[must_use]
+    pub fn public_key(&self) -> &str {
+        &self.public
     }
 }
 
@@ -159,6 +167,7 @@ mod tests {
         {
             let (key, text) = text_of(algorithm.clone());
             let agent = KeyAgent::listen(&socket, &text, None).unwrap();
+            assert_eq!(agent.public_key(), key.public_key().to_openssh().unwrap());
             let mut client = AgentClient::connect_uds(agent.socket()).await.unwrap();
             let held = client.request_identities().await.unwrap();
             assert_eq!(held.len(), 1);

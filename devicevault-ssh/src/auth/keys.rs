@@ -9,7 +9,7 @@ use russh::keys::ssh_encoding::Encode as _;
 use russh::keys::ssh_key::Signature;
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::private::KeypairData;
-use russh::keys::{Certificate, HashAlg, PrivateKey, decode_secret_key};
+use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, decode_secret_key};
 
 use crate::{Credentials, Result, SshError};
 
@@ -93,6 +93,14 @@ fn certificate(credentials: &Credentials) -> Result<Option<Certificate>> {
         return Err(SshError::config("the certificate is a host's, not a user's"));
     }
     Ok(Some(certificate))
+}
+
+/// Whether a private key lies in a piece of hardware, and the text only names it there: it is no secret, and nobody signs by
+/// it alone. A passphrase need not be known for that.
+#[must_use]
+pub fn private_key_is_of_hardware(text: &str) -> bool {
+    let is_sk = |key: PrivateKey| matches!(key.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256);
+    PrivateKey::from_openssh(text).is_ok_and(is_sk)
 }
 
 /// Signs with a private key, for certificates of RSA keys too: there the hash is to be chosen.

@@ -16,7 +16,7 @@ use russh::{MethodKind, MethodSet};
 pub use holder::KeyAgent;
 pub(crate) use keys::Keys;
 use keys::Signs;
-pub use keys::private_key_opens;
+pub use keys::{private_key_is_of_hardware, private_key_opens};
 pub use question::{Asked, asked};
 
 use crate::connection::{Farewell, Guard};

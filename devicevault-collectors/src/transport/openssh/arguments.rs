@@ -1,11 +1,12 @@
 //! What the program is told.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Login, Result, Target, Turn};
-use devicevault_ssh::{HostKeyPolicy, Profile, SSH_PORT};
+use devicevault_ssh::{HostKeyPolicy, KeyAgent, Profile, SSH_PORT, private_key_is_of_hardware};
 use tokio::process::Command;
 use tokio::sync::Notify;
 
@@ -21,8 +22,12 @@ pub(super) struct Plan {
     options: OpenSshOptions,
     arguments: Vec<OsString>,
     host: String,
-    /// The agent's socket.
+    /// The socket of the user's agent.
     agent: Option<OsString>,
+    /// Signs with the private key, which lies in no file.
+    key: Option<KeyAgent>,
+    /// The program may ask for something that is known.
+    answers: bool,
 }
 
 impl Plan {
@@ -57,11 +62,18 @@ impl Plan {
         }
         let chosen = options::get(settings, options::PROFILE).or(profile);
         let profile: Profile = chosen.map(str::parse).transpose().map_err(core_error)?.unwrap_or_default();
-        let mut plan = Self { options: options.clone(), arguments: Vec::new(), host: device.host.clone(), agent: None };
+        let mut plan = Self {
+            options: options.clone(),
+            arguments: Vec::new(),
+            host: device.host.clone(),
+            agent: None,
+            key: None,
+            answers: login.password.is_some(),
+        };
         plan.pair("-F", "none");
         plan.pair("-p", &device.port.unwrap_or(SSH_PORT).to_string());
         plan.pair("-l", &login.username);
-        plan.path("UserKnownHostsFile", options.known_hosts.as_os_str());
+        plan.path("UserKnownHostsFile", &options.known_hosts)?;
         for option in [
             "GlobalKnownHostsFile=/dev/null",
             "HashKnownHosts=no",
@@ -78,9 +90,6 @@ impl Plan {
         }
         plan.pair("-o", &format!("StrictHostKeyChecking={strict}"));
         plan.pair("-o", &format!("ConnectTimeout={}", target.limits.connect.as_secs().max(1)));
-        if login.password.is_none() && login.passphrase.is_none() {
-            plan.pair("-o", "BatchMode=yes");
-        }
         if let Some(interval) = options::keepalive(settings).map_err(core_error)? {
             plan.pair("-o", &format!("ServerAliveInterval={}", interval.as_secs()));
         }
@@ -92,6 +101,9 @@ impl Plan {
         }
         plan.algorithms(profile);
         plan.keys(login, folder)?;
+        if !plan.answers {
+            plan.pair("-o", "BatchMode=yes");
+        }
         Ok(plan)
     }
 
@@ -99,12 +111,26 @@ impl Plan {
         self.arguments.extend([name.into(), value.into()]);
     }
 
-    /// A path in a setting: quoted, since blanks would part it.
-    fn path(&mut self, name: &str, path: &OsStr) {
+    /// A path in a setting: quoted, since blanks would part it, and none of it a token (`ssh_config(5)`, TOKENS).
+    fn path(&mut self, name: &str, path: &Path) -> Result<()> {
         let mut setting = OsString::from(format!("{name}=\""));
-        setting.push(path);
+        let bytes = path.as_os_str().as_encoded_bytes();
+        match path.to_str() {
+            // Nothing takes the meaning from it.
+            Some(text) if !text.contains("${") => {
+                setting.push(text.replace('%', "%%").replace('\\', r"\\").replace('"', r#"\""#));
+            }
+            None if !bytes.iter().any(|b| b"$%\\\"".contains(b)) => setting.push(path),
+            _ => {
+                let message = "the transport openssh cannot be told this path";
+                return Err(Error::new(ErrorKind::Config, "prepare login", message)
+                    .with("path", path.display())
+                    .hint("give the home a path in plain letters, or use the transport ssh"));
+            }
+        }
         setting.push("\"");
         self.arguments.extend(["-o".into(), setting]);
+        Ok(())
     }
 
     /// Older profiles add to what the program offers by itself.
@@ -132,21 +158,39 @@ impl Plan {
     }
 
     fn keys(&mut self, login: &Login, folder: &Folder) -> Result<()> {
-        match &login.agent {
-            Some(agent) => self.agent = Some(agent.socket.clone().into_os_string()),
-            None => self.pair("-o", "IdentityAgent=none"),
-        }
         if let Some(key) = &login.private_key {
-            let path = folder.write_key(key.expose_secret()).map_err(unusable)?;
             self.pair("-o", "IdentitiesOnly=yes");
-            self.path("IdentityFile", path.as_os_str());
+            self.key(login, key.expose_secret(), folder)?;
         } else if login.agent.is_none() {
             self.pair("-o", "PubkeyAuthentication=no");
         }
+        if self.key.is_none() {
+            match &login.agent {
+                Some(agent) => self.agent = Some(agent.socket.clone().into_os_string()),
+                None => self.pair("-o", "IdentityAgent=none"),
+            }
+        }
         if let Some(certificate) = &login.certificate {
             let path = folder.write("certificate", certificate.expose_secret()).map_err(unusable)?;
-            self.path("CertificateFile", path.as_os_str());
+            self.path("CertificateFile", &path)?;
         }
+        Ok(())
+    }
+
+    /// Hands a private key over: by an agent of our own, so that no file holds it whatever ends the process. What only
+    /// names a key in hardware is no secret, and is for the program alone.
+    fn key(&mut self, login: &Login, key: &str, folder: &Folder) -> Result<()> {
+        if cfg!(not(unix)) || private_key_is_of_hardware(key) {
+            self.answers |= login.passphrase.is_some();
+            let path = folder.write_key(key).map_err(unusable)?;
+            return self.path("IdentityFile", &path);
+        }
+        let passphrase = login.passphrase.as_ref().map(|p| p.expose_secret());
+        let agent = KeyAgent::listen(&folder.agent(), key, passphrase).map_err(core_error)?;
+        let public = folder.write("key.pub", agent.public_key()).map_err(unusable)?;
+        self.path("IdentityFile", &public)?;
+        self.path("IdentityAgent", agent.socket())?;
+        self.key = Some(agent);
         Ok(())
     }
 
@@ -173,9 +217,7 @@ impl Plan {
         };
         let reached = Arc::<Notify>::default();
         let mut asking = Asking::nothing();
-        if let Some(helper) =
-            self.options.askpass.as_ref().filter(|_| login.password.is_some() || login.passphrase.is_some())
-        {
+        if let Some(helper) = self.options.askpass.as_ref().filter(|_| self.answers) {
             let (socket, told) = folder.answer(login, turn, &reached).map_err(unusable)?;
             asking = told;
             ssh.env("SSH_ASKPASS", helper).env("SSH_ASKPASS_REQUIRE", "force").env(ASKPASS_VARIABLE, socket);

@@ -29,7 +29,7 @@ const KEY: &str = "key";
 const MOST: usize = 4096;
 
 impl Folder {
-    /// Makes one, and removes those of processes that were killed: there may be a key in them.
+    /// Makes one, and removes those of processes that were killed.
     pub(super) fn new(parent: &Path) -> io::Result<Self> {
         let made = Self::make(parent)?;
         sweep(parent, &made.path);
@@ -59,7 +59,7 @@ impl Folder {
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name that was tried is taken"))
     }
 
-    /// Writes the private key, for this user alone.
+    /// Writes a private key that is of use to this user alone.
     pub(super) fn write_key(&self, text: &str) -> io::Result<PathBuf> {
         self.write(KEY, text)
     }
@@ -79,7 +79,12 @@ impl Folder {
         Ok(path)
     }
 
-    /// Where the private key lies.
+    /// Where an agent of our own may listen.
+    pub(super) fn agent(&self) -> PathBuf {
+        self.path.join("agent")
+    }
+
+    /// Where such a private key lies.
     pub(super) fn key(&self) -> PathBuf {
         self.path.join(KEY)
     }
