@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use devicevault_core::{Error, ErrorKind, Note, Result, Sink, StepLimits, Target};
+use devicevault_core::{Error, ErrorKind, Note, Result, Retry, Sink, StepLimits, Target};
 use regex::bytes::Regex;
 use tokio::time::{Instant, timeout};
 
@@ -265,6 +265,14 @@ impl Command {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let read = match timeout(limits.inactivity.min(left), self.running.read()).await {
             Ok(read) => read.map_err(|e| e.with("command", brief(&self.text)))?,
+            // Some say no after a long while. To ask again would be one refusal more.
+            Err(_) if self.running.awaits_verdict() => {
+                let message = "the device did not say in time whether it accepts the password; it is not tried again";
+                return Err(Error::new(ErrorKind::Timeout, "log in", message)
+                    .with("after", format!("{} s", limits.inactivity.min(left).as_secs_f32()))
+                    .hint("check the credential of this device, and give it more time by --timeout where an AAA server behind it is slow")
+                    .retry_advice(Retry::Never));
+            }
             Err(_) if limits.inactivity <= left => return Err(silent(limits.inactivity, &self.text)),
             Err(_) => {
                 return Err(Error::new(ErrorKind::Timeout, "run command", "the answer is not complete in time")

@@ -147,6 +147,11 @@ pub trait Running: Debug + Send {
 
     /// How it ended, once there is no more.
     fn end(&self) -> RunEnd;
+
+    /// As of a [terminal](Terminal::awaits_verdict).
+    fn awaits_verdict(&self) -> bool {
+        false
+    }
 }
 
 /// How a command ended.

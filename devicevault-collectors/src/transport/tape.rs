@@ -204,4 +204,8 @@ impl Running for Taped<Box<dyn Running>> {
     fn end(&self) -> RunEnd {
         self.inner.end()
     }
+
+    fn awaits_verdict(&self) -> bool {
+        self.inner.awaits_verdict()
+    }
 }

@@ -94,6 +94,11 @@ impl Process {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether the password was told, and nobody knows yet whether it is accepted.
+    fn awaits_verdict(&self) -> bool {
+        self.asking.was_given() && !self.is_in.load(Ordering::Relaxed)
+    }
+
     /// Waits until the device was reached, and tells why it was not: a session would find no prompt, and blame itself.
     pub(super) async fn reach(&mut self, limit: Duration) -> Result<()> {
         let reached = self.reached.clone();
@@ -245,7 +250,7 @@ impl Terminal for SshTerminal {
     }
 
     fn awaits_verdict(&self) -> bool {
-        self.0.asking.was_given() && !self.0.is_in.load(Ordering::Relaxed)
+        self.0.awaits_verdict()
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
@@ -280,6 +285,10 @@ impl Running for SshCommand {
     fn end(&self) -> RunEnd {
         let status = self.0.status.and_then(|s| u32::try_from(s).ok());
         RunEnd { status, signal: None, errors: self.0.errors() }
+    }
+
+    fn awaits_verdict(&self) -> bool {
+        self.0.awaits_verdict()
     }
 }
 
