@@ -62,6 +62,7 @@ impl KnownHostsFile {
             if ends_within_a_line(&mut file)? {
                 bytes.push(b'\n');
             }
+            let text = text.trim_start_matches('\u{feff}');
             for (number, text) in (1..).zip(text.lines()) {
                 match judge_line(text, &lines) {
                     Verdict::Nothing => {}
@@ -221,7 +222,7 @@ mod tests {
         use crate::HostKeyStore as _;
         let (_folder, store) = file();
         let text = format!(
-            "# mine\n\nr1 {A}\n[r1]:2222 {B}\nr2,192.0.2.2 {A}\n@revoked r1 {B}\n@cert-authority *.example.net {B}\n\
+            "\u{feff}# mine\n\nr1 {A}\n[r1]:2222 {B}\nr2,192.0.2.2 {A}\n@revoked r1 {B}\n@cert-authority *.example.net {B}\n\
              |1|MDEyMzQ1Njc4OTAxMjM0NTY3ODk=|AAAAAAAAAAAAAAAAAAAAAAAAAAA= {A}\nr3 ssh-ed25519 nonsense\nwhat\n"
         );
         let first = store.import(&text).await.unwrap();

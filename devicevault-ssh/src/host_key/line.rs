@@ -39,7 +39,8 @@ pub(crate) enum Hosts {
 impl Line {
     /// `None` for a comment, a blank line, and what is none of the form.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut words = text.split_ascii_whitespace();
+        // Editors of some systems begin a file by a byte order mark.
+        let mut words = text.trim_start_matches('\u{feff}').split_ascii_whitespace();
         let mut first = words.next().filter(|w| !w.starts_with('#'))?;
         let marker = first.starts_with('@').then_some(first);
         if marker.is_some() {
@@ -161,7 +162,16 @@ mod tests {
         let hash = STANDARD.encode(mac.finalize().into_bytes());
         let line = format!("|1|{}|{hash} ssh-ed25519 AAAA", STANDARD.encode(b"01234567890123456789"));
         assert!(matches(&line, "r1") && !matches(&line, "r2"));
-        for nothing in ["", "# r1 ssh-rsa AAAA", "r1", "r1 ssh-rsa", "@other r1 ssh-rsa AAAA", "|1|x|y ssh-rsa A"] {
+        assert!(matches("\u{feff}r1 ssh-ed25519 AAAA", "r1"));
+        for nothing in [
+            "",
+            "\u{feff}# mine",
+            "# r1 ssh-rsa AAAA",
+            "r1",
+            "r1 ssh-rsa",
+            "@other r1 ssh-rsa AAAA",
+            "|1|x|y ssh-rsa A",
+        ] {
             assert_eq!(Line::parse(nothing), None, "{nothing}");
         }
         assert_eq!(Line::parse("@revoked r1 ssh-rsa AAAA").unwrap().meaning, Meaning::Revoked);

@@ -13,7 +13,7 @@ pub enum HostKeyPolicy {
     /// The first key that a server shows is recorded.
     #[default]
     FirstUse,
-    /// Only a key with one of these fingerprints is trusted, whatever is recorded.
+    /// Only a key with one of these fingerprints is trusted, whatever is recorded, unless it is revoked.
     Pinned(Vec<String>),
 }
 
@@ -88,13 +88,18 @@ pub(crate) async fn judge(
             recorded_in: store.place(),
         })
     };
+    let Believed { mut recorded, of_address } = Believed::of(store, server).await?;
+    let fingerprints = |keys: &[HostKey]| keys.iter().map(HostKey::fingerprint).collect();
+    // It is not trusted by whatever policy.
+    if recorded.revoked.contains(offered) {
+        return refuse(HostKeyFault::Revoked, fingerprints(&recorded.keys));
+    }
     if let HostKeyPolicy::Pinned(pins) = policy {
         let trusted = pins.iter().any(|p| *p == offered.fingerprint());
         return if trusted { Ok(()) } else { refuse(HostKeyFault::NotPinned, pins.clone()) };
     }
-    let Believed { mut recorded, of_address } = Believed::of(store, server).await?;
     let first_use = *policy == HostKeyPolicy::FirstUse;
-    if of_address && recorded.keys.contains(offered) && !recorded.revoked.contains(offered) {
+    if of_address && recorded.keys.contains(offered) {
         store.record(server, offered).await?;
     } else if of_address && first_use {
         let elsewhere = store.elsewhere(server).await?;
@@ -102,11 +107,11 @@ pub(crate) async fn judge(
             recorded.keys.clear();
         }
     }
-    if recorded.keys.is_empty() && recorded.authorities.is_empty() && !recorded.revoked.contains(offered) && first_use {
+    if recorded.keys.is_empty() && recorded.authorities.is_empty() && first_use {
         recorded = store.record(server, offered).await?;
         tracing::info!(server = %server, fingerprint = %offered.fingerprint(), "host key recorded at first use");
     }
-    let fingerprints = |keys: &[HostKey]| keys.iter().map(HostKey::fingerprint).collect();
+    // Somebody may have revoked it meanwhile.
     if recorded.revoked.contains(offered) {
         refuse(HostKeyFault::Revoked, fingerprints(&recorded.keys))
     } else if recorded.keys.contains(offered) {
@@ -166,6 +171,11 @@ mod tests {
         judge(&pinned, &store, &host, &b).await.unwrap();
         let other = judge(&pinned, &store, &host, &a).await;
         assert_eq!(fault(other), Some((HostKeyFault::NotPinned, vec![b.fingerprint()], a.fingerprint())));
+        // What is revoked is trusted by nobody, a pin included.
+        let folder = tempfile::tempdir().unwrap();
+        let file = crate::KnownHostsFile::new(folder.path().join("known_hosts"));
+        file.import(&format!("@revoked r1 {B}\n")).await.unwrap();
+        assert_eq!(fault(judge(&pinned, &file, &host, &b).await).unwrap().0, HostKeyFault::Revoked);
     }
 
     #[tokio::test]
