@@ -227,7 +227,7 @@ pub async fn connect_over<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let keys = auth::Keys::read(credentials)?;
+    let keys = auth::Keys::read(credentials, options.now)?;
     if let Some(gate) = &options.gate {
         gate.pass().await;
     }

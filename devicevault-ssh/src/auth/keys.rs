@@ -11,17 +11,20 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, decode_secret_key};
 
+use crate::error::shown;
 use crate::{Credentials, Result, SshError};
 
 /// What proves itself by a signature.
 pub(crate) struct Keys {
     pub(super) private: Option<Arc<PrivateKey>>,
     pub(super) certificate: Option<Certificate>,
+    /// Why a server may refuse the certificate.
+    pub(super) doubt: Option<String>,
 }
 
 impl Keys {
-    /// Reads what credentials hold.
-    pub(crate) fn read(credentials: &Credentials) -> Result<Self> {
+    /// Reads what credentials hold. `now` is in seconds since 1970.
+    pub(crate) fn read(credentials: &Credentials, now: Option<u64>) -> Result<Self> {
         let private = private_key(credentials)?;
         let certificate = certificate(credentials)?;
         if let Some(certificate) = &certificate {
@@ -35,8 +38,38 @@ impl Keys {
                 _ => {}
             }
         }
-        Ok(Self { private, certificate })
+        let doubt = certificate.as_ref().and_then(|c| doubt(c, &credentials.username, now));
+        Ok(Self { private, certificate, doubt })
     }
+}
+
+/// Why a server may refuse a certificate. It is offered all the same: the server's clock may be another, and which
+/// principals a user has is its affair.
+fn doubt(certificate: &Certificate, user: &str, now: Option<u64>) -> Option<String> {
+    if let Some(late) = now.and_then(|now| now.checked_sub(certificate.valid_before())) {
+        return Some(format!("the certificate expired {} ago", spoken(late)));
+    }
+    if let Some(early) = now.and_then(|now| certificate.valid_after().checked_sub(now)).filter(|early| *early > 0) {
+        return Some(format!("the certificate is not valid before {} have passed", spoken(early)));
+    }
+    let names = certificate.valid_principals();
+    if names.is_empty() {
+        return Some("the certificate names no user".to_owned());
+    }
+    let names: Vec<String> = names.iter().filter(|name| *name != user).map(|name| shown(name)).collect();
+    let named = names.len() < certificate.valid_principals().len();
+    (!named).then(|| format!("the certificate is for {}", names.join(", ")))
+}
+
+/// A time in seconds, as people say it.
+fn spoken(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "seconds"),
+        120..7200 => (seconds / 60, "minutes"),
+        7200..172_800 => (seconds / 3600, "hours"),
+        _ => (seconds / 86_400, "days"),
+    };
+    format!("{count} {unit}")
 }
 
 /// Whether a private key opens with this passphrase; `false`: it is encrypted, and none was given.
@@ -60,6 +93,14 @@ pub fn private_key_opens(text: &str, passphrase: Option<&str>) -> Result<bool> {
         Some(_) if encrypted => Err(SshError::config("the passphrase does not open the private key")),
         _ => Err(SshError::config("it is no private key of OpenSSH, PKCS#1, PKCS#8 or SEC1")),
     }
+}
+
+/// Whether a private key lies in a piece of hardware, and the text only names it there: it is no secret, and nobody signs by
+/// it alone. A passphrase need not be known for that.
+#[must_use]
+pub fn private_key_is_of_hardware(text: &str) -> bool {
+    let is_sk = |key: PrivateKey| matches!(key.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256);
+    PrivateKey::from_openssh(text).is_ok_and(is_sk)
 }
 
 fn private_key(credentials: &Credentials) -> Result<Option<Arc<PrivateKey>>> {
@@ -93,14 +134,6 @@ fn certificate(credentials: &Credentials) -> Result<Option<Certificate>> {
         return Err(SshError::config("the certificate is a host's, not a user's"));
     }
     Ok(Some(certificate))
-}
-
-/// Whether a private key lies in a piece of hardware, and the text only names it there: it is no secret, and nobody signs by
-/// it alone. A passphrase need not be known for that.
-#[must_use]
-pub fn private_key_is_of_hardware(text: &str) -> bool {
-    let is_sk = |key: PrivateKey| matches!(key.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256);
-    PrivateKey::from_openssh(text).is_ok_and(is_sk)
 }
 
 /// Signs with a private key, for certificates of RSA keys too: there the hash is to be chosen.
@@ -145,7 +178,7 @@ mod tests {
     #[test]
     fn a_key_that_cannot_be_read_is_told_without_its_text() {
         let credentials = Credentials::new("u").with_private_key("-----BEGIN RSA SECRETSECRET", None);
-        let Err(e) = Keys::read(&credentials) else { panic!("it was read") };
+        let Err(e) = Keys::read(&credentials, None) else { panic!("it was read") };
         assert!(!format!("{e} {e:?} {credentials:?}").contains("SECRETSECRET"));
     }
 
@@ -165,9 +198,18 @@ mod tests {
     }
 
     #[test]
+    fn times_are_told_in_units_that_fit() {
+        for (seconds, said) in
+            [(0, "0 seconds"), (119, "119 seconds"), (600, "10 minutes"), (86_400, "24 hours"), (864_000, "10 days")]
+        {
+            assert_eq!(spoken(seconds), said);
+        }
+    }
+
+    #[test]
     fn a_certificate_alone_proves_nothing() {
         for text in ["", "ssh-ed25519 AAAA", "ssh-ed25519-cert-v01@openssh.com AAAA"] {
-            assert!(Keys::read(&Credentials::new("u").with_certificate(text)).is_err(), "{text}");
+            assert!(Keys::read(&Credentials::new("u").with_certificate(text), None).is_err(), "{text}");
         }
     }
 }

@@ -67,6 +67,7 @@ pub(crate) async fn log_in(
 ) -> Result<()> {
     let user = credentials.username.as_str();
     let (offered, refused) = (MethodSet::empty(), Vec::new());
+    let doubt = keys.doubt.clone();
     let mut login =
         Login { handle, user, profile, farewell, heard, offered, refused, partly: false, rsa: Rsa::NotAsked, given };
     let asked = login.handle.authenticate_none(user).await;
@@ -112,6 +113,10 @@ pub(crate) async fn log_in(
         Rsa::Unannounced | Rsa::Hash(_) if profile == Profile::Modern => {
             format!("{message}; if it takes SHA-1 signatures of RSA keys alone, the profile legacy gives them")
         }
+        _ => message,
+    };
+    let message = match doubt {
+        Some(why) if !refused.is_empty() => format!("{message}; {why}"),
         _ => message,
     };
     Err(login.rejected(&message))

@@ -132,7 +132,31 @@ async fn user_certificates_of_every_kind_log_in() {
         reach(&server, &by_agent.with_certificate(&certificate)).await.unwrap_or_else(|e| panic!("{kind}: {e:?}"));
         let other = read(&certify(&authority, &key.with_extension("pub"), &["-n", "somebody-else"]));
         let e = reach(&server, &bare.with_certificate(other)).await.unwrap_err();
-        assert!(matches!(&e, SshError::AuthRejected { message, .. } if message.contains("certificate")), "{e:?}");
+        assert!(matches!(&e, SshError::AuthRejected { message, .. } if message.contains("for somebody-else")), "{e:?}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs sshd, ssh-keygen and root"]
+async fn a_certificate_that_is_refused_for_its_time_is_told_so() {
+    let user = User::create("oldcert");
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, key) = (folder.path().join("authority"), folder.path().join("key"));
+    keygen("ed25519", &authority, "");
+    keygen("ed25519", &key, "");
+    let trusted = authority.with_extension("pub");
+    let server =
+        Sshd::start(&format!("UsePAM yes\nPasswordAuthentication no\nTrustedUserCAKeys {}", trusted.display()));
+    let now = std::fs::metadata(&key).unwrap().modified().unwrap();
+    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let options = Options::default().with_now(now);
+    for (valid, says) in [("-5d:-3d", "expired 3 days ago"), ("+3d:+5d", "is not valid before")] {
+        let certificate = certify(&authority, &key.with_extension("pub"), &["-n", &user.name, "-V", valid]);
+        let credentials = Credentials::new(&user.name).with_private_key(read(&key), None);
+        let credentials = credentials.with_certificate(read(&certificate));
+        let store = Arc::new(HostKeysInMemory::default());
+        let e = connect(&server.endpoint(), &credentials, &options, store).await.unwrap_err();
+        assert!(matches!(&e, SshError::AuthRejected { message, .. } if message.contains(says)), "{e:?}");
     }
 }
 
