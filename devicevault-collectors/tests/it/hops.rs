@@ -7,7 +7,7 @@ use std::time::Duration;
 use devicevault_core::engine::{Destination, DestinationOptions, Job, Limits, RetryPolicy};
 use devicevault_core::run::{Run, RunState};
 use devicevault_core::text::InstanceKey;
-use devicevault_core::{Engine, ErrorKind, Hop, Login, SecretString, SystemClock, Target};
+use devicevault_core::{Engine, ErrorKind, Hop, Login, SecretRef, SecretString, SystemClock, Target};
 use devicevault_testkit::memory::{MemoryBackend, MemoryCatalog};
 use devicevault_testkit::sim::{Fleet, Quirk, SimDevice, Simulated};
 use futures::StreamExt as _;
@@ -98,6 +98,23 @@ async fn a_wrong_password_of_a_jump_host_is_given_once_in_a_round() {
         // Another round tries anew: the password may have been mended.
         assert_eq!(wrong.stats().password_attempts, number as u64 + 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_a_jump_host_rejects_names_the_jump_hosts_credential() {
+    let (devices, hop) = (switches(3).await, jump_host(SimDevice::linux("j1")).await);
+    let mut targets: Vec<_> = devices.devices().iter().map(|d| behind(d, &[&hop], "not the password")).collect();
+    for target in &mut targets {
+        target.device.login.credential = Some("of-switches".to_owned());
+    }
+    // Its own credential, its own password without one, and the device's.
+    targets[0].device.jump[0].login.credential = Some("of-bastion".to_owned());
+    targets[1].device.jump[0].login.password = Some(SecretRef::Env("PW".to_owned()));
+    let runs = round(limits(1, 512), targets).await;
+    let told = |i: usize| format!("{:?}", runs[devices.devices()[i].name()].error);
+    assert!(told(0).contains("of-bastion") && !told(0).contains("of-switches"), "{}", told(0));
+    assert!(!told(1).contains("of-switches"), "{}", told(1));
+    assert!(told(2).contains("of-switches"), "{}", told(2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

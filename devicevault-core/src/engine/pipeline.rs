@@ -124,13 +124,30 @@ async fn collect(engine: &Inner, job: &Job, run: &mut Run, place: Place) -> Conv
     Conversation { collected, failed, absent, error, _share: share }
 }
 
-/// A rejected login names what it was taken from: that is what has to be mended.
+/// A rejected login names what it was taken from: that is what has to be mended. One at a jump host is that one's own, or
+/// the device's where it has none.
 fn told_of(device: &crate::Device, e: Error) -> Error {
     let e = e.with("device", &device.name);
-    match &device.login.credential {
-        Some(credential) if e.kind() == ErrorKind::AuthRejected => e.with("credential", credential),
-        _ => e,
+    if e.kind() != ErrorKind::AuthRejected {
+        return e;
     }
+    let hop = e.context().find(|(name, _)| *name == "jump host").map(|(_, at)| at);
+    let login = match hop.map(|at| device.jump.iter().find(|hop| stands_at(hop, at))) {
+        Some(None) => return e,
+        Some(Some(hop)) if hop.login.proves() => &hop.login,
+        _ => &device.login,
+    };
+    match &login.credential {
+        Some(credential) => e.with("credential", credential),
+        None => e,
+    }
+}
+
+/// Whether a jump host has this address, `host:port`.
+fn stands_at(hop: &crate::Hop, address: &str) -> bool {
+    const SSH_PORT: u16 = 22;
+    let port = hop.port.unwrap_or(SSH_PORT).to_string();
+    address.rsplit_once(':').is_some_and(|(host, p)| p == port && host.trim_matches(['[', ']']) == hop.host)
 }
 
 /// Stage 2: every artefact at every destination that lacks it. `before` holds the backups of a first time that could not
