@@ -205,25 +205,25 @@ impl Error {
         self.edit(|e| (e.kind, e.retry) = (kind, kind.default_retry()))
     }
 
-    /// Changes the texts, causes included, for which `change` has another one.
+    /// Changes the texts, causes included, for which `change` has another one. It is told the name of a value.
     #[must_use]
-    pub(crate) fn map_texts(self, change: &dyn Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn map_texts(self, change: &dyn Fn(Option<&'static str>, &str) -> Option<String>) -> Self {
         let mut causes = Vec::new();
         let mut next = self.source();
         while let Some(cause) = next {
             causes.push(cause.to_string());
             next = cause.source();
         }
-        let changed = causes.iter().any(|text| change(text).is_some());
+        let changed = causes.iter().any(|text| change(None, text).is_some());
         self.edit(|e| {
-            let texts = [Some(&mut e.message), e.hint.as_mut()].into_iter().flatten();
-            for text in texts.chain(e.context.iter_mut().map(|(_, value)| value)) {
-                if let Some(other) = change(text) {
+            let texts = [Some(&mut e.message), e.hint.as_mut()].into_iter().flatten().map(|text| (None, text));
+            for (name, text) in texts.chain(e.context.iter_mut().map(|(name, value)| (Some(*name), value))) {
+                if let Some(other) = change(name, text) {
                     *text = other;
                 }
             }
             if changed {
-                let texts = causes.into_iter().map(|text| change(&text).unwrap_or(text));
+                let texts = causes.into_iter().map(|text| change(None, &text).unwrap_or(text));
                 let told = texts.rev().fold(None, |source, text| Some(Told { text, source: source.map(Box::new) }));
                 e.source = told.map(|t| Arc::new(t) as Arc<dyn StdError + Send + Sync>);
             }
