@@ -1,21 +1,31 @@
-//! Values that stand in the lines below the names of secrets, as YAML has them: `password: |`.
+//! Values that stand in the lines below the names of secrets, as YAML has them: `password: |`; and the lines of a private
+//! key without a frame below its first.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 use std::ops::Range;
 
 use super::names::{Class, class};
+use super::{LEAST_OF_KEY, ends_in_bare_key, is_base64};
 
-/// A name whose value stands below it: in lines that begin further right.
+/// What has more of it in the lines below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::text) struct Below {
-    indent: usize,
-    /// The value is any text that stands there; otherwise one word.
-    literal: bool,
+pub(in crate::text) enum Below {
+    /// A name whose value stands in lines that begin further right.
+    Name {
+        indent: usize,
+        /// The value is any text that stands there; otherwise one word.
+        literal: bool,
+    },
+    /// The first line of a private key.
+    Key,
 }
 
 impl Below {
-    /// The name that a line is, with nothing but the sign of a value behind it.
+    /// Of a line that is a name with nothing but the sign of a value behind it, or ends in the beginning of a key.
     pub(in crate::text) fn of(line: &[u8]) -> Option<Self> {
+        if ends_in_bare_key(line) {
+            return Some(Self::Key);
+        }
         let text = line.trim_ascii_end();
         let (name, literal) = match text.strip_suffix(b":") {
             Some(name) => (name, false),
@@ -41,21 +51,26 @@ impl Below {
         };
         let is_name =
             !name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        (is_name && class(name) == Some(Class::Secret)).then_some(Self { indent, literal })
+        (is_name && class(name) == Some(Class::Secret)).then_some(Self::Name { indent, literal })
     }
 
     /// What of a line below is the value; `None`: it ended before. An empty line within it is nothing of it.
     pub(in crate::text) fn value(&self, line: &[u8]) -> Option<Range<usize>> {
         let (from, to) = (indent(line), line.trim_ascii_end().len());
+        let Self::Name { indent, literal } = self else {
+            let text = line.get(from..to)?;
+            let is_more = text.len() >= LEAST_OF_KEY || text.ends_with(b"=");
+            return (is_more && text.iter().all(|b| is_base64(*b))).then_some(from..to);
+        };
         if from >= to {
-            return self.literal.then_some(to..to);
+            return literal.then_some(to..to);
         }
         let text = line.get(from..to)?;
         let is_word = || {
             !matches!(text, [b'-' | b'#' | b'{' | b'[' | b'<' | b'}' | b'|', ..])
                 && !text.iter().any(|b| b.is_ascii_whitespace() || *b == b':' || *b == b'=')
         };
-        (from > self.indent && (self.literal || is_word())).then_some(from..to)
+        (from > *indent && (*literal || is_word())).then_some(from..to)
     }
 }
 
@@ -87,6 +102,24 @@ mod tests {
             "secret {",
         ] {
             assert_eq!(Below::of(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_key_without_a_frame_goes_on_as_long_as_it_looks_like_one() {
+        let key = Below::of(b"  MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj").unwrap();
+        assert_eq!(key, Below::Key);
+        for (line, value) in [
+            ("  MzEfYyjiWA4R4/M2bS1GB4t7NXp98C3S", Some(2..34)),
+            ("dfw==", Some(0..5)),
+            ("exit", None),
+            ("", None),
+            ("a-b c", None),
+        ] {
+            assert_eq!(key.value(line.as_bytes()), value, "{line}");
+        }
+        for other in ["MIIDXTCCAkWgAwIBAgIJAJC1HiIAZAiIMA0GCSqGSIb3", "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA"] {
+            assert_eq!(Below::of(other.as_bytes()), None, "{other}");
         }
     }
 

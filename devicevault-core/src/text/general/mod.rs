@@ -85,6 +85,21 @@ impl Net {
     }
 }
 
+/// Whether a line ends in the first line of a private key that has no frame.
+fn ends_in_bare_key(line: &[u8]) -> bool {
+    let line = line.trim_ascii_end();
+    let long = line.iter().rev().take_while(|b| is_base64(**b)).count() >= LEAST_OF_KEY;
+    let found = NET.shapes.get(shapes::BARE_KEY).filter(|_| long).and_then(|shape| shape.captures(line));
+    found.and_then(|f| f.get(1)).is_some_and(|key| key.end() == line.len())
+}
+
+/// A word of fewer letters may be one of a language.
+const LEAST_OF_KEY: usize = 16;
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
+}
+
 /// Whether a line may hold such a secret: a quick no for most.
 pub(super) fn concerns(line: &[u8]) -> bool {
     NET.literals.is_match(line)

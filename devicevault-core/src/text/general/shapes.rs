@@ -1,7 +1,7 @@
 //! Secrets that are known by their shape, wherever they stand.
 
 /// What has to stand in a line before an expression is asked, in any case, and the expression. Its groups are secret.
-pub(super) const SHAPES: [(&[&str], &str); 47] = [
+pub(super) const SHAPES: [(&[&str], &str); 48] = [
     // crypt(3), the vendors' own such as `$9$` (Junos), `$M$` (F5), `$c$3$` (Comware), `$1a$` (VRP)
     (
         &["$"],
@@ -114,4 +114,23 @@ pub(super) const SHAPES: [(&[&str], &str); 47] = [
         &["snmp-server host "],
         r"\bsnmp-server host \S+(?: (?:vrf|udp-port|port) \S+)*(?: (?:traps?|informs?))?(?: version)? v?(?:1|2c?) (?:(?:udp-port|port|severity-level|use-vrf|vrf|source-interface|source|community|filter|timeout|retries)\b.*|(?:(?:clear|encrypted|[0-9]) )?\x22?([^\s\x22]+))",
     ),
+    // The first line of a private key without the frame that PEM puts around it, as base64 has the beginnings of PKCS#8,
+    // PKCS#1, SEC1 and OpenSSH's own form. Public keys and certificates begin otherwise.
+    (
+        &[
+            "b3blbnnzac1rzxktdje",
+            "ibadanbgkqhkig9w0baqef",
+            "ibaakb",
+            "ibaakc",
+            "bgkqhkig9w0bbq0w",
+            "byqgsm49",
+            "mhccaqeei",
+            "agebb",
+            "mc4caqawbqydk2vw",
+        ],
+        r"(?:^|[^A-Za-z0-9+/])((?:b3BlbnNzaC1rZXktdjE|MII[A-Za-z0-9+/]{3}IB(?:ADANBgkqhkiG9w0BAQEFA|AAK[BC])|MII[A-Za-z0-9+/]{5}BgkqhkiG9w0BBQ0w|MI[A-Za-z0-9+/]{2}AgEAM[A-Za-z0-9+/]{3}ByqGSM49|MI[A-Za-z0-9+/]{2}AgEBB[DE]|MHcCAQEEI|MC4CAQAwBQYDK2Vw)[A-Za-z0-9+/]{16,}=*)",
+    ),
 ];
+
+/// Which of them begins a private key without a frame, whose other lines follow.
+pub(super) const BARE_KEY: usize = SHAPES.len() - 1;

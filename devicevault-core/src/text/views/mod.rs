@@ -46,7 +46,7 @@ pub struct ViewMaker {
     number: u64,
     volatile_block: Option<usize>,
     secret_block: Option<Masking>,
-    /// The name above, whose value this line may be.
+    /// What stands above, of which this line may be more.
     below: Option<Below>,
     headers: Headers,
     check: SuspectCheck,

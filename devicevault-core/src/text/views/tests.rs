@@ -53,6 +53,17 @@ fn unmask(text: &str) -> String {
 }
 
 #[test]
+fn a_private_key_without_a_frame_is_masked_and_what_follows_is_not() {
+    let body = [
+        "MHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04fSeQ6tF1aY/PuoAoGCCqGSM49",
+        "AwEHoUQDQgAEPR3tU2Fta9ktY+6P9G0cWO+0kETA6SFs38GecTyudlHz6xvCdz8q",
+        "EKTcWGekdmdDPsHloRNtsiCa697B2O9IFA==",
+    ];
+    let (_, redacted) = views(&format!("crypto key\n {}\n {}\n {}\nexit\nhostname r1\n", body[0], body[1], body[2]));
+    assert_eq!(unmask(&redacted), "crypto key\n <M>\n <M>\n <M>\nexit\nhostname r1\n");
+}
+
+#[test]
 fn a_value_below_its_name_is_masked_and_what_follows_is_not() {
     let text = "db:\n  password: |\n    first line\n\n    second: line\n  user: bob\n  secret:\n    S3cret\n  name: x\nsecret:\n  file: a\n  b\n";
     let (clean, redacted) = views(text);
