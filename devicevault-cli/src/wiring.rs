@@ -18,9 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devicevault_collectors::{
-    CliCollector, PlatformOutline, PlatformSet, ScpCollector, SftpCollector, SshDialer, options,
-};
+use devicevault_collectors::{CliCollector, PlatformOutline, PlatformSet, ScpCollector, SftpCollector, options};
 use devicevault_core::file_rules::FileRules;
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::text::InstanceKey;
@@ -223,7 +221,7 @@ fn store(catalog: SqliteCatalog) -> Store {
 /// # Errors
 /// A platform file is wrong.
 pub(crate) fn shipped_collectors(platforms: Option<&Path>, known_hosts: &Path) -> Result<Vec<Arc<dyn Collector>>> {
-    let dialer = SshDialer::new(Arc::new(KnownHostsFile::new(known_hosts)));
+    let dialer = reach::dialer(Arc::new(KnownHostsFile::new(known_hosts)));
     let platforms = Arc::new(platform_set(platforms)?);
     Ok(vec![
         Arc::new(SftpCollector::new(platforms.clone(), dialer.clone())),

@@ -37,7 +37,7 @@ pub use host_key::{
     Forgotten, HostKey, HostKeyPolicy, HostKeyStore, HostKeysInMemory, Imported, KnownHostsFile, Recorded, RefusedLine,
 };
 pub use profile::{Algorithms, Profile};
-pub use route::{Hop, HopLogins, ProxyCommand, Route, Tunnel};
+pub use route::{Environment, Hop, HopLogins, ProxyCommand, Route, Tunnel};
 pub use scp::{ScpError, ScpReader, ScpWriter};
 pub use sftp::{
     Attributes, CreateOptions, DirEntry, FileType, Match, Matches, Pattern, ReadOptions, SftpError, SftpReader,

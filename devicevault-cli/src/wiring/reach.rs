@@ -3,11 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use devicevault_collectors::{CliCollector, OpenSshDialer, OpenSshOptions, SshDialer, Transport, Transports, options};
 use devicevault_core::{Device, Result};
+use devicevault_ssh::{Environment, HostKeyStore};
 
 use super::platform_set;
+
+/// Dials over SSH, with the host keys that are remembered there.
+pub(super) fn dialer(host_keys: Arc<dyn HostKeyStore>) -> SshDialer {
+    SshDialer::new(host_keys).with_environment(environment())
+}
 
 /// Every transport that the program has.
 pub(super) fn transports(ssh: SshDialer, known_hosts: &Path) -> Transports {
@@ -17,8 +24,52 @@ pub(super) fn transports(ssh: SshDialer, known_hosts: &Path) -> Transports {
         folder: std::env::temp_dir(),
         // This program is its own helper for passwords.
         askpass: std::env::current_exe().ok(),
+        environment: environment(),
     };
     Transports::new(ssh).with_openssh(OpenSshDialer::new(openssh))
+}
+
+/// What `ssh` and proxy commands get of the environment: where things are, the language, the agent, the ticket, the web proxy,
+/// and which profile of a cloud is meant. Nothing else, for passwords stand there.
+fn environment() -> Environment {
+    const NAMES: [&str; 33] = [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "TERM",
+        "TZ",
+        "TMPDIR",
+        "LANG",
+        "LANGUAGE",
+        "SSH_AUTH_SOCK",
+        "KRB5CCNAME",
+        "KRB5_CONFIG",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "AWS_PROFILE",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AZURE_CONFIG_DIR",
+        "CLOUDSDK_CONFIG",
+        "CLOUDSDK_ACTIVE_CONFIG_NAME",
+        "KUBECONFIG",
+        "TELEPORT_HOME",
+    ];
+    const BEGINNINGS: [&str; 2] = ["LC_", "XDG_"];
+    let passed = |name: &str| NAMES.contains(&name) || BEGINNINGS.iter().any(|start| name.starts_with(start));
+    Environment::only(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passed)))
 }
 
 /// Sets how a device is reached.

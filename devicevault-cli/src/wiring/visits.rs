@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use devicevault_collectors::{Detector, Dialer, PlatformSet, RecordedDialer, SshDialer};
+use devicevault_collectors::{Detector, Dialer, PlatformSet, RecordedDialer};
 use devicevault_core::{Result, Target};
 use devicevault_ssh::{HostKeysInMemory, KnownHostsFile};
 
@@ -32,8 +32,8 @@ impl Visits {
     /// A platform file is wrong.
     pub(crate) fn new(own: Option<&Path>, known_hosts: Option<&Path>) -> Result<Self> {
         let ssh = match known_hosts {
-            Some(file) => SshDialer::new(Arc::new(KnownHostsFile::new(file))),
-            None => SshDialer::new(Arc::new(HostKeysInMemory::default())),
+            Some(file) => super::reach::dialer(Arc::new(KnownHostsFile::new(file))),
+            None => super::reach::dialer(Arc::new(HostKeysInMemory::default())),
         };
         let dialer = Arc::new(super::reach::transports(ssh, known_hosts.unwrap_or(Path::new(NOWHERE))));
         Ok(Self { platforms: Arc::new(super::platform_set(own)?), dialer })

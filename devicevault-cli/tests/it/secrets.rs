@@ -1,8 +1,11 @@
 //! Secrets are in the originals, and nowhere else in clear.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
 use devicevault_testkit::sim::SimDevice;
 
-use crate::person::{Answer, Person, files_below};
+use crate::person::{Answer, PASSWORD, Person, files_below};
 use crate::sight::{devices, switch};
 
 /// Which of the secrets stand in these bytes.
@@ -110,4 +113,55 @@ async fn a_password_in_an_address_or_a_setting_is_refused_and_not_repeated() {
     }
     assert_eq!(person.asks(&["device", "list", "--json"]).await.good().out, devices);
     assert!(!person.path("there").exists());
+}
+
+/// The passwords of other devices stand in the environment, too.
+#[test]
+fn a_proxy_command_finds_no_password_in_its_environment() {
+    let person = Person::new().with_password("the-pass-word");
+    for transport in ["ssh", "telnet"] {
+        let seen = person.path(transport);
+        let command = format!("sh -c 'env > {}; exit 1'", seen.display());
+        let device = ["backup", "--host", "192.0.2.1", "--platform", "cisco_ios", "--user", "u", "--to", "b"];
+        let way = ["--retries", "0", "--transport", transport, "--proxy-command", &command, "--password-env", PASSWORD];
+        let mut program = person.program(&[&device[..], &way].concat());
+        program.env("OTHER", "another-pass-word").env("LC_TIME", "C").env("AWS_PROFILE", "of-site");
+        Answer::of(program).ended(1);
+        let seen = std::fs::read_to_string(seen).unwrap();
+        for there in ["PATH=", "HOME=", "LC_TIME=C\n", "AWS_PROFILE=of-site\n"] {
+            assert!(seen.contains(there), "{there}: {seen}");
+        }
+        assert!(!seen.contains("pass-word"), "{seen}");
+    }
+}
+
+/// Does what `ssh` does when it logs in, asks for a password that nobody says yes or no to, and notes what it finds.
+const SSH: &str = "#!/bin/sh
+echo called >> calls
+env > seen; echo \"$@\" >> seen
+for folder in tmp/dv-*; do ls \"$folder\"; cat \"$folder\"/key*; done >> seen
+\"$SSH_ASKPASS\" \"u@h's password: \" > told
+exec sleep 60
+";
+
+#[test]
+fn the_systems_ssh_is_told_what_it_needs_and_once() {
+    let person = Person::new().with_password("the-pass-word");
+    let ssh = person.write("ssh", SSH);
+    std::fs::set_permissions(ssh, std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::fs::create_dir(person.path("tmp")).unwrap();
+    let mut keygen = Command::new("ssh-keygen");
+    let made = keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(person.path("id")).status();
+    assert!(made.unwrap().success());
+    let device = ["backup", "--host", "192.0.2.1", "--platform", "linux", "--user", "u", "--to", "10%m"];
+    let login = ["--password-env", PASSWORD, "--key-file", "id", "--transport", "openssh"];
+    let mut program = person.program(&[&device[..], &login, &["--retries", "2", "--timeout", "2s"]].concat());
+    let path = format!("{}:{}", person.path("").display(), std::env::var("PATH").unwrap());
+    program.env("PATH", path).env("TMPDIR", person.path("tmp")).env("OTHER", "another-pass-word");
+    let answer = Answer::of(program).ended(1);
+    assert!(answer.err.contains("timeout") && answer.err.contains("whether it accepts the password"), "{answer:?}");
+    let [calls, seen, told] = ["calls", "seen", "told"].map(|n| std::fs::read_to_string(person.path(n)).unwrap());
+    assert_eq!((calls.as_str(), told.trim_end()), ("called\n", "the-pass-word"));
+    assert!(seen.contains("10%%m/") && seen.contains("IdentityAgent=") && seen.contains("ssh-ed25519 "), "{seen}");
+    assert!(!seen.contains("PRIVATE KEY") && !seen.contains("pass-word"), "{seen}");
 }

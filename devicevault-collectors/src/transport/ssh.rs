@@ -10,8 +10,8 @@ use devicevault_core::{
     Clock, Error, ErrorKind, ExposeSecret as _, Login, Note, Result, Retry, StepLimits, SystemClock, Target, Turn,
 };
 use devicevault_ssh::{
-    Agent, Connection, Credentials, Endpoint, Exec, Gate, Hop, HopLogins, HostKeyPolicy, HostKeyStore, Options, Output,
-    PtySize, Route, SSH_PORT, Shell, SshError, Tunnel, connect_by,
+    Agent, Connection, Credentials, Endpoint, Environment, Exec, Gate, Hop, HopLogins, HostKeyPolicy, HostKeyStore,
+    Options, Output, PtySize, Route, SSH_PORT, Shell, SshError, Tunnel, connect_by,
 };
 
 use super::{Dialer, Greeting, Link, RunEnd, Running, Terminal};
@@ -25,19 +25,28 @@ pub struct SshDialer {
     host_keys: Arc<dyn HostKeyStore>,
     policy: HostKeyPolicy,
     clock: Arc<dyn Clock>,
+    environment: Environment,
 }
 
 impl SshDialer {
     /// Remembers host keys there, recording them at first use.
     #[must_use]
     pub fn new(host_keys: Arc<dyn HostKeyStore>) -> Self {
-        Self { host_keys, policy: HostKeyPolicy::FirstUse, clock: Arc::new(SystemClock) }
+        let (policy, environment) = (HostKeyPolicy::FirstUse, Environment::default());
+        Self { host_keys, policy, clock: Arc::new(SystemClock), environment }
     }
 
     /// How unknown host keys are met where the device's options do not say.
     #[must_use]
     pub fn with_policy(mut self, policy: HostKeyPolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// In which environment proxy commands are started.
+    #[must_use]
+    pub fn with_environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
         self
     }
 
@@ -93,7 +102,7 @@ impl SshDialer {
             Some(proxy) => Route::direct().by(proxy),
             None => Route::direct(),
         };
-        route = route.with_logins(target.round.shared::<HopLogins>());
+        route = route.in_environment(self.environment.clone()).with_logins(target.round.shared::<HopLogins>());
         for (i, hop) in device.jump.iter().enumerate() {
             let server = Endpoint::new(hop.host.as_str(), hop.port.unwrap_or(SSH_PORT));
             let mut options = self.options(&hop.options, None, &target.limits)?.with_window(SURE_WINDOW);

@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use super::environment::Environment;
 use super::process::Process;
 use crate::{Endpoint, Result, SshError};
 
@@ -46,7 +47,7 @@ impl FromStr for ProxyCommand {
 
 impl ProxyCommand {
     /// Starts it towards a server.
-    pub(super) fn start(&self, to: &Endpoint, user: &str) -> Result<Process> {
+    pub(super) fn start(&self, to: &Endpoint, user: &str, environment: &Environment) -> Result<Process> {
         let port = to.port.to_string();
         // Host and user may come from an inventory that others write: neither becomes an option or a command.
         let harmless = |s: &str| {
@@ -67,9 +68,9 @@ impl ProxyCommand {
                 let words = words.iter().map(|w| filled(w)).collect::<Result<Vec<_>>>()?;
                 let (program, arguments) =
                     words.split_first().ok_or_else(|| SshError::config("the proxy command is empty"))?;
-                Process::start(program, arguments)
+                Process::start(program, arguments, environment)
             }
-            Form::Shell => Process::start("sh", &["-c".to_owned(), filled(&self.text)?]),
+            Form::Shell => Process::start("sh", &["-c".to_owned(), filled(&self.text)?], environment),
         }
     }
 }
@@ -169,11 +170,11 @@ mod tests {
     async fn a_host_is_never_an_option_or_a_command() {
         let command: ProxyCommand = "nc %h %p".parse().unwrap();
         for host in ["-oProxyCommand=x", "a b", "a;b", "$(x)", "a'b"] {
-            assert!(command.start(&Endpoint::new(host, 22), "u").is_err(), "{host}");
+            assert!(command.start(&Endpoint::new(host, 22), "u", &Environment::default()).is_err(), "{host}");
         }
         let command: ProxyCommand = "true %r | cat".parse().unwrap();
         for user in ["-x", "a;b", "a\\b", "`x`"] {
-            assert!(command.start(&Endpoint::new("h", 22), user).is_err(), "{user}");
+            assert!(command.start(&Endpoint::new("h", 22), user, &Environment::default()).is_err(), "{user}");
         }
     }
 

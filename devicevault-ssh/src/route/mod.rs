@@ -1,6 +1,7 @@
 //! The way to a server: straight, over jump hosts, or by a proxy command.
 
 mod command;
+mod environment;
 mod logins;
 mod process;
 mod tunnel;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use tokio::net::{TcpSocket, TcpStream};
 
 pub use command::ProxyCommand;
+pub use environment::Environment;
 pub use logins::HopLogins;
 pub use tunnel::Tunnel;
 
@@ -20,6 +22,7 @@ use crate::{Connection, Credentials, Endpoint, HostKeyStore, Options, Result, Ss
 #[derive(Debug, Clone, Default)]
 pub struct Route {
     proxy: Option<ProxyCommand>,
+    environment: Environment,
     hops: Vec<Hop>,
     logins: Option<Arc<HopLogins>>,
 }
@@ -52,6 +55,13 @@ impl Route {
     #[must_use]
     pub fn by(mut self, proxy: ProxyCommand) -> Self {
         self.proxy = Some(proxy);
+        self
+    }
+
+    /// Starts the proxy command in this environment.
+    #[must_use]
+    pub fn in_environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
         self
     }
 
@@ -146,7 +156,7 @@ impl Route {
                 let stream = opening.flatten().map_err(|e| e.at_hop(&hop.server))?;
                 Ok(Tunnel::through(stream, connection))
             }
-            (None, Some(proxy)) => Ok(Tunnel::by(proxy.start(to, user)?)),
+            (None, Some(proxy)) => Ok(Tunnel::by(proxy.start(to, user, &self.environment)?)),
             (None, None) => {
                 let at_first = |e: SshError| if self.hops.is_empty() { e } else { e.at_hop(to) };
                 Ok(Tunnel::straight(dial(to, options).await.map_err(at_first)?))

@@ -8,6 +8,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 
+use super::environment::Environment;
 use crate::error::shown;
 use crate::{Result, SshError};
 
@@ -32,9 +33,10 @@ const MOST: usize = 2048;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Process {
-    pub(super) fn start(program: &str, arguments: &[String]) -> Result<Self> {
+    pub(super) fn start(program: &str, arguments: &[String], environment: &Environment) -> Result<Self> {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        environment.of(&mut command);
         // A group of its own, so that what a shell starts for it ends with it.
         #[cfg(unix)]
         command.process_group(0);

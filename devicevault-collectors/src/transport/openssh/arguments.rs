@@ -204,6 +204,7 @@ impl Plan {
         turn: &Turn,
     ) -> Result<Process> {
         let mut ssh = Command::new(&self.options.program);
+        self.options.environment.of(&mut ssh);
         ssh.args(&self.arguments);
         // Run when the login is over (`ssh_config(5)`), by this shell whatever the user's own is.
         let logged_in = format!("LocalCommand=echo {LOGGED_IN} >&2");

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use devicevault_core::{Error, ErrorKind, Result, Target, Turn};
+use devicevault_ssh::Environment;
 
 use self::arguments::Plan;
 use self::askpass::Folder;
@@ -33,6 +34,8 @@ pub struct OpenSshOptions {
     /// A program that hands the prompt in its first argument to the socket in the environment variable
     /// [`ASKPASS_VARIABLE`], and prints what it gets; see [`answer_from`].
     pub askpass: Option<PathBuf>,
+    /// What the program finds in its environment, and a proxy command that it starts.
+    pub environment: Environment,
 }
 
 /// Names the socket from which the helper gets its answers.
