@@ -195,6 +195,50 @@ async fn what_no_record_names_and_what_no_destination_holds_is_told() {
     person.asks(&["catalog", "check", "nonesuch"]).await.ended(1);
 }
 
+/// The disk of a store was full, or a copy of it broke off: what a listing names is not all there.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_that_are_cut_off_come_back_as_damaged() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    let add = ["destination", "add", "off", "--kind", "plain", "--path", "off", "--seal", "no"];
+    person.asks(&add).await.good();
+    for file in ["catalog.db", "catalog.db-wal"] {
+        let _ = std::fs::copy(person.path("home").join(file), person.path(file));
+    }
+    person.asks(&["backup", "core-sw1", "--quiet"]).await.good();
+    let contents = files_below(&person.path("off/core-sw1")).into_iter().map(|(path, _)| path);
+    let contents: Vec<_> = contents.filter(|p| !p.to_string_lossy().ends_with(".manifest.json")).collect();
+    for (content, length) in contents.iter().zip([0, 20]) {
+        std::fs::OpenOptions::new().write(true).open(content).unwrap().set_len(length).unwrap();
+    }
+    let cut = contents.len().min(2);
+    let are_damaged = async || {
+        let known = history(&person).await;
+        let copies = known.as_array().unwrap().iter().flat_map(|v| v["copies"].as_array().unwrap());
+        copies.filter(|c| c["destination"] == "off" && c["status"] == "damaged").count()
+    };
+
+    for file in ["catalog.db", "catalog.db-wal", "catalog.db-shm"] {
+        let _ = std::fs::remove_file(person.path("home").join(file));
+        let _ = std::fs::copy(person.path(file), person.path("home").join(file));
+    }
+    let told = person.asks(&["catalog", "check", "off", "--json"]).await.ended(3).json();
+    let strays = told[0]["strays"].as_array().unwrap();
+    assert_eq!(strays.iter().filter(|s| s["damaged"].is_string()).count(), cut, "{told}");
+    let adopted = person.asks(&["catalog", "check", "--adopt"]).await.ended(3);
+    assert!(adopted.out.contains("damaged") && adopted.err.contains("verify --repair"), "{adopted:?}");
+    assert_eq!(are_damaged().await, cut);
+
+    lose_the_catalog(&person);
+    let from = ["catalog", "rebuild", "--from", "off", "--from", "home/store", "--json"];
+    let told = person.asks(&from).await.ended(3).json();
+    assert_eq!(told["damaged"].as_array().unwrap().len(), cut, "{told}");
+    assert_eq!(are_damaged().await, cut);
+    person.asks(&["verify", "--repair", "--quiet"]).await.good();
+    person.asks(&["verify", "--quiet"]).await.good();
+    assert_eq!(are_damaged().await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn manifests_that_nobody_wrote_are_refused_and_named() {
     let (fleet, person) = switch().await;

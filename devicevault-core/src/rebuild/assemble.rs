@@ -218,7 +218,8 @@ fn backup(
         let taken_at = if tells(i) { f.taken_at } else { backup.first_seen };
         let sighting = sightings.get(i).copied().flatten();
         let mut copy = Copy::new(place.id.clone(), f.view, f.size, f.sha256, taken_at);
-        copy.status = CopyStatus::Stored;
+        copy.status = if f.damaged.is_some() { CopyStatus::Damaged } else { CopyStatus::Stored };
+        copy.error = f.damaged;
         copy.storage_ref = Some(f.at);
         copy.attempts = 1;
         copy.last_seen = sighting.map_or(taken_at, |s| s.here.unwrap_or(s.last_seen)).max(taken_at);

@@ -5,14 +5,14 @@ use std::collections::{BTreeSet, HashMap};
 use futures::TryStreamExt as _;
 
 use super::assemble::Rebuilt;
-use super::gather::{Found, Gathered, Refused};
+use super::gather::{Found, Gathered, Refused, look_at};
 use super::plausible;
 use crate::catalog::{CatalogExt as _, Query, RunQuery};
 use crate::clock::Timestamp;
 use crate::run::{Backup, Copy, CopyStatus};
 use crate::storage::{Verdict, VerifyDepth};
 use crate::verification::may_be_looked_at;
-use crate::{BackupId, Catalog, DestinationId, Result, StorageBackend, StorageRef};
+use crate::{BackupId, Catalog, DestinationId, ErrorRecord, Result, StorageBackend, StorageRef};
 
 /// A copy that no record names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Stray {
     pub at: StorageRef,
     /// When it was taken.
     pub taken_at: Timestamp,
+    /// Why it is not what was stored: it is adopted as damaged.
+    pub damaged: Option<ErrorRecord>,
 }
 
 impl Stray {
@@ -38,6 +40,7 @@ impl Stray {
             backup: found.backup,
             at: found.at,
             taken_at: found.taken_at,
+            damaged: found.damaged,
         }
     }
 }
@@ -108,12 +111,11 @@ pub async fn check(
                     }
                 },
                 None if is_known_by_now(catalog, destination, found.backup, found.run).await? => checked.agreed += 1,
-                None => {
-                    checked.strays.push(Stray::of(found.clone()));
-                    strays.push(found);
-                }
+                None => strays.push(found),
             }
         }
+        look_at(backend, &mut strays).await?;
+        checked.strays.extend(strays.iter().cloned().map(Stray::of));
         place.found = strays;
     }
     checked.surplus.extend(gathered.surplus.iter().map(|(_, at)| at.clone()));

@@ -9,9 +9,10 @@ use super::believed::{Recorded, Words};
 use super::plausible;
 use crate::clock::Timestamp;
 use crate::sightings::{SLACK, Sighting};
-use crate::storage::{ListFilter, MISSING, StorageBackend, VerifyDepth};
+use crate::storage::{ListFilter, MISSING, StorageBackend, Verdict, VerifyDepth};
 use crate::{
-    BackupId, Catalog, DestinationId, Digest, Error, ErrorKind, Kind, Manifest, Result, RunId, StorageRef, View,
+    BackupId, Catalog, DestinationId, Digest, Error, ErrorKind, ErrorRecord, Kind, Manifest, Result, RunId, StorageRef,
+    View,
 };
 
 /// What was not believed.
@@ -82,7 +83,12 @@ pub(super) struct Found {
     pub(super) at: StorageRef,
     /// Where anybody can write, another good text claims to be the same version.
     pub(super) disputed: bool,
+    /// Why it is not what was stored, where it was looked at.
+    pub(super) damaged: Option<ErrorRecord>,
 }
+
+/// How many copies are looked at at once: of a store that is a network away, most of the time is waiting.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// Why something is in quarantine whose manifest does not say it.
 const NO_REASON: &str = "it broke a file rule";
@@ -221,6 +227,18 @@ impl Gathered {
         Ok(())
     }
 
+    /// Looks whether what was gathered of a destination has the size that its manifest says: a listing tells what manifests
+    /// say, and content may have been cut off since. What is not what was stored comes back as damaged.
+    ///
+    /// # Errors
+    /// What the destination answers.
+    pub async fn look(&mut self, destination: &DestinationId, backend: &dyn StorageBackend) -> Result<()> {
+        for place in self.places.iter_mut().filter(|p| p.id == *destination) {
+            look_at(backend, &mut place.found).await?;
+        }
+        Ok(())
+    }
+
     /// Lists what these runs stored at a destination, without how long it was valid. What is not believed is left alone.
     ///
     /// # Errors
@@ -300,6 +318,7 @@ impl Gathered {
             metadata: m.metadata,
             at,
             disputed: false,
+            damaged: None,
         }
     }
 
@@ -403,6 +422,24 @@ impl Gathered {
         }
         Ok(())
     }
+}
+
+/// Notes what is not what was stored, as far as sizes tell.
+pub(super) async fn look_at(backend: &dyn StorageBackend, found: &mut [Found]) -> Result<()> {
+    let all: Vec<StorageRef> = found.iter().map(|f| f.at.clone()).collect();
+    let look = |at: StorageRef| async move { backend.verify(&at, None, VerifyDepth::Size).await };
+    let mut verdicts = futures::stream::iter(all).map(look).buffered(LOOKS_AT_ONCE);
+    for copy in found {
+        let bad = |kind, why: String| Some(Error::new(kind, "look at copy", why).to_record());
+        copy.damaged = match verdicts.next().await {
+            Some(Ok(Verdict::Damaged(what))) => bad(ErrorKind::Corrupt, what.join("; ")),
+            Some(Ok(Verdict::Missing)) => bad(ErrorKind::NotFound, "it is not there".to_owned()),
+            // Its manifest was open a moment ago.
+            Some(Err(e)) if e.kind() != ErrorKind::KeyUnavailable => return Err(e),
+            _ => None,
+        };
+    }
+    Ok(())
 }
 
 /// The month of a record, for people.

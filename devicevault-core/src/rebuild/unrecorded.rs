@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::assemble::Rebuilt;
 use super::check::Stray;
-use super::gather::{Found, Gathered};
+use super::gather::{Found, Gathered, look_at};
 use crate::catalog::{CatalogExt as _, Query};
 use crate::clock::Timestamp;
 use crate::run::Backup;
@@ -44,8 +44,9 @@ pub async fn unrecorded(
     let is_recorded = |f: &Found, at: &DestinationId| {
         record(f).is_some_and(|b| b.copies.iter().any(|c| c.destination == *at && may_be_looked_at(c)))
     };
-    for place in &mut gathered.places {
+    for (place, (_, backend)) in gathered.places.iter_mut().zip(places) {
         place.found.retain(|f| !is_recorded(f, &place.id));
+        look_at(*backend, &mut place.found).await?;
     }
     let sealed = gathered.places.iter().filter(|p| p.sealed).flat_map(|p| &p.found);
     let sealed: BTreeSet<BackupId> = sealed.map(|f| f.backup).collect();

@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use devicevault_core::catalog::{Page, Query};
 use devicevault_core::rebuild::{Gathered, Rebuilt, check, unrecorded};
-use devicevault_core::run::Backup;
+use devicevault_core::run::{Backup, CopyStatus};
 use devicevault_core::sightings::{Sighting, Sightings, note, note_all, period_of};
 use devicevault_core::storage::{Capability, Health, ListFilter, Usage, UsageFilter, Verdict, VerifyDepth};
 use devicevault_core::{
     Body, ByteStream, Catalog, DestinationId, Entry, Inventory, Manifest, Result, StorageBackend,
     StorageBackendExt as _, StorageRef, Timestamp, View,
 };
+use devicevault_testkit::conformance::Damage;
 use devicevault_testkit::memory::{MemoryBackend, MemoryCatalog, MemoryInventory};
 use devicevault_testkit::samples;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
@@ -190,6 +191,48 @@ async fn a_comparison_tells_strays_and_what_is_missing() {
     assert_eq!(found.adoptable.write(&*house.catalog, &inventory).await.unwrap().backups, 1);
     let found = check(&*house.catalog, &here, &store, &BTreeSet::new(), now(), &|_| ()).await.unwrap();
     assert_eq!((found.agreed, found.strays.len(), found.missing.len()), (2, 0, 1));
+}
+
+/// Where a listing names what was cut off since, or is gone.
+#[tokio::test]
+async fn a_copy_that_is_not_what_was_stored_comes_back_as_damaged() {
+    for how in [Damage::Truncate, Damage::Remove] {
+        let (sealed, open) = (MemoryBackend::new().with_private_content(), MemoryBackend::new());
+        let mine = good();
+        for store in [&sealed, &open] {
+            put(store, mine.clone(), b"good").await;
+        }
+        let at = open.list(ListFilter::default()).try_collect::<Vec<_>>().await.unwrap()[0].0.clone();
+        assert!(open.damage(&at, how));
+        let is_known_as_damaged = async |catalog: &MemoryCatalog| {
+            let found = all(catalog).await;
+            let copy = found.iter().flat_map(|b| &b.copies).find(|c| c.destination.as_str() == "open").unwrap();
+            copy.status == CopyStatus::Damaged && copy.error.is_some()
+        };
+        let (here, none, inventory) = ("open".into(), BTreeSet::new(), MemoryInventory::new());
+        let catalog = MemoryCatalog::new();
+        let found = check(&catalog, &here, &open, &none, now(), &|_| ()).await.unwrap();
+        assert!(found.strays.len() == 1 && found.strays[0].damaged.is_some(), "{found:?}");
+        found.adoptable.write(&catalog, &inventory).await.unwrap();
+        assert!(is_known_as_damaged(&catalog).await, "{how:?}");
+        let found = check(&catalog, &here, &open, &none, now(), &|_| ()).await.unwrap();
+        assert_eq!((found.agreed, found.strays.len()), (1, 0));
+
+        let catalog = MemoryCatalog::new();
+        let mut gathered = Gathered::new();
+        for (name, store) in [("open", &open), ("sealed", &sealed)] {
+            gathered.gather(&name.into(), store, now(), &|_| ()).await.unwrap();
+            gathered.look(&name.into(), store).await.unwrap();
+        }
+        gathered.assemble().write(&catalog, &inventory).await.unwrap();
+        assert!(is_known_as_damaged(&catalog).await, "{how:?}");
+
+        let catalog = MemoryCatalog::new();
+        let places = [(here, &open as &dyn StorageBackend), ("sealed".into(), &sealed)];
+        let found = unrecorded(&catalog, &places, &[(mine.run, mine.taken_at)].into()).await.unwrap();
+        found.adoptable.write(&catalog, &inventory).await.unwrap();
+        assert!(is_known_as_damaged(&catalog).await, "{how:?}");
+    }
 }
 
 /// A store whose listing lacks one copy that it holds.

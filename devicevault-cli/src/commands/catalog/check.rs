@@ -73,15 +73,24 @@ struct Item {
     backup: String,
     storage_ref: Option<String>,
     taken_at: String,
+    /// Why it is not what was stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damaged: Option<String>,
 }
 
 impl Row {
+    /// Strays that are not what was stored.
+    fn damaged(&self) -> usize {
+        self.strays.iter().filter(|s| s.damaged.is_some()).count()
+    }
+
     fn is_good(&self) -> bool {
         self.error.is_none()
             && self.missing.is_empty()
             && self.unlisted.is_empty()
             && self.refused.is_empty()
-            && (self.adopted >= self.strays.len())
+            && self.adopted >= self.strays.len()
+            && self.damaged() == 0
     }
 }
 
@@ -160,6 +169,7 @@ fn row(destination: String, checked: &Checked) -> Row {
         backup: s.backup.to_string(),
         storage_ref: Some(s.at.to_string()),
         taken_at: s.taken_at.to_string(),
+        damaged: s.damaged.as_ref().map(|e| e.message.clone()),
     });
     let recorded = |(b, c): &(Backup, Copy)| Item {
         device: b.device_name.clone(),
@@ -167,6 +177,7 @@ fn row(destination: String, checked: &Checked) -> Row {
         backup: b.id.to_string(),
         storage_ref: c.storage_ref.as_ref().map(ToString::to_string),
         taken_at: b.first_seen.to_string(),
+        damaged: None,
     };
     Row {
         destination,
@@ -195,7 +206,12 @@ fn tell(context: &Context, rows: &[Row]) -> Result<()> {
         let stray = if r.adopted > 0 { ("adopted", Tone::Good) } else { ("no record names it", Tone::Warning) };
         let missing = r.missing.iter().map(|i| (i, ("missing", Tone::Bad)));
         let unlisted = r.unlisted.iter().map(|i| (i, ("not listed", Tone::Bad)));
-        let all = r.strays.iter().map(|i| (i, stray)).chain(missing).chain(unlisted);
+        let all = r
+            .strays
+            .iter()
+            .map(|i| (i, i.damaged.as_ref().map_or(stray, |_| ("damaged", Tone::Bad))))
+            .chain(missing)
+            .chain(unlisted);
         for (item, (what, tone)) in all {
             table.row([
                 Cell::new(&r.destination),
@@ -224,6 +240,7 @@ fn tell(context: &Context, rows: &[Row]) -> Result<()> {
         told::tell_namesakes(ui, &r.namesakes);
         if r.adopted > 0 {
             told::tell_doubted(ui, r.doubted);
+            told::tell_damaged(ui, r.damaged());
         }
         ui.note(&format!(
             "{}: {} agree, {} that no record names ({} adopted), {} missing, {} not listed, {} left over, {} refused",

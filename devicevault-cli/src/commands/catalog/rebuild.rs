@@ -90,6 +90,8 @@ struct Told {
     without_login: Vec<String>,
     surplus: usize,
     refused: Vec<RefusedRow>,
+    /// Copies that come back as damaged, and why.
+    damaged: Vec<RefusedRow>,
     /// Copies that no key at hand opens; they are named with what was refused.
     closed: usize,
     /// Records of what was seen, pinned and accepted that no key at hand opens.
@@ -233,6 +235,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         without_login,
         surplus: rebuilt.surplus.len(),
         refused: rebuilt.refused.iter().map(RefusedRow::from).collect(),
+        damaged: told::damaged(&rebuilt),
         closed: rebuilt.closed,
         closed_records: rebuilt.closed_records,
         doubted: rebuilt.doubted.len(),
@@ -242,7 +245,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         recovery_kit: recovery_kit.map(|p| p.display().to_string()),
     };
     tell(context, &told)?;
-    Ok(Exit::of_parts(rebuilt.backups.len(), told.refused.len() + told.mistaken))
+    Ok(Exit::of_parts(rebuilt.backups.len(), told.refused.len() + told.mistaken + told.damaged.len()))
 }
 
 /// Lets the home's keys open what came back: it was read with a kit that is put away again. A home that has none is given
@@ -453,7 +456,9 @@ async fn gather(context: &Context, sources: &mut [Source]) -> Result<Gathered> {
         let tell = |n: usize| bar.set_position(n as u64);
         let listed = gathered.gather(&source.config.id, &*source.backend, now, &tell).await;
         bar.finish_and_clear();
-        listed.map_err(|e| e.with("destination", &source.config.name))?;
+        let named = |e: Error| e.with("destination", &source.config.name);
+        listed.map_err(named)?;
+        gathered.look(&source.config.id, &*source.backend).await.map_err(named)?;
         let views = gathered.views(&source.config.id);
         if source.new && !views.is_empty() {
             // What a repository shows is shared and pushed: no single manifest there makes it show more than the others do.
@@ -520,8 +525,8 @@ fn tell(context: &Context, told: &Told) -> Result<()> {
     if ui.is_json() {
         return ui.json(told);
     }
-    if !told.refused.is_empty() {
-        ui.table(told::table(&told.refused), "")?;
+    for rows in [&told.refused, &told.damaged].into_iter().filter(|rows| !rows.is_empty()) {
+        ui.table(told::table(rows), "")?;
     }
     if let Some(path) = &told.kept_as {
         ui.note(&format!("the catalog of before is {path}"));
@@ -546,6 +551,7 @@ fn tell(context: &Context, told: &Told) -> Result<()> {
         ));
     }
     told::tell_doubted(ui, told.doubted);
+    told::tell_damaged(ui, told.damaged.len());
     if !told.unconfirmed.is_empty() {
         ui.warn(&format!(
             "only places know them where anybody with access can have written, look at their addresses before you give them a \

@@ -2,6 +2,7 @@
 
 use devicevault_core::Device;
 use devicevault_core::rebuild::{Rebuilt, Refused};
+use devicevault_core::run::{Copy, CopyStatus};
 use serde::Serialize;
 
 use crate::ui::Ui;
@@ -70,5 +71,31 @@ pub(super) fn tell_doubted(ui: &Ui, doubted: usize) {
          anybody with access can have written. `devicevault history` names them; what you know to be the device's, \
          `devicevault accept` takes for good",
         human::count(doubted, "version")
+    ));
+}
+
+/// Copies that come back and are not what was stored.
+pub(super) fn damaged(rebuilt: &Rebuilt) -> Vec<RefusedRow> {
+    let copies = rebuilt.backups.iter().flat_map(|b| &b.copies);
+    let row = |c: &Copy| {
+        let why = c.error.as_ref()?.message.clone();
+        Some(RefusedRow {
+            destination: c.destination.to_string(),
+            at: c.storage_ref.as_ref().map(ToString::to_string),
+            why,
+        })
+    };
+    copies.filter(|c| c.status == CopyStatus::Damaged).filter_map(row).collect()
+}
+
+/// Tells of them.
+pub(super) fn tell_damaged(ui: &Ui, damaged: usize) {
+    if damaged == 0 {
+        return;
+    }
+    let are = if damaged == 1 { "is" } else { "are" };
+    ui.warn(&format!(
+        "{} {are} damaged, cut off or gone: `devicevault verify --repair` stores anew what another destination holds",
+        human::copies(damaged)
     ));
 }
