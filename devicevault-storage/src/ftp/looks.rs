@@ -56,6 +56,25 @@ pub(super) async fn look(session: &mut Session, at: &str) -> FtpResult<Option<Fo
     }
 }
 
+/// Whether the server sends a part of a file that is asked for. Some confirm `REST` and send the file from its beginning: of
+/// the marker, which is small, more than the last byte comes then.
+pub(super) async fn resumes(session: &mut Session) -> FtpResult<bool> {
+    if !session.facts.ranges {
+        return Ok(false);
+    }
+    let marker = at(session, MARKER);
+    let last = look(session, &marker).await?.and_then(|found| usize::try_from(found.size).ok()?.checked_sub(1));
+    let Some(last) = last.filter(|last| *last > 0) else { return Ok(false) };
+    session.ftp.resume_transfer(last).await?;
+    let mut transfer = match session.ftp.retr_as_stream(&marker).await {
+        Err(e) if !ends_session(&e) => return Ok(false),
+        other => other?,
+    };
+    let sent = tokio::io::copy(&mut transfer, &mut tokio::io::sink()).await.map_err(FtpError::ConnectionError)?;
+    transfer.finish().await?;
+    Ok(sent == 1)
+}
+
 /// What came of listing a folder.
 pub(super) enum Listed {
     Entries(Vec<(String, Found)>),

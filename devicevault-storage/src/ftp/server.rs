@@ -12,10 +12,11 @@ use futures::stream::StreamExt as _;
 use suppaftp::tokio::{AsyncRustlsStream, TransferStream};
 use suppaftp::{FtpError, FtpResult};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::fault::{ends_session, is_absent, may_be_absent, of_ftp, silent};
-use super::looks::{Listed, at, enters, list, look};
+use super::looks::{Listed, at, enters, list, look, resumes};
 use super::pool::{Held, Pool};
 use super::session::{Session, within};
 use super::{FtpOptions, FtpSecurity};
@@ -43,6 +44,8 @@ pub struct FtpServer {
     pool: Arc<Pool>,
     /// Tells the year of what a listing shows without one.
     clock: Arc<dyn Clock>,
+    /// Whether it sends parts of files: tried once.
+    resumes: OnceCell<bool>,
 }
 
 impl FtpServer {
@@ -51,7 +54,7 @@ impl FtpServer {
     /// # Errors
     /// `Config` for options that cannot be used, such as a file of authorities that holds none.
     pub fn new(options: FtpOptions) -> Result<Self> {
-        Ok(Self { pool: Arc::new(Pool::new(options)?), clock: Arc::new(SystemClock) })
+        Ok(Self { pool: Arc::new(Pool::new(options)?), clock: Arc::new(SystemClock), resumes: OnceCell::new() })
     }
 
     fn now(&self) -> DateTime<Utc> {
@@ -122,6 +125,16 @@ impl FtpServer {
             }
             Err(e) => Err(of_ftp(operation, &e)),
         }
+    }
+
+    /// Whether a part of a file can be asked for.
+    async fn resumes(&self) -> Result<bool> {
+        let tried = self.resumes.get_or_try_init(async || {
+            let operation = "read object";
+            let tried = self.pool.ask(operation, true, |session| resumes(session).boxed()).await?;
+            tried.map_err(|e| of_ftp(operation, &e))
+        });
+        tried.await.copied()
     }
 
     /// What a refusal means: the protocol has one code for what is missing, what is taken and what is forbidden.
@@ -241,11 +254,11 @@ impl Server for FtpServer {
         let operation = "read object";
         commandable(operation, path)?;
         let limit = self.pool.options.timeout;
+        let skip = if range.start > 0 && !self.resumes().await? { range.start } else { 0 };
         let mut fresh = false;
-        let (held, transfer, skip) = loop {
+        let (held, transfer) = loop {
             let mut held = self.pool.take(fresh).await?;
             let at = at(&held.session, path);
-            let skip = if held.session.facts.ranges { 0 } else { range.start };
             let open = async {
                 let session = &mut held.session;
                 if skip == 0 {
@@ -255,7 +268,7 @@ impl Server for FtpServer {
                 session.ftp.retr_as_stream(at).await
             };
             let error = match within(limit, open).await {
-                Ok(Ok(transfer)) => break (held, transfer, skip),
+                Ok(Ok(transfer)) => break (held, transfer),
                 Ok(Err(e)) if is_absent(&e) => {
                     held.give_back().await;
                     return Err(match self.look_at(path).await? {

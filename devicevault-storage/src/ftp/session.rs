@@ -33,7 +33,7 @@ impl std::fmt::Debug for Session {
 pub(super) struct Facts {
     /// `MLSD` and `MLST`.
     pub(super) machine_listings: bool,
-    /// `REST` before `RETR`.
+    /// `REST` before `RETR`, as far as the server says.
     pub(super) ranges: bool,
     /// Whether `LIST -a` lists the folder itself; nobody asked yet where it is not said.
     pub(super) all_names: Option<bool>,

@@ -10,6 +10,8 @@ mod ftp;
 #[cfg(feature = "sftp")]
 mod kills;
 mod measure;
+#[cfg(feature = "ftp")]
+mod parts;
 mod plain;
 #[cfg(feature = "sftp")]
 mod sftp;
