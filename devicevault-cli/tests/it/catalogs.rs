@@ -195,6 +195,30 @@ async fn what_no_record_names_and_what_no_destination_holds_is_told() {
     person.asks(&["catalog", "check", "nonesuch"]).await.ended(1);
 }
 
+/// Its address may be another device's by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_was_removed_comes_back_disabled() {
+    let (fleet, person) = devices([SimDevice::cisco_ios("core-sw1"), SimDevice::cisco_ios("gone")]).await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let enabled = async || {
+        let all = person.asks(&["device", "list", "--json"]).await.good().json();
+        let enabled = all.as_array().unwrap().iter().filter(|d| d["enabled"] == true);
+        enabled.map(|d| d["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for how in ["--into", "--replace"] {
+        person.asks(&["device", "remove", "gone"]).await.good();
+        let told = person.asks(&["catalog", "rebuild", how, "--from", "store", "--json"]).await.good().json();
+        assert_eq!((&told["devices"], &told["removed"]), (&1.into(), &json!(["gone"])), "{how}: {told}");
+        assert_eq!(enabled().await, ["core-sw1"], "{how}");
+    }
+    // Of a catalog that is gone nobody knows who was removed from it.
+    person.asks(&["device", "remove", "gone"]).await.good();
+    lose_the_catalog(&person);
+    let told = person.asks(&["catalog", "rebuild", "--from", "home/store", "--json"]).await.good().json();
+    assert_eq!((&told["devices"], &told["removed"]), (&2.into(), &json!([])), "{told}");
+}
+
 /// The disk of a store was full, or a copy of it broke off: what a listing names is not all there.
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_that_are_cut_off_come_back_as_damaged() {

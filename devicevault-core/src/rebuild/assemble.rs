@@ -37,6 +37,8 @@ pub struct Rebuilt {
     pub doubted: BTreeSet<BackupId>,
     /// Devices that only such places know, where there are sealed ones as well.
     pub unconfirmed: BTreeSet<DeviceId>,
+    /// Devices that a catalog [has backups of](Rebuilt::heed_removed).
+    pub recorded: BTreeSet<DeviceId>,
 }
 
 /// What was written to a catalog.
@@ -65,6 +67,8 @@ pub struct Returned {
     pub device: Device,
     /// What it was called, where another device has that name by now.
     pub was: Option<String>,
+    /// Whether somebody removed it: it is disabled.
+    pub removed: bool,
 }
 
 /// A name like this one that nobody has.
@@ -238,8 +242,24 @@ fn backup(
 }
 
 impl Rebuilt {
+    /// Asks the catalog that is in force which of the devices it has backups of: one of these that its inventory lacks was
+    /// removed by somebody.
+    ///
+    /// # Errors
+    /// What the catalog answers.
+    pub async fn heed_removed(&mut self, catalog: &dyn Catalog) -> Result<()> {
+        for id in self.devices.iter().map(|d| &d.id) {
+            let query = Query { device: Some(id.clone()), ..Query::default() };
+            if catalog.newest(&query).await?.is_some() {
+                self.recorded.insert(id.clone());
+            }
+        }
+        Ok(())
+    }
+
     /// The devices that an inventory of these does not have. One whose name another device has by now, here or there, comes
-    /// back beside it: disabled, under a name of its own.
+    /// back beside it: disabled, under a name of its own. Disabled is one that somebody removed as well: its address may be
+    /// another device's by now.
     #[must_use]
     pub fn returned(&self, known: &[Device]) -> Vec<Returned> {
         let ids: BTreeSet<_> = known.iter().map(|d| &d.id).collect();
@@ -247,14 +267,16 @@ impl Rebuilt {
         let mut held: BTreeSet<String> = known.iter().map(|d| d.name.clone()).collect();
         let mut returned = Vec::new();
         for device in self.devices.iter().filter(|d| !ids.contains(&d.id)) {
+            let removed = self.recorded.contains(&device.id);
+            let mut back = device.clone();
+            back.enabled &= !removed;
             if held.insert(device.name.clone()) {
-                returned.push(Returned { device: device.clone(), was: None });
+                returned.push(Returned { device: back, was: None, removed });
                 continue;
             }
-            let mut apart = device.clone();
-            (apart.name, apart.enabled) = (distinct(&device.name, &taken), false);
-            taken.insert(apart.name.clone());
-            returned.push(Returned { device: apart, was: Some(device.name.clone()) });
+            (back.name, back.enabled) = (distinct(&device.name, &taken), false);
+            taken.insert(back.name.clone());
+            returned.push(Returned { device: back, was: Some(device.name.clone()), removed });
         }
         returned
     }
@@ -266,6 +288,12 @@ impl Rebuilt {
     /// What they answer; what was written stays, and the same call goes on from there.
     pub async fn write(&self, catalog: &dyn Catalog, inventory: &dyn Inventory) -> Result<Written> {
         let mut written = Written::default();
+        // Before their backups: a device with backups that the inventory lacks counts as removed.
+        let all = Selector { disabled: true, ..Selector::default() };
+        let known = inventory.devices(&all).await?;
+        let new: Vec<Device> = self.returned(&known).into_iter().map(|r| r.device).collect();
+        written.devices = new.len();
+        inventory.put_devices(&new).await?;
         let fresh = catalog.newest(&Query::default()).await?.is_none();
         for batch in self.backups.chunks(BATCH) {
             let mut outcomes = Vec::with_capacity(batch.len());
@@ -301,11 +329,6 @@ impl Rebuilt {
                 catalog.record(first.run, outcomes).await?;
             }
         }
-        let all = Selector { disabled: true, ..Selector::default() };
-        let known = inventory.devices(&all).await?;
-        let new: Vec<Device> = self.returned(&known).into_iter().map(|r| r.device).collect();
-        written.devices = new.len();
-        inventory.put_devices(&new).await?;
         Ok(written)
     }
 }

@@ -133,6 +133,7 @@ pub async fn check(
         gathered.heed(catalog, sealed).await?;
     }
     checked.adoptable = gathered.assemble();
+    checked.adoptable.heed_removed(catalog).await?;
     checked.refused = std::mem::take(&mut checked.adoptable.refused);
     Ok(checked)
 }

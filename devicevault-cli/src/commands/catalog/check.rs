@@ -62,6 +62,9 @@ struct Row {
     /// Devices that came with them, and whose name another one has.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     namesakes: Vec<Namesake>,
+    /// Devices that came with them, and had been removed here: disabled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    removed: Vec<String>,
     /// Why it could not be compared.
     error: Option<ErrorRecord>,
 }
@@ -156,7 +159,9 @@ async fn one(
         }
     }
     if adopt && !checked.strays.is_empty() {
-        row.namesakes = told::namesakes(&checked.adoptable, &devices_of(&*instance.inventory).await?);
+        let known = devices_of(&*instance.inventory).await?;
+        row.namesakes = told::namesakes(&checked.adoptable, &known);
+        row.removed = told::removed(&checked.adoptable, &known);
         row.adopted = checked.adoptable.write(&*instance.catalog, &*instance.inventory).await?.copies;
     }
     Ok(row)
@@ -192,6 +197,7 @@ fn row(destination: String, checked: &Checked) -> Row {
         adopted: 0,
         doubted: checked.adoptable.doubted.len(),
         namesakes: Vec::new(),
+        removed: Vec::new(),
         error: None,
     }
 }
@@ -238,6 +244,7 @@ fn tell(context: &Context, rows: &[Row]) -> Result<()> {
             continue;
         }
         told::tell_namesakes(ui, &r.namesakes);
+        told::tell_removed(ui, &r.removed);
         if r.adopted > 0 {
             told::tell_doubted(ui, r.doubted);
             told::tell_damaged(ui, r.damaged());

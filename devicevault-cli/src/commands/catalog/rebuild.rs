@@ -86,6 +86,8 @@ struct Told {
     mistaken: usize,
     /// Devices whose name another one has by now: disabled, under another name.
     namesakes: Vec<Namesake>,
+    /// Devices that had been removed here: disabled.
+    removed: Vec<String>,
     /// Devices that have no login any more.
     without_login: Vec<String>,
     surplus: usize,
@@ -178,7 +180,15 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
             gathered.heed(&*instance.catalog, &sealed_of(&instance).await?).await?;
         }
         gathered.refuse_all_closed()?;
-        let rebuilt = gathered.assemble();
+        let mut rebuilt = gathered.assemble();
+        match &replaced {
+            Some(before) => {
+                if let Some(store) = &before.store {
+                    rebuilt.heed_removed(&*store.catalog).await?;
+                }
+            }
+            None => rebuilt.heed_removed(&*instance.catalog).await?,
+        }
         for source in sources.iter_mut().filter(|s| s.new && has_hidden_names(&s.config, &rebuilt)) {
             source.config.options.insert(wiring::OPAQUE_NAMES.to_owned(), "yes".to_owned());
             context.ui.warn(&format!(
@@ -232,6 +242,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         pinned: written.pinned,
         mistaken: written.refused,
         namesakes: told::namesakes(&rebuilt, &known),
+        removed: told::removed(&rebuilt, &known),
         without_login,
         surplus: rebuilt.surplus.len(),
         refused: rebuilt.refused.iter().map(RefusedRow::from).collect(),
@@ -544,6 +555,7 @@ fn tell(context: &Context, told: &Told) -> Result<()> {
         ui.note(&format!("{} that the catalog knew are pinned again", human::count(told.pinned, "version")));
     }
     told::tell_namesakes(ui, &told.namesakes);
+    told::tell_removed(ui, &told.removed);
     if told.mistaken > 0 {
         ui.warn(&format!(
             "{} left out: each claims to be a version that the catalog knows as something else",

@@ -61,6 +61,19 @@ pub(super) fn tell_namesakes(ui: &Ui, namesakes: &[Namesake]) {
     ));
 }
 
+/// Who comes back disabled beside these, since somebody removed it.
+pub(super) fn removed(rebuilt: &Rebuilt, known: &[Device]) -> Vec<String> {
+    rebuilt.returned(known).into_iter().filter(|r| r.removed).map(|r| r.device.name).collect()
+}
+
+/// Tells of them.
+pub(super) fn tell_removed(ui: &Ui, removed: &[String]) {
+    if removed.is_empty() {
+        return;
+    }
+    ui.warn(&format!("back, and disabled, since they had been removed here: {}", removed.join(", ")));
+}
+
 /// Tells of versions that nobody confirms.
 pub(super) fn tell_doubted(ui: &Ui, doubted: usize) {
     if doubted == 0 {
