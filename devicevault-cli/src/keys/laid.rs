@@ -113,7 +113,38 @@ pub(crate) async fn lay(context: &Context, instance: &Instance, places: impl Ite
                 e.to_record().message
             )),
         }
+        tell_foreign(context, instance, config).await;
     }
+}
+
+/// Tells of epoch keys at a destination that no key at hand opens, as a way back leaves them that was cut off before it took
+/// them over: until then neither kit opens all that is there. A destination that cannot be asked has said so above.
+async fn tell_foreign(context: &Context, instance: &Instance, config: &DestinationConfig) {
+    let keys = foreign(context, instance, config).await.unwrap_or_default();
+    if keys > 0 {
+        let (name, are) = (&config.name, if keys == 1 { "is" } else { "are" });
+        context.ui.warn(&format!(
+            "{name}: {} there {are} of another home, or of a way back that was cut off, and no key at hand opens what is sealed \
+             under them: with a key of theirs, `devicevault --kek-file KIT key check --repair` takes them over; keep that kit",
+            human::count(keys, "epoch key")
+        ));
+    }
+}
+
+async fn foreign(context: &Context, instance: &Instance, config: &DestinationConfig) -> Result<usize> {
+    let folder = destination_keys(instance.backend_settings(config, false)).await?;
+    let found = instance.keys.foreign_epochs(&folder).await?;
+    if found.is_empty() {
+        return Ok(0);
+    }
+    // What this home has made since the program began is nobody else's; and who took the place over is told elsewhere.
+    let keys = Keys::open(Some(&instance.home), &context.given_keys).await?;
+    match keys.refuse_taken_over(&folder).await {
+        Err(e) if e.kind() == ErrorKind::Conflict => return Ok(0),
+        asked => asked?,
+    }
+    let still = keys.foreign_epochs(&folder).await?;
+    Ok(found.iter().filter(|id| still.contains(id)).count())
 }
 
 async fn lay_at(context: &Context, instance: &Instance, config: &DestinationConfig) -> Result<Lacking> {

@@ -456,3 +456,30 @@ async fn a_rebuilt_home_has_no_key_without_a_kit_wherever_it_was_cut_off() {
     assert!(!rebuild(&["--into"]).good().err.contains("recovery kit is"));
     person.run(&["verify"]).good();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_back_that_was_cut_off_is_told_by_each_round() {
+    let (fleet, person) = home().await;
+    let old = take_kit(&person, "old.txt");
+    copy(&person.path("home/store"), &person.path("store"));
+    std::fs::rename(person.path("home"), person.path("gone")).unwrap();
+    let with_kit = ["--kek-file", old.to_str().unwrap()];
+    person.run(&[&with_kit[..], &["catalog", "rebuild", "--from", "store"]].concat()).good();
+    log_in(&fleet, &person);
+    let new = take_kit(&person, "new.txt");
+    let told = async || {
+        let round = person.asks(&["backup", "--all"]).await.good();
+        round.err.contains("no key at hand opens") && round.err.contains("key check --repair")
+    };
+    assert!(!told().await);
+    // As one that ended before it took over what the kit opens.
+    for key in epochs(person.path("gone/store/keys")) {
+        let name = key.file_name().unwrap();
+        std::fs::remove_file(person.path("home/keys").join(name)).unwrap();
+        std::fs::copy(&key, person.path("store/keys").join(name)).unwrap();
+    }
+    assert!(told().await && told().await);
+    person.run(&[&with_kit[..], &["key", "check", "--repair"]].concat());
+    assert!(!told().await);
+    person.run(&["--home", "none", "verify", "--from", "store", "--kek-file", new.to_str().unwrap()]).good();
+}
