@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
 use devicevault_core::{DestinationId, Error, ErrorKind, Result};
 use devicevault_storage::regular;
 
 use crate::files;
-use crate::instance::Instance;
+use crate::keys::lock::lock_purges;
 
 /// Name of the file in a home.
 const FILE: &str = "purging.json";
@@ -19,35 +20,37 @@ type Purging = BTreeMap<DestinationId, String>;
 ///
 /// # Errors
 /// The home cannot be written.
-pub(crate) fn begin(instance: &Instance, destination: &DestinationId, what: String) -> Result<()> {
-    let mut all = read(instance)?;
+pub(crate) async fn begin(home: &Path, destination: &DestinationId, what: String) -> Result<()> {
+    let _alone = lock_purges(home).await?;
+    let mut all = read(home)?;
     all.insert(destination.clone(), what);
-    write(instance, &all)
+    write(home, &all)
 }
 
 /// Notes that it is over, and that the catalog knows.
 ///
 /// # Errors
 /// The home cannot be written.
-pub(crate) fn end(instance: &Instance, destination: &DestinationId) -> Result<()> {
-    let mut all = read(instance)?;
-    if all.remove(destination).is_some() { write(instance, &all) } else { Ok(()) }
+pub(crate) async fn end(home: &Path, destination: &DestinationId) -> Result<()> {
+    let _alone = lock_purges(home).await?;
+    let mut all = read(home)?;
+    if all.remove(destination).is_some() { write(home, &all) } else { Ok(()) }
 }
 
 /// Refuses what would bring back what a purge was taking out when it was cut off.
 ///
 /// # Errors
 /// `Conflict` while a purge of this destination is under way or cut off; the home cannot be read.
-pub(crate) fn refuse(instance: &Instance, destination: &DestinationId) -> Result<()> {
-    let Some(what) = read(instance)?.remove(destination) else { return Ok(()) };
+pub(crate) fn refuse(home: &Path, destination: &DestinationId) -> Result<()> {
+    let Some(what) = read(home)?.remove(destination) else { return Ok(()) };
     let why =
         format!("a purge of it ({what}) is under way, or was cut off: what it took out would be stored there again");
     Err(Error::new(ErrorKind::Conflict, "store copy anew", why)
         .hint("do that purge again; once it has ended, its versions are no longer looked for there"))
 }
 
-fn read(instance: &Instance) -> Result<Purging> {
-    let path = instance.home.join(FILE);
+fn read(home: &Path) -> Result<Purging> {
+    let path = home.join(FILE);
     match regular::read(&path) {
         Ok(text) => serde_json::from_slice(&text).map_err(|e| {
             let why = "the note of purges that are under way cannot be read";
@@ -58,8 +61,34 @@ fn read(instance: &Instance) -> Result<Purging> {
     }
 }
 
-fn write(instance: &Instance, all: &Purging) -> Result<()> {
+fn write(home: &Path, all: &Purging) -> Result<()> {
     let text = serde_json::to_vec(all)
         .map_err(|e| Error::new(ErrorKind::Internal, "note purge", "it cannot be written as JSON").because(e))?;
-    files::replace_private(&instance.home.join(FILE), &text)
+    files::replace_private(&home.join(FILE), &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn two_that_begin_at_once_are_both_noted() {
+        let home = tempfile::tempdir().unwrap();
+        let (path, other) = (home.path().to_owned(), DestinationId::from("other"));
+        // As one that is between its reading and its writing.
+        let first = lock_purges(&path).await.unwrap();
+        let mut all = read(&path).unwrap();
+        let second = {
+            let (path, other) = (path.clone(), other.clone());
+            tokio::spawn(async move { begin(&path, &other, "other --device b".to_owned()).await })
+        };
+        tokio::task::yield_now().await;
+        all.insert("git".into(), "git --device a".to_owned());
+        write(&path, &all).unwrap();
+        drop(first);
+        second.await.unwrap().unwrap();
+        assert!(refuse(&path, &"git".into()).is_err() && refuse(&path, &other).is_err());
+        end(&path, &other).await.unwrap();
+        assert!(refuse(&path, &"git".into()).is_err() && refuse(&path, &other).is_ok());
+    }
 }

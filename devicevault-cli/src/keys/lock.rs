@@ -1,5 +1,5 @@
-//! One at a time: whatever changes a home's keys, whatever changes a credential that is sealed under them, and what deletes
-//! by its retention.
+//! One at a time: whatever changes a home's keys, whatever changes a credential that is sealed under them, what deletes
+//! by its retention, and what notes which purges are under way.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
@@ -16,6 +16,8 @@ pub(crate) const LOCK: &str = "keys.lock";
 const CREDENTIALS: &str = "credentials.lock";
 /// Name of the file that is locked by whatever deletes.
 pub(crate) const SWEEP: &str = "retention.lock";
+/// Name of the file that is locked while purges are noted.
+const PURGES: &str = "purging.lock";
 /// How long is waited for another command: most take moments.
 const PATIENCE: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(50);
@@ -52,7 +54,15 @@ pub(crate) async fn lock_for_sweep(home: &Path) -> Result<KeyLock> {
     lock_within(home, SWEEP, PATIENCE).await
 }
 
-/// The same where nobody has it, and `None` where somebody has.
+/// Waits for whoever notes a purge in this home, which takes moments: the note of one must not be lost by that of another.
+///
+/// # Errors
+/// As [`lock`].
+pub(crate) async fn lock_purges(home: &Path) -> Result<KeyLock> {
+    lock_within(home, PURGES, PATIENCE).await
+}
+
+/// [`lock`] where nobody has it, and `None` where somebody has.
 pub(crate) async fn lock_at_once(home: &Path) -> Option<KeyLock> {
     lock_within(home, LOCK, Duration::ZERO).await.ok()
 }
@@ -80,6 +90,7 @@ fn busy(name: &str) -> Error {
     let (operation, what) = match name {
         SWEEP => ("apply retention", "applies the retention"),
         CREDENTIALS => ("change credential", "changes the credentials"),
+        PURGES => ("note purge", "notes the purges"),
         _ => ("change keys", "changes the keys"),
     };
     Error::new(ErrorKind::Conflict, operation, format!("another command {what} of this home at the moment"))

@@ -112,7 +112,7 @@ pub(super) async fn run(context: &Context, args: PurgeArgs) -> Result<Exit> {
     }
     if args.yes {
         refuse_waiting(&instance, &config).await?;
-        purging::begin(&instance, &config.id, asked(&args))?;
+        purging::begin(&instance.home, &config.id, asked(&args)).await?;
     }
     let done = cancellable(repository.purge(what, !args.yes)).await?;
     if args.yes {
@@ -120,7 +120,7 @@ pub(super) async fn run(context: &Context, args: PurgeArgs) -> Result<Exit> {
         if args.force_push {
             cancellable(repository.push_purged()).await?;
         }
-        purging::end(&instance, &config.id)?;
+        purging::end(&instance.home, &config.id).await?;
     }
     tell(context, &args, &done)?;
     Ok(Exit::of_parts(1, done.others.len()))

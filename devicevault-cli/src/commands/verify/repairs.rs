@@ -116,7 +116,7 @@ impl<'a> Repairs<'a> {
     }
 
     async fn one(&self, key: &CopyKey) -> Result<Repair> {
-        purging::refuse(self.instance, &key.destination)?;
+        purging::refuse(&self.instance.home, &key.destination)?;
         let make = |manifest: &Manifest, original: Bytes, view: View| self.make(manifest, original, view);
         self.engine.repair(&self.places, key, Some(&make)).await
     }
