@@ -1,8 +1,8 @@
 //! A device that was given another name or site: its files move along, in a commit that does nothing else, so that
 //! `git log --follow` shows all of their history.
 //!
-//! Where the folder that they move to is another device's, as where two swap their names, that one's files are put aside
-//! before, in a commit of its own: they move on with what is next stored of it.
+//! Where a folder is another device's into which one moves, or is stored for the first time, as where two swap their names,
+//! that one's files are put aside before, in a commit of its own: they move on with what is next stored of it.
 
 use devicevault_core::{Manifest, Result};
 use git2::Repository;

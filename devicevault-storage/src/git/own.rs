@@ -86,6 +86,11 @@ impl Own {
     }
 }
 
+/// Those that were noted: nothing is made of history, and nothing written.
+pub(super) fn noted(layout: &Layout, branch: &str) -> Result<Folders> {
+    Ok(read(&layout.own_folders(branch))?.unwrap_or_default())
+}
+
 fn read_or_make((layout, branch): (&Layout, &str), repo: &Repository, index: &Index) -> Result<Folders> {
     match read(&layout.own_folders(branch))? {
         Some(folders) => Ok(folders),

@@ -9,11 +9,11 @@ use super::folder::Folder;
 use super::index::{device_key, folder_key};
 use super::path::Version;
 use super::store::Store;
-use super::{branch, history, verify};
+use super::{branch, history, moves, own, verify};
 
 impl Store {
     /// What is wrong with the file of a version that is the newest of its artefact: the branch has another text there, or
-    /// none. Nothing where a newer one of the device, or another device, has its place by now.
+    /// none. Nothing where a newer one of the device has its place by now, or another device, for which it was put aside.
     pub(super) fn not_shown(&self, repo: &Repository, at: &Version) -> Result<Option<String>> {
         if at.branch != self.options.branch {
             return Ok(None);
@@ -34,8 +34,14 @@ impl Store {
             let holder = index.records().iter().rev().find(|r| r.is_backup() && r.folder == folder_key(folder));
             (later, holder.map(|r| r.device))
         })?;
-        if holder.is_some_and(|holder| holder != device_key(device)) {
-            return Ok(None);
+        let is_taken = holder.is_some_and(|holder| holder != device_key(device));
+        if is_taken {
+            // Earlier releases put nothing aside for a device that was new.
+            let aside = moves::aside(folder, device_key(device));
+            let was_put_aside = own::noted(&self.layout, &self.options.branch)?.has(&aside);
+            if !was_put_aside || self.shown_at(repo, tip, &format!("{aside}/{file}"))? == Some(stored) {
+                return Ok(None);
+            }
         }
         for record in &later {
             for (newer_at, newer) in history::manifests(repo, &at.branch, record.commit, device.as_str())? {
@@ -44,15 +50,19 @@ impl Store {
                 if newer.source.device != *device {
                     continue;
                 }
-                // A newer version of it; or its file moved along with another of the device's.
-                if newer_file == file || self.shown_at(repo, tip, &format!("{newer_folder}/{file}"))? == Some(stored) {
+                // A newer version of it; or its file moved along with another of the device's, which may be put aside by now.
+                let aside = moves::aside(newer_folder, device_key(device));
+                let shows = |folder: &str| -> Result<bool> {
+                    Ok(self.shown_at(repo, tip, &format!("{folder}/{file}"))? == Some(stored))
+                };
+                if newer_file == file || shows(newer_folder)? || shows(&aside)? {
                     return Ok(None);
                 }
             }
         }
         let what = match self.shown_at(repo, tip, &at.path)? {
-            Some(_) => "shows another text in its place",
-            None => "does not show it any more",
+            Some(_) if !is_taken => "shows another text in its place",
+            _ => "does not show it any more",
         };
         Ok(Some(format!("branch {} {what}: somebody else changed {}", at.branch, at.path)))
     }

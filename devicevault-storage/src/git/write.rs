@@ -207,7 +207,10 @@ impl Chain<'_> {
             let placed = group.iter().rev().find(|(c, _)| c.entry.manifest.source.device == m.source.device);
             let moved = match placed {
                 Some((_, p)) => p.folder() != path.folder(),
-                None => moves::left_behind(self.index, &self.records, m, path.folder()).is_some(),
+                None => {
+                    moves::left_behind(self.index, &self.records, m, path.folder()).is_some()
+                        || moves::holder(self.index, &self.records, m, path.folder()).is_some()
+                }
             };
             if full || moved {
                 self.commit(&group, verdicts)?;
@@ -256,16 +259,17 @@ impl Chain<'_> {
     }
 
     /// Takes the files of a device along that has another name or site than when it was last stored, or that were put aside.
+    /// Those of another device that stand where it is going are put aside before.
     fn follow(&mut self, one: &Checked, path: &TreePath) -> Result<()> {
         let (m, to) = (&one.entry.manifest, path.folder());
-        let Some(from) = self.left(m, to)? else { return Ok(()) };
+        let from = self.left(m, to)?;
         if let Some(other) = moves::holder(self.index, &self.records, m, to) {
             let aside = moves::aside(to, other);
             self.carry(to.rsplit('/').next().unwrap_or(to), to, &aside)?;
             // Ours, as what others push does not go there either.
             self.folders.insert(folder_key(&aside), aside);
         }
-        self.carry(&m.source.device_name, &from, to)
+        from.map_or(Ok(()), |from| self.carry(&m.source.device_name, &from, to))
     }
 
     /// The folder that files of a device stand in, where that is another one than this.

@@ -153,6 +153,57 @@ async fn a_name_that_another_device_has_now_is_its_own() {
 }
 
 #[tokio::test]
+#[ignore = "needs git"]
+async fn a_new_device_puts_aside_what_a_renamed_one_has_in_its_folder() {
+    for commits in [CommitPer::Artefact, CommitPer::Batch] {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("r.git");
+        let backend = open_with(&repo, GitOptions::default().with_commits(commits)).await;
+        let put = async |id, name, artefact, text| {
+            let (entry, body) = at_site(id, name, Some("zurich"), artefact, text);
+            backend.store_one(entry, body).await.unwrap()
+        };
+        let running = put("d1", "core", "running-config", "one\n").await;
+        let startup = put("d1", "core", "startup-config", "start\n").await;
+        // The first one has another name by now, and nothing new.
+        let mut taken = put("d2", "core", "running-config", "two\n").await;
+        let shown = |file: &str| git(&repo, &["show", &format!("main:{file}")]);
+        let all = files(&repo);
+        assert_eq!((all.len(), all[0].as_str()), (3, "zurich/core/running-config.txt"), "{all:?}");
+        assert!(all[1..].iter().all(|file| file.starts_with("zurich/core~")), "{all:?}");
+        assert_eq!([shown(&all[0]), shown(&all[1]), shown(&all[2])], ["two\n", "one\n", "start\n"]);
+        for at in [&running, &startup, &taken] {
+            assert!(verdict(&backend, at).await.is_good(), "{at}");
+        }
+        // Somebody else takes away what was put aside.
+        let aside = all[1].rsplit_once('/').unwrap().0;
+        change(&repo, &[(aside, None)]);
+        for at in [&running, &startup] {
+            let Verdict::Damaged(why) = verdict(&backend, at).await else { panic!("{at}") };
+            assert!(why.join("").contains("does not show it any more"), "{why:?}");
+        }
+        assert!(verdict(&backend, &taken).await.is_good());
+        // What is stored of it next goes where it is called now, and all that it has goes along.
+        change(&repo, &[(&all[1], Some("one\n")), (&all[2], Some("start\n"))]);
+        put("d1", "edge", "running-config", "one 2\n").await;
+        let all = files(&repo);
+        assert_eq!(
+            all,
+            ["zurich/core/running-config.txt", "zurich/edge/running-config.txt", "zurich/edge/startup-config.txt"]
+        );
+        assert_eq!([shown(&all[1]), shown(&all[2])], ["one 2\n", "start\n"]);
+        // A third one takes the folder that it stands in now.
+        put("d3", "edge", "startup-config", "three\n").await;
+        taken = put("d2", "core", "running-config", "two 2\n").await;
+        for at in [&running, &startup, &taken] {
+            assert!(verdict(&backend, at).await.is_good(), "{at}");
+        }
+        assert_eq!(files(&repo).len(), 4);
+        assert_sound(&repo);
+    }
+}
+
+#[tokio::test]
 async fn what_is_in_another_branch_is_whole_and_no_reason_to_store_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let repo = dir.path().join("r.git");
