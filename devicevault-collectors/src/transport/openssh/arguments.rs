@@ -185,7 +185,7 @@ impl Plan {
             let path = folder.write_key(key).map_err(unusable)?;
             return self.path("IdentityFile", &path);
         }
-        let passphrase = login.passphrase.as_ref().map(|p| p.expose_secret());
+        let passphrase = login.passphrase.as_ref().map(devicevault_core::ExposeSecret::expose_secret);
         let agent = KeyAgent::listen(&folder.agent(), key, passphrase).map_err(core_error)?;
         let public = folder.write("key.pub", agent.public_key()).map_err(unusable)?;
         self.path("IdentityFile", &public)?;
