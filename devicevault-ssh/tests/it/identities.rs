@@ -148,7 +148,7 @@ async fn a_certificate_that_is_refused_for_its_time_is_told_so() {
     let server =
         Sshd::start(&format!("UsePAM yes\nPasswordAuthentication no\nTrustedUserCAKeys {}", trusted.display()));
     let now = std::fs::metadata(&key).unwrap().modified().unwrap();
-    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 600;
     let options = Options::default().with_now(now);
     for (valid, says) in [("-5d:-3d", "expired 3 days ago"), ("+3d:+5d", "is not valid before")] {
         let certificate = certify(&authority, &key.with_extension("pub"), &["-n", &user.name, "-V", valid]);

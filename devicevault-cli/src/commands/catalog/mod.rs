@@ -1,6 +1,7 @@
 //! `devicevault catalog`
 
 mod beside;
+mod came_back;
 mod check;
 mod rebuild;
 mod sealed;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Login, Result, Target, Turn};
+use devicevault_core::{Error, ErrorKind, ExposeSecret, Login, Result, Target, Turn};
 use devicevault_ssh::{HostKeyPolicy, KeyAgent, Profile, SSH_PORT, private_key_is_of_hardware};
 use tokio::process::Command;
 use tokio::sync::Notify;
@@ -185,7 +185,7 @@ impl Plan {
             let path = folder.write_key(key).map_err(unusable)?;
             return self.path("IdentityFile", &path);
         }
-        let passphrase = login.passphrase.as_ref().map(devicevault_core::ExposeSecret::expose_secret);
+        let passphrase = login.passphrase.as_ref().map(ExposeSecret::expose_secret);
         let agent = KeyAgent::listen(&folder.agent(), key, passphrase).map_err(core_error)?;
         let public = folder.write("key.pub", agent.public_key()).map_err(unusable)?;
         self.path("IdentityFile", &public)?;
