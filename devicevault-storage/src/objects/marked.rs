@@ -143,7 +143,12 @@ impl Marked {
     }
 
     async fn look(&self) -> Result<()> {
-        let Some(marker) = find(&*self.store, &self.url).await? else {
+        // Another text in its place is one of the way there, or of what the place is now: it says nothing of the copies.
+        let found = find(&*self.store, &self.url).await.map_err(|e| match e.kind() {
+            ErrorKind::Corrupt => e.as_kind(ErrorKind::Unavailable),
+            _ => e,
+        });
+        let Some(marker) = found? else {
             self.seen.store(0, Ordering::Release);
             return Err(Error::new(
                 ErrorKind::Unavailable,

@@ -78,6 +78,10 @@ pub enum Fault {
     Stale,
     /// A page of a listing that says that there is more, and not how to ask for it.
     Cut,
+    /// A page for people in place of the answer, as of a portal on the way: it has an etag.
+    Page,
+    /// A redirection to such a page, by this status.
+    Elsewhere(u16),
 }
 
 type Plan = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;

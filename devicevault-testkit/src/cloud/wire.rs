@@ -10,6 +10,9 @@ use tokio::net::TcpStream;
 
 use super::{AtIt, Fault, Request, State};
 
+/// What a redirection leads to.
+const PAGE: &str = "a-page-for-people.html";
+
 pub(super) async fn serve(state: Arc<State>, mut stream: TcpStream) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let mut buffer = Vec::new();
@@ -31,7 +34,10 @@ pub(super) async fn serve(state: Arc<State>, mut stream: TcpStream) -> Option<()
             tokio::time::sleep(time).await;
         }
         let mut answer = match fault {
+            _ if request.key == PAGE => Answer::page(),
             Some(Fault::Answer(status, code)) => Answer::error(status, code),
+            Some(Fault::Page) => Answer::page(),
+            Some(Fault::Elsewhere(status)) => Answer::new(status).with("Location", format_args!("/portal/{PAGE}")),
             _ => state.held.lock().unwrap().answer(&request, &state, fault, through),
         };
         match fault {
@@ -124,6 +130,11 @@ impl Answer {
 
     pub(super) fn xml(text: String) -> Self {
         Self { body: text.into(), ..Self::new(200) }
+    }
+
+    /// A page for people.
+    fn page() -> Self {
+        Self::xml("<html><body>Maintenance</body></html>".to_owned()).with("ETag", "\"page\"")
     }
 
     pub(super) fn error(status: u16, code: &str) -> Self {

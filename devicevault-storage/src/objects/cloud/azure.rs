@@ -52,11 +52,13 @@ impl AzureOptions {
 
     pub(super) async fn open(&self, settings: &StoreSettings) -> Result<MicrosoftAzure> {
         self.http.check_endpoint(self.endpoint.as_deref())?;
+        let (client, connector) = (self.http.client().await?, self.http.connector().await?);
         let mut builder = MicrosoftAzureBuilder::new()
             .with_account(&self.account)
             .with_container_name(settings.url.bucket()?)
-            .with_client_options(self.http.client().await?)
-            .with_retry(http::retries());
+            .with_client_options(client)
+            .with_retry(http::retries())
+            .with_http_connector(connector);
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint.clone());
         }

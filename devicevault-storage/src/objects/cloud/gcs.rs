@@ -9,7 +9,6 @@ use object_store::gcp::{GcpCredential, GcpCredentialProvider, GoogleCloudStorage
 use object_store::{ClientOptions, CredentialProvider};
 use tokio::sync::OnceCell;
 
-use super::pages::WholeListings;
 use super::{Auth, HttpOptions, http, login, need, of_login, refused};
 use crate::objects::{LoginSource, StoreOptions, StoreSettings};
 
@@ -45,12 +44,12 @@ impl GcsOptions {
 
     pub(super) async fn open(&self, settings: &StoreSettings) -> Result<GoogleCloudStorage> {
         self.http.check_endpoint(self.endpoint.as_deref())?;
-        let client = self.http.client().await?;
+        let (client, connector) = (self.http.client().await?, self.http.connector().await?);
         let mut builder = GoogleCloudStorageBuilder::new()
             .with_bucket_name(settings.url.bucket()?)
             .with_client_options(client.clone())
             .with_retry(http::retries())
-            .with_http_connector(WholeListings::default());
+            .with_http_connector(connector);
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_base_url(endpoint);
         }

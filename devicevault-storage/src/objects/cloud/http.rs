@@ -6,6 +6,7 @@ use std::time::Duration;
 use devicevault_core::{Error, ErrorKind, Result};
 use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 
+use super::pages::Doubting;
 use crate::fault;
 use crate::objects::{StoreOptions, StoreSettings};
 
@@ -69,6 +70,28 @@ impl HttpOptions {
         }
     }
 
+    /// Makes the clients of requests to the store.
+    pub(super) async fn connector(&self) -> Result<Doubting> {
+        let trusted = match &self.ca_file {
+            Some(file) => {
+                reqwest::Certificate::from_pem_bundle(&pem(file).await?).map_err(|e| not_pem(file).because(e))?
+            }
+            None => Vec::new(),
+        };
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("devicevault/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .http1_only()
+            .https_only(!self.allow_http)
+            .read_timeout(self.timeout)
+            .connect_timeout(self.connect_timeout)
+            .tls_certs_merge(trusted)
+            .build();
+        let client = client
+            .map_err(|e| Error::new(ErrorKind::Config, "open store", "there can be no connections").because(e))?;
+        Ok(Doubting::new(client, self.allow_http))
+    }
+
     pub(super) async fn client(&self) -> Result<ClientOptions> {
         let mut client = ClientOptions::new()
             .with_allow_http(self.allow_http)
@@ -86,6 +109,11 @@ impl HttpOptions {
 }
 
 async fn certificates(file: &Path) -> Result<Vec<Certificate>> {
+    let found = Certificate::from_pem_bundle(&pem(file).await?).map_err(|e| not_pem(file).because(e))?;
+    if found.is_empty() { Err(unusable(file, "the file holds no certificate")) } else { Ok(found) }
+}
+
+async fn pem(file: &Path) -> Result<Vec<u8>> {
     let path = file.to_owned();
     let read = move || {
         use std::io::Read as _;
@@ -95,14 +123,17 @@ async fn certificates(file: &Path) -> Result<Vec<Certificate>> {
     };
     let lost = |e| Error::new(ErrorKind::Internal, "read certificates", "the task that did it was lost").because(e);
     let read: std::io::Result<Vec<u8>> = tokio::task::spawn_blocking(read).await.map_err(lost)?;
-    let pem = read.map_err(|e| fault::of_io("read certificates", file.display(), e))?;
-    let wrong = |why: &str| {
-        Error::new(ErrorKind::Config, "read certificates", why.to_owned())
-            .with("file", file.display())
-            .hint("it has to hold certificates between BEGIN CERTIFICATE and END CERTIFICATE")
-    };
-    let found = Certificate::from_pem_bundle(&pem).map_err(|e| wrong("the file is not PEM").because(e))?;
-    if found.is_empty() { Err(wrong("the file holds no certificate")) } else { Ok(found) }
+    read.map_err(|e| fault::of_io("read certificates", file.display(), e))
+}
+
+fn not_pem(file: &Path) -> Error {
+    unusable(file, "the file is not PEM")
+}
+
+fn unusable(file: &Path, why: &str) -> Error {
+    Error::new(ErrorKind::Config, "read certificates", why.to_owned())
+        .with("file", file.display())
+        .hint("it has to hold certificates between BEGIN CERTIFICATE and END CERTIFICATE")
 }
 
 /// Retries beneath those of the engine, which tries a whole backup again, with longer waits, and parks what a store

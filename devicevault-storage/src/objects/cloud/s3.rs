@@ -6,11 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use devicevault_core::{Error, ErrorKind, ExposeSecret as _, Result};
 use object_store::CredentialProvider;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, S3ConditionalPut};
-use object_store::client::{HttpConnector as _, ReqwestConnector};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, Checksum, S3ConditionalPut};
+use object_store::client::HttpConnector as _;
 use tokio::sync::OnceCell;
 
-use super::pages::WholeListings;
 use super::uploads::BucketUploads;
 use super::{Auth, HttpOptions, http, lacks, login, need, refused};
 use crate::objects::{LoginSource, StoreOptions, StoreSettings, Uploads};
@@ -53,6 +52,9 @@ pub struct S3Options {
     pub put_if_absent: Option<bool>,
     /// `bulk_delete`: whether many objects are deleted by one request, yes by default; some servers cannot.
     pub bulk_delete: Option<bool>,
+    /// `checksum=sha256`: each upload carries the SHA-256 of its bytes. Buckets with an object lock want that of every
+    /// object; some servers do not know it.
+    pub checksum: bool,
     /// Connections.
     pub http: HttpOptions,
 }
@@ -68,6 +70,7 @@ impl S3Options {
         "kms_key",
         "put_if_absent",
         "bulk_delete",
+        "checksum",
         "allow_http",
         "timeout",
         "connect_timeout",
@@ -97,6 +100,7 @@ impl S3Options {
             encryption,
             put_if_absent: options.one_of("put_if_absent", &[("yes", true), ("no", false)])?,
             bulk_delete: options.one_of("bulk_delete", &[("yes", true), ("no", false)])?,
+            checksum: options.one_of("checksum", &[("sha256", true)])?.is_some(),
             http: HttpOptions::read(settings)?,
         })
     }
@@ -120,7 +124,7 @@ impl S3Options {
             (None, Addressing::Virtual) => format!("https://{bucket}.s3.{region}.amazonaws.com"),
         };
         let store = self.open(settings).await?;
-        let http = ReqwestConnector::default().connect(&self.http.client().await?).map_err(refused)?;
+        let http = self.http.connector().await?.connect(&self.http.client().await?).map_err(refused)?;
         let credentials = (self.auth != Auth::Anonymous).then(|| store.credentials().clone());
         let prefix = settings.url.path().clone();
         Ok(Arc::new(BucketUploads { http, bucket: of_bucket, region: region.to_owned(), prefix, credentials }))
@@ -130,17 +134,21 @@ impl S3Options {
         self.http.check_endpoint(self.endpoint.as_deref())?;
         let bucket = settings.url.bucket()?;
         let style = self.style();
+        let (client, connector) = (self.http.client().await?, self.http.connector().await?);
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
-            .with_client_options(self.http.client().await?)
+            .with_client_options(client)
             .with_retry(http::retries())
-            .with_http_connector(WholeListings::default())
+            .with_http_connector(connector)
             .with_conditional_put(match self.put_if_absent {
                 Some(false) => S3ConditionalPut::Disabled,
                 _ => S3ConditionalPut::ETagMatch,
             })
             .with_disable_bulk_delete(self.bulk_delete == Some(false))
             .with_virtual_hosted_style_request(style == Addressing::Virtual);
+        if self.checksum {
+            builder = builder.with_checksum_algorithm(Checksum::SHA256);
+        }
         if let Some(region) = &self.region {
             builder = builder.with_region(region);
         }

@@ -99,6 +99,51 @@ async fn a_fault_at_any_request_leaves_nothing_half_and_the_next_attempt_works()
     }
 }
 
+/// As buckets with an object lock want it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_carries_its_hash_where_that_is_asked_for() {
+    let double = Double::start().await;
+    let mut settings = settings(&double);
+    settings.options.insert("checksum".to_owned(), "sha256".to_owned());
+    let backend = plain(&settings, options(ZSTD)).await.unwrap();
+    let content = samples::text(1, 3000);
+    double.plan(|r| {
+        let is_bare = r.method == "PUT" && !r.headers.contains_key("x-amz-checksum-sha256");
+        is_bare.then_some(Fault::Answer(400, "InvalidRequest"))
+    });
+    let stored = store(&backend, &given(&content)).await.unwrap();
+    holds_one(&double, &backend, &stored, &content).await;
+}
+
+/// Portals, gateways under repair and consoles answer everything by a page.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_in_place_of_an_answer_is_none() {
+    let faults = [301, 302, 303, 307, 308].map(Fault::Elsewhere);
+    for (content, way) in [(samples::text(1, 3000), ZSTD), (samples::noise(1, LARGE), SEALED)] {
+        let (double, given) = (Double::start().await, given(&content));
+        let backend = at(&double, way).await;
+        for fault in faults.into_iter().chain([Fault::Page]) {
+            double.plan(move |r| ["PUT", "POST"].contains(&r.method.as_str()).then_some(fault));
+            store(&backend, &given).await.unwrap_err();
+            double.plan(|_| None);
+            assert!(listed(&backend).await.is_empty(), "{fault:?}");
+        }
+        let stored = store(&backend, &given).await.unwrap();
+        for fault in faults.into_iter().chain([Fault::Page]) {
+            // Of everything, the marker too, as somebody who begins now meets it.
+            double.plan(move |r| (r.method == "GET").then_some(fault));
+            let late = plain(&settings(&double), options(way)).await;
+            assert!(late.is_err_and(|e| e.kind() != ErrorKind::Corrupt), "{fault:?}");
+            let verdict = backend.verify(&stored, None, VerifyDepth::Content).await;
+            assert!(verdict.as_ref().map_or(true, |v| !v.is_good()), "{fault:?}: {verdict:?}");
+            let mut found = backend.list(ListFilter::default());
+            assert!(found.next().await.is_some_and(|one| one.is_err()), "{fault:?}: an empty store");
+        }
+        double.plan(|_| None);
+        holds_one(&double, &backend, &stored, &content).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_store_answers_is_told_with_when_to_come_back() {
     let double = Double::start().await;
