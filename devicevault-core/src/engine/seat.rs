@@ -30,6 +30,8 @@ pub(crate) struct Seat {
     site: Option<String>,
     state: Mutex<State>,
     began: Notify,
+    /// One takes the place again at a time, whoever noticed that the device was reached: it needs no second one.
+    taking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +50,7 @@ impl Seat {
             site: site.map(str::to_owned),
             state: Mutex::new(State { place: Some(place), ..State::default() }),
             began: Notify::new(),
+            taking: tokio::sync::Mutex::default(),
         })
     }
 
@@ -73,6 +76,14 @@ impl Seat {
         };
         // Those who hold the places may be waiting for what comes of this one: they can go outside for it.
         drop(outside);
+        let _one = self.taking.lock().await;
+        let (is_over, has_place) = {
+            let state = self.state();
+            (state.over, state.place.is_some())
+        };
+        if is_over || has_place {
+            return;
+        }
         let place = self.places.take_again(self.site.as_deref()).await;
         let mut state = self.state();
         // Where the conversation is over, the place goes back at once.
@@ -174,6 +185,19 @@ mod tests {
         };
         back.unwrap();
         assert!(second.state().place.is_none() && seat.state().place.is_some());
+    }
+
+    #[tokio::test]
+    async fn two_who_notice_that_it_was_reached_take_one_place() {
+        let (places, _, seat) = seats(1);
+        seat.connecting();
+        let other = tokio::select! { never = seat.lend(&SystemClock) => match never {}, p = places.take(None) => p };
+        let mut both = futures::future::join(seat.reached(), seat.reached()).boxed();
+        assert!((&mut both).now_or_never().is_none());
+        drop(other);
+        assert!(both.now_or_never().is_some());
+        seat.leave();
+        assert!(places.take(None).now_or_never().is_some());
     }
 
     #[tokio::test]
