@@ -35,13 +35,13 @@ impl Store {
             (later, holder.map(|r| r.device))
         })?;
         let is_taken = holder.is_some_and(|holder| holder != device_key(device));
-        if is_taken {
-            // Earlier releases put nothing aside for a device that was new.
-            let aside = moves::aside(folder, device_key(device));
-            let was_put_aside = own::noted(&self.layout, &self.options.branch)?.has(&aside);
-            if !was_put_aside || self.shown_at(repo, tip, &format!("{aside}/{file}"))? == Some(stored) {
-                return Ok(None);
-            }
+        let aside = moves::aside(folder, device_key(device));
+        let was_put_aside = own::noted(&self.layout, &self.options.branch)?.has(&aside);
+        // Earlier releases put nothing aside for a device that was new; and the other device may have been purged since.
+        if (is_taken && !was_put_aside)
+            || (was_put_aside && self.shown_at(repo, tip, &format!("{aside}/{file}"))? == Some(stored))
+        {
+            return Ok(None);
         }
         for record in &later {
             for (newer_at, newer) in history::manifests(repo, &at.branch, record.commit, device.as_str())? {

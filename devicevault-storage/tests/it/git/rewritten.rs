@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use devicevault_core::storage::{ListFilter, Verdict, VerifyDepth};
-use devicevault_core::{Body, DeviceId, Entry, ErrorKind, StorageBackend, StorageBackendExt as _, StorageRef};
-use devicevault_storage::git::{CommitPer, GitBackend, GitOptions};
+use devicevault_core::{
+    Body, DeviceId, Entry, ErrorKind, Manifest, StorageBackend, StorageBackendExt as _, StorageRef,
+};
+use devicevault_storage::git::{CommitPer, GitBackend, GitOptions, Purge};
 use futures::TryStreamExt as _;
 
 use super::remote::change;
@@ -201,6 +203,25 @@ async fn a_new_device_puts_aside_what_a_renamed_one_has_in_its_folder() {
         assert_eq!(files(&repo).len(), 4);
         assert_sound(&repo);
     }
+}
+
+#[tokio::test]
+#[ignore = "needs git"]
+async fn what_was_put_aside_for_a_device_that_was_purged_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("r.git");
+    let backend = open(&repo).await;
+    for (id, text) in [("d1", "one\n"), ("d2", "two\n")] {
+        let (entry, body) = at_site(id, "core", Some("zurich"), "running-config", text);
+        backend.store_one(entry, body).await.unwrap();
+    }
+    let gone = DeviceId::from("d2");
+    let purge = Purge::versions(Arc::new(move |m: &Manifest| m.source.device == gone));
+    backend.purge(purge, false).await.unwrap();
+    let left = listed(&backend).await;
+    let [(at, _)] = left.as_slice() else { panic!("{left:?}") };
+    assert_eq!(verdict(&backend, at).await, Verdict::Good(VerifyDepth::Size));
+    assert_sound(&repo);
 }
 
 #[tokio::test]
