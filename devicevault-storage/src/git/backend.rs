@@ -114,7 +114,7 @@ impl GitBackend {
             // Whoever asked may be gone: what was stored is stored.
             let _ = answer.send(outcome);
             if let Some(store) = merge {
-                store.merge_small();
+                in_the_background(&|| store.merge_small());
             }
         };
         tokio::task::spawn_blocking(work);
@@ -123,6 +123,27 @@ impl GitBackend {
         })?
     }
 }
+
+/// Does work that nobody waits for, in a thread of its own, since what gave way once cannot take its priority back. Where
+/// the processor is busy with what is waited for, it goes on when that is done.
+fn in_the_background(work: &(dyn Fn() + Sync)) {
+    let give_way = || {
+        // Of this thread alone, as Linux has it. That it is not granted is of no consequence.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::setpriority_process(None, NICE);
+        work();
+    };
+    std::thread::scope(|scope| {
+        let started = std::thread::Builder::new().name("git-merge".to_owned()).spawn_scoped(scope, give_way);
+        if let Err(e) = started {
+            tracing::debug!(error = %e, "no thread for work in the background");
+        }
+    });
+}
+
+/// A tenth of the processor's time where others want it: whoever waits for the packs does not wait for ever.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
 
 /// What a repository can do.
 pub(super) fn capability(options: &GitOptions) -> Capability {
@@ -329,6 +350,15 @@ mod tests {
     use super::*;
     use devicevault_core::{StorageBackendExt as _, SystemClock};
     use devicevault_testkit::samples;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_nobody_waits_for_gives_way_and_nothing_else_does() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let (before, seen) = (nice(), std::sync::Mutex::default());
+        in_the_background(&|| *seen.lock().unwrap() = Some(nice()));
+        assert_eq!((*seen.lock().unwrap(), nice()), (Some(before.max(NICE)), before));
+    }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn looking_while_others_store_never_reads_history_anew() {

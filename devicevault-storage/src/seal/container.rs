@@ -286,13 +286,25 @@ impl Sealed {
         Self::open_if(container, keys, check).await
     }
 
+    /// As [`open`](Sealed::open), of a container that is near and may wait for long: of a small one, too, nothing is held
+    /// in memory until it is read.
+    #[cfg(feature = "spool")]
+    pub(crate) async fn open_where_it_lies(container: Arc<dyn Body>, keys: &Keyring) -> Result<Self> {
+        Self::open_now(container, keys, |_| Ok(())).await
+    }
+
     async fn open_if(container: Arc<dyn Body>, keys: &Keyring, check: impl Fn(&[u8]) -> Result<()>) -> Result<Self> {
-        let shape = Shape::of_container(container.len())?;
+        Shape::of_container(container.len())?;
         let container: Arc<dyn Body> = if container.len() <= SMALL {
             Arc::new(Bytes::from(read_exact(&*container, 0..container.len()).await?))
         } else {
             container
         };
+        Self::open_now(container, keys, check).await
+    }
+
+    async fn open_now(container: Arc<dyn Body>, keys: &Keyring, check: impl Fn(&[u8]) -> Result<()>) -> Result<Self> {
+        let shape = Shape::of_container(container.len())?;
         let header = read_exact(&*container, 0..HEADER_LEN as u64).await?;
         check(&header)?;
         let header = Header::parse(&header)?;

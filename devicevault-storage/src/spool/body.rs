@@ -36,7 +36,7 @@ impl SpoolBody {
             Ok(FileBody { file: Arc::new(file), length, path: at.clone() })
         })
         .await?;
-        Ok(Self { content: Sealed::open(Arc::new(file), ring).await?, path, owned: None })
+        Ok(Self { content: Sealed::open_where_it_lies(Arc::new(file), ring).await?, path, owned: None })
     }
 
     /// The file, and so many bytes of room, are given back with the last handle.

@@ -65,6 +65,19 @@ async fn bodies_come_back_are_private_and_go_with_their_last_handle() {
 }
 
 #[tokio::test]
+async fn what_lies_in_the_spool_is_held_in_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), SpoolOptions::default()).await;
+    let small = body(&spool, b"hostname a\n").await;
+    let is_body = |path: &std::path::PathBuf| !path.is_dir() && !path.ends_with("lock");
+    for path in files(&folder.path().join("spool")).iter().filter(|path| is_body(path)) {
+        std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(80).unwrap();
+    }
+    let read = read_to_vec(small.read(None), u64::MAX).await;
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::Corrupt, "it was read from memory");
+}
+
+#[tokio::test]
 async fn a_folder_that_others_could_enter_is_closed_to_them() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ mod words;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 use regex::bytes::{Regex, RegexBuilder};
 
 pub(super) use below::Below;
@@ -71,8 +71,12 @@ impl Net {
             }
         }
         let automaton = |of: &[&str]| {
-            let built =
-                AhoCorasickBuilder::new().match_kind(MatchKind::Standard).ascii_case_insensitive(true).build(of);
+            // Every line of every text passes it: the few hundred KiB of a whole table are worth it.
+            let built = AhoCorasickBuilder::new()
+                .kind(Some(AhoCorasickKind::DFA))
+                .match_kind(MatchKind::Standard)
+                .ascii_case_insensitive(true)
+                .build(of);
             built.expect("a small automaton")
         };
         let compile = |pattern: &str| RegexBuilder::new(pattern).unicode(false).build().expect("a built-in expression");

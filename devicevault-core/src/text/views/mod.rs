@@ -86,6 +86,8 @@ impl ViewMaker {
     /// # Errors
     /// `TooLarge` for a line beyond the bound.
     pub fn push(&mut self, chunk: &[u8], clean: &mut BytesMut, redacted: &mut BytesMut) -> Result<()> {
+        // Once for all lines: texts of one platform share their rules, and so the counter of who has them.
+        let rules = self.rules.clone();
         for part in chunk.split_inclusive(|b| *b == b'\n') {
             if self.line.len() + part.len() > self.max_line {
                 return Err(Error::new(ErrorKind::TooLarge, "read text", "a line is longer than it may be")
@@ -95,7 +97,7 @@ impl ViewMaker {
             self.line.extend_from_slice(part);
             if part.ends_with(b"\n") && !self.goes_on() {
                 let line = std::mem::take(&mut self.line);
-                self.one(&line, clean, redacted);
+                self.one(&line, &rules, clean, redacted);
                 self.line = line;
                 self.line.clear();
                 self.begun = 0;
@@ -136,7 +138,8 @@ impl ViewMaker {
     pub fn finish(mut self, clean: &mut BytesMut, redacted: &mut BytesMut) -> Vec<String> {
         if !self.line.is_empty() {
             let line = std::mem::take(&mut self.line);
-            self.one(&line, clean, redacted);
+            let rules = self.rules.clone();
+            self.one(&line, &rules, clean, redacted);
         }
         let open = self.secret_block.take();
         if let Some(open) = &open {
@@ -152,14 +155,13 @@ impl ViewMaker {
     }
 
     /// One line, its line end included where it has one.
-    fn one(&mut self, raw: &[u8], clean: &mut BytesMut, redacted: &mut BytesMut) {
+    fn one(&mut self, raw: &[u8], rules: &TextRules, clean: &mut BytesMut, redacted: &mut BytesMut) {
         self.number += 1;
         let first = self.number;
         let (line, end) = match raw.strip_suffix(b"\n") {
             Some(line) => (line, &b"\n"[..]),
             None => (raw, &b""[..]),
         };
-        let rules = self.rules.clone();
         let joined = memchr::memchr(b'\n', line).map(|_| spans::Joined::of(line, rules.continued.as_ref()));
         let whole: &[u8] = joined.as_ref().map_or(line, |j| &j.text);
         let by_rules = rules.concern(whole);
@@ -176,7 +178,7 @@ impl ViewMaker {
             self.check.line(part, &rules.suspect);
         }
         self.number += memchr::memchr_iter(b'\n', line).count() as u64;
-        if self.in_volatile_block(line, &rules) {
+        if self.in_volatile_block(line, rules) {
             return;
         }
         let Some(line) = volatile(&rules.volatile, line, first) else { return };
@@ -185,7 +187,7 @@ impl ViewMaker {
 
         // Re-salted secrets are a constant in `clean` too; inside a re-salted block only its frame is left.
         let before = self.secret_block.is_some();
-        let shown = self.redact(line, end, by_rules, redacted);
+        let shown = self.redact(line, end, rules, by_rules, redacted);
         match shown {
             Shown::Same => emit(clean, line, end),
             Shown::Resalted(text) => emit(clean, &text, end),
@@ -213,8 +215,7 @@ impl ViewMaker {
     }
 
     /// Writes the redacted form of a line, and says what the clean form is.
-    fn redact(&mut self, line: &[u8], end: &[u8], by_rules: bool, redacted: &mut BytesMut) -> Shown {
-        let rules = &*self.rules.clone();
+    fn redact(&mut self, line: &[u8], end: &[u8], rules: &TextRules, by_rules: bool, redacted: &mut BytesMut) -> Shown {
         if let Some(mut open) = self.secret_block.take() {
             let rule = open.rule.and_then(|i| rules.secret_blocks.get(i));
             let resalted = rule.is_some_and(|r| r.resalted);
