@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devicevault_collectors::{CliCollector, OpenSshDialer, OpenSshOptions, SshDialer, Transport, Transports, options};
@@ -21,7 +21,7 @@ pub(super) fn transports(ssh: SshDialer, known_hosts: &Path) -> Transports {
     let openssh = OpenSshOptions {
         program: "ssh".into(),
         known_hosts: known_hosts.to_owned(),
-        folder: std::env::temp_dir(),
+        folders: private_folders(),
         // This program is its own helper for passwords.
         askpass: std::env::current_exe().ok(),
         environment: environment(),
@@ -29,10 +29,19 @@ pub(super) fn transports(ssh: SshDialer, known_hosts: &Path) -> Transports {
     Transports::new(ssh).with_openssh(OpenSshDialer::new(openssh))
 }
 
+/// Where private files and sockets are made: in the folder for temporary files, or else where paths are short.
+pub(super) fn private_folders() -> Vec<PathBuf> {
+    let of_the_session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    let of_all = cfg!(unix).then(|| PathBuf::from("/tmp"));
+    std::iter::once(std::env::temp_dir()).chain(of_the_session).chain(of_all).collect()
+}
+
 /// What `ssh` and proxy commands get of the environment: where things are, the language, the agent, the ticket, the web proxy,
 /// and which profile of a cloud is meant. Nothing else, for passwords stand there.
 fn environment() -> Environment {
-    const NAMES: [&str; 33] = [
+    // Of the languages and of the folders of a desktop, each that has a meaning: SSH passes on whatever begins by LC_, so that
+    // secrets are called so.
+    const NAMES: [&str; 55] = [
         "PATH",
         "HOME",
         "USER",
@@ -43,6 +52,28 @@ fn environment() -> Environment {
         "TMPDIR",
         "LANG",
         "LANGUAGE",
+        "LC_ALL",
+        "LC_ADDRESS",
+        "LC_COLLATE",
+        "LC_CTYPE",
+        "LC_IDENTIFICATION",
+        "LC_MEASUREMENT",
+        "LC_MESSAGES",
+        "LC_MONETARY",
+        "LC_NAME",
+        "LC_NUMERIC",
+        "LC_PAPER",
+        "LC_TELEPHONE",
+        "LC_TIME",
+        "XDG_CACHE_HOME",
+        "XDG_CONFIG_DIRS",
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_DIRS",
+        "XDG_DATA_HOME",
+        "XDG_RUNTIME_DIR",
+        "XDG_SESSION_ID",
+        "XDG_SESSION_TYPE",
+        "XDG_STATE_HOME",
         "SSH_AUTH_SOCK",
         "KRB5CCNAME",
         "KRB5_CONFIG",
@@ -67,9 +98,7 @@ fn environment() -> Environment {
         "KUBECONFIG",
         "TELEPORT_HOME",
     ];
-    const BEGINNINGS: [&str; 2] = ["LC_", "XDG_"];
-    let passed = |name: &str| NAMES.contains(&name) || BEGINNINGS.iter().any(|start| name.starts_with(start));
-    Environment::only(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passed)))
+    Environment::only(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(|name| NAMES.contains(&name))))
 }
 
 /// Sets how a device is reached.

@@ -205,6 +205,28 @@ fn the_systems_ssh_uses_keys_that_lie_in_no_file() {
 }
 
 #[test]
+#[ignore = "needs sshd, ssh, ssh-keygen, socat and root"]
+fn a_proxy_command_that_needs_a_shell_gets_one() {
+    let (user, person, place) = (User::add(), Person::new(), Place::new());
+    let sshd = Sshd::start("PasswordAuthentication no\nKbdInteractiveAuthentication no");
+    let key = sshd.authorised_key(&["-t", "ed25519", "-N", ""]);
+    let settings = place.join("it's proxy.env");
+    std::fs::write(&settings, "TUNNEL=socat\n").expect("the settings of a tunnel");
+    let sourced = format!(". \"{}\"; exec $TUNNEL - TCP:%h:%p", settings.display());
+    for transport in ["ssh", "openssh"] {
+        for command in [&sourced, "false || socat - 'TCP:%h:%p'", "A=b socat - TCP:%h:%p"] {
+            let by = ["--transport", transport, "--proxy-command", command, "--key-file", key.to_str().expect("UTF-8")];
+            person.back_up(sshd.port, "linux", &user.name, "", &by).good();
+        }
+        // What a shell says of a file is no word of the device's.
+        let by = ["--transport", transport, "--retries", "0", "--proxy-command", "exec /etc/ssh; %h"];
+        let answer = person.back_up(sshd.port, "linux", &user.name, "pw", &by);
+        assert!(answer.code == 1 && answer.shows("Permission denied"), "{answer:?}");
+        assert!(!answer.shows("auth_rejected") && !answer.shows("check user name"), "{answer:?}");
+    }
+}
+
+#[test]
 #[ignore = "needs sshd, ssh-keygen and root"]
 fn the_agents_key_logs_in() {
     let (user, person, place) = (User::add(), Person::new(), Place::new());

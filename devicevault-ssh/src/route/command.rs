@@ -49,17 +49,7 @@ impl ProxyCommand {
     /// Starts it towards a server.
     pub(super) fn start(&self, to: &Endpoint, user: &str, environment: &Environment) -> Result<Process> {
         let port = to.port.to_string();
-        // Host and user may come from an inventory that others write: neither becomes an option or a command.
-        let harmless = |s: &str| {
-            !s.starts_with('-')
-                && s.chars().all(|c| c.is_ascii_alphanumeric() || "._-:%@\\/+".contains(c) || !c.is_ascii())
-        };
-        for (what, text, token) in [("host", to.host.as_str(), "%h"), ("user name", user, "%r")] {
-            if self.text.contains(token) && !(harmless(text) && (self.form != Form::Shell || !text.contains('\\'))) {
-                let message = format!("'{}' is no {what} for a proxy command", text.escape_debug());
-                return Err(SshError::Config { message });
-            }
-        }
+        self.refuse_harm(&to.host, user)?;
         let filled = |s: &str| {
             expand(s, &to.host, &port, user).map_err(|_| SshError::config("the proxy command holds an unknown token"))
         };
@@ -73,6 +63,41 @@ impl ProxyCommand {
             Form::Shell => Process::start("sh", &["-c".to_owned(), filled(&self.text)?], environment),
         }
     }
+
+    /// What the system's `ssh` is told as its `ProxyCommand`. It fills in the tokens by itself and hands `exec` and all of
+    /// that to a shell, which takes one program: a command that needs more of a shell is given to one of its own.
+    ///
+    /// # Errors
+    /// `Config`: what would be filled in for host or user name could be an option or a command.
+    pub fn for_the_systems_ssh(&self, host: &str, user: &str) -> Result<String> {
+        self.refuse_harm(host, user)?;
+        Ok(match &self.form {
+            Form::Words(words) => words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" "),
+            Form::Shell => format!("/bin/sh -c {}", quoted(&self.text)),
+        })
+    }
+
+    /// Host and user may come from an inventory that others write: neither becomes an option or a command.
+    fn refuse_harm(&self, host: &str, user: &str) -> Result<()> {
+        let harmless = |s: &str| {
+            !s.starts_with('-')
+                && s.chars().all(|c| c.is_ascii_alphanumeric() || "._-:%@\\/+".contains(c) || !c.is_ascii())
+        };
+        for (what, text, token) in [("host", host, "%h"), ("user name", user, "%r")] {
+            if self.text.contains(token) && !(harmless(text) && (self.form != Form::Shell || !text.contains('\\'))) {
+                let message = format!("'{}' is no {what} for a proxy command", text.escape_debug());
+                return Err(SshError::Config { message });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The text as one word of a shell. `ssh` looks whether quotes have an end, and takes `\'` for no end: backslashes stand
+/// outside.
+fn quoted(text: &str) -> String {
+    let one = |c: char| if matches!(c, '\'' | '\\') { format!("'\\{c}'") } else { c.to_string() };
+    format!("'{}'", text.chars().map(one).collect::<String>())
 }
 
 /// Puts host, port and user in; the error is the letter of an unknown token.
@@ -178,6 +203,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_systems_ssh_gets_one_program() {
+        let told = |text: &str| text.parse::<ProxyCommand>().unwrap().for_the_systems_ssh("h", "DOM\\u");
+        assert_eq!(told(r"nc -x 'a b' %h %p%%\'").unwrap(), r"'nc' '-x' 'a b' '%h' '%p%%'\'''");
+        assert_eq!(told(". /a b; exec t '%h'").unwrap(), r"/bin/sh -c '. /a b; exec t '\''%h'\'''");
+        assert_eq!(told(r#"t "a\\""#).unwrap(), r"'t' 'a'\\''");
+        // What is filled in is quoted as a word, and read by a shell otherwise.
+        assert!(told("t %r").is_ok() && told("t %r | cat").is_err());
+        let command: ProxyCommand = "nc %h %p".parse().unwrap();
+        assert!(command.for_the_systems_ssh("$(x)", "u").is_err());
+    }
+
     proptest! {
         #[test]
         fn any_text_is_a_command_or_an_error(text in ".*") {
@@ -185,8 +222,8 @@ mod tests {
         }
 
         #[test]
-        fn quoted_words_come_back(list in proptest::collection::vec("[^'\0]*", 1..5)) {
-            let text = list.iter().map(|w| format!("'{w}'")).collect::<Vec<_>>().join(" ");
+        fn quoted_words_come_back(list in proptest::collection::vec("[^\0]*", 1..5)) {
+            let text = list.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" ");
             prop_assert_eq!(words(&text), Split::Words(list));
         }
     }

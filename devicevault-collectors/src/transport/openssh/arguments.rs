@@ -96,7 +96,8 @@ impl Plan {
         if let Some(address) = options::source_address(settings).map_err(core_error)? {
             plan.pair("-b", &address.to_string());
         }
-        if let Some(command) = options::get(settings, options::PROXY_COMMAND) {
+        if let Some(command) = options::proxy_command(settings).map_err(core_error)? {
+            let command = command.for_the_systems_ssh(&device.host, &login.username).map_err(core_error)?;
             plan.pair("-o", &format!("ProxyCommand={command}"));
         }
         plan.algorithms(profile);

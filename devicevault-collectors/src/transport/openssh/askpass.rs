@@ -25,15 +25,28 @@ pub(super) struct Folder {
 const LOCK: &str = "lock";
 const KEY: &str = "key";
 
+/// The longest path of a socket on all systems: BSD's has 104 bytes with the one that ends it.
+const LONGEST: usize = 103;
+/// A separator, and the longest name of a socket: a number.
+const NAME: usize = 1 + 10;
+
 /// A prompt is not longer.
 const MOST: usize = 4096;
 
 impl Folder {
-    /// Makes one, and removes those of processes that were killed.
-    pub(super) fn new(parent: &Path) -> io::Result<Self> {
-        let made = Self::make(parent)?;
-        sweep(parent, &made.path);
-        Ok(made)
+    /// Makes one in the first of these in which that can be done, and removes those of processes that were killed.
+    pub(super) fn new(parents: &[PathBuf]) -> io::Result<Self> {
+        let mut failed = None;
+        for parent in parents {
+            match Self::make(parent) {
+                Ok(made) => {
+                    sweep(parent, &made.path);
+                    return Ok(made);
+                }
+                Err(e) => failed = failed.or(Some(e)),
+            }
+        }
+        Err(failed.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no folder is named")))
     }
 
     fn make(parent: &Path) -> io::Result<Self> {
@@ -42,6 +55,10 @@ impl Folder {
         for _ in 0..MOST_TRIES {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = parent.join(format!("dv-{}-{number}", std::process::id()));
+            if cfg!(unix) && path.as_os_str().len() + NAME > LONGEST {
+                let why = format!("the path of a socket in {} would be too long: set TMPDIR", parent.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            }
             let mut builder = DirBuilder::new();
             #[cfg(unix)]
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -282,7 +299,8 @@ mod tests {
     #[test]
     fn folders_of_killed_processes_go_and_those_of_running_ones_stay() {
         let parent = tempfile::tempdir().unwrap();
-        let held = Folder::new(parent.path()).unwrap();
+        let of = || Folder::new(&[parent.path().to_owned()]).unwrap();
+        let held = of();
         let key = held.write_key("text").unwrap();
         let left = parent.path().join("dv-1-0");
         for (folder, lock) in
@@ -294,7 +312,7 @@ mod tests {
                 std::fs::write(folder.join(LOCK), "").unwrap();
             }
         }
-        drop(Folder::new(parent.path()).unwrap());
+        drop(of());
         assert!(key.exists() && !left.exists());
         // Not begun yet, and not ours.
         assert!(parent.path().join("dv-2-0").exists() && parent.path().join("dv-x").exists());
@@ -303,7 +321,12 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn each_secret_is_told_once_and_to_this_user_alone() {
         let parent = tempfile::tempdir().unwrap();
-        let folder = Folder::new(parent.path()).unwrap();
+        // What is longer has no room for a socket.
+        let long = parent.path().join("x".repeat(100));
+        std::fs::create_dir(&long).unwrap();
+        assert!(Folder::new(std::slice::from_ref(&long)).unwrap_err().to_string().contains("set TMPDIR"));
+        let folder = Folder::new(&[long.clone(), parent.path().to_owned()]).unwrap();
+        std::fs::remove_dir(&long).unwrap();
         let mut login = Login::default();
         login.password = Some("pw".to_owned().into());
         login.passphrase = Some("phrase".to_owned().into());

@@ -29,8 +29,9 @@ pub struct OpenSshOptions {
     pub program: PathBuf,
     /// A known_hosts file, checked and written by the program.
     pub known_hosts: PathBuf,
-    /// A folder for short-lived private files and sockets. Its path is short: that of a socket has 108 bytes at most.
-    pub folder: PathBuf,
+    /// Folders for short-lived private files and sockets: the first in which they can be made. That of a long path is passed
+    /// over, for the path of a socket has 103 bytes at most.
+    pub folders: Vec<PathBuf>,
     /// A program that hands the prompt in its first argument to the socket in the environment variable
     /// [`ASKPASS_VARIABLE`], and prints what it gets; see [`answer_from`].
     pub askpass: Option<PathBuf>,
@@ -66,7 +67,7 @@ impl Dialer for OpenSshDialer {
                     .hint("use a key, the agent, or the transport ssh"),
             ));
         }
-        let folder = Folder::new(&self.0.folder).map_err(|e| device(unusable(e)))?;
+        let folder = Folder::new(&self.0.folders).map_err(|e| device(unusable(e)))?;
         let plan = Plan::new(&self.0, target, platform.ssh_profile.as_deref(), &folder).map_err(device)?;
         let (login, turn) = (target.login.clone(), target.turn.clone());
         let reach = target.limits.connect.max(LEAST) + OWN_WORDS;

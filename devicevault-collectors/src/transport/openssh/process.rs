@@ -188,14 +188,23 @@ impl fmt::Debug for Process {
     }
 }
 
+/// Whether `ssh` says that its login was refused: `USER@HOST: Permission denied (METHODS).` A program on the way to the
+/// device, or the shell that runs it, says the same of files.
+fn is_refusal(line: &str) -> bool {
+    let who = line.split_once(": permission denied (").map(|(who, _)| who.trim_start());
+    who.is_some_and(|who| who.contains('@') && !who.contains(char::is_whitespace))
+}
+
 /// What `ssh` says when it fails.
 fn failure(errors: &[u8], read_any: bool) -> Error {
     let text = String::from_utf8_lossy(errors).to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    // A jump host that a proxy command logs in at may refuse in the same words.
+    let is_reached = !has(&["kex_exchange_identification", "connection closed by unknown"]);
     let (kind, operation) =
         if has(&["host key verification failed", "identification has changed", "no matching host key fingerprint"]) {
             (ErrorKind::HostKeyRejected, "check host key")
-        } else if has(&["permission denied", "too many authentication failures"]) {
+        } else if is_reached && (text.lines().any(is_refusal) || has(&["too many authentication failures"])) {
             (ErrorKind::AuthRejected, "log in")
         } else if has(&["unable to negotiate", "no matching", "bad ssh2"]) {
             (ErrorKind::Unsupported, "negotiate algorithms")
@@ -322,6 +331,15 @@ mod tests {
             ("ssh: connect to host 192.0.2.1 port 22: Connection refused", ErrorKind::Unreachable),
             ("ssh: Could not resolve hostname r1", ErrorKind::Unreachable),
             ("", ErrorKind::Unavailable),
+            (
+                "/bin/sh: 1: exec: .: Permission denied\r\nConnection closed by UNKNOWN port 65535",
+                ErrorKind::Unavailable,
+            ),
+            (
+                "u@jump: Permission denied (publickey).\r\nkex_exchange_identification: Connection closed by remote host",
+                ErrorKind::Unavailable,
+            ),
+            ("tunnel: cannot read /etc/a@b: Permission denied (os error 13)", ErrorKind::Unavailable),
         ] {
             assert_eq!(failure(text.as_bytes(), false).kind(), kind, "{text}");
         }
