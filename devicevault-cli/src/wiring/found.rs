@@ -145,13 +145,15 @@ pub(crate) async fn open_found(
     keys: &Keys,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn StorageBackend>> {
+    // Whoever made a copy of it may have written an index for it.
+    let git = GitOptions::default().with_own_index(false);
     if let Some(template) = config.options.get(REPOSITORY) {
-        return Ok(Arc::new(GitRepositories::open(folder, template.parse()?, GitOptions::default(), clock)?));
+        return Ok(Arc::new(GitRepositories::open(folder, template.parse()?, git, clock)?));
     }
     if config.kind == GIT {
         let options = match config.options.get(BRANCH) {
-            Some(branch) => GitOptions::default().with_branch(branch),
-            None => GitOptions::default(),
+            Some(branch) => git.with_branch(branch),
+            None => git,
         };
         return Ok(Arc::new(GitBackend::open(folder, options, clock).await?));
     }

@@ -42,6 +42,9 @@ pub struct GitOptions {
     pub remote: Option<Remote>,
     /// Merge small packs by oneself when they have become many; otherwise only `maintain` does.
     pub auto_repack: bool,
+    /// Believe the index that lies beside the objects; otherwise it is made of history, once for each
+    /// [`GitBackend`](super::GitBackend).
+    pub own_index: bool,
 }
 
 impl Default for GitOptions {
@@ -56,6 +59,7 @@ impl Default for GitOptions {
             lock_timeout: Duration::from_secs(60),
             remote: None,
             auto_repack: true,
+            own_index: true,
         }
     }
 }
@@ -108,6 +112,14 @@ impl GitOptions {
     #[must_use]
     pub fn with_auto_repack(mut self, on: bool) -> Self {
         self.auto_repack = on;
+        self
+    }
+
+    /// Believes the index that lies beside the objects, or not: in a repository that comes from elsewhere, anybody may have
+    /// written it.
+    #[must_use]
+    pub fn with_own_index(mut self, is_own: bool) -> Self {
+        self.own_index = is_own;
         self
     }
 

@@ -38,8 +38,10 @@ impl Store {
         let aside = moves::aside(folder, device_key(device));
         let was_put_aside = own::noted(&self.layout, &self.options.branch)?.has(&aside);
         // Earlier releases put nothing aside for a device that was new; and the other device may have been purged since.
+        // Nothing notes it in a clone: there it counts where nobody put another text in its place.
         if (is_taken && !was_put_aside)
-            || (was_put_aside && self.shown_at(repo, tip, &format!("{aside}/{file}"))? == Some(stored))
+            || (self.shown_at(repo, tip, &format!("{aside}/{file}"))? == Some(stored)
+                && (was_put_aside || self.shown_at(repo, tip, &at.path)?.is_none()))
         {
             return Ok(None);
         }

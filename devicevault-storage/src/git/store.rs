@@ -212,7 +212,10 @@ impl Store {
     }
 
     fn loaded<'i>(&self, index: &'i mut Option<Index>) -> &'i mut Index {
-        index.get_or_insert_with(|| Index::load(&self.layout.index(&self.options.branch)))
+        index.get_or_insert_with(|| match self.options.own_index {
+            true => Index::load(&self.layout.index(&self.options.branch)),
+            false => Index::default(),
+        })
     }
 
     /// Looks at an index that knows every commit of the branch.

@@ -14,7 +14,7 @@ use super::history;
 use super::index::{Index, Record, folder_key};
 use super::layout::Layout;
 use super::message;
-use super::moves;
+use super::moves::{self, Elsewhere};
 use super::objects;
 use super::options::{CommitPer, GitOptions};
 use super::own::Own;
@@ -208,7 +208,7 @@ impl Chain<'_> {
             let moved = match placed {
                 Some((_, p)) => p.folder() != path.folder(),
                 None => {
-                    moves::left_behind(self.index, &self.records, m, path.folder()).is_some()
+                    self.stands_elsewhere(m, path.folder())?
                         || moves::holder(self.index, &self.records, m, path.folder()).is_some()
                 }
             };
@@ -265,17 +265,28 @@ impl Chain<'_> {
         let from = self.left(m, to)?;
         if let Some(other) = moves::holder(self.index, &self.records, m, to) {
             let aside = moves::aside(to, other);
-            self.carry(to.rsplit('/').next().unwrap_or(to), to, &aside)?;
+            let all = Elsewhere { folder: to.to_owned(), is_older: false };
+            self.carry(to.rsplit('/').next().unwrap_or(to), &all, &aside)?;
             // Ours, as what others push does not go there either.
             self.folders.insert(folder_key(&aside), aside);
         }
-        from.map_or(Ok(()), |from| self.carry(&m.source.device_name, &from, to))
+        from.iter().try_for_each(|from| self.carry(&m.source.device_name, from, to))
     }
 
-    /// The folder that files of a device stand in, where that is another one than this.
-    fn left(&mut self, m: &Manifest, to: &str) -> Result<Option<String>> {
+    /// Whether files of a device may stand in another folder than this.
+    fn stands_elsewhere(&mut self, m: &Manifest, to: &str) -> Result<bool> {
+        let Some(left) = moves::left_behind(self.index, &self.records, m) else { return Ok(false) };
+        if left.is_taken || left.last.folder != folder_key(to) {
+            return Ok(true);
+        }
+        // The device for which they were put aside may have been purged since.
+        Ok(!self.files(&moves::aside(to, left.last.device))?.is_empty())
+    }
+
+    /// The folders besides this one that files of a device stand in, the newest last.
+    fn left(&mut self, m: &Manifest, to: &str) -> Result<Vec<Elsewhere>> {
         let (repo, at) = (self.target.repo, (self.target.layout, self.target.options.branch.as_str()));
-        let Some(left) = moves::left_behind(self.index, &self.records, m, to) else { return Ok(None) };
+        let Some(left) = moves::left_behind(self.index, &self.records, m) else { return Ok(Vec::new()) };
         let own = self.target.own.folders(at, repo, self.index)?;
         let named = if left.last.folder == folder_key(to) {
             Some(to.to_owned())
@@ -285,18 +296,27 @@ impl Chain<'_> {
                 None => moves::folder_of(repo, at.1, &left.last)?.filter(|from| own.has(from)),
             }
         };
-        let is_own = |folder: &String| own.has(folder) || self.folders.contains_key(&folder_key(folder));
-        let from = match named {
-            Some(folder) if left.is_taken => Some(moves::aside(&folder, left.last.device)).filter(is_own),
-            named => named,
-        };
-        let Some(from) = from else { return Ok(None) };
-        let is_there = !self.root.files(repo, &from.split('/').collect::<Vec<_>>())?.is_empty();
-        Ok(is_there.then_some(from))
+        let Some(named) = named else { return Ok(Vec::new()) };
+        let (mut all, is_here) = (Vec::new(), named == to);
+        let aside = moves::aside(&named, left.last.device);
+        let files = self.files(&aside)?;
+        let is_own = own.has(&aside) || self.folders.contains_key(&folder_key(&aside));
+        if !files.is_empty() && (is_own || moves::are_of(repo, at.1, self.index, &m.source.device, &files)?) {
+            all.push(Elsewhere { folder: aside, is_older: is_here && !left.is_taken });
+        }
+        if !left.is_taken && !is_here && !self.files(&named)?.is_empty() {
+            all.push(Elsewhere { folder: named, is_older: false });
+        }
+        Ok(all)
+    }
+
+    /// The files right in a folder, as the tree is now.
+    fn files(&mut self, folder: &str) -> Result<Vec<(String, Oid)>> {
+        self.root.files(self.target.repo, &folder.split('/').collect::<Vec<_>>())
     }
 
     /// Moves all files of a folder, in a commit of its own.
-    fn carry(&mut self, device: &str, from: &str, to: &str) -> Result<()> {
+    fn carry(&mut self, device: &str, from: &Elsewhere, to: &str) -> Result<()> {
         match moves::carry_out(self.target.repo, &mut self.root, from, to) {
             Ok(true) => {}
             Ok(false) => return Ok(()),
@@ -304,7 +324,7 @@ impl Chain<'_> {
             Err(e) if e.kind() == ErrorKind::Conflict => return Ok(()),
             Err(e) => return Err(e),
         }
-        let id = self.write_commit(self.target.now, &message::moved(device, from, to))?;
+        let id = self.write_commit(self.target.now, &message::moved(device, &from.folder, to))?;
         self.records.push(Record::foreign(id));
         Ok(())
     }

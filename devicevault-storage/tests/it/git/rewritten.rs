@@ -225,6 +225,106 @@ async fn what_was_put_aside_for_a_device_that_was_purged_is_whole() {
 }
 
 #[tokio::test]
+#[ignore = "needs git"]
+async fn what_was_put_aside_moves_on_after_a_purge() {
+    // As the other device was called; and by another name, that it was given meanwhile.
+    for name in ["core", "edge"] {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("r.git");
+        let backend = open(&repo).await;
+        let put = async |id, name, artefact, text| {
+            let (entry, body) = at_site(id, name, Some("zurich"), artefact, text);
+            backend.store_one(entry, body).await.unwrap()
+        };
+        put("d1", "core", "running-config", "one\n").await;
+        put("d1", "core", "startup-config", "start\n").await;
+        put("d2", "core", "running-config", "two\n").await;
+        let gone = DeviceId::from("d2");
+        let purge = Purge::versions(Arc::new(move |m: &Manifest| m.source.device == gone));
+        backend.purge(purge, false).await.unwrap();
+        put("d1", name, "running-config", "one 2\n").await;
+        let all = [format!("zurich/{name}/running-config.txt"), format!("zurich/{name}/startup-config.txt")];
+        assert_eq!(files(&repo), all);
+        let shown = |file: &str| git(&repo, &["show", &format!("main:{file}")]);
+        assert_eq!([shown(&all[0]), shown(&all[1])], ["one 2\n", "start\n"]);
+        // What an earlier release left standing beside it is older.
+        let aside = git(&repo, &["log", "--format=", "--name-only", "--no-renames", "--diff-filter=A", "main"]);
+        let aside = aside.lines().find(|file| file.starts_with("zurich/core~")).unwrap().rsplit_once('/').unwrap().0;
+        if name == "core" {
+            let old = [("running-config.txt", "one\n"), ("inventory.txt", "chassis\n")];
+            let old = old.map(|(file, text)| (format!("{aside}/{file}"), text));
+            change(&repo, &old.each_ref().map(|(file, text)| (file.as_str(), Some(*text))));
+            put("d1", name, "startup-config", "start 2\n").await;
+            assert_eq!(files(&repo), ["zurich/core/inventory.txt", all[0].as_str(), all[1].as_str()]);
+            assert_eq!([shown(&all[0]), shown(&all[1])], ["one 2\n", "start 2\n"]);
+        }
+        for (at, _) in listed(&backend).await {
+            assert!(verdict(&backend, &at).await.is_good(), "{at}");
+        }
+        assert_sound(&repo);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs git"]
+async fn what_was_put_aside_moves_on_in_a_clone() {
+    for is_forged in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("r.git");
+        let put = async |backend: &GitBackend, id, name, artefact, text| {
+            let (entry, body) = at_site(id, name, Some("zurich"), artefact, text);
+            backend.store_one(entry, body).await.unwrap()
+        };
+        let backend = open(&repo).await;
+        put(&backend, "d1", "core", "startup-config", "start\n").await;
+        put(&backend, "d1", "core", "running-config", "one\n").await;
+        put(&backend, "d2", "core", "running-config", "two\n").await;
+        drop(backend);
+        // What stands beside the objects is no part of what is cloned.
+        std::fs::remove_dir_all(repo.join("devicevault")).unwrap();
+        let aside = files(&repo).into_iter().find(|file| file.starts_with("zurich/core~")).unwrap();
+        if is_forged {
+            change(&repo, &[(&aside, Some("forged\n"))]);
+        }
+        let backend = open(&repo).await;
+        put(&backend, "d1", "edge", "running-config", "one 2\n").await;
+        let mut all = ["zurich/core/running-config.txt", "zurich/edge/running-config.txt"].map(str::to_owned).to_vec();
+        if is_forged {
+            let folder = aside.rsplit_once('/').unwrap().0;
+            all.extend(["running-config.txt", "startup-config.txt"].map(|file| format!("{folder}/{file}")));
+        } else {
+            all.push("zurich/edge/startup-config.txt".to_owned());
+        }
+        all.sort();
+        let mut there = files(&repo);
+        there.sort();
+        assert_eq!(there, all);
+        assert_sound(&repo);
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_comes_from_elsewhere_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("r.git");
+    let backend = open_with(&repo, GitOptions::default().with_commits(CommitPer::Batch)).await;
+    let batch = ["d1", "d2"].map(|id| at_site(id, id, None, "running-config", "text\n"));
+    for stored in backend.store(Vec::from(batch)).await {
+        stored.unwrap();
+    }
+    drop(backend);
+    // One that lacks the second backup of a commit.
+    let beside = std::fs::read_dir(repo.join("devicevault")).unwrap().map(|entry| entry.unwrap().path());
+    let index = beside.into_iter().find(|path| path.to_string_lossy().contains("/index-")).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&index).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 64).unwrap();
+    for (is_own, known) in [(true, 1), (false, 2)] {
+        let backend = open_with(&repo, GitOptions::default().with_own_index(is_own)).await;
+        assert_eq!(listed(&backend).await.len(), known);
+    }
+}
+
+#[tokio::test]
 async fn what_is_in_another_branch_is_whole_and_no_reason_to_store_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let repo = dir.path().join("r.git");
