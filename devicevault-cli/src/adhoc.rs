@@ -10,6 +10,7 @@ use devicevault_core::{Device, Error, ErrorKind, Result, View};
 use crate::commands::destination;
 use crate::context::Context;
 use crate::instance::Instance;
+use crate::keys::sources::KeySources;
 use crate::wiring;
 use crate::wiring::found;
 
@@ -30,12 +31,66 @@ pub(crate) async fn open(context: &Context, folder: &Path) -> Result<Instance> {
     let state = state(folder)?;
     // There is one destination, on the disk that the spool would be on.
     let instance = if Instance::exists(&state) {
-        Instance::open(context, &state).await?
+        let wrong = |e: Error| {
+            e.hint("what else is named there would be written to, and its programs run: remove .devicevault in the folder; \
+                    the next backup makes it anew")
+        };
+        let index = own_index(context, &state).await?;
+        index.map_err(|why| wrong(refused(&state, why)))?.0
     } else {
         refuse_taken(folder)?;
         Instance::create(context, &state, &[destination()]).await?
     };
     Ok(instance.without_parking())
+}
+
+/// The instance of a folder that is looked at, where it is such as [`open`] makes.
+///
+/// # Errors
+/// `Conflict` where it is another; it cannot be opened.
+pub(crate) async fn index(context: &Context, folder: &Path, state: &Path) -> Result<Instance> {
+    let (own, found) = (destination(), found::destination_at(folder).await?);
+    if found.kind != own.kind || found.options.get(wiring::SEAL) != own.options.get(wiring::SEAL) {
+        return Err(refused(state, "the folder is none of those that have one"));
+    }
+    let (instance, its) = own_index(context, state).await?.map_err(|why| refused(state, why))?;
+    if its.id != found.id {
+        return Err(refused(state, ELSEWHERE));
+    }
+    Ok(instance)
+}
+
+const ELSEWHERE: &str = "it has other destinations than this folder";
+
+fn refused(state: &Path, why: &str) -> Error {
+    Error::new(ErrorKind::Conflict, "open index", format!("{why}, and it is not believed"))
+        .with("path", state.display())
+}
+
+/// The instance beneath a folder and its destination, where that is the only one, is the folder itself with its originals in
+/// clear, and there are no keys; else why it is none. Others may have written the folder: what such an instance names
+/// besides would be read and written in the folder's place, and programs be run for its secrets.
+async fn own_index(
+    context: &Context,
+    state: &Path,
+) -> Result<std::result::Result<(Instance, DestinationConfig), &'static str>> {
+    if KeySources::exist(state) {
+        return Ok(Err("it has keys"));
+    }
+    let instance = Instance::open(context, state).await?;
+    let own = destination();
+    let is_own = |option: (&String, &String)| own.options.get_key_value(option.0) == Some(option);
+    let mut all = instance.inventory.destinations().await?;
+    Ok(match (all.pop(), all.is_empty()) {
+        (Some(one), true)
+            if (&one.kind, one.view) == (&own.kind, own.view)
+                && one.options.contains_key(wiring::PATH)
+                && one.options.iter().all(is_own) =>
+        {
+            Ok((instance, one))
+        }
+        _ => Err(ELSEWHERE),
+    })
 }
 
 /// Refuses a folder that is something else already: originals in clear, which nobody expects there, would lie within what

@@ -56,6 +56,8 @@ pub struct BackendSettings {
     pub(crate) inventory: Option<Arc<dyn Inventory>>,
     /// Whether the place may be the home of any destination: it is read as it lies there.
     pub(crate) any_destination: bool,
+    /// Whether the place is looked at as it lies there, though nothing may say that it is the destination's.
+    pub(crate) unmarked: bool,
     /// Where the host keys of file servers are remembered; `None`: nowhere.
     pub(crate) known_hosts: Option<PathBuf>,
 }
@@ -70,7 +72,7 @@ impl BackendSettings {
         inventory: Option<Arc<dyn Inventory>>,
     ) -> Self {
         let known_hosts = Some(home.join(KNOWN_HOSTS));
-        Self { config, home, set_up, clock, keys, inventory, any_destination: false, known_hosts }
+        Self { config, home, set_up, clock, keys, inventory, any_destination: false, unmarked: false, known_hosts }
     }
 
     /// The folder that the option `path` names; relative ones begin at the home.

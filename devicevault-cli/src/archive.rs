@@ -266,17 +266,18 @@ impl Archive {
         }
     }
 
-    /// The copies that can be read, best first: those of this view, then those that it can be made from.
+    /// The copies that may be read, best first: those of this view, then those that it can be made from; what is damaged, as
+    /// far as is known, last.
     fn sources<'a>(&self, backup: &'a Backup, view: View) -> Vec<(&'a Copy, &'a StorageRef)> {
-        let mut good: Vec<_> = backup
+        let mut all: Vec<_> = backup
             .copies
             .iter()
-            .filter(|c| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended))
+            .filter(|c| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended | CopyStatus::Damaged))
             .filter(|c| c.view == view || c.view == View::Original)
             .filter_map(|c| Some((c, c.storage_ref.as_ref()?)))
             .collect();
-        good.sort_by_key(|(c, _)| (c.view != view, self.is_remote(&c.destination)));
-        good
+        all.sort_by_key(|(c, _)| (is_damaged(c), c.view != view, self.is_remote(&c.destination)));
+        all
     }
 
     /// Reads a view of a version: a stored one, else made from the original. Of a binary there is only the original.
@@ -289,14 +290,31 @@ impl Archive {
         for (copy, at) in self.sources(backup, view) {
             match self.read_copy(backup, copy, at, view).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(e) => first_error.get_or_insert(e),
-            };
+                // That it is damaged is told below.
+                Err(_) if is_damaged(copy) => {}
+                Err(e) => drop(first_error.get_or_insert(e)),
+            }
         }
-        Err(first_error.unwrap_or_else(|| {
-            Error::new(ErrorKind::NotFound, "read backup", "no destination has this view of it")
-                .with("backup", backup.id)
-                .with("view", view)
-        }))
+        Err(first_error.unwrap_or_else(|| self.none(backup, view)))
+    }
+
+    /// That there is nothing to read this view from.
+    fn none(&self, backup: &Backup, view: View) -> Error {
+        let is_meant = |c: &&Copy| c.view == view || c.view == View::Original;
+        let damaged = backup.copies.iter().filter(is_meant).find(|c| c.status == CopyStatus::Damaged);
+        let e = match damaged {
+            None => Error::new(ErrorKind::NotFound, "read backup", "no destination has this view of it"),
+            Some(copy) => {
+                let why = copy.error.as_ref().map_or_else(String::new, |e| format!(": {}", e.message));
+                Error::new(ErrorKind::Corrupt, "read backup", format!("what is stored of it is damaged{why}"))
+                    .with("destination", self.place_name(&copy.destination))
+                    .hint(
+                        "`devicevault verify` looks at it again, and tells what else is damaged; the version before it is \
+                         `--backup latest~1`",
+                    )
+            }
+        };
+        e.with("backup", backup.id).with("view", view)
     }
 
     async fn read_copy(&self, backup: &Backup, copy: &Copy, at: &StorageRef, view: View) -> Result<Vec<u8>> {
@@ -330,17 +348,13 @@ impl Archive {
     ) -> Result<(&'a Arc<dyn StorageBackend>, &'a Copy, &'a StorageRef)> {
         let view = if backup.kind == Kind::Binary { View::Original } else { view };
         let mut first_error = None;
-        for (copy, at) in self.sources(backup, view).into_iter().filter(|(c, _)| c.view == view) {
+        for (copy, at) in self.sources(backup, view).into_iter().filter(|(c, _)| c.view == view && !is_damaged(c)) {
             match self.backend(&copy.destination).await {
                 Ok(backend) => return Ok((backend, copy, at)),
                 Err(e) => first_error.get_or_insert(e),
             };
         }
-        Err(first_error.unwrap_or_else(|| {
-            Error::new(ErrorKind::NotFound, "read backup", "no destination has this view of it")
-                .with("backup", backup.id)
-                .with("view", view)
-        }))
+        Err(first_error.unwrap_or_else(|| self.none(backup, view)))
     }
 }
 
@@ -362,6 +376,11 @@ fn drop_doubles(versions: &mut Vec<(StorageRef, Manifest)>) -> Vec<Error> {
         }
     });
     told
+}
+
+/// As far as is known: a copy that could not be looked at for a moment counts as one.
+fn is_damaged(copy: &Copy) -> bool {
+    copy.status == CopyStatus::Damaged
 }
 
 fn told(e: Error, backup: &Backup, copy: &Copy) -> Error {

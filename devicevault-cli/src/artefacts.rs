@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use devicevault_core::engine::Selection;
+use devicevault_core::file_rules::FileRules;
 use devicevault_core::inventory::Policy;
 use devicevault_core::{Device, Error, ErrorKind, Login, Result, Target};
 
@@ -137,6 +138,40 @@ impl<'a> Artefacts<'a> {
         }
         let e = no_such(&unknown, &known, "none of the devices that it selects has an artefact of this name");
         Err(e.with("policy", policy.name.escape_debug()))
+    }
+}
+
+impl Artefacts<'_> {
+    /// What is to be said of file rules of a device for artefacts that it does not have, as far as can be told.
+    pub(crate) fn doubt_rules(&mut self, device: &Device) -> Option<String> {
+        let whose = format!("device {}", device.name.escape_debug());
+        self.doubt_rules_of(&whose, &device.options, &[device])
+    }
+
+    /// The same of a policy, for artefacts that none of the devices has which it selects.
+    pub(crate) fn doubt_rules_of_policy(&mut self, policy: &Policy, devices: &[Device]) -> Option<String> {
+        let whose = format!("policy {}", policy.name.escape_debug());
+        self.doubt_rules_of(&whose, &policy.options, &selected(policy, devices))
+    }
+
+    fn doubt_rules_of(
+        &mut self,
+        whose: &str,
+        options: &BTreeMap<String, String>,
+        devices: &[&Device],
+    ) -> Option<String> {
+        let rules = FileRules::from_options(whose, options).ok()??;
+        let (known, all) = self.of_all(devices.iter().copied());
+        let unknown = missing(&rules.artefacts().map(str::to_owned).collect(), &known);
+        if unknown.is_empty() || devices.is_empty() || !all {
+            return None;
+        }
+        let known: Vec<_> = known.iter().map(String::as_str).collect();
+        Some(format!(
+            "{whose}: there are file rules for {}, and no such artefact; there is: {}",
+            unknown.join(", "),
+            known.join(", ")
+        ))
     }
 }
 

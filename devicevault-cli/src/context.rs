@@ -31,6 +31,10 @@ impl Context {
             return Err(Error::new(ErrorKind::Config, "read platforms", "there is no such folder")
                 .with("folder", dir.display()));
         }
+        for (written, meant) in settings.mistyped() {
+            let written = written.escape_debug();
+            ui.warn(&format!("the variable {written} sets nothing: is {meant} meant?"));
+        }
         let given_keys = settings.given_keys();
         for file in given_keys.files.iter().filter(|file| files::is_open(file)) {
             ui.warn(&format!(

@@ -87,12 +87,13 @@ async fn faults(context: &Context, name: &str, backend: &Arc<dyn StorageBackend>
 
 /// Probes that say how safe a store is, not whether it works: what fails there is told, and no reason to go without a
 /// backup.
-const ADVICE: [&str; 9] = [
+const ADVICE: [&str; 10] = [
     "durability",
     "free space",
     "remote",
     "reach remote",
     "put-if-absent",
+    "delete",
     "clock",
     "quota",
     "space to be kept",

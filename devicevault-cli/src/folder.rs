@@ -37,11 +37,12 @@ pub(crate) async fn archive_with_index(
 ) -> Result<Archive> {
     match place {
         Some(place) => {
-            let state = place.folder().map(adhoc::state).transpose()?;
-            if let Some(state) = state.filter(|state| Instance::exists(state)) {
-                match Instance::open(context, &state).await {
+            let state = place.folder().map(|folder| Ok::<_, Error>((folder, adhoc::state(folder)?))).transpose()?;
+            if let Some((folder, state)) = state.filter(|(_, state)| Instance::exists(state)) {
+                match adhoc::index(context, folder, &state).await {
                     Ok(instance) => return Archive::of_instance(instance).await,
-                    // On a read-only share or a full disk its lock cannot be written; what is there can be looked at.
+                    // On a read-only share or a full disk its lock cannot be written; what is there can be looked at. So it can
+                    // where somebody laid an index there that leads elsewhere.
                     Err(e) => context.ui.warn(&format!(
                         "its index cannot be used, so that only what is there is looked at, not what is missing: {}",
                         e.to_record().message

@@ -39,7 +39,7 @@ pub(crate) use self::credentials::{open_secret, private_key_opens, put_secrets, 
 pub(crate) use self::defaults::{check_destination, destination_defaults, fill_defaults, is_sealed_copy, seals};
 pub(crate) use self::git::{Repository, has_remote, is_pushed, queue_options, repository, takes_binaries};
 pub(crate) use self::host_keys::{HostKeys, Server, server, servers};
-pub(crate) use self::places::{CREDENTIAL, PATH, URL, is_store, open_place, place_of};
+pub(crate) use self::places::{CREDENTIAL, PATH, URL, is_store, open_place, place_of, without_marker};
 pub(crate) use self::reach::{
     Setting, clear, clear_text_warning, set_proxy_command, set_source_address, set_transport,
 };

@@ -102,7 +102,7 @@ pub(crate) fn of_store(operation: &'static str, path: impl fmt::Display, e: obje
     // Over a network, what an object that is not there means depends on where it was looked for.
     let is_condition = matches!(e, E::AlreadyExists { .. } | E::Precondition { .. } | E::NotModified { .. });
     if let Some(answer) = Answer::of(&e)
-        && (!is_condition || answer.is_archived())
+        && (!is_condition || answer.is_archived() || answer.is_kept())
     {
         return answer.told(operation).with("path", path);
     }
@@ -125,6 +125,11 @@ pub(crate) fn of_store(operation: &'static str, path: impl fmt::Display, e: obje
         _ => (ErrorKind::Unavailable, "the store answered with an error"),
     };
     Error::new(kind, operation, message).with("path", path).because(e)
+}
+
+/// Whether a policy of the store is what refused a write, as another writer would.
+pub(crate) fn is_kept(e: &object_store::Error) -> bool {
+    Answer::of(e).is_some_and(|answer| answer.is_kept())
 }
 
 /// Whether two writers met and neither has won yet.

@@ -40,7 +40,10 @@ impl Marker {
         let marker = read.map_err(|e| {
             Error::new(ErrorKind::Corrupt, "read destination marker", format!("{MARKER} is not a marker"))
                 .with("path", &place)
-                .hint("restore it from a backup of that place; it names the destination")
+                .hint(
+                    "restore it from a backup of that place; or remove it, and `devicevault destination test NAME --repair` \
+                     lays it there anew",
+                )
                 .because(e)
         })?;
         if marker.readable_by > FORMAT {

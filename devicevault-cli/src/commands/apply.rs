@@ -120,7 +120,9 @@ async fn check(instance: &Instance, wanted: &Wanted, there: &Definitions, plan: 
             .and_then(|()| policy::check(&one.value, &known))
             .and_then(|()| artefacts.check_policy(&one.value, &plan.devices.after));
         doubts.extend(checked.map_err(|e| wanted.locate(one, e))?);
+        doubts.extend(artefacts.doubt_rules_of_policy(&one.value, &plan.devices.after));
     }
+    doubts.extend(wanted.devices.iter().flatten().filter_map(|one| artefacts.doubt_rules(&one.value)));
     // What the files leave alone has to fit what they change.
     plan.policies.after.iter().try_for_each(|p| policy::check_destinations(p, &plan.destinations.after))?;
     Ok(doubts)

@@ -168,7 +168,7 @@ async fn ad_hoc(
     }
     crate::wiring::check_options(&device)?;
     let instance = adhoc::open(context, to).await?;
-    fields::warn(context, &device);
+    fields::warn(context, &instance, &device);
     recognition::settle_one(context, &instance, &mut device).await?;
     fields::check_platform(&instance, &device)?;
     adhoc::remember(&instance, &device).await?;

@@ -73,24 +73,29 @@ impl Document {
             std::io::ErrorKind::NotFound => {
                 Error::new(ErrorKind::Config, "read file", "there is no such file").with("file", path.display())
             }
+            _ if regular::is_no_file(e) => {
+                files::failed(e, "read file", "it cannot be read", path).as_kind(ErrorKind::Config)
+            }
             _ => files::failed(e, "read file", "it cannot be read", path),
         };
-        let mut text = String::new();
         if !regular::is_handed_over(path) {
             regular::check(path).map_err(|e| cannot(&e))?;
         }
         let file = File::open(path).map_err(|e| cannot(&e))?;
-        file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|e| match e.kind() {
-            std::io::ErrorKind::InvalidData => {
-                Error::new(ErrorKind::Config, "read file", "it is not UTF-8").with("file", path.display())
-            }
-            _ => cannot(&e),
-        })?;
-        if text.len() as u64 > MAX_FILE {
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| cannot(&e))?;
+        if bytes.len() as u64 > MAX_FILE {
             let e = Error::new(ErrorKind::TooLarge, "read file", "it is longer than such a file can be");
             return Err(e.with("file", path.display()));
         }
-        Self::parse(path, text)
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::parse(path, text),
+            Err(e) => {
+                let at = e.utf8_error().valid_up_to();
+                let fault = Fault { message: "it is not UTF-8".to_owned(), span: Some(at..at) };
+                Err(place::located(&fault, &String::from_utf8_lossy(e.as_bytes()), path))
+            }
+        }
     }
 
     /// The same of a text.

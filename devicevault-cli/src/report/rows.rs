@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::inventory::DestinationConfig;
-use devicevault_core::run::{ArtefactResult, ArtefactStatus, Backup, CopyResult, RunState};
+use devicevault_core::run::{ArtefactResult, ArtefactStatus, Backup, CopyResult, CopyStatus, RunState};
 use devicevault_core::{DestinationId, Device, ErrorKind, ErrorRecord, Result, StorageRef, View};
 use serde::Serialize;
 
@@ -125,8 +125,8 @@ async fn rows_of(
         {
             row.path = path_of(instance, config, at);
         }
-        // Of what is unchanged, size and hash are those of the file that is there: volatile lines may differ.
-        if a.status == ArtefactStatus::Unchanged
+        // Of what was there, size and hash are those of the file that is there: volatile lines may differ.
+        if (a.status == ArtefactStatus::Unchanged || original.is_some_and(|c| c.status == CopyStatus::Extended))
             && let Some(backup) = recorded(instance, a).await?
             && let Some(copy) = backup.copies.iter().find(|c| Some(&c.destination) == original.map(|o| &o.destination))
         {

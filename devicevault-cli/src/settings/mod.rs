@@ -13,7 +13,7 @@ use devicevault_core::file_rules::FileRules;
 use devicevault_core::{Error, ErrorKind, Result};
 
 use crate::args::Global;
-use crate::instance::no_such;
+use crate::instance::{alike, no_such};
 use crate::logs::{LogFormat, LogLevel};
 use crate::wiring::SpoolBounds;
 use crate::wiring::keys::GivenKeys;
@@ -22,6 +22,8 @@ use value::{Count, Free, Length, Paths, Place, Size, Text};
 
 /// Name of the file, in a home.
 pub(crate) const FILE: &str = "devicevault.toml";
+/// What the names of all variables begin with.
+const PREFIX: &str = "DEVICEVAULT_";
 /// The variable that names another file.
 const CONFIG: &str = "DEVICEVAULT_CONFIG";
 
@@ -73,6 +75,8 @@ pub(crate) struct Settings {
     /// Programs that file rules may name.
     checkers: BTreeMap<String, CheckerSettings>,
     file_rules: Option<FileRules>,
+    /// Variables that set nothing, each with what it may be meant for.
+    mistyped: Vec<(String, String)>,
 }
 
 /// A program that looks at files, as the configuration tells it.
@@ -105,7 +109,34 @@ impl Settings {
     /// # Errors
     /// `Config` that names the file with line and column, or the variable.
     pub(crate) fn load(global: &Global) -> Result<Self> {
-        Self::resolve(global, &|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
+        let mut settings = Self::resolve(global, &|name| std::env::var(name).ok().filter(|v| !v.is_empty()))?;
+        settings.mistyped = settings.slips(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()));
+        Ok(settings)
+    }
+
+    /// Of these variables, those that set nothing and are a slip or a section away from one that does. Others are let pass: a
+    /// secret may be in a variable of any name.
+    fn slips(&self, variables: impl Iterator<Item = String>) -> Vec<(String, String)> {
+        let known: Vec<_> = self.effective().iter().map(|e| variable(e.setting)).chain([CONFIG.to_owned()]).collect();
+        let bare = |name: &str| name.strip_prefix(PREFIX).map(str::to_ascii_lowercase);
+        let meant = |name: &str| {
+            let written = bare(name).filter(|_| known.iter().all(|k| k != name))?;
+            let all: Vec<_> = known.iter().filter_map(|k| bare(k)).collect();
+            let in_section =
+                all.iter().find(|k| k.strip_suffix(&written).is_some_and(|section| section.ends_with('_')));
+            let meant = in_section
+                .map(String::as_str)
+                .or_else(|| alike(&written, all.iter().map(String::as_str)).first().copied())?;
+            Some(format!("{PREFIX}{}", meant.to_ascii_uppercase()))
+        };
+        let mut slips: Vec<_> = variables.filter_map(|name| meant(&name).map(|meant| (name, meant))).collect();
+        slips.sort_unstable();
+        slips
+    }
+
+    /// Variables that set nothing, each with the one that it may be meant for.
+    pub(crate) fn mistyped(&self) -> &[(String, String)] {
+        &self.mistyped
     }
 
     fn resolve(global: &Global, env: Environment<'_>) -> Result<Self> {
@@ -200,6 +231,7 @@ impl Settings {
             spool_free: pick("spool.free", ("", None::<Free>), env, spool.free)?,
             checkers,
             file_rules,
+            mistyped: Vec::new(),
             file: no_path.map(|p| p.0).or(file),
         })
     }
@@ -329,7 +361,7 @@ fn pick<T: Text>(
     env: Environment<'_>,
     file: Option<T>,
 ) -> Result<Setting<T>> {
-    let variable = format!("DEVICEVAULT_{}", name.to_ascii_uppercase().replace('.', "_"));
+    let variable = variable(name);
     let (value, origin) = match (flag, env(&variable), file) {
         ((option, Some(value)), _, _) => (Some(value), Origin::Flag(option)),
         (_, Some(text), _) => {
@@ -341,6 +373,11 @@ fn pick<T: Text>(
         _ => (None, Origin::Default),
     };
     Ok(Setting { name, value, origin })
+}
+
+/// The variable of a setting.
+fn variable(name: &str) -> String {
+    format!("{PREFIX}{}", name.to_ascii_uppercase().replace('.', "_"))
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -419,10 +456,36 @@ mod tests {
             assert_eq!(e.kind(), ErrorKind::Config);
             assert!(told.iter().all(|t| report.contains(t)) && report.contains("dv.toml"), "{text}: {report}");
         }
+        std::fs::write(&file, b"[backup]\nretries = 0\n[log]\nfile = \"\xc3\xa4\xff\"\n").unwrap();
+        let e = settings(&["--config", file.to_str().unwrap()], &[]).unwrap_err();
+        let report = format!("{e:?}");
+        assert!(report.contains("not UTF-8") && report.contains("line: 4, column: 10"), "{report}");
+        let e = settings(&["--config", folder.path().to_str().unwrap()], &[]).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Config, "{e}");
         let e = settings(&["--config", "/nowhere/dv.toml"], &[]).unwrap_err();
         assert!(e.to_string().contains("/nowhere/dv.toml"), "{e}");
         let e = settings(&[], &[("DEVICEVAULT_SPOOL_KEEP", "x")]).unwrap_err();
         assert!(e.to_string().contains("DEVICEVAULT_SPOOL_KEEP"), "{e}");
+    }
+
+    #[test]
+    fn a_variable_that_is_a_slip_away_from_one_is_told() {
+        let s = settings(&[], &[("HOME", "/nobody")]).unwrap();
+        let slips = |names: &[&str]| s.slips(names.iter().map(|n| (*n).to_owned()));
+        for (written, meant) in [
+            ("DEVICEVAULT_BACKUP_SESIONS", "DEVICEVAULT_BACKUP_SESSIONS"),
+            ("DEVICEVAULT_backup_sessions", "DEVICEVAULT_BACKUP_SESSIONS"),
+            ("DEVICEVAULT_RETRIES", "DEVICEVAULT_BACKUP_RETRIES"),
+            ("DEVICEVAULT_LOGLEVEL", "DEVICEVAULT_LOG_LEVEL"),
+            ("DEVICEVAULT_KEK_FILE", "DEVICEVAULT_KEYS_KEK_FILES"),
+            ("DEVICEVAULT_CONFG", "DEVICEVAULT_CONFIG"),
+        ] {
+            assert_eq!(slips(&[written]), [(written.to_owned(), meant.to_owned())]);
+        }
+        // What is in force, and what a login may be taken from.
+        let good = ["DEVICEVAULT_HOME", "DEVICEVAULT_CONFIG", "DEVICEVAULT_SPOOL_KEEP", "DEVICEVAULT_PW", "HOME"];
+        assert_eq!(slips(&good), []);
+        assert_eq!(slips(&["DEVICEVAULT_TEST_PASSWORD", "DEVICEVAULT_CORE_SECRET", "DEVICEVAULT_ASKPASS"]), []);
     }
 
     proptest! {

@@ -14,6 +14,7 @@ use devicevault_storage::plain::{ClearAccess, PlainBackend, PlainOptions};
 use devicevault_storage::seal::keys::KeyFolder;
 use devicevault_storage::sftp::SftpStore;
 
+use super::defaults::plain_options;
 use super::keys::Keys;
 use super::{PLAIN_OPTIONS, only, servers};
 use crate::app::BackendSettings;
@@ -66,10 +67,10 @@ impl Objects {
         let (config, set_up) = (&settings.config, settings.set_up);
         let Some((url, of_store)) = check(settings)? else {
             let path = settings.path()?;
-            let opened = if set_up {
-                LocalStore::init(path, &config.id).await
-            } else {
-                LocalStore::open(path, &config.id).await
+            let opened = match (settings.unmarked, set_up) {
+                (true, _) => LocalStore::unmarked(path, &config.id).await,
+                (false, true) => LocalStore::init(path, &config.id).await,
+                (false, false) => LocalStore::open(path, &config.id).await,
             };
             return opened.map(Self::Folder);
         };
@@ -96,10 +97,10 @@ impl Objects {
             })?,
         };
         let clock = settings.clock.clone();
-        let store = if set_up {
-            MarkedStore::init(store, &url, &id, clock).await?
-        } else {
-            MarkedStore::open(store, &url, &id, clock)
+        let store = match (settings.unmarked, set_up) {
+            (true, _) => MarkedStore::unmarked(store, &url, &id, clock),
+            (false, true) => MarkedStore::init(store, &url, &id, clock).await?,
+            (false, false) => MarkedStore::open(store, &url, &id, clock),
         };
         Ok(Self::Store(store, uploads))
     }
@@ -127,6 +128,19 @@ impl Objects {
         }
     }
 
+    /// The destination that the marker there names now.
+    ///
+    /// # Errors
+    /// The marker is damaged; what the place answers.
+    async fn marked(&self) -> Result<Option<DestinationId>> {
+        match self {
+            Self::Folder(folder) => folder.marked().await,
+            Self::Store(store, _) => store.marked().await,
+            Self::Sftp(store) => store.marked().await,
+            Self::Ftp(store) => store.marked().await,
+        }
+    }
+
     /// The epoch keys in it.
     pub(super) fn keys(self) -> KeyFolder {
         match self {
@@ -136,6 +150,21 @@ impl Objects {
             Self::Ftp(store) => KeyFolder::of_destination(Arc::new(store)),
         }
     }
+}
+
+/// What lies at the place of a plain destination that has lost its marker, to be read; `None` where a marker is there, whose
+/// ever it is.
+///
+/// # Errors
+/// The options are wrong, the marker is damaged, or the place does not answer; `NotFound` where there is no such folder.
+pub(crate) async fn without_marker(mut settings: BackendSettings) -> Result<Option<PlainBackend>> {
+    settings.unmarked = true;
+    let objects = Objects::of(&settings).await?;
+    if objects.marked().await?.is_some() {
+        return Ok(None);
+    }
+    let options = plain_options(&settings.config, &settings.keys)?.with_clock(settings.clock.clone());
+    Ok(Some(objects.plain(options)))
 }
 
 /// Checks where a plain destination is to be, and its options; of a store, its URL and the options that it has of its own.

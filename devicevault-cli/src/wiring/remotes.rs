@@ -11,9 +11,12 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use super::places::StoreLogin;
+use super::reach::private_folders;
 
 /// The socket of a private key.
 const SOCKET: &str = "agent";
+/// The longest path of a folder in which one has room, in a folder of its own: it has 103 bytes at most on all systems.
+const LONGEST: usize = 103 - "/devicevault-xxxxxx/agent".len();
 
 /// A login whose secrets are looked up when the remote is reached.
 #[derive(Debug)]
@@ -36,11 +39,7 @@ impl HeldKey {
         let unusable =
             |e| Error::new(ErrorKind::Config, "log in at remote", "the key cannot be handed over").because(e);
         let listen = || async {
-            let mut builder = tempfile::Builder::new();
-            builder.prefix("devicevault-");
-            #[cfg(unix)]
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-            let folder = builder.tempdir().map_err(unusable)?;
+            let folder = folder_in(&private_folders()).map_err(unusable)?;
             let passphrase = passphrase.map(devicevault_core::ExposeSecret::expose_secret);
             let agent = KeyAgent::listen(&folder.path().join(SOCKET), key.expose_secret(), passphrase);
             let wrong = |e: devicevault_ssh::SshError| Error::new(ErrorKind::Config, "log in at remote", e.to_string());
@@ -48,6 +47,23 @@ impl HeldKey {
         };
         Ok(self.0.get_or_try_init(listen).await?.0.socket().to_owned())
     }
+}
+
+/// A folder that only this user can enter, in the first of these where that can be made, and its path leaves room for that of
+/// a socket.
+fn folder_in(parents: &[PathBuf]) -> std::io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("devicevault-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    let mut made = Err(std::io::Error::other("no folder for temporary files has a short path: set TMPDIR"));
+    for parent in parents.iter().filter(|path| cfg!(not(unix)) || path.as_os_str().len() <= LONGEST) {
+        made = builder.tempdir_in(parent);
+        if made.is_ok() {
+            break;
+        }
+    }
+    made
 }
 
 #[async_trait]
@@ -83,6 +99,16 @@ impl RemoteLogin for OfRemote {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_of_a_long_path_has_no_room_for_a_socket() {
+        let parent = tempfile::tempdir().unwrap();
+        let long = parent.path().join("x".repeat(100));
+        std::fs::create_dir(&long).unwrap();
+        assert!(folder_in(std::slice::from_ref(&long)).is_err());
+        let made = folder_in(&[long, parent.path().join("none"), parent.path().to_owned()]).unwrap();
+        assert_eq!(made.path().parent(), Some(parent.path()));
+    }
 
     #[tokio::test]
     async fn what_is_no_key_is_told_without_its_text_and_leaves_nothing() {

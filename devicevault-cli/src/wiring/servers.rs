@@ -46,6 +46,9 @@ pub(super) async fn open(settings: &BackendSettings, url: &StoreUrl, login: &dyn
 
 async fn home<S: Server>(settings: &BackendSettings, server: impl Fn() -> Result<S>) -> Result<RemoteStore<S>> {
     let (id, clock) = (&settings.config.id, settings.clock.clone());
+    if settings.unmarked {
+        return RemoteStore::unmarked(server()?, id, clock).await;
+    }
     match (settings.any_destination, settings.set_up) {
         (true, _) => RemoteStore::open_any(server()?, clock).await,
         (false, true) => RemoteStore::init(server()?, id, clock).await,

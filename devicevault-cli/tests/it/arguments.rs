@@ -1,6 +1,6 @@
 //! What the program says to arguments that it cannot follow.
 
-use crate::person::Person;
+use crate::person::{Answer, Person};
 
 #[test]
 fn help_and_version_are_no_failures() {
@@ -23,6 +23,7 @@ fn a_command_line_that_makes_no_sense_ends_with_two() {
         &["backup", "--host", "192.0.2.1", "--to", "x", "--platform", "cisco_ios", "r1"],
         &["backup", "--all", "--timeout", "soon"],
         &["backup", "--all", "--sessions", "0"],
+        &["--config", ".", "system", "config"],
         &["device", "add", "r1", "--host", "h", "--platform", "cisco_ios", "--port", "0"],
         &[
             "device",
@@ -97,4 +98,14 @@ fn platforms_are_listed_and_found_by_their_aliases() {
     let answer = person.run(&["platform", "check", broken.to_str().unwrap()]).ended(2);
     assert!(answer.err.contains("broken.toml") && answer.err.contains("colour"), "{answer:?}");
     person.run(&["platform", "show", "nonesuch"]).ended(2);
+}
+
+#[test]
+fn a_variable_that_sets_nothing_is_told_and_stops_nothing() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    let mut program = person.program(&["device", "list"]);
+    program.env("DEVICEVAULT_BACKUP_SESIONS", "3");
+    let told = Answer::of(program).good().err;
+    assert!(told.contains("DEVICEVAULT_BACKUP_SESIONS sets nothing: is DEVICEVAULT_BACKUP_SESSIONS meant?"), "{told}");
 }

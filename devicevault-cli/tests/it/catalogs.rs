@@ -410,3 +410,56 @@ async fn what_is_written_while_a_catalog_is_replaced_is_not_lost() {
     person.asks(&replace).await.good();
     assert!(has().await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_place_takes_no_catalog_away() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let before = history(&person).await;
+    // The marker and the keys are there, and nothing else.
+    std::fs::rename(person.path("home/store/core-sw1"), person.path("gone")).unwrap();
+    let replace = ["catalog", "rebuild", "--replace", "--from", "store"];
+    let refused = person.asks(&replace).await.ended(1);
+    assert!(refused.err.contains("nothing comes back"), "{refused:?}");
+    assert_eq!(history(&person).await, before);
+    let names = std::fs::read_dir(person.path("home")).unwrap().map(|e| e.unwrap().file_name());
+    assert_eq!(names.filter(|n| n.to_string_lossy().contains("replaced")).count(), 0);
+    std::fs::rename(person.path("gone"), person.path("home/store/core-sw1")).unwrap();
+    person.asks(&replace).await.good();
+    assert_eq!(history(&person).await.as_array().unwrap().len(), before.as_array().unwrap().len());
+    // Less than was known there is told.
+    let folder = std::fs::read_dir(person.path("home/store/core-sw1/running-config")).unwrap();
+    let manifest = folder.map(|e| e.unwrap().path()).find(|p| p.to_string_lossy().contains(".manifest.")).unwrap();
+    std::fs::remove_file(manifest).unwrap();
+    let told = person.asks(&replace).await.ended(3);
+    assert!(told.err.contains("1 copy that the catalog of before knew"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_whose_only_copy_is_damaged_says_so_to_who_reads_it() {
+    let (fleet, person) = switch().await;
+    person.moves_in(&fleet).await;
+    person.asks(&["destination", "disable", "git"]).await.good();
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let before = person.asks(&["show", "core-sw1", "--view", "original"]).await.good().out;
+    fleet.devices()[0].change_something();
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let folder = std::fs::read_dir(person.path("home/store/core-sw1/running-config")).unwrap();
+    let contents = folder.map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "dvo"));
+    let newest = contents.max_by_key(|p| p.metadata().unwrap().modified().unwrap()).unwrap();
+    std::fs::File::options().write(true).open(newest).unwrap().set_len(100).unwrap();
+    person.asks(&["catalog", "rebuild", "--replace", "--from", "store"]).await.ended(3);
+    for command in [
+        &["show", "core-sw1"][..],
+        &["show", "core-sw1", "--view", "original"],
+        &["download", "core-sw1:running-config", "--to", "got.cfg"],
+        &["diff", "core-sw1"],
+    ] {
+        let told = person.asks(command).await.ended(1);
+        let says = ["is damaged", "100 bytes are stored", "latest~1"];
+        assert!(says.iter().all(|s| told.err.contains(s)), "{command:?}: {told:?}");
+    }
+    let shown = ["show", "core-sw1", "--backup", "latest~1", "--view", "original"];
+    assert_eq!(person.asks(&shown).await.good().out, before);
+}

@@ -187,3 +187,35 @@ async fn a_home_believes_nothing_in_the_clear_of_a_copy_whose_keys_are_gone() {
         person.run(&["verify", "--from", forger.path("backups").to_str().unwrap()]).good();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_leads_elsewhere_is_not_believed() {
+    let (fleet, person) = switch().await;
+    person.backs_up(&fleet.devices()[0], &[]).await.good();
+    copy(&person.path("backups"), &person.path("good"));
+    let index = "backups/.devicevault";
+    let folder = person.path("good").display().to_string();
+    person.run(&["--home", index, "destination", "edit", "folder", "--path", &folder]).good();
+    let content = files_below(&person.path("backups")).into_iter().map(|(path, _)| path);
+    let content = content.filter(|path| path.parent().is_some_and(|parent| parent.ends_with("running-config")));
+    for path in content.filter(|path| !path.to_string_lossy().ends_with(".manifest.json")) {
+        std::fs::write(path, "forged\n").unwrap();
+    }
+    let verified = person.run(&["verify", "--from", "backups"]).ended(3);
+    assert!(verified.err.contains("has other destinations than this folder"), "{verified:?}");
+    let stored = files_below(&person.path("good")).len();
+    let refused = person.backs_up(&fleet.devices()[0], &[]).await.ended(1);
+    assert!(refused.err.contains("has other destinations than this folder"), "{refused:?}");
+    assert_eq!(files_below(&person.path("good")).len(), stored);
+    // Nor one that has programs run for its keys.
+    copy(&person.path("good"), &person.path("other"));
+    let planted = person.path("planted");
+    let source = format!(
+        "[[key]]\nid = \"{}\"\nfrom = \"key\"\nat = {{ command = \"touch {}\" }}\n",
+        "0".repeat(32),
+        planted.display()
+    );
+    std::fs::write(person.path("other/.devicevault/keys.toml"), source).unwrap();
+    let verified = person.run(&["verify", "--from", "other"]).good();
+    assert!(verified.err.contains("it has keys") && !planted.exists(), "{verified:?}");
+}

@@ -139,6 +139,11 @@ async fn what_is_wrong_is_told_with_its_place_before_anything_changes() {
         ("[[credential]]\nname = \"c\"\nsealed = [1]\n", &["line: 8, column: 10", "home's own record"]),
         ("[[device]]\nname = \"b\"\nlogin = { password = \"hunter2\" }\n", &["line: 8"]),
         ("[[device]\n", &["line: 6"]),
+        ("[[device]]\nname = \"b\"\nhost = \"x\"\nport = 0\nplatform = \"frr\"\n", &["line: 6", "port", "it is 0"]),
+        (
+            "[[device]]\nname = \"b\"\nhost = \"-oProxyCommand=x\"\nplatform = \"frr\"\n",
+            &["line: 6", "begins with a hyphen"],
+        ),
     ] {
         person.write("x.toml", &format!("{good}{text}"));
         let answer = person.asks(&["apply", "-f", "x.toml"]).await;

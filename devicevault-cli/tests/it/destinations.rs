@@ -278,3 +278,40 @@ async fn the_kit_does_not_go_where_it_opens_what_lies_there() {
     assert!(!person.path("home/store/kit.txt").exists() && !person.path("home/store/y.key").exists());
     person.asks(&["key", "export", "--to", "kit.txt"]).await.good();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marker_that_was_lost_is_laid_again_and_what_waited_arrives() {
+    let (fleet, person) = home().await;
+    for (name, more) in [("sealed", &[][..]), ("clear", &["--seal", "no"])] {
+        let add = ["destination", "add", name, "--kind", "plain", "--path", name];
+        person.asks(&[&add[..], more].concat()).await.good();
+    }
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    let marker = |name: &str| person.path(name).join(".devicevault-destination");
+    let before = std::fs::read(marker("clear")).unwrap();
+    ["sealed", "clear"].iter().for_each(|name| std::fs::remove_file(marker(name)).unwrap());
+    fleet.devices().iter().for_each(Simulated::change_something);
+    person.asks(&["backup", "--all", "--quiet"]).await;
+    assert!(listed(&person, "clear").await["waiting"].as_u64() > Some(0));
+    let told = person.asks(&["destination", "test", "sealed", "clear"]).await.ended(1);
+    assert_eq!(told.out.matches("`devicevault destination test NAME --repair`").count(), 2, "{told:?}");
+    // An empty folder under a share that is not mounted is left as it is.
+    std::fs::rename(person.path("clear"), person.path("away")).unwrap();
+    std::fs::create_dir(person.path("clear")).unwrap();
+    let refused = person.asks(&["destination", "test", "sealed", "clear", "--repair"]).await.ended(3);
+    assert!(refused.out.contains("nothing that this home stored"), "{refused:?}");
+    assert!(refused.out.contains("marker: it was gone, and was laid again"), "{refused:?}");
+    assert!(files_below(&person.path("clear")).is_empty());
+    std::fs::remove_dir(person.path("clear")).unwrap();
+    std::fs::rename(person.path("away"), person.path("clear")).unwrap();
+    person.asks(&["destination", "test", "clear", "--repair"]).await.good();
+    assert_eq!(std::fs::read(marker("clear")).unwrap(), before);
+    let again = person.asks(&["destination", "test", "--all", "--repair"]).await.good();
+    assert!(!again.out.contains("marker"), "nothing is laid where one lies: {again:?}");
+    person.asks(&["backup", "--all", "--quiet"]).await.good();
+    for name in ["sealed", "clear"] {
+        assert_eq!(listed(&person, name).await["waiting"], 0);
+        person.asks(&["verify", "--destination", name]).await.good();
+        assert_eq!(versions_at(&person, name).await, versions_at(&person, "store").await, "{name}");
+    }
+}

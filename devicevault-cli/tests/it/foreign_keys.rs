@@ -425,3 +425,32 @@ async fn what_sealed_once_and_was_removed_needs_its_key_at_hand_or_away() {
     let removed = person.run(&["destination", "remove", "open"]).good();
     assert!(!removed.err.contains("opens by key") && !person.path("home/removed.json").exists(), "{removed:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_another_home_seals_is_refused_without_its_marker_too() {
+    let (fleet, person) = home().await;
+    person.run(&["destination", "add", "nas", "--kind", "plain", "--path", "nas"]).good();
+    changed(&fleet, &person).await;
+    person.run(&["--home", "other", "init"]).good();
+    let marker = person.path("nas/.devicevault-destination");
+    std::fs::remove_file(&marker).unwrap();
+    let before = crate::person::files_below(&person.path("nas")).len();
+    let add = |name: &str| {
+        person.run(&["--home", "other", "destination", "add", name, "--kind", "plain", "--path", "nas"]).ended(1)
+    };
+    for name in ["nas", "archive"] {
+        let refused = add(name);
+        assert!(refused.err.contains("another home seals what it keeps there"), "{refused:?}");
+    }
+    // What cannot be listed is not taken for empty.
+    std::fs::rename(person.path("nas/keys"), person.path("keys")).unwrap();
+    std::os::unix::fs::symlink(person.path("keys"), person.path("nas/keys")).unwrap();
+    let refused = add("nas");
+    assert!(refused.err.contains("list epoch keys"), "{refused:?}");
+    std::fs::remove_file(person.path("nas/keys")).unwrap();
+    std::fs::rename(person.path("keys"), person.path("nas/keys")).unwrap();
+    assert_eq!(crate::person::files_below(&person.path("nas")).len(), before, "nothing was laid there");
+    // Its own home has it back.
+    person.run(&["destination", "test", "nas", "--repair"]).good();
+    person.run(&["verify", "--destination", "nas"]).good();
+}

@@ -126,6 +126,8 @@ fn what_cannot_be_a_device_is_refused() {
     error: check device name: the name holds a path separator (name: ../../etc/x)
     hint: use letters, digits, dots, hyphens and underscores
     ");
+    let option = ["device", "add", "r1", "--host=-oProxyCommand=x", "--platform", "cisco_ios"];
+    assert!(person.run(&option).ended(2).err.contains("begins with a hyphen"));
     let unknown = person.run(&["device", "add", "r1", "--host", "h", "--platform", "cisco_iso"]).ended(2);
     assert!(unknown.err.contains("cisco_iso") && unknown.err.contains("hint:"), "{unknown:?}");
     assert_eq!(person.run(&["device", "list", "--json"]).good().json(), serde_json::json!([]));

@@ -169,3 +169,29 @@ async fn what_some_of_its_devices_do_not_have_is_told_and_fails_nothing_for_ever
     person.asks(&["policy", "edit", "later", "--artefact", "running-config"]).await.good();
     person.asks(&["backup", "--all"]).await.good();
 }
+
+#[test]
+fn file_rules_for_an_artefact_that_nobody_has_are_told() {
+    let person = Person::new();
+    person.run(&["init"]).good();
+    let rules = ["--option", "file_rules.state.magic=gzip", "--option", "file_rules.stat.max_size=1KB"];
+    let add = ["device", "add", "fw1", "--host", "192.0.2.1", "--platform", "linux", "--collector", "sftp"];
+    let file = ["--option", "files.state=/var/lib/state"];
+    let told = person.run(&[&add[..], &file, &rules].concat()).good().err;
+    assert!(
+        told.contains("device fw1: there are file rules for stat, and no such artefact; there is: state"),
+        "{told}"
+    );
+    let edit = ["device", "edit", "fw1", "--option", "file_rules.stat.max_size=2KB"];
+    assert!(person.run(&edit).good().err.contains("file rules for stat"));
+    let policy = ["policy", "add", "files", "--platform", "linux"];
+    let told = person.run(&[&policy[..], &rules].concat()).good().err;
+    assert!(told.contains("policy files: there are file rules for stat,"), "{told}");
+    person.write(
+        "fw2.toml",
+        "[[device]]\nname = \"fw2\"\nhost = \"192.0.2.2\"\nplatform = \"linux\"\ncollector = \"sftp\"\n\
+         options = { \"files.state\" = \"/x\", \"file_rules.sate.magic\" = \"gzip\" }\n",
+    );
+    let told = person.run(&["apply", "-f", "fw2.toml"]).good().err;
+    assert!(told.contains("device fw2: there are file rules for sate,"), "{told}");
+}

@@ -126,9 +126,11 @@ fn a_proxy_command_finds_no_password_in_its_environment() {
         let way = ["--retries", "0", "--transport", transport, "--proxy-command", &command, "--password-env", PASSWORD];
         let mut program = person.program(&[&device[..], &way].concat());
         program.env("OTHER", "another-pass-word").env("LC_TIME", "C").env("AWS_PROFILE", "of-site");
+        // SSH passes such on, so that passwords are called so.
+        program.env("LC_PW", "a-third-pass-word").env("XDG_PW", "a-fourth-pass-word").env("XDG_STATE_HOME", "state");
         Answer::of(program).ended(1);
         let seen = std::fs::read_to_string(seen).unwrap();
-        for there in ["PATH=", "HOME=", "LC_TIME=C\n", "AWS_PROFILE=of-site\n"] {
+        for there in ["PATH=", "HOME=", "LC_TIME=C\n", "XDG_STATE_HOME=state\n", "AWS_PROFILE=of-site\n"] {
             assert!(seen.contains(there), "{there}: {seen}");
         }
         assert!(!seen.contains("pass-word"), "{seen}");
@@ -145,6 +147,7 @@ exec sleep 60
 ";
 
 #[test]
+#[ignore = "needs ssh-keygen"]
 fn the_systems_ssh_is_told_what_it_needs_and_once() {
     let person = Person::new().with_password("the-pass-word");
     let ssh = person.write("ssh", SSH);

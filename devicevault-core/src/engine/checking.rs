@@ -36,7 +36,7 @@ pub(super) async fn check(
     job: &Job,
     collected: Vec<Collected>,
 ) -> (Vec<Collected>, Vec<(ArtifactInfo, Error)>) {
-    let scrubber = Scrubber::new(&job.target.login);
+    let scrubber = Scrubber::of(&job.target);
     let looked_at = join_all(collected.into_iter().map(|it| one(engine, job, &scrubber, it))).await;
     let (mut kept, mut refused) = (Vec::new(), Vec::new());
     for verdict in looked_at {

@@ -37,13 +37,14 @@ pub use retry::RetryPolicy;
 
 pub(crate) use seat::Seat;
 
+use pipeline::Earlier;
 use places::{Asked, Place};
 
 use crate::catalog::{CatalogExt as _, Lease, RunQuery};
 use crate::clock::{Clock, SystemClock};
 use crate::event::NoEvents;
 use crate::file_rules::FileChecker;
-use crate::run::{NewRun, Run};
+use crate::run::{ArtefactStatus, NewRun, Run};
 use crate::spool::MemorySpool;
 use crate::text::InstanceKey;
 use crate::{Catalog, Error, ErrorKind, Event, EventSink, Result, Round, Spool};
@@ -296,6 +297,7 @@ impl Engine {
         let mut identifier = None;
         let mut place = Some(place);
         let mut number = 1;
+        let mut earlier = Earlier::new();
         loop {
             let mut start = self.start(job, number);
             start.queued_at = queued_at;
@@ -305,7 +307,7 @@ impl Engine {
                 None => self.0.places.take(job.target.device.site.as_deref()).await,
             };
             start.started_at = self.0.clock.now();
-            let attempt = pipeline::attempt(&self.0, job, start, place).await?;
+            let attempt = pipeline::attempt(&self.0, job, start, place, &earlier).await?;
             let wait = attempt.error.as_ref().and_then(|e| job.retry.wait(number, e));
             let Some(wait) = wait.filter(|_| !attempt.run.state.is_good()) else { return Ok(attempt.run) };
             tracing::warn!(event = "run_retry", task_identifier = %attempt.run.start.task_identifier,
@@ -317,6 +319,8 @@ impl Engine {
                 self.0.clock.sleep(wait).await;
             }
             number += 1;
+            let new = attempt.run.artefacts.iter().filter(|a| a.status != ArtefactStatus::Unchanged);
+            earlier.extend(new.filter_map(|a| Some((a.backup?, a.first))));
         }
     }
 

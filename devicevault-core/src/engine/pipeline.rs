@@ -30,12 +30,21 @@ pub(super) struct Attempt {
     pub(super) error: Option<Error>,
 }
 
+/// What attempts before this one stored for the same job, and whether it was a first backup: it is as new to whoever asked.
+pub(super) type Earlier = BTreeMap<BackupId, bool>;
+
 /// So often an attempt's outcome is made anew because what it builds on was deleted meanwhile.
 const MADE_ANEW: u32 = 3;
 
 /// One attempt to back up one device, from its beginning in the catalog to its end there. The place is held for the
 /// length of stage 1 and no longer.
-pub(super) async fn attempt(engine: &Inner, job: &Job, start: NewRun, place: Place) -> Result<Attempt> {
+pub(super) async fn attempt(
+    engine: &Inner,
+    job: &Job,
+    start: NewRun,
+    place: Place,
+    earlier: &Earlier,
+) -> Result<Attempt> {
     let id = engine.catalog.begin(&start).await?;
     let mut run = Run::begun(id, start);
     tell_start(engine, &run);
@@ -57,7 +66,7 @@ pub(super) async fn attempt(engine: &Inner, job: &Job, start: NewRun, place: Pla
     let mut before = BTreeMap::new();
     let mut times = 1;
     let missing = loop {
-        let mut outcomes = store(engine, job, &mut run, &collected, &before).await?;
+        let mut outcomes = store(engine, job, &mut run, &collected, (&before, earlier)).await?;
         for (info, e) in &failed {
             let mut result = ArtefactResult::new(&info.name, info.kind, info.mandatory);
             result.error = Some(e.to_record());
@@ -114,7 +123,7 @@ async fn collect(engine: &Inner, job: &Job, run: &mut Run, place: Place) -> Conv
         }
     };
     seat.leave();
-    let scrubber = Scrubber::new(&job.target.login);
+    let scrubber = Scrubber::of(&job.target);
     let error = verdict.err().map(|e| told_of(device, scrubber.error(e)));
     intake.close(error.as_ref());
     intake.scrub(&scrubber);
@@ -157,10 +166,11 @@ async fn store(
     job: &Job,
     run: &mut Run,
     collected: &[Collected],
-    before: &BTreeMap<String, BackupId>,
+    (before, earlier): (&BTreeMap<String, BackupId>, &Earlier),
 ) -> Result<Vec<Outcome>> {
     let now: &Run = run;
-    let stored = join_all(collected.iter().map(|c| artefact(engine, job, now, c, before.get(&c.info.name)))).await;
+    let stored = collected.iter().map(|c| artefact(engine, job, now, c, (before.get(&c.info.name), earlier)));
+    let stored = join_all(stored).await;
     let mut outcomes = Vec::new();
     run.size_after = 0;
     for one in stored {
@@ -185,7 +195,7 @@ async fn artefact(
     job: &Job,
     run: &Run,
     it: &Collected,
-    before: Option<&BackupId>,
+    (before, earlier): (Option<&BackupId>, &Earlier),
 ) -> Result<(ArtefactResult, Vec<Outcome>)> {
     let device = &job.target.device.id;
     let latest = engine.catalog.latest(device, &it.info.name).await?;
@@ -240,7 +250,8 @@ async fn artefact(
     let mut result = ArtefactResult::new(&it.info.name, it.info.kind, it.info.mandatory);
     result.size = it.original.size;
     result.sha256 = Some(it.original.sha256);
-    result.first = first;
+    let of_earlier = known.and_then(|k| earlier.get(&k.id));
+    result.first = first || of_earlier.is_some_and(|first| *first);
     result.copies = extended.iter().map(|(d, copy, unseen)| relied_on(d, copy, unseen.as_ref())).collect();
     result.copies.extend(copies.iter().map(|(result, _)| result.clone()));
     // What is parked durably is kept, if not yet where it belongs.
@@ -249,7 +260,7 @@ async fn artefact(
         .iter()
         .any(|c| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended | CopyStatus::Pending));
     result.backup = kept.then_some(backup);
-    result.status = match (kept, suspect.is_empty(), known.is_some()) {
+    result.status = match (kept, suspect.is_empty(), known.is_some() && of_earlier.is_none()) {
         (false, _, _) => ArtefactStatus::Failed,
         (true, false, _) => ArtefactStatus::Suspect,
         (true, true, true) => ArtefactStatus::Unchanged,
@@ -528,7 +539,8 @@ fn verdict(run: &Run) -> RunState {
                 .all(|c| c.error.is_none() && matches!(c.status, CopyStatus::Stored | CopyStatus::Extended)),
         });
     let copies = || run.artefacts.iter().flat_map(|a| &a.copies);
-    match (whole, copies().any(|c| c.status == CopyStatus::Stored)) {
+    let is_new = run.artefacts.iter().any(|a| a.status == ArtefactStatus::Stored);
+    match (whole, is_new || copies().any(|c| c.status == CopyStatus::Stored)) {
         (false, _) => RunState::Partial,
         (true, true) => RunState::Succeeded,
         (true, false) => RunState::Unchanged,

@@ -140,6 +140,11 @@ impl FileRules {
         }
     }
 
+    /// The artefacts that have rules of their own.
+    pub fn artefacts(&self) -> impl Iterator<Item = &str> {
+        self.artefacts.keys().map(String::as_str)
+    }
+
     /// The checkers that are named.
     pub fn checkers(&self) -> impl Iterator<Item = &str> {
         let all = std::iter::once(&self.general).chain(self.artefacts.values());
@@ -250,6 +255,7 @@ mod tests {
         assert_eq!((special.magic.unwrap().len(), other.magic.unwrap().len()), (0, 1));
         assert_eq!((special.on_breach.unwrap(), special.extensions), (OnBreach::Refuse, other.extensions));
         assert_eq!(rules.checkers().collect::<Vec<_>>(), ["clamav"]);
+        assert_eq!(rules.artefacts().collect::<Vec<_>>(), ["state.v2"]);
         let only = rules.only_for(&BTreeSet::from(["firmware".to_owned()]));
         assert_eq!(only.of("state"), FileRule::default());
         assert!(only.of("firmware").magic.is_some());

@@ -229,10 +229,11 @@ impl Gathered {
     }
 
     /// Looks whether what was gathered of a destination has the size that its manifest says: a listing tells what manifests
-    /// say, and content may have been cut off since. What is not what was stored comes back as damaged.
+    /// say, and content may have been cut off since. What is not what was stored comes back as damaged,
+    /// and so does a copy that may not be looked at where others may.
     ///
     /// # Errors
-    /// What the destination answers.
+    /// What the destination answers; that no copy there may be looked at.
     pub async fn look(&mut self, destination: &DestinationId, backend: &dyn StorageBackend) -> Result<()> {
         for place in self.places.iter_mut().filter(|p| p.id == *destination) {
             look_at(backend, &mut place.found).await?;
@@ -425,7 +426,15 @@ impl Gathered {
     }
 }
 
-/// Notes what is not what was stored, as far as sizes tell.
+/// Why one object may not be looked at, while its place answers for others. Anything else may be the place's own trouble, which
+/// says nothing of what lies there.
+const OF_ONE_COPY: [ErrorKind; 5] =
+    [ErrorKind::NotFound, ErrorKind::PermissionDenied, ErrorKind::Corrupt, ErrorKind::Unsupported, ErrorKind::TooLarge];
+
+/// Notes what is not what was stored, as far as sizes tell, and what could not be looked at where others could.
+///
+/// # Errors
+/// What the place answers; that no copy can be looked at.
 pub(super) async fn look_at(backend: &dyn StorageBackend, found: &mut [Found]) -> Result<()> {
     let all: Vec<_> = found.iter().map(|f| (f.at.clone(), f.sha256)).collect();
     let look = |(at, sha256): (StorageRef, Digest)| async move {
@@ -436,17 +445,30 @@ pub(super) async fn look_at(backend: &dyn StorageBackend, found: &mut [Found]) -
         }
     };
     let mut verdicts = futures::stream::iter(all).map(look).buffered(LOOKS_AT_ONCE);
+    let (mut looked, mut refused) = (false, None);
     for copy in found {
         let bad = |kind, why: String| Some(Error::new(kind, "look at copy", why).to_record());
-        copy.damaged = match verdicts.next().await {
-            Some(Ok(Verdict::Damaged(what))) => bad(ErrorKind::Corrupt, what.join("; ")),
-            Some(Ok(Verdict::Missing)) => bad(ErrorKind::NotFound, "it is not there".to_owned()),
+        let verdict = match verdicts.next().await {
+            Some(Err(e)) if OF_ONE_COPY.contains(&e.kind()) => {
+                copy.damaged = bad(e.kind(), format!("it could not be looked at: {}", e.message()));
+                refused.get_or_insert(e);
+                continue;
+            }
             // Its manifest was open a moment ago.
             Some(Err(e)) if e.kind() != ErrorKind::KeyUnavailable => return Err(e),
+            verdict => verdict,
+        };
+        looked = true;
+        copy.damaged = match verdict {
+            Some(Ok(Verdict::Damaged(what))) => bad(ErrorKind::Corrupt, what.join("; ")),
+            Some(Ok(Verdict::Missing)) => bad(ErrorKind::NotFound, "it is not there".to_owned()),
             _ => None,
         };
     }
-    Ok(())
+    match refused {
+        Some(e) if !looked => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Whether all of a copy comes, and has this hash.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use devicevault_core::catalog::{Page, RunQuery};
 use devicevault_core::engine::Limits;
-use devicevault_core::run::{ArtefactStatus, RunState};
+use devicevault_core::run::{ArtefactStatus, Run, RunState};
 use devicevault_core::{ArtifactInfo, Catalog, ErrorKind, View};
 use devicevault_testkit::memory::MemoryBackend;
 
@@ -41,9 +41,35 @@ async fn a_cut_after_one_artefact_keeps_that_one() {
         .unwrap();
     assert_eq!((run.state, script.asked()), (RunState::Partial, 3));
     let by_name = |n: &str| run.artefacts.iter().find(|a| a.artefact == n).unwrap();
-    assert_eq!(by_name("running-config").status, ArtefactStatus::Unchanged, "stored by the first attempt");
+    // By the first attempt: it is as new to whoever asked.
+    assert!(by_name("running-config").status == ArtefactStatus::Stored && by_name("running-config").first, "{run:?}");
     assert_eq!(by_name("inventory").status, ArtefactStatus::Failed);
     assert_eq!(backend.len(), 1);
+    let next = Script::new(vec![config("hostname a\nend\n")]);
+    let run = house.engine.back_up(&job(next, vec![destination("d", backend, View::Original)])).await.unwrap();
+    assert_eq!((run.state, run.artefacts[0].status), (RunState::Unchanged, ArtefactStatus::Unchanged));
+}
+
+#[tokio::test]
+async fn what_the_first_attempt_stored_is_new_when_the_second_ends_well() {
+    let house = house();
+    let inventory = || [Step::Begin(ArtifactInfo::text("inventory")), Step::Write("Version 1")];
+    let cut = [config("hostname a\nend\n"), inventory().into(), vec![Step::Die(ErrorKind::Incomplete)]].concat();
+    let whole = [config("hostname a\nend\n"), inventory().into(), vec![Step::End]].concat();
+    let changed = [config("hostname b\nend\n"), inventory().into(), vec![Step::End]].concat();
+    let d = destination("d", Arc::new(MemoryBackend::new()), View::Original);
+    let back_up =
+        async |conversations| house.engine.back_up(&job(Script::new(conversations), vec![d.clone()])).await.unwrap();
+    let told = |run: &Run| -> Vec<_> { run.artefacts.iter().map(|a| (a.status, a.first)).collect() };
+    let run = back_up(vec![cut.clone(), whole.clone()]).await;
+    assert_eq!((run.state, run.start.attempt), (RunState::Succeeded, 2));
+    assert_eq!(told(&run), [(ArtefactStatus::Stored, true); 2]);
+    // What comes between two attempts is new in the second alone, and what neither stored is unchanged.
+    let run = back_up(vec![cut, changed.clone()]).await;
+    assert_eq!(told(&run), [(ArtefactStatus::Stored, false), (ArtefactStatus::Unchanged, false)]);
+    let again = [changed[..3].to_vec(), vec![Step::Die(ErrorKind::Timeout)]].concat();
+    let run = back_up(vec![again, changed]).await;
+    assert_eq!((run.state, told(&run)), (RunState::Unchanged, vec![(ArtefactStatus::Unchanged, false); 2]));
 }
 
 #[tokio::test]

@@ -12,10 +12,11 @@ use devicevault_core::run::{Backup, CopyStatus};
 use devicevault_core::sightings::{Sighting, Sightings, note, note_all, period_of};
 use devicevault_core::storage::{Capability, Health, ListFilter, Usage, UsageFilter, Verdict, VerifyDepth};
 use devicevault_core::{
-    Body, ByteStream, Catalog, DestinationId, Entry, Inventory, Manifest, Result, StorageBackend,
+    Body, ByteStream, Catalog, DestinationId, Entry, Error, ErrorKind, Inventory, Manifest, Result, StorageBackend,
     StorageBackendExt as _, StorageRef, Timestamp, View,
 };
 use devicevault_testkit::conformance::Damage;
+use devicevault_testkit::faulty::{Fault, Faulty, Operation};
 use devicevault_testkit::memory::{MemoryBackend, MemoryCatalog, MemoryInventory};
 use devicevault_testkit::samples;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
@@ -232,6 +233,34 @@ async fn a_copy_that_is_not_what_was_stored_comes_back_as_damaged() {
         let found = unrecorded(&catalog, &places, &[(mine.run, mine.taken_at)].into()).await.unwrap();
         found.adoptable.write(&catalog, &inventory).await.unwrap();
         assert!(is_known_as_damaged(&catalog).await, "{how:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_may_not_be_looked_at_is_named_and_keeps_nothing_else_back() {
+    let (store, here) = (MemoryBackend::new(), DestinationId::from("main"));
+    for (device, text) in [("sw1", b"1"), ("sw2", b"2"), ("sw3", b"3")] {
+        put(&store, taken(device, now(), text), text).await;
+    }
+    let rebuilt = async |fault: Fault| {
+        let faulty = Faulty::new(Arc::new(store.clone()));
+        faulty.plan().add(fault);
+        let mut gathered = Gathered::new();
+        gathered.gather(&here, &faulty, now(), &|_| ()).await.unwrap();
+        gathered.look(&here, &faulty).await.map(|()| gathered.assemble())
+    };
+    let failing = |kind| Fault::failing(Operation::Verify, Error::new(kind, "look at backup", "not today"));
+    for kind in [ErrorKind::PermissionDenied, ErrorKind::NotFound, ErrorKind::Unsupported] {
+        let back = rebuilt(failing(kind)).await.unwrap();
+        assert_eq!(back.backups.len(), 3);
+        let bad = back.backups.iter().flat_map(|b| &b.copies).filter(|c| c.status == CopyStatus::Damaged);
+        let why: Vec<_> = bad.map(|c| c.error.clone().unwrap().message).collect();
+        assert!(why.len() == 1 && why[0].contains("could not be looked at: not today"), "{why:?}");
+        // That nothing may be looked at says nothing of the copies, nor does a place that goes away.
+        assert_eq!(rebuilt(failing(kind).for_ever()).await.unwrap_err().kind(), kind);
+    }
+    for kind in [ErrorKind::Unavailable, ErrorKind::Timeout, ErrorKind::AuthRejected] {
+        assert_eq!(rebuilt(failing(kind).at_call(2)).await.unwrap_err().kind(), kind);
     }
 }
 

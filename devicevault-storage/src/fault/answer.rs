@@ -68,6 +68,11 @@ impl Answer {
         self.has(&["InvalidObjectState", "BlobArchived"])
     }
 
+    /// A policy of the store keeps what is there.
+    pub(super) fn is_kept(&self) -> bool {
+        self.code.as_deref().is_some_and(|code| code.starts_with("BlobImmutable"))
+    }
+
     /// The answer as a person and a retry need it.
     pub(super) fn told(&self, operation: &'static str) -> Error {
         use ErrorKind as K;
@@ -79,6 +84,10 @@ impl Answer {
         if self.is_archived() {
             return make(K::PermissionDenied, "the object was moved to an archive")
                 .hint("bring it back by the means of the provider, and let no lifecycle rule archive the destination");
+        }
+        if self.is_kept() {
+            return make(K::PermissionDenied, "a policy of the store keeps it from being changed or deleted")
+                .hint("it goes when the policy lets go of it; what is written there the policy has to let in");
         }
         if self.code.as_deref().is_some_and(|code| code.starts_with("KMS.")) {
             return make(K::PermissionDenied, "the key that the store encrypts the object with cannot be used")
@@ -99,6 +108,13 @@ impl Answer {
             "InvalidClientTokenId",
         ]) {
             return make(K::AuthRejected, "the key was not accepted").hint("check user and secret of the destination");
+        }
+        if self.has(&["AuthorizationFailure"]) {
+            return make(
+                K::AuthRejected,
+                "the key was not accepted, or the store's network rules shut this machine out",
+            )
+            .hint("check user and secret of the destination, and the firewall of the storage account");
         }
         if self.has(&["AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException"])
             || matches!(self.status, 301 | 307 | 308)
@@ -198,6 +214,8 @@ mod tests {
             ("403 Forbidden", "AccessDenied", ErrorKind::PermissionDenied),
             ("403 Forbidden", "InvalidObjectState", ErrorKind::PermissionDenied),
             ("409 Conflict", "BlobArchived", ErrorKind::PermissionDenied),
+            ("409 Conflict", "BlobImmutableDueToPolicy", ErrorKind::PermissionDenied),
+            ("403 Forbidden", "AuthorizationFailure", ErrorKind::AuthRejected),
             ("400 Bad Request", "KMS.DisabledException", ErrorKind::PermissionDenied),
             ("403 Forbidden", "SignatureDoesNotMatch", ErrorKind::AuthRejected),
             ("403 Forbidden", "RequestTimeTooSkewed", ErrorKind::Unavailable),

@@ -46,7 +46,10 @@ pub(super) fn check(store: &LocalStore) -> Result<()> {
         )
         .with("path", folder)
         .with("destination", store.destination())
-        .hint("mount the share; a folder that is to become a destination has to be made one first"));
+        .hint(
+            "mount the share; where its marker was lost, `devicevault destination test NAME --repair` lays it there again; a \
+             folder that is to become a destination has to be made one first",
+        ));
     };
     marker.check(store.destination(), folder)
 }

@@ -88,6 +88,31 @@ impl LocalStore {
         .await?
     }
 
+    /// Opens a folder as it lies there, to read what it holds: nothing is looked for that says whose it is.
+    /// [`marked`](Self::marked) tells it.
+    ///
+    /// # Errors
+    /// `NotFound` when the folder is not there.
+    pub async fn unmarked(folder: impl Into<PathBuf>, destination: &DestinationId) -> Result<Self> {
+        let (folder, destination) = (folder.into(), destination.clone());
+        let opened = move || {
+            Self::at(&folder, &destination).map_err(|e| match folder.try_exists() {
+                Ok(false) => e.as_kind(ErrorKind::NotFound),
+                _ => e,
+            })
+        };
+        blocking(opened).await?
+    }
+
+    /// The destination that the folder's marker names now; `None` where there is none.
+    ///
+    /// # Errors
+    /// `Corrupt` when its marker is damaged.
+    pub async fn marked(&self) -> Result<Option<DestinationId>> {
+        let store = self.clone();
+        blocking(move || marker::found(&store)).await?
+    }
+
     /// The destination that a folder is the home of; `None` where it is none's.
     ///
     /// # Errors

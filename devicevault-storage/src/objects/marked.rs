@@ -98,6 +98,28 @@ impl MarkedStore {
         }))
     }
 
+    /// A store as it lies there, to read what it holds: nothing is looked for that says whose it is.
+    /// [`marked`](Self::marked) tells it.
+    #[must_use]
+    pub fn unmarked(
+        store: Arc<dyn ObjectStore>,
+        url: &StoreUrl,
+        destination: &DestinationId,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let this = Self::open(store, url, destination, clock);
+        this.0.seen.store(u64::MAX, Ordering::Release);
+        this
+    }
+
+    /// The destination that the store's marker names now; `None` where there is none.
+    ///
+    /// # Errors
+    /// `Corrupt` when its marker is damaged; what the store answers.
+    pub async fn marked(&self) -> Result<Option<DestinationId>> {
+        Self::destination_of(&*self.0.store, &self.0.url).await
+    }
+
     /// The destination that it is opened as.
     #[must_use]
     pub fn destination(&self) -> &DestinationId {
@@ -157,7 +179,10 @@ impl Marked {
             )
             .with("url", &self.url)
             .with("destination", &self.destination)
-            .hint("check URL, endpoint and prefix; `devicevault destination add` makes a new place a destination"));
+            .hint(
+                "check URL, endpoint and prefix; where its marker was lost, `devicevault destination test NAME --repair` lays \
+                 it there again; `devicevault destination add` makes a new place a destination",
+            ));
         };
         marker.check(&self.destination, &self.url)?;
         let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX - 1);
@@ -298,6 +323,21 @@ mod tests {
         assert_eq!(told(open("other").get(&at).await.unwrap_err()).kind(), ErrorKind::Conflict);
         let e = MarkedStore::init(store.clone(), &url(), &"other".into(), clock.clone()).await.unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Conflict);
+    }
+
+    #[tokio::test]
+    async fn what_lies_there_without_a_marker_can_be_looked_at() {
+        let (store, clock): (Arc<dyn ObjectStore>, _) = (Arc::new(InMemory::new()), Arc::new(ManualClock::default()));
+        let main = MarkedStore::init(store.clone(), &url(), &"main".into(), clock.clone()).await.unwrap();
+        main.put(&Path::from("a/b"), "x".into()).await.unwrap();
+        let bare = MarkedStore::unmarked(store.clone(), &url(), &"main".into(), clock.clone());
+        assert_eq!(bare.marked().await.unwrap(), Some("main".into()));
+        store.delete(&Path::from(MARKER)).await.unwrap();
+        clock.advance(TRUST * 2);
+        assert_eq!(bare.marked().await.unwrap(), None);
+        bare.head(&Path::from("a/b")).await.unwrap();
+        assert!(matches!(bare.head(&Path::from("a/c")).await, Err(StoreError::NotFound { .. })));
+        assert_eq!(bare.list(None).count().await, 1);
     }
 
     #[tokio::test]

@@ -1,10 +1,10 @@
 //! The connection test: what the store really does.
 
 use devicevault_core::storage::Health;
-use devicevault_core::{Error, Result};
+use devicevault_core::{Error, ErrorKind, Result};
 use futures::TryStreamExt as _;
 use object_store::path::Path;
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _, PutMode};
+use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode};
 use uuid::Uuid;
 
 use super::Plain;
@@ -22,6 +22,9 @@ const CLOCKS_DIFFER: u64 = 5 * 60;
 /// Less free space than this is told as a fault.
 const LITTLE_SPACE: u64 = 64 * 1024 * 1024;
 
+/// What follows where nothing can be deleted; storing goes on.
+const NO_RETENTION: &str = "retention cannot delete here";
+
 const CONTENT: &[u8] = b"written by the connection test of a destination, and removed by it";
 
 fn with_hint(e: &Error) -> String {
@@ -32,20 +35,24 @@ fn with_hint(e: &Error) -> String {
 impl Plain {
     pub(super) async fn check(&self) -> Result<Health> {
         let mut health = Health::default();
-        // What an earlier test left is no reason for this one to fail.
-        if let Err(e) = self.remove_old_probes().await {
-            tracing::debug!(error = %e, "old probes of connection tests stay");
-        }
-        let at = Path::from(format!("{FOLDER}/{}.txt", Uuid::now_v7().simple()));
-        let written = self.store.put_opts(&at, CONTENT.into(), PutMode::Create.into()).await;
-        let can_write = written.is_ok();
-        probe(&mut health, "write", written.map(|_| "an object can be written".to_owned()), &at);
-        if can_write {
-            let mut of_parts = Health::default();
-            // Over a network most of a probe is waiting.
-            futures::join!(self.probe_object(&mut health, &at), self.probe_parts(&mut of_parts));
-            health.probes.append(&mut of_parts.probes);
-        }
+        // What an earlier test left is no reason for this one to fail; a listing has a probe of its own.
+        let removed = match self.old_probes().await {
+            Ok(found) => self.remove_probes(&found).await.map(drop),
+            Err(e) => Err(e.as_kind(ErrorKind::Unavailable)),
+        };
+        let can_write = match removed {
+            // Each test would leave one more there for good.
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+                let why = format!("{}; no object was written for this test, since it would stay", with_hint(&e));
+                health.push("delete", false, format!("{NO_RETENTION}: {why}"));
+                self.probe_upload(&mut health).await
+            }
+            Err(e) => {
+                tracing::debug!(error = %e, "old probes of connection tests stay");
+                self.probe_objects(&mut health).await
+            }
+            Ok(()) => self.probe_objects(&mut health).await,
+        };
         self.probe_folder(&mut health).await;
         if let Some(keep) = &self.keep {
             keep.probe(&mut health).await;
@@ -68,18 +75,58 @@ impl Plain {
 
     /// Removes what connection tests left that were killed; returns how many bytes.
     pub(super) async fn remove_old_probes(&self) -> Result<u64> {
-        let failed = |e| fault::of_store("remove old probes", Path::from(FOLDER), e);
-        let found: Vec<_> = self.store.list(Some(&Path::from(FOLDER))).try_collect().await.map_err(failed)?;
+        self.remove_probes(&self.old_probes().await?).await
+    }
+
+    async fn old_probes(&self) -> Result<Vec<ObjectMeta>> {
+        let failed = |e| fault::of_store("look for old probes", Path::from(FOLDER), e);
+        let mut found: Vec<_> = self.store.list(Some(&Path::from(FOLDER))).try_collect().await.map_err(failed)?;
         let now = self.options.clock.now().as_second();
+        found.retain(|probe| now - probe.last_modified.timestamp() > LEFT_AFTER_SECONDS);
+        Ok(found)
+    }
+
+    async fn remove_probes(&self, old: &[ObjectMeta]) -> Result<u64> {
         let mut freed = 0;
-        for probe in found.iter().filter(|p| now - p.last_modified.timestamp() > LEFT_AFTER_SECONDS) {
+        for probe in old {
             match self.store.delete(&probe.location).await {
                 Ok(()) => freed += probe.size,
                 Err(StoreError::NotFound { .. }) => {}
-                Err(e) => return Err(failed(e)),
+                Err(e) => return Err(fault::of_store("remove old probes", probe.location.clone(), e)),
             }
         }
         Ok(freed)
+    }
+
+    /// Begins an upload and gives it up, which leaves nothing. Whether one could be begun.
+    async fn probe_upload(&self, health: &mut Health) -> bool {
+        let at = Path::from(format!("{FOLDER}/{}.parts", Uuid::now_v7().simple()));
+        let begun = async {
+            let mut upload = self.store.put_multipart(&at).await?;
+            let sent = upload.put_part(CONTENT.into()).await;
+            // That it stays where nothing can be deleted was told.
+            let _ = upload.abort().await;
+            sent
+        };
+        let begun = begun.await;
+        let can_write = begun.is_ok();
+        probe(health, "write", begun.map(|()| "an upload can be begun".to_owned()), &at);
+        can_write
+    }
+
+    /// Writes objects, and looks what can be done with them. Whether one could be written.
+    async fn probe_objects(&self, health: &mut Health) -> bool {
+        let at = Path::from(format!("{FOLDER}/{}.txt", Uuid::now_v7().simple()));
+        let written = self.store.put_opts(&at, CONTENT.into(), PutMode::Create.into()).await;
+        let can_write = written.is_ok();
+        probe(health, "write", written.map(|_| "an object can be written".to_owned()), &at);
+        if can_write {
+            let mut of_parts = Health::default();
+            // Over a network most of a probe is waiting.
+            futures::join!(self.probe_object(health, &at), self.probe_parts(&mut of_parts));
+            health.probes.append(&mut of_parts.probes);
+        }
+        can_write
     }
 
     async fn probe_object(&self, health: &mut Health, at: &Path) {
@@ -113,13 +160,16 @@ impl Plain {
         self.probe_clock(health, at).await;
         let deleted = match store.delete(at).await {
             Ok(()) => match store.head(at).await {
-                Err(StoreError::NotFound { .. }) => Ok(true),
-                Ok(_) => Ok(false),
-                Err(e) => Err(e),
+                Err(StoreError::NotFound { .. }) => Ok(()),
+                Ok(_) => Err("a deleted object is still there".to_owned()),
+                Err(e) => Err(told(at, e)),
             },
-            Err(e) => Err(e),
+            Err(e) => Err(told(at, e)),
         };
-        probe_bool(health, "delete", deleted, "an object can be deleted", "a deleted object is still there", at);
+        match deleted {
+            Ok(()) => health.push("delete", true, "an object can be deleted"),
+            Err(why) => health.push("delete", false, format!("{NO_RETENTION}: {why}")),
+        }
     }
 
     /// How far the store's clock, by which its objects have their times, is from ours.
@@ -158,11 +208,17 @@ impl Plain {
                 return Err(e);
             }
             let there = self.store.get(&at).await?.bytes().await? == CONTENT;
-            self.store.delete(&at).await?;
-            // Given up: nothing of it may be seen.
+            // That nothing can be deleted has a probe of its own.
+            let _ = self.store.delete(&at).await;
+            // Given up: nothing of it may be seen. Under a name of its own, since the other may be there still.
+            let at = Path::from(format!("{FOLDER}/{}.parts.txt", Uuid::now_v7().simple()));
             let mut upload = self.store.put_multipart(&at).await?;
             let sent = upload.put_part(CONTENT.into()).await;
-            upload.abort().await?;
+            match upload.abort().await {
+                // Who may delete nothing may mostly not give up either: that is told there.
+                Ok(()) | Err(StoreError::PermissionDenied { .. }) => {}
+                Err(e) => return Err(e),
+            }
             sent?;
             let left = match self.store.head(&at).await {
                 Err(StoreError::NotFound { .. }) => false,

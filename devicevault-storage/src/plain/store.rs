@@ -415,6 +415,10 @@ impl Plain {
                         Some(wait) => self.options.clock.sleep(wait).await,
                         None => return Err(e),
                     },
+                    // Nobody else writes there: to make room would be refused as well.
+                    Err(e) if fault::is_kept(&e) => {
+                        return Err(StoreError::PermissionDenied { path: at.to_string(), source: Box::new(e) });
+                    }
                     other => return other.map(drop),
                 }
             }

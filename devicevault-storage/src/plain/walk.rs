@@ -72,6 +72,10 @@ impl Plain {
                     }
                     Err(e) => return Some((Err(e), None)),
                 };
+                // A link in place of content is told with the manifest that names it.
+                let names: HashSet<&str> = found.objects.iter().map(|o| o.location.as_ref()).collect();
+                let is_content = |at: &Path| layout::manifest_paths(at).any(|m| names.contains(m.as_ref()));
+                found.common_prefixes.retain(|at| !is_content(at));
                 found.common_prefixes.sort_unstable_by(|a, b| b.cmp(a));
                 waiting.append(&mut found.common_prefixes);
                 found.objects.retain(|o| layout::has_stamp(o.location.as_ref()));

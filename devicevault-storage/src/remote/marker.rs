@@ -34,7 +34,10 @@ pub(super) async fn check<S: Server>(store: &RemoteStore<S>) -> Result<()> {
         )
         .with("path", store.place())
         .with("destination", &store.0.destination)
-        .hint("mount the share there; a folder that is to become a destination has to be made one first"));
+        .hint(
+            "mount the share there; where its marker was lost, `devicevault destination test NAME --repair` lays it there \
+             again; a folder that is to become a destination has to be made one first",
+        ));
     };
     marker.check(&store.0.destination, store.place())?;
     if let Ok(mut seen) = store.0.seen.lock() {

@@ -101,6 +101,27 @@ impl<S: Server> RemoteStore<S> {
         Ok(store)
     }
 
+    /// Opens a folder as it lies there, to read what it holds: nothing is looked for that says whose it is.
+    /// [`marked`](Self::marked) tells it.
+    ///
+    /// # Errors
+    /// What keeps the server from being reached.
+    pub async fn unmarked(server: S, destination: &DestinationId, clock: Arc<dyn Clock>) -> Result<Self> {
+        let store = Self::over(server, destination, clock).await?;
+        if let Ok(mut seen) = store.0.seen.lock() {
+            *seen = Some(Duration::MAX);
+        }
+        Ok(store)
+    }
+
+    /// The destination that the folder's marker names now; `None` where there is none.
+    ///
+    /// # Errors
+    /// `Corrupt` when its marker is damaged, what keeps the server from being reached.
+    pub async fn marked(&self) -> Result<Option<DestinationId>> {
+        marker::found(self).await
+    }
+
     /// Opens a folder whichever destination it is the home of, to read what it holds.
     ///
     /// # Errors

@@ -96,6 +96,11 @@ async fn a_folder_belongs_to_one_destination() {
     assert_eq!(LocalStore::open(&gone, &main).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(!gone.exists());
 
+    let bare = LocalStore::unmarked(unmounted.path(), &main).await.unwrap();
+    assert_eq!(bare.marked().await.unwrap(), None);
+    assert_eq!(LocalStore::unmarked(folder.path(), &other).await.unwrap().marked().await.unwrap(), Some(main.clone()));
+    assert_eq!(LocalStore::unmarked(&gone, &main).await.unwrap_err().kind(), ErrorKind::NotFound);
+
     let marker = folder.path().join(".devicevault-destination");
     for (text, kind) in [
         ("", ErrorKind::Corrupt),

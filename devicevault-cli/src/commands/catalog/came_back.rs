@@ -33,6 +33,8 @@ pub(super) struct Told {
     pub(super) refused: Vec<RefusedRow>,
     /// Copies that come back as damaged, and why.
     pub(super) damaged: Vec<RefusedRow>,
+    /// Copies that the catalog of before had there, and of whose versions none came back.
+    pub(super) missing: Vec<RefusedRow>,
     /// Copies that no key at hand opens; they are named with what was refused.
     pub(super) closed: usize,
     /// Records of what was seen, pinned and accepted that no key at hand opens.
@@ -107,6 +109,7 @@ pub(super) fn tell(context: &Context, told: &Told) -> Result<()> {
     }
     told::tell_doubted(ui, told.doubted);
     told::tell_damaged(ui, told.damaged.len());
+    told::tell_missing(ui, &told.missing);
     if !told.unconfirmed.is_empty() {
         ui.warn(&format!(
             "only places know them where anybody with access can have written, look at their addresses before you give them a \
@@ -115,7 +118,8 @@ pub(super) fn tell(context: &Context, told: &Told) -> Result<()> {
         ));
     }
     if told.surplus > 0 {
-        ui.note(&format!("{} are left over from before they were stored anew", human::copies(told.surplus)));
+        let are = if told.surplus == 1 { "is" } else { "are" };
+        ui.note(&format!("{} {are} left over from before they were stored anew", human::copies(told.surplus)));
     }
     if told.closed > 0 {
         ui.warn(&format!(

@@ -9,7 +9,7 @@ use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::inventory::{DestinationConfig, Inventory, Selector};
 use devicevault_core::rebuild::{Gathered, Rebuilt, Written};
 use devicevault_core::run::Backup;
-use devicevault_core::{DestinationId, Device, Error, ErrorKind, Result, StorageBackend, View};
+use devicevault_core::{Catalog, DestinationId, Device, Error, ErrorKind, Result, StorageBackend, View};
 use devicevault_storage::plain::opaque_names;
 
 use super::beside::Beside;
@@ -48,7 +48,7 @@ A catalog that has backups is left alone unless you say --into or --replace. Wha
 that was forged or cut, or opens by no key at hand, is named and keeps nothing else from coming back. Name the sealed
 store with the others: of devices that it knows, the others' word counts after its own.
 
-Exit codes: 0 done, 3 something was refused, 1 nothing could be read.")]
+Exit codes: 0 done, 3 something was refused, is damaged or not there any more, 1 nothing could be read.")]
 pub(crate) struct RebuildArgs {
     /// A destination by its name, or the folder or URL of one; may be given several times
     #[arg(long, value_name = "DESTINATION", required = true)]
@@ -129,10 +129,14 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         }
         gathered.refuse_all_closed()?;
         let mut rebuilt = gathered.assemble();
+        let mut missing = Vec::new();
         match &replaced {
             Some(before) => {
                 if let Some(store) = &before.store {
+                    refuse_nothing_for_all(&rebuilt, &*store.catalog).await?;
                     rebuilt.heed_removed(&*store.catalog).await?;
+                    let from: Vec<_> = sources.iter().map(|s| s.config.clone()).collect();
+                    missing = told::missing(&rebuilt, &*store.catalog, &from).await?;
                 }
             }
             None => rebuilt.heed_removed(&*instance.catalog).await?,
@@ -166,9 +170,9 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
             noted::tell_forgotten(context, instance).await?;
             rebuilt.write(&*instance.catalog, &*instance.inventory).await?
         };
-        Ok((rebuilt, written))
+        Ok((rebuilt, written, missing))
     };
-    let (rebuilt, written) = cancellable(work).await?;
+    let (rebuilt, written, missing) = cancellable(work).await?;
     let without_login = without_login(&*instance.inventory, &rebuilt).await?;
     let kept_as = match replaced {
         Some(before) => {
@@ -195,6 +199,7 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         surplus: rebuilt.surplus.len(),
         refused: rebuilt.refused.iter().map(RefusedRow::from).collect(),
         damaged: told::damaged(&rebuilt),
+        missing,
         closed: rebuilt.closed,
         closed_records: rebuilt.closed_records,
         doubted: rebuilt.doubted.len(),
@@ -204,7 +209,25 @@ pub(crate) async fn run(context: &Context, args: RebuildArgs) -> Result<Exit> {
         recovery_kit: recovery_kit.map(|p| p.display().to_string()),
     };
     tell(context, &told)?;
-    Ok(Exit::of_parts(rebuilt.backups.len(), told.refused.len() + told.mistaken + told.damaged.len()))
+    Ok(Exit::of_parts(
+        rebuilt.backups.len(),
+        told.refused.len() + told.mistaken + told.damaged.len() + told.missing.len(),
+    ))
+}
+
+/// Refuses to give a catalog that knows versions away for one that knows none: what was named is the wrong place, or an emptied
+/// one.
+async fn refuse_nothing_for_all(rebuilt: &Rebuilt, before: &dyn Catalog) -> Result<()> {
+    if !rebuilt.backups.is_empty() || before.newest(&Query::default()).await?.is_none() {
+        return Ok(());
+    }
+    let why = "nothing comes back, and the catalog of now has backups: it stays as it is";
+    let e = Error::new(ErrorKind::Conflict, "rebuild catalog", why);
+    let e = if rebuilt.refused.is_empty() { e } else { e.with("refused there", rebuilt.refused.len()) };
+    Err(e.hint(
+        "see whether the place is the right one, and whole: --dry-run in place of --replace tells what is refused there, and \
+         why; `devicevault catalog check`, what the catalog names that is not there",
+    ))
 }
 
 /// Lets the home's keys open what came back: it was read with a kit that is put away again. A home that has none is given

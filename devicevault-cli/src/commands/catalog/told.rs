@@ -1,8 +1,13 @@
 //! What was not believed and who came back under another name, for people and programs.
 
-use devicevault_core::Device;
+use std::collections::HashSet;
+
+use devicevault_core::catalog::{CatalogExt as _, Query};
+use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::rebuild::{Rebuilt, Refused};
 use devicevault_core::run::{Copy, CopyStatus};
+use devicevault_core::{BackupId, Catalog, Device, Result};
+use futures::TryStreamExt as _;
 use serde::Serialize;
 
 use crate::ui::Ui;
@@ -101,6 +106,50 @@ pub(super) fn damaged(rebuilt: &Rebuilt) -> Vec<RefusedRow> {
     copies.filter(|c| c.status == CopyStatus::Damaged).filter_map(row).collect()
 }
 
+/// Copies that a catalog had as good at these places, and of whose versions none comes back.
+///
+/// # Errors
+/// What the catalog answers.
+pub(super) async fn missing(
+    rebuilt: &Rebuilt,
+    before: &dyn Catalog,
+    from: &[DestinationConfig],
+) -> Result<Vec<RefusedRow>> {
+    let back: HashSet<BackupId> = rebuilt.backups.iter().map(|b| b.id).collect();
+    let mut missing = Vec::new();
+    for place in from {
+        let mut query = Query::default();
+        query.destination = Some(place.id.clone());
+        let mut all = before.every(&query);
+        while let Some(backup) = all.try_next().await? {
+            let is_good = |c: &&Copy| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended);
+            let copy = backup.copies.iter().filter(is_good).find(|c| c.destination == place.id);
+            missing.extend(copy.filter(|_| !back.contains(&backup.id)).map(|copy| RefusedRow {
+                destination: place.name.clone(),
+                at: copy.storage_ref.as_ref().map(ToString::to_string),
+                why: format!("the catalog of before knew it there: {} of {}", backup.artefact, backup.first_seen),
+            }));
+        }
+    }
+    Ok(missing)
+}
+
+/// Tells of them, and names some.
+pub(super) fn tell_missing(ui: &Ui, missing: &[RefusedRow]) {
+    const NAMED: usize = 5;
+    if missing.is_empty() {
+        return;
+    }
+    let are = if missing.len() == 1 { "is" } else { "are" };
+    let named: Vec<_> = missing.iter().take(NAMED).map(|m| m.at.as_deref().unwrap_or(&m.destination)).collect();
+    let more = if missing.len() > NAMED { ", …" } else { "" };
+    ui.warn(&format!(
+        "{} that the catalog of before knew {are} not there any more, or not to be read: {}{more}",
+        human::copies(missing.len()),
+        named.join(", ")
+    ));
+}
+
 /// Tells of them.
 pub(super) fn tell_damaged(ui: &Ui, damaged: usize) {
     if damaged == 0 {
@@ -108,7 +157,8 @@ pub(super) fn tell_damaged(ui: &Ui, damaged: usize) {
     }
     let are = if damaged == 1 { "is" } else { "are" };
     ui.warn(&format!(
-        "{} {are} damaged, cut off or gone: `devicevault verify --repair` stores anew what another destination holds",
+        "{} {are} damaged, cut off, gone or not to be looked at: `devicevault verify --repair` stores anew what another \
+         destination holds",
         human::copies(damaged)
     ));
 }

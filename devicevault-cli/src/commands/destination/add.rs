@@ -214,13 +214,18 @@ pub(crate) async fn bring_up_to_date(instance: &Instance, config: &DestinationCo
     Ok(())
 }
 
-/// Refuses a place that another home seals: with the keys of both there, neither's kit opens all of it.
+/// Refuses a place that another home seals: with the keys of both there, neither's kit opens all of it. Its marker may be
+/// lost, so that it is looked for without one.
 async fn refuse_foreign(instance: &Instance, config: &DestinationConfig) -> Result<()> {
-    // A place that is not there yet is nobody's.
-    let Ok(folder) = destination_keys(instance.backend_settings(config, false)).await else { return Ok(()) };
-    let Some(first) = instance.keys.foreign_epochs(&folder).await.unwrap_or_default().into_iter().next() else {
-        return Ok(());
+    let mut settings = instance.backend_settings(config, false);
+    settings.unmarked = true;
+    let folder = match destination_keys(settings).await {
+        // A place that is not there yet is nobody's.
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other?,
     };
+    let foreign = instance.keys.foreign_epochs(&folder).await.map_err(|e| e.with("destination", &config.name))?;
+    let Some(first) = foreign.into_iter().next() else { return Ok(()) };
     Err(Error::new(ErrorKind::Conflict, "add destination", "another home seals what it keeps there")
         .with("destination", &config.name)
         .with("epoch", first)

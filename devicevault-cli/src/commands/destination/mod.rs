@@ -7,6 +7,7 @@ mod fields;
 mod guard;
 mod list;
 mod maintain;
+mod marker;
 mod place;
 mod remove;
 mod show;

@@ -7,6 +7,7 @@ use devicevault_core::storage::{Health, Probe};
 use devicevault_core::{Error, ErrorKind, ErrorRecord, Result};
 use serde::Serialize;
 
+use super::marker;
 use crate::Exit;
 use crate::context::Context;
 use crate::destinations::sorted;
@@ -22,6 +23,7 @@ use crate::wiring;
 Examples:
   devicevault destination test store
   devicevault destination test --all --json
+  devicevault destination test offsite --repair     where its marker was lost
 
 Exit codes: 0 all can be used, 3 some can, 1 none can.")]
 pub(crate) struct TestArgs {
@@ -31,6 +33,10 @@ pub(crate) struct TestArgs {
     /// All, disabled ones too
     #[arg(long)]
     all: bool,
+    /// Lay the marker again of a plain destination that has lost it, where what this home stored lies there, or its keys;
+    /// what waits for the destination goes on waiting
+    #[arg(long)]
+    repair: bool,
 }
 
 /// What a test found, as `destination test --json` tells it. The names are stable.
@@ -52,9 +58,10 @@ pub(super) async fn run(context: &Context, args: TestArgs) -> Result<Exit> {
         instance.destination(name).await?;
     }
     let open = instance.destinations_where(|d| args.all || args.names.contains(&d.name)).await?;
-    let tested =
-        cancellable(async { Ok(futures::future::join_all(open.into_iter().map(|d| test(&instance, d))).await) })
-            .await?;
+    let tested = cancellable(async {
+        Ok(futures::future::join_all(open.into_iter().map(|d| test(&instance, d, args.repair))).await)
+    })
+    .await?;
     if context.ui.is_json() {
         context.ui.json(&tested)?;
     } else {
@@ -64,18 +71,23 @@ pub(super) async fn run(context: &Context, args: TestArgs) -> Result<Exit> {
     Ok(Exit::of_parts(good, tested.len() - good))
 }
 
-async fn test(instance: &Instance, open: OpenDestination) -> Tested {
-    let found = match open.backend {
-        Ok(backend) => tokio::time::timeout(LONGEST, backend.check()).await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Timeout, "test destination", "it did not answer")
-                .with("seconds", LONGEST.as_secs()))
-        }),
-        Err(e) => Err(e),
+async fn test(instance: &Instance, open: OpenDestination, repair: bool) -> Tested {
+    let mut laid = false;
+    let look = async {
+        laid = repair && marker::lay_again(instance, &open.config).await?;
+        let backend = if laid { instance.open_backend(&open.config, false).await? } else { open.backend? };
+        backend.check().await
     };
+    let found = tokio::time::timeout(LONGEST, look).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Timeout, "test destination", "it did not answer").with("seconds", LONGEST.as_secs()))
+    });
     let (mut health, error) = match found {
         Ok(health) => (health, None),
         Err(e) => (Health::default(), Some(e.to_record())),
     };
+    if laid {
+        health.push("marker", true, "it was gone, and was laid again");
+    }
     let mut reached_remote = true;
     if error.is_none() && wiring::has_remote(&open.config) {
         let reached =

@@ -43,7 +43,7 @@ pub(crate) async fn run(context: &Context, args: AddArgs) -> Result<Exit> {
     fields::check(&instance, &device)?;
     fields::check_credentials(&instance, &device).await?;
     fields::check_name_is_free(&instance, &device).await?;
-    fields::warn(context, &device);
+    fields::warn(context, &instance, &device);
     recognition::settle_one(context, &instance, &mut device).await?;
     instance.inventory.put_devices(std::slice::from_ref(&device)).await?;
     if context.ui.is_json() {

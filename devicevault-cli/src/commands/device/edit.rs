@@ -92,7 +92,7 @@ pub(crate) async fn run(context: &Context, args: EditArgs) -> Result<Exit> {
     fields::check(&instance, &device)?;
     fields::check_credentials(&instance, &device).await?;
     fields::check_name_is_free(&instance, &device).await?;
-    fields::warn(context, &device);
+    fields::warn(context, &instance, &device);
     instance.inventory.put_devices(std::slice::from_ref(&device)).await?;
     if device.name != args.name {
         sightings::note_renamed(context, &instance, std::slice::from_ref(&device.id)).await?;

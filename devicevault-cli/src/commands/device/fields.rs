@@ -8,6 +8,7 @@ use devicevault_core::inventory::{Credential, Selector};
 use devicevault_core::{Device, DeviceId, Error, ErrorKind, Login, Result, Target};
 
 use super::jump;
+use crate::artefacts::Artefacts;
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::login_args::{self, LoginArgs};
@@ -162,6 +163,16 @@ pub(crate) fn check_texts(device: &Device) -> Result<()> {
     if device.host.contains(char::is_whitespace) {
         return refuse("host", "it holds a blank");
     }
+    let hops = device.jump.iter().map(|hop| (&hop.host, hop.port));
+    for (host, port) in std::iter::once((&device.host, device.port)).chain(hops) {
+        // A proxy command would take it for an option.
+        if host.starts_with('-') {
+            return refuse("host", "it begins with a hyphen");
+        }
+        if port == Some(0) {
+            return refuse("port", "it is 0");
+        }
+    }
     Ok(())
 }
 
@@ -180,8 +191,11 @@ pub(crate) fn check_platform(instance: &Instance, device: &Device) -> Result<()>
     collector.artefacts(&target).map(drop).map_err(|e| e.with("device", &device.name))
 }
 
-/// Says what is dangerous about a device, where something is.
-pub(crate) fn warn(context: &Context, device: &Device) {
+/// Says what is dangerous about a device, where something is, and which of its file rules are for nothing.
+pub(crate) fn warn(context: &Context, instance: &Instance, device: &Device) {
+    if let Some(doubt) = Artefacts::of(instance).doubt_rules(device) {
+        context.ui.warn(&doubt);
+    }
     if let Some(warning) = wiring::clear_text_warning(context.settings.platforms_dir(), device) {
         context.ui.warn(&warning);
     }

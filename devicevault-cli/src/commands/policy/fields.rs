@@ -146,8 +146,8 @@ pub(super) async fn check_here(context: &Context, instance: &Instance, p: &Polic
     let credentials = instance.inventory.credentials().await?;
     check_rules(instance, p)?;
     check(p, &Known { destinations: &destinations, credentials: &credentials, devices: &devices })?;
-    if let Some(doubt) = Artefacts::of(instance).check_policy(p, &devices)? {
-        context.ui.warn(&doubt);
-    }
+    let mut artefacts = Artefacts::of(instance);
+    let doubt = artefacts.check_policy(p, &devices)?;
+    doubt.into_iter().chain(artefacts.doubt_rules_of_policy(p, &devices)).for_each(|doubt| context.ui.warn(&doubt));
     Ok(())
 }

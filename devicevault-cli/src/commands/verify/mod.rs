@@ -192,7 +192,7 @@ pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
     match args.from.place(context).await? {
         Some(_) if args.scope.needs_catalog() => Err(only_in_a_home()),
         Some(place) => in_place(context, &args, &place).await,
-        None => in_home(context, &args).await,
+        None => Box::pin(in_home(context, &args)).await,
     }
 }
 

@@ -66,3 +66,24 @@ async fn each_lack_is_told_as_its_own() {
         assert!(double.held().uploads.is_empty(), "{verb}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_can_be_deleted_all_else_is_good_and_tests_do_not_pile_up() {
+    // By the store's clock, what is written now was left an hour ago.
+    let double = Double::with(Duration::ZERO, true, -3600).await;
+    double.plan(|r| (r.verb() == "bulk delete").then_some(Fault::Answer(403, "AccessDenied")));
+    let lacks = |health: &Health| -> Vec<_> {
+        let bad = health.probes.iter().filter(|p| !p.good && p.name != "clock");
+        bad.map(|p| (p.name.clone(), p.detail.contains("retention cannot delete here"))).collect()
+    };
+    let first = probed(&double).await;
+    assert_eq!(lacks(&first), [("delete".to_owned(), true)], "{first:?}");
+    let left = double.held().objects.len();
+    let second = probed(&double).await;
+    assert_eq!(lacks(&second), [("delete".to_owned(), true)], "{second:?}");
+    assert_eq!(double.held().objects.len(), left);
+    probe(&second, "sealing");
+    // What else is refused is told all the same.
+    double.plan(|r| ["bulk delete", "begin"].contains(&r.verb()).then_some(Fault::Answer(403, "AccessDenied")));
+    assert!(!probe(&probed(&double).await, "write").good);
+}

@@ -134,6 +134,7 @@ async fn what_cannot_be_read_is_told_and_the_rest_is_listed(way: Way) {
         let bad: Vec<_> = bad.into_iter().filter_map(Result::err).collect();
         let told = |e: &devicevault_core::Error| e.message().contains("symbolic link");
         assert!(bad.iter().all(|e| e.kind() == ErrorKind::Corrupt) && bad.iter().any(told), "{bad:?}");
+        assert!(gone != &*content || bad.len() == 1, "one backup is told once: {bad:?}");
         std::fs::remove_file(gone).unwrap();
         std::fs::rename(&moved, gone).unwrap();
     }

@@ -80,6 +80,12 @@ pub(super) async fn a_folder_belongs_to_one_destination<P: Peer>(peer: &P, folde
     assert_eq!(open(&unmounted, "main").await, Err(ErrorKind::Unavailable));
     assert_eq!(std::fs::read_dir(&unmounted).unwrap().count(), 0, "nothing is filled underneath");
     assert_eq!(RemoteStore::destination_of(peer.server(&unmounted), clock()).await.unwrap(), None);
+    let bare = RemoteStore::unmarked(peer.server(&unmounted), &main(), clock()).await.unwrap();
+    assert_eq!(bare.marked().await.unwrap(), None);
+    let absent = bare.get(&Path::from("a")).await.map(drop).unwrap_err();
+    assert!(matches!(absent, Error::NotFound { .. }), "{absent}");
+    assert!(bare.put(&Path::from("a"), "x".into()).await.is_err(), "to be read alone");
+    assert_eq!(std::fs::read_dir(&unmounted).unwrap().count(), 0);
 
     for (text, kind) in [
         ("", ErrorKind::Corrupt),
