@@ -6,7 +6,7 @@ use devicevault_core::catalog::{CatalogExt as _, Query};
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::rebuild::{Rebuilt, Refused};
 use devicevault_core::run::{Copy, CopyStatus};
-use devicevault_core::{BackupId, Catalog, Device, Result};
+use devicevault_core::{BackupId, Catalog, DestinationId, Device, Result};
 use futures::TryStreamExt as _;
 use serde::Serialize;
 
@@ -106,7 +106,7 @@ pub(super) fn damaged(rebuilt: &Rebuilt) -> Vec<RefusedRow> {
     copies.filter(|c| c.status == CopyStatus::Damaged).filter_map(row).collect()
 }
 
-/// Copies that a catalog had as good at these places, and of whose versions none comes back.
+/// Copies that a catalog had at these places, whole or damaged, and that do not come back from there.
 ///
 /// # Errors
 /// What the catalog answers.
@@ -115,17 +115,23 @@ pub(super) async fn missing(
     before: &dyn Catalog,
     from: &[DestinationConfig],
 ) -> Result<Vec<RefusedRow>> {
-    let back: HashSet<BackupId> = rebuilt.backups.iter().map(|b| b.id).collect();
+    let back = rebuilt.backups.iter().flat_map(|b| b.copies.iter().map(|c| (&b.id, &c.destination)));
+    let back: HashSet<(&BackupId, &DestinationId)> = back.collect();
     let mut missing = Vec::new();
     for place in from {
         let mut query = Query::default();
         query.destination = Some(place.id.clone());
         let mut all = before.every(&query);
         while let Some(backup) = all.try_next().await? {
-            let is_good = |c: &&Copy| matches!(c.status, CopyStatus::Stored | CopyStatus::Extended);
-            let copy = backup.copies.iter().filter(is_good).find(|c| c.destination == place.id);
-            missing.extend(copy.filter(|_| !back.contains(&backup.id)).map(|copy| RefusedRow {
-                destination: place.name.clone(),
+            // What a check found gone is damaged by now.
+            let was_there = |c: &&Copy| {
+                c.destination == place.id
+                    && matches!(c.status, CopyStatus::Stored | CopyStatus::Extended | CopyStatus::Damaged)
+            };
+            let copy = backup.copies.iter().find(was_there);
+            let gone = copy.filter(|_| !back.contains(&(&backup.id, &place.id)));
+            missing.extend(gone.map(|copy| RefusedRow {
+                destination: place.id.to_string(),
                 at: copy.storage_ref.as_ref().map(ToString::to_string),
                 why: format!("the catalog of before knew it there: {} of {}", backup.artefact, backup.first_seen),
             }));
