@@ -6,10 +6,12 @@ use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser as _;
 use devicevault_core::inventory::DestinationConfig;
 use devicevault_core::{Clock, Collector, Error, ErrorKind, Inventory, Result, StorageBackend, SystemClock};
+use devicevault_storage::seal::keys::end_tokens;
 use futures::future::BoxFuture;
 
 use crate::args::Cli;
@@ -22,6 +24,8 @@ use crate::{Exit, wiring};
 
 /// So many threads wait for disks at a time. More bring no more flushes a second, and each keeps memory of its own.
 const WAIT_FOR_DISKS: usize = 96;
+/// The end of the program waits so long for a token that is being asked.
+const TOKENS_MAY_TAKE: Duration = Duration::from_secs(5);
 
 /// The program `devicevault`, or one of your own with more collectors and backends.
 ///
@@ -167,6 +171,7 @@ impl App {
             let done = runtime.block_on(cli.command.run(&context));
             // What was cancelled may leave a thread that waits for a disk; the process does not wait for it.
             runtime.shutdown_background();
+            end_tokens(TOKENS_MAY_TAKE);
             done
         })();
         done.unwrap_or_else(|e| {

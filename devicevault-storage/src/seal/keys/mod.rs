@@ -34,7 +34,7 @@ pub use keyring::Keyring;
 pub use kit::{key_of_text, kit_lines};
 pub use passphrase::{Passphrase, PassphraseKek};
 #[cfg(feature = "pkcs11")]
-pub use pkcs11::{Canary, TokenKek, TokenOptions};
+pub use pkcs11::{Canary, TokenKek, TokenOptions, end_tokens};
 pub use raw::Kek;
 #[cfg(feature = "plain")]
 pub use rewrap::{KeyPlaces, Rewrapped, opened_everywhere, rewrap};

@@ -4,23 +4,24 @@
 //! wrap in no way that can be relied upon (SoftHSM answers a general error to both), so that a canary stands beside each
 //! wrap (`docs/format.md`).
 
+mod asked;
 mod refused;
 mod token;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cryptoki::context::Pkcs11;
 use devicevault_core::key::{KekId, KeyProvider, SecretKey, WrappedKey};
 use devicevault_core::{Digest, Error, ErrorKind, ExposeSecret as _, Result, Retry, SecretString};
 use zeroize::Zeroizing;
 
 use super::super::crypto::random;
 use super::raw::{damaged_wrap, text_of};
+pub use asked::end_tokens;
 use token::TokenKey;
 
 /// What a wrap by such a key says of it.
@@ -96,7 +97,6 @@ impl fmt::Display for Canary {
 #[derive(Debug)]
 pub struct TokenKek {
     options: TokenOptions,
-    module: Arc<Mutex<Option<Pkcs11>>>,
     canary: Mutex<Option<Canary>>,
 }
 
@@ -111,7 +111,7 @@ impl TokenKek {
     /// A key that opens what was wrapped with it, and wraps under an id that is made with its first wrap.
     #[must_use]
     pub fn new(options: TokenOptions) -> Self {
-        Self { options, module: Arc::default(), canary: Mutex::default() }
+        Self { options, canary: Mutex::default() }
     }
 
     /// Wraps under the id that this canary gives it: that of earlier wraps.
@@ -153,16 +153,12 @@ impl TokenKek {
         &self,
         question: impl FnOnce(&TokenKey) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (options, module) = (self.options.clone(), self.module.clone());
+        let options = self.options.clone();
         let asking = tokio::task::spawn_blocking(move || {
-            let loaded = {
-                let mut module = module.lock().unwrap_or_else(PoisonError::into_inner);
-                match &*module {
-                    Some(loaded) => loaded.clone(),
-                    None => module.insert(token::load(&options.module)?).clone(),
-                }
-            };
-            question(&TokenKey::open(&loaded, &options)?)
+            let _asking = asked::begin()?;
+            let module = token::load(&options.module)?;
+            let key = TokenKey::open(&module, &options)?;
+            question(&key)
         });
         let answer = tokio::time::timeout(self.options.patience, asking).await.map_err(|_| {
             Error::new(ErrorKind::KeyUnavailable, "use token", "it does not answer")

@@ -1,6 +1,8 @@
 //! The few things that a token is asked for. Everything here blocks.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as TokenError, RvError};
@@ -16,8 +18,22 @@ use super::refused::{self, Failed};
 /// Length of a GCM tag in bits.
 const TAG_BITS: u64 = 128;
 
-/// Loads a module. Several providers of one process may do so.
+/// Modules that were loaded, for the whole process. They are not unloaded again: modules take down with them what other
+/// libraries of the process, or other threads of their own, still use.
+static LOADED: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
+
+/// Loads a module, unless it was loaded before.
 pub(super) fn load(module: &Path) -> Result<Pkcs11> {
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = loaded.get(module) {
+        return Ok(known.clone());
+    }
+    let new = load_anew(module)?;
+    loaded.insert(module.to_owned(), new.clone());
+    Ok(new)
+}
+
+fn load_anew(module: &Path) -> Result<Pkcs11> {
     let told = |e: TokenError, why: &str| {
         Error::new(ErrorKind::KeyUnavailable, "load token module", why.to_owned())
             .with("module", module.display())
