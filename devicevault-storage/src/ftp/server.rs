@@ -110,21 +110,28 @@ impl FtpServer {
         shut.map_or(Ok(()), |folder| Err(told_shut(operation, folder)))
     }
 
-    /// What a folder holds; `None` where it cannot be entered.
+    /// What a folder holds; `None` where it cannot be entered. That it shows nothing counts when it comes again and again:
+    /// one that is removed and made meanwhile, more than once, looks the same.
     async fn list_at(&self, folder: &str) -> Result<Option<Vec<(String, Found)>>> {
         let (operation, now, is_base) = ("list folder", self.now(), folder.is_empty());
-        let listed = self
-            .on(operation, true, folder, |session, at| async move { list(session, &at, is_base, now).await }.boxed())
-            .await?;
-        match listed {
-            Ok(Listed::Entries(entries)) => Ok(Some(entries)),
-            Ok(Listed::NotEntered) => Ok(None),
-            Ok(Listed::Shut) => Err(told_shut(operation, folder)),
-            Err(FtpError::BadResponse) => {
-                Err(Error::new(ErrorKind::Unsupported, operation, "the server's listing has a form that is not known"))
+        for _ in 0..=MAX_TRIES {
+            let listed = self
+                .on(operation, true, folder, |session, at| {
+                    async move { list(session, &at, is_base, now).await }.boxed()
+                })
+                .await?;
+            match listed {
+                Ok(Listed::Entries(entries)) => return Ok(Some(entries)),
+                Ok(Listed::NotEntered) => return Ok(None),
+                Ok(Listed::Shut) => {}
+                Err(FtpError::BadResponse) => {
+                    let why = "the server's listing has a form that is not known";
+                    return Err(Error::new(ErrorKind::Unsupported, operation, why));
+                }
+                Err(e) => return Err(of_ftp(operation, &e)),
             }
-            Err(e) => Err(of_ftp(operation, &e)),
         }
+        Err(told_shut(operation, folder))
     }
 
     /// Whether a part of a file can be asked for.
