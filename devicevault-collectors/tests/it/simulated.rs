@@ -171,6 +171,12 @@ async fn old_equipment_is_reached_by_its_profile_and_told_of_otherwise() {
 }
 
 #[tokio::test]
+async fn a_device_that_exchanges_keys_by_ml_kem_alone_is_reached() {
+    let (fleet, taken) = one(SimDevice::cisco_ios("dev-1").quirk(Quirk::PostQuantum)).await;
+    same(&fleet.devices()[0], &taken.unwrap(), "post-quantum");
+}
+
+#[tokio::test]
 async fn a_wrong_password_and_a_changed_host_key_are_refused() {
     let fleet = Fleet::builder().device(SimDevice::cisco_ios("dev-1")).start().await.unwrap();
     let device = &fleet.devices()[0];

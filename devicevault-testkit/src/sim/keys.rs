@@ -36,6 +36,21 @@ pub(super) fn fingerprint(key: &PrivateKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
+/// What IOS XE 17 offers by default, and most devices of the field, before the groups over finite fields.
+const OF_TODAY: &[kex::Name] = &[
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::ECDH_SHA2_NISTP256,
+    kex::ECDH_SHA2_NISTP384,
+    kex::ECDH_SHA2_NISTP521,
+    kex::DH_G14_SHA256,
+    kex::DH_G16_SHA512,
+    kex::EXTENSION_SUPPORT_AS_SERVER,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+];
+const POST_QUANTUM: &[kex::Name] =
+    &[kex::MLKEM768X25519_SHA256, kex::EXTENSION_SUPPORT_AS_SERVER, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER];
+
 /// Everything that SSH has to know of a device, worked out before anybody connects.
 pub(super) fn server_config(key: PrivateKey, quirks: &[Quirk]) -> Arc<Config> {
     let has = |quirk: &Quirk| quirks.contains(quirk);
@@ -48,8 +63,10 @@ pub(super) fn server_config(key: PrivateKey, quirks: &[Quirk]) -> Arc<Config> {
         preferred(&[kex::DH_G1_SHA1], &[cipher::TRIPLE_DES_CBC])
     } else if has(&Quirk::LegacyAlgorithms) {
         preferred(&[kex::DH_G14_SHA1], &[cipher::AES_128_CBC, cipher::AES_256_CBC])
+    } else if has(&Quirk::PostQuantum) {
+        Preferred { kex: Cow::Borrowed(POST_QUANTUM), ..Preferred::default() }
     } else {
-        Preferred::default()
+        Preferred { kex: Cow::Borrowed(OF_TODAY), ..Preferred::default() }
     };
     Arc::new(Config {
         keys: vec![key],

@@ -73,6 +73,8 @@ pub enum Quirk {
     },
     /// Passwords are taken by keyboard-interactive alone.
     KeyboardInteractiveOnly,
+    /// Key exchange by ML-KEM and X25519 alone (`mlkem768x25519-sha256`): servers of OpenSSH 10.
+    PostQuantum,
     /// Only SHA-1 key exchange of group 14, `ssh-rsa`, CBC and HMAC-SHA-1: firmware of ten years ago.
     LegacyAlgorithms,
     /// Only SHA-1 key exchange of group 1, `ssh-rsa`, Triple DES and HMAC-SHA-1: firmware of twenty years ago.
