@@ -122,6 +122,8 @@ enum Broken {
     NotBegun(Fault),
     /// It ended before all was made: each alone may fare better.
     Interrupted(Fault),
+    /// One change failed after some of its statements, and no savepoint stands before it. Nothing was made.
+    Mixed(Fault),
 }
 
 type Group = Vec<Box<dyn Waiting>>;
@@ -164,13 +166,13 @@ impl Task {
                     change.answer(verdict);
                 }
             }
-            Err(Broken::Interrupted(fault)) if group.len() > 1 => {
+            Err(Broken::Interrupted(fault) | Broken::Mixed(fault)) if group.len() > 1 => {
                 tracing::debug!(?fault, changes = group.len(), "a shared transaction failed; each is tried alone");
                 for change in group {
                     self.alone(change, &context).await;
                 }
             }
-            Err(Broken::NotBegun(fault) | Broken::Interrupted(fault)) => {
+            Err(Broken::NotBegun(fault) | Broken::Interrupted(fault) | Broken::Mixed(fault)) => {
                 let operation = group.first().map_or("write catalog", |c| c.operation());
                 let error = fault.tell(operation, self.options.catalog());
                 for change in group {
@@ -185,7 +187,7 @@ impl Task {
         let mut group = vec![change];
         let verdict = match self.together(&mut group, context).await {
             Ok(mut verdicts) => verdicts.pop().unwrap_or(Ok(())),
-            Err(Broken::NotBegun(fault) | Broken::Interrupted(fault)) => {
+            Err(Broken::NotBegun(fault) | Broken::Interrupted(fault) | Broken::Mixed(fault)) => {
                 Err(fault.tell(operation, self.options.catalog()))
             }
         };
@@ -211,11 +213,27 @@ impl Task {
     }
 }
 
+/// One transaction for all. A savepoint for each change costs as much as the change, so that there are some only where one
+/// failed without.
 async fn transaction(
     connection: &mut SqliteConnection,
     group: &mut Group,
     context: &Context,
     options: &WriterOptions,
+) -> Result<Vec<Result<()>>, Broken> {
+    match attempt(connection, group, context, options, false).await {
+        Err(Broken::Mixed(_)) => attempt(connection, group, context, options, true).await,
+        made => made,
+    }
+}
+
+/// `apart`: a change that fails takes nothing with it.
+async fn attempt(
+    connection: &mut SqliteConnection,
+    group: &mut Group,
+    context: &Context,
+    options: &WriterOptions,
+    apart: bool,
 ) -> Result<Vec<Result<()>>, Broken> {
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(|e| Broken::NotBegun(e.into()))?;
     // A newer release may have migrated the file meanwhile, and no longer be readable by this one.
@@ -224,7 +242,7 @@ async fn transaction(
     let interrupted = |e: sqlx::Error| Broken::Interrupted(e.into());
     let mut verdicts = Vec::with_capacity(group.len());
     for change in group.iter_mut() {
-        let attempted = if change.is_one_statement() {
+        let attempted = if change.is_one_statement() || !apart {
             change.attempt(&mut tx, context).await
         } else {
             let mut savepoint = tx.begin().await.map_err(interrupted)?;
@@ -238,6 +256,10 @@ async fn transaction(
         };
         match attempted {
             Ok(()) => verdicts.push(Ok(())),
+            Err(fault) if fault.is_local() && !apart && !change.is_one_statement() => {
+                tx.rollback().await.map_err(interrupted)?;
+                return Err(Broken::Mixed(fault));
+            }
             Err(fault) if fault.is_local() => verdicts.push(Err(fault.tell(change.operation(), options.catalog()))),
             Err(fault) => return Err(Broken::Interrupted(fault)),
         }
