@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use devicevault_core::text::{BlockRule, LineRule, ProseRule, SecretRule, TextRules};
+use devicevault_core::text::{BlockRule, LineRule, Prefilter, ProseRule, SecretRule, TextRules};
 use devicevault_core::{ArtifactInfo, Result, check_artefact_name};
-use regex::bytes::{Regex, RegexSetBuilder};
+use regex::bytes::Regex;
 
 use super::file::{
     ArtefactSection, BlockSection, CommandSection, Confirm, DetectSection, EnableSection, Expression, LineSection,
@@ -316,11 +316,9 @@ fn shows_log(command: &str) -> bool {
 
 /// Most lines concern no rule: one automaton, compiled with the same flag as the rules, says so in one pass.
 fn prefiltered(rules: TextRules) -> Result<TextRules, Fault> {
-    const SIZE: usize = 64 << 20;
-    let patterns: Vec<_> = rules.expressions().map(|r| r.as_str().to_owned()).collect();
-    let set = RegexSetBuilder::new(patterns).unicode(false).size_limit(SIZE).dfa_size_limit(SIZE).build();
-    let set = set.map_err(|e| wrong("secrets", "the rules are too large to be matched together").because(e))?;
-    Ok(rules.with_prefilter(set))
+    let any = Prefilter::new(rules.expressions().map(Regex::as_str), false);
+    let any = any.map_err(|e| wrong("secrets", "the rules are too large to be matched together").because(e))?;
+    Ok(rules.with_prefilter(any))
 }
 
 fn command(at: &str, section: CommandSection) -> Result<CommandRules, Fault> {

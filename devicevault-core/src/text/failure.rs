@@ -117,6 +117,16 @@ impl FailureWatch {
         }
     }
 
+    /// Lines on which no expression of the rules matches, outside of what people wrote.
+    pub(crate) fn plain_lines(&mut self, count: u64) {
+        self.lines += count;
+    }
+
+    /// Whether lines are a part of what people wrote, of which the end is awaited.
+    pub(crate) fn awaits_end(&self) -> bool {
+        self.prose.is_some()
+    }
+
     /// The lines that have passed.
     pub(crate) fn lines(&self) -> u64 {
         self.lines

@@ -4,9 +4,9 @@
 
 use std::ops::Range;
 
-use regex::bytes::{Regex, RegexSet};
+use regex::bytes::Regex;
 
-use super::general;
+use super::{Prefilter, general};
 
 /// How the views of a text are made, and when it is suspect. The default has no rules of its own.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +28,7 @@ pub struct TextRules {
     pub continued: Option<Regex>,
     /// When the text is suspect.
     pub suspect: SuspectRules,
-    prefilter: Option<RegexSet>,
+    pub(super) prefilter: Option<Prefilter>,
 }
 
 impl TextRules {
@@ -38,7 +38,7 @@ impl TextRules {
     /// It has to be compiled from the same expressions with the same flags: on a line that it does not match, no rule is
     /// asked, so a secret in it would not be masked. Without it, every rule is asked on every line.
     #[must_use]
-    pub fn with_prefilter(mut self, any_rule: RegexSet) -> Self {
+    pub fn with_prefilter(mut self, any_rule: Prefilter) -> Self {
         self.prefilter = Some(any_rule);
         self
     }
@@ -57,6 +57,16 @@ impl TextRules {
         let concerned = set.is_match(line);
         debug_assert!(concerned || !self.expressions().any(|r| r.is_match(line)), "the prefilter misses a rule");
         concerned
+    }
+
+    /// Whether lines can pass without being looked at one by one: where one goes on in the next, they cannot.
+    pub(crate) fn can_skip(&self) -> bool {
+        self.prefilter.is_some() && self.continued.is_none()
+    }
+
+    /// Where the next line begins of which a rule may have something to say.
+    pub(crate) fn next_concerned(&self, lines: &[u8], at: usize) -> Option<usize> {
+        self.prefilter.as_ref().map_or(Some(at), |set| set.next_line(lines, at))
     }
 }
 

@@ -60,6 +60,27 @@ impl SuspectCheck {
         self.pass(line, rules);
     }
 
+    /// Whether each line is to be looked at, though no rule matches it.
+    pub(crate) fn is_watching(&self, rules: &SuspectRules) -> bool {
+        self.watch.awaits_end() || rules.shape.is_some() && !self.shaped && self.said < FEW
+    }
+
+    /// Lines that no rule matches, each with its line end, while none is to be looked at.
+    pub(crate) fn plain_lines(&mut self, lines: &[u8], count: u64) {
+        self.watch.plain_lines(count);
+        if let Some(length) = &mut self.stated {
+            length.arrived += lines.len() as u64;
+        }
+        let said = lines.trim_ascii_end().len();
+        let (before, after) = lines.split_at(said);
+        if !before.is_empty() {
+            let begin = memchr::memrchr(b'\n', before).map_or(0, |end| end + 1);
+            let blank = memchr::memchr(b'\n', after).unwrap_or(after.len());
+            self.last.clear();
+            self.last.extend_from_slice(lines.get(begin..said + blank).unwrap_or_default());
+        }
+    }
+
     fn pass(&mut self, line: &[u8], rules: &SuspectRules) {
         if let Some(shape) = rules.shape.as_ref().filter(|_| !self.shaped && self.said < FEW) {
             // A comment tells nothing: headings of ours are comments too.

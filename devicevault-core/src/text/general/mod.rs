@@ -15,9 +15,10 @@ mod words;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, Input, MatchKind};
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::prefilter::begin_of_line;
 pub(super) use below::Below;
 pub use key_blocks::{begins_secret_key, ends_secret_key};
 use keyword::Context;
@@ -107,6 +108,13 @@ fn is_base64(byte: u8) -> bool {
 /// Whether a line may hold such a secret: a quick no for most.
 pub(super) fn concerns(line: &[u8]) -> bool {
     NET.literals.is_match(line)
+}
+
+/// Where the next line begins, of those from `at` on, that may hold such a secret. `at` is where a line begins.
+pub(super) fn next_concerned(lines: &[u8], at: usize) -> Option<usize> {
+    // No literal holds a line end.
+    let found = NET.literals.find(Input::new(lines).span(at..lines.len()))?;
+    Some(begin_of_line(lines, at..found.start()))
 }
 
 /// Where the secrets of a line stand; they may overlap. `by_name`: also those that only a name announces. `below_snmp`

@@ -30,6 +30,27 @@ impl Headers {
         }
     }
 
+    /// The next lines, each with its line end.
+    pub(super) fn lines(&mut self, lines: &[u8]) {
+        // From the last one up: what stands deeper than a line below it is above nothing any more.
+        let mut chain: Vec<(usize, &[u8])> = Vec::new();
+        let mut rest = lines;
+        while let Some(above) = rest.strip_suffix(b"\n") {
+            let (before, line) = above.split_at(memchr::memrchr(b'\n', above).map_or(0, |end| end + 1));
+            rest = before;
+            let indent = line.iter().take_while(|b| b.is_ascii_whitespace()).count();
+            if indent < line.len() && chain.last().is_none_or(|(deeper, _)| indent < *deeper) {
+                chain.push((indent, line));
+                if indent == 0 {
+                    break;
+                }
+            }
+        }
+        for (_, line) in chain.into_iter().rev() {
+            self.line(line);
+        }
+    }
+
     /// Whether a line above the current one, which is the last of the stack, matches.
     pub(super) fn within(&self, header: &Regex) -> bool {
         self.above().any(|line| header.is_match(line))

@@ -2,6 +2,7 @@
 
 mod headers;
 mod line_ends;
+mod plain;
 mod spans;
 
 use bytes::BytesMut;
@@ -13,6 +14,7 @@ use crate::{DeviceId, Error, ErrorKind, Result};
 
 use headers::Headers;
 pub use line_ends::LineEnds;
+use plain::Ahead;
 
 /// Makes `clean` and `redacted` from the lines of `original`.
 ///
@@ -88,7 +90,19 @@ impl ViewMaker {
     pub fn push(&mut self, chunk: &[u8], clean: &mut BytesMut, redacted: &mut BytesMut) -> Result<()> {
         // Once for all lines: texts of one platform share their rules, and so the counter of who has them.
         let rules = self.rules.clone();
-        for part in chunk.split_inclusive(|b| *b == b'\n') {
+        let mut ahead = Some(Ahead::of(chunk, &rules)).filter(|_| rules.can_skip() && chunk.len() <= self.max_line);
+        let mut at = 0;
+        while let Some(rest) = chunk.get(at..).filter(|rest| !rest.is_empty()) {
+            if let Some(ahead) = ahead.as_mut().filter(|_| self.is_outside(&rules)) {
+                let plain = ahead.plain(at);
+                if !plain.is_empty() {
+                    at = plain.end;
+                    self.pass(chunk.get(plain).unwrap_or_default(), clean, redacted);
+                    continue;
+                }
+            }
+            let part = rest.split_inclusive(|b| *b == b'\n').next().unwrap_or(rest);
+            at += part.len();
             if self.line.len() + part.len() > self.max_line {
                 return Err(Error::new(ErrorKind::TooLarge, "read text", "a line is longer than it may be")
                     .with("line", self.number + 1)
@@ -104,6 +118,25 @@ impl ViewMaker {
             }
         }
         Ok(())
+    }
+
+    /// Whether the next line begins here and stands in nothing that began above it, so that it passes where it is plain.
+    fn is_outside(&self, rules: &TextRules) -> bool {
+        self.line.is_empty()
+            && self.volatile_block.is_none()
+            && self.secret_block.is_none()
+            && self.below.is_none()
+            && !self.check.is_watching(&rules.suspect)
+    }
+
+    /// Plain lines, each with its line end.
+    fn pass(&mut self, lines: &[u8], clean: &mut BytesMut, redacted: &mut BytesMut) {
+        let count = memchr::memchr_iter(b'\n', lines).count() as u64;
+        self.number += count;
+        self.check.plain_lines(lines, count);
+        self.headers.lines(lines);
+        clean.extend_from_slice(lines);
+        redacted.extend_from_slice(lines);
     }
 
     /// Whether a line is held back that ended, because the device goes on with it in the next.

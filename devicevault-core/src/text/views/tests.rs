@@ -6,7 +6,7 @@ use bytes::Bytes;
 use regex::bytes::Regex;
 
 use super::*;
-use crate::text::SecretRule;
+use crate::text::{Prefilter, ProseRule, SecretRule, ShapeRule};
 
 fn re(s: &str) -> Regex {
     Regex::new(s).unwrap()
@@ -26,7 +26,7 @@ fn rules() -> TextRules {
         BlockRule::new(re(r#"^(?<keep> *set private-key )".*"#), re(r#"-----END.*"$"#)).keep_end(false).resalted(true),
     );
     rules.secret_blocks.push(BlockRule::new(re("^ssd-control-start"), re("^ssd-control-end")));
-    let any = regex::bytes::RegexSet::new(rules.expressions().map(Regex::as_str)).unwrap();
+    let any = Prefilter::new(rules.expressions().map(Regex::as_str), true).unwrap();
     rules.with_prefilter(any)
 }
 
@@ -284,4 +284,52 @@ fn views_bytes(text: &[u8]) -> (Vec<u8>, Vec<u8>) {
     maker.push(text, &mut clean, &mut redacted).unwrap();
     maker.finish(&mut clean, &mut redacted);
     (clean.to_vec(), redacted.to_vec())
+}
+
+/// What tells of failures and of where a text ends, beside the other rules.
+fn watchful(with_prefilter: bool, shape: bool) -> TextRules {
+    let mut rules = TextRules { prefilter: None, ..rules() };
+    rules.suspect.failure.push(re("^% Invalid"));
+    rules.suspect.prose.push(ProseRule::until_its_mark(re(r"^banner (?<until>\S)")));
+    rules.suspect.end_marker = Some(re("^end *$"));
+    rules.suspect.required.push(re("^version"));
+    rules.suspect.stated_length = Some(re(r"^Length (?<bytes>\d+)"));
+    rules.suspect.shape = shape.then(|| ShapeRule::new(re("^hostname"), re("x$")));
+    if !with_prefilter {
+        return rules;
+    }
+    let any = Prefilter::new(rules.expressions().map(Regex::as_str), true).unwrap();
+    rules.with_prefilter(any)
+}
+
+proptest! {
+    #[test]
+    fn lines_that_pass_as_a_whole_leave_what_they_leave_one_by_one(
+        lines in proptest::collection::vec(prop_oneof![
+            3 => " {0,3}[a-c]{0,2} {0,2}".prop_map(|s| s),
+            1 => prop::sample::select(vec![
+                "community s RO", " key k", "aaa-server", "aaa-server", "<revision>", "</revision>", "p ENC q", "password:", "    x",
+                "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "% Invalid", "banner #", "x#", "Length 9", "Length 90",
+                "version 1", "hostname a", "end", "end  ", "end\t", "a\0b", "snmp-server user u auth md5 k1", "  auth k2", "\u{b}", "\r",
+                "set a \"b", "! Time: 1", "clock-period 7",
+            ]).prop_map(str::to_owned),
+        ], 0..40),
+        last in prop_oneof!["", "\n", "\n\n"], cuts in proptest::collection::vec(0..400_usize, 0..4), shape in any::<bool>(),
+    ) {
+        let text = lines.join("\n") + &last;
+        let made = |with_prefilter: bool| {
+            let (mut clean, mut redacted) = (BytesMut::new(), BytesMut::new());
+            let rules = Arc::new(watchful(with_prefilter, shape));
+            let mut maker = ViewMaker::new(rules, InstanceKey::new([1; 32]), "d".into(), 1 << 20);
+            let mut cuts: Vec<_> = cuts.iter().map(|c| c % (text.len() + 1)).chain([0, text.len()]).collect();
+            cuts.sort_unstable();
+            for part in cuts.windows(2) {
+                maker.push(&text.as_bytes()[part[0]..part[1]], &mut clean, &mut redacted).unwrap();
+            }
+            let length = maker.stated_length();
+            let why = maker.finish(&mut clean, &mut redacted);
+            (clean, redacted, length, why)
+        };
+        prop_assert_eq!(made(true), made(false));
+    }
 }
