@@ -22,6 +22,9 @@ pub struct Limits {
     pub device_interval: Option<Duration>,
     /// Bytes a second from all devices together; `None`: as fast as they come.
     pub bandwidth: Option<u64>,
+    /// Runs whose conversation is over and that are not recorded yet. While there are so many, no conversation begins: the
+    /// destinations are slower than the devices, and each run that waits takes memory.
+    pub unstored: usize,
     /// Bytes of small artefacts that wait in memory; beyond, they go to the spool.
     pub memory: usize,
     /// A body of at most this many bytes stays in memory.
@@ -40,7 +43,7 @@ pub struct Limits {
 
 impl Default for Limits {
     /// 30 sessions, and 512 devices beside them that were not reached within half a second; no bounds of a site, an
-    /// interval or a bandwidth; 64 MiB in memory in bodies of up to 256 KiB, texts of 64 MiB, binaries of 8 GiB,
+    /// interval or a bandwidth; 512 runs that are stored at a time; 64 MiB in memory in bodies of up to 256 KiB, texts of 64 MiB, binaries of 8 GiB,
     /// 30 minutes for a conversation, 15 minutes to wait for another run, leases of one minute.
     fn default() -> Self {
         Self {
@@ -50,6 +53,7 @@ impl Default for Limits {
             connecting: 512,
             device_interval: None,
             bandwidth: None,
+            unstored: 512,
             memory: 64 << 20,
             small_body: 256 << 10,
             max_text: 64 << 20,
@@ -80,6 +84,13 @@ impl Limits {
     #[must_use]
     pub fn with_device_interval(mut self, interval: Option<Duration>) -> Self {
         self.device_interval = interval;
+        self
+    }
+
+    /// Sets how many runs are stored at a time before no conversation begins; at least one.
+    #[must_use]
+    pub fn with_unstored(mut self, runs: usize) -> Self {
+        self.unstored = runs;
         self
     }
 

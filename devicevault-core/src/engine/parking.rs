@@ -92,7 +92,8 @@ pub(super) async fn store(
     let line = item.line();
     let _turn = engine.lines.enter(&line).await;
     let this = item.entry.manifest.backup;
-    let stored = match clear(engine, destination, &line).await {
+    // Most have nothing to clear: what that would need is not held while this one is stored.
+    let stored = match Box::pin(clear(engine, destination, &line)).await {
         Err(e) => Stored { result: Err(e), attempts: 0 },
         Ok(cleared) => match (cleared.blocked, cleared.stored.into_iter().find(|(m, _)| m.backup == this)) {
             (Some(error), _) => {

@@ -21,12 +21,16 @@ pub(super) struct Places(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     per_site: usize,
+    /// So many runs are stored at a time before nobody begins.
+    unstored: usize,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     free: usize,
+    /// Runs that have done with their device, and are not over.
+    storing: usize,
     sites: HashMap<SiteName, Site>,
     /// The sites that somebody waits for, the next one first.
     ring: VecDeque<SiteName>,
@@ -40,6 +44,10 @@ struct Site {
     waiting: VecDeque<Waiter>,
 }
 
+/// A run that has done with its device, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Storing(Arc<Shared>);
+
 /// The right to talk to one device, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -51,7 +59,14 @@ impl Places {
     pub(super) fn new(limits: &Limits) -> Self {
         let state = State { free: limits.sessions.max(1), ..State::default() };
         let per_site = limits.sessions_per_site.map_or(usize::MAX, |n| n.max(1));
-        Self(Arc::new(Shared { per_site, state: Mutex::new(state) }))
+        let unstored = limits.unstored.max(1);
+        Self(Arc::new(Shared { per_site, unstored, state: Mutex::new(state) }))
+    }
+
+    /// What is collected is being stored from now on.
+    pub(super) fn store(&self) -> Storing {
+        self.0.state().storing += 1;
+        Storing(self.0.clone())
     }
 
     /// Waits for a place. Dropping the future leaves the queue.
@@ -102,7 +117,7 @@ impl Shared {
     /// Gives free places to those who are next. A place that nobody takes comes back by its drop, outside the lock.
     fn hand_out(self: &Arc<Self>) {
         loop {
-            let next = self.state().next(self.per_site);
+            let next = self.state().next(self.per_site, self.unstored);
             let Some((site, waiter)) = next else { return };
             let _ = waiter.send(Place { shared: self.clone(), site });
         }
@@ -119,7 +134,7 @@ impl State {
     }
 
     /// Who is next, counted as talking from now on.
-    fn next(&mut self, per_site: usize) -> Option<(SiteName, Waiter)> {
+    fn next(&mut self, per_site: usize, unstored: usize) -> Option<(SiteName, Waiter)> {
         if self.free == 0 {
             return None;
         }
@@ -128,6 +143,9 @@ impl State {
         if let Some(found) = self.returning.iter().position(has_room) {
             let (site, waiter) = self.returning.remove(found)?;
             return Some(self.begin(site, waiter));
+        }
+        if self.storing >= unstored {
+            return None;
         }
         for _ in 0..self.ring.len() {
             let name = self.ring.pop_front()?;
@@ -170,6 +188,13 @@ impl State {
         if self.sites.get(name).is_some_and(|s| s.talking == 0 && s.waiting.is_empty()) {
             self.sites.remove(name);
         }
+    }
+}
+
+impl Drop for Storing {
+    fn drop(&mut self) {
+        self.0.state().storing -= 1;
+        self.0.hand_out();
     }
 }
 
@@ -226,6 +251,23 @@ mod tests {
         drop(again);
         drop((&mut first).now_or_never().unwrap());
         assert_eq!(places.0.state().free, 1);
+    }
+
+    #[test]
+    fn nobody_begins_while_too_much_is_stored_and_who_talks_goes_on() {
+        let places = Places::new(&Limits::default().with_sessions(3).with_unstored(2));
+        let mut stored = vec![places.store(), places.store()];
+        let mut first = places.take(None).boxed();
+        assert!((&mut first).now_or_never().is_none());
+        drop(places.take_again(None).now_or_never().unwrap());
+        stored.push(places.store());
+        stored.remove(0);
+        assert!((&mut first).now_or_never().is_none());
+        stored.remove(0);
+        drop(first.now_or_never().unwrap());
+        stored.clear();
+        let state = places.0.state();
+        assert_eq!((state.free, state.storing), (3, 0));
     }
 
     #[derive(Debug, Clone)]

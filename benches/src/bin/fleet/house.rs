@@ -24,9 +24,12 @@ use crate::simulator::read;
 
 /// A batch waits so long for more.
 const BATCH_WAIT: Duration = Duration::from_millis(250);
+/// So many threads wait for disks at a time.
+const WAIT_FOR_DISKS: usize = 96;
 
 pub(crate) fn round(list: &str, login: &str, sessions: usize, home: &Path, into: &str) -> Duration {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(WAIT_FOR_DISKS).build().unwrap();
     let begun = SystemClock.monotonic();
     runtime.block_on(work(list, login, sessions, home, into));
     SystemClock.monotonic() - begun
