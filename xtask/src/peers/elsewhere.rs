@@ -76,6 +76,8 @@ impl Published {
             Registry::Rust => {
                 let mut cargo = command::cargo(&["install", "--quiet", "--locked"]);
                 cargo.args(self.package.split(' ')).args(["--version", self.version, "--root"]).arg(&folder);
+                // It is compiled while the workspace is, and serves a few tests.
+                cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
                 run(cargo.arg("--target-dir").arg(path("build"))) && std::fs::remove_dir_all(path("build")).is_ok()
             }
         }
