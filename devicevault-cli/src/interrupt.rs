@@ -1,8 +1,10 @@
 //! Ctrl-C, SIGTERM and a terminal that goes away: the first cancels, the second kills.
 
 use std::future::Future;
+use std::time::Duration;
 
 use devicevault_core::{Error, ErrorKind, Result};
+use devicevault_storage::seal::keys::end_tokens;
 use futures::FutureExt as _;
 
 use crate::Exit;
@@ -24,6 +26,8 @@ pub(crate) async fn cancellable<T>(work: impl Future<Output = Result<T>>) -> Res
 
 #[allow(clippy::exit, reason = "a second signal means that the user does not want to wait for anything")]
 fn kill() {
+    // What a token is asked is not to be torn down beneath it.
+    end_tokens(Duration::from_millis(200));
     std::process::exit(Exit::Interrupted as i32);
 }
 

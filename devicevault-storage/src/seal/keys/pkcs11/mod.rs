@@ -155,7 +155,7 @@ impl TokenKek {
     ) -> Result<T> {
         let options = self.options.clone();
         let asking = tokio::task::spawn_blocking(move || {
-            let _asking = asked::begin()?;
+            let _asking = asked::begin();
             let module = token::load(&options.module)?;
             let key = TokenKey::open(&module, &options)?;
             question(&key)

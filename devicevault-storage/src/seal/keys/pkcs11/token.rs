@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as TokenError, RvError};
@@ -20,31 +20,47 @@ const TAG_BITS: u64 = 128;
 
 /// Modules that were loaded, for the whole process. They are not unloaded again: modules take down with them what other
 /// libraries of the process, or other threads of their own, still use.
-static LOADED: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
+static LOADED: Mutex<BTreeMap<PathBuf, Arc<Mutex<Loaded>>>> = Mutex::new(BTreeMap::new());
 
-/// Loads a module, unless it was loaded before.
-pub(super) fn load(module: &Path) -> Result<Pkcs11> {
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = loaded.get(module) {
-        return Ok(known.clone());
-    }
-    let new = load_anew(module)?;
-    loaded.insert(module.to_owned(), new.clone());
-    Ok(new)
+/// A module, from its first use on.
+#[derive(Debug, Default)]
+struct Loaded {
+    module: Option<Pkcs11>,
+    is_started: bool,
 }
 
-fn load_anew(module: &Path) -> Result<Pkcs11> {
-    let told = |e: TokenError, why: &str| {
-        Error::new(ErrorKind::KeyUnavailable, "load token module", why.to_owned())
-            .with("module", module.display())
-            .because(e)
-    };
-    let loaded = Pkcs11::new(module).map_err(|e| {
-        told(e, "it is not there, or no PKCS#11 module").hint("name the shared library that came with the token")
-    })?;
-    match loaded.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-        Ok(()) | Err(TokenError::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(loaded),
-        Err(e) => Err(told(e, "it does not start")),
+/// Loads and starts a module, unless that was done before. One that does not answer keeps nobody from another.
+pub(super) fn load(module: &Path) -> Result<Pkcs11> {
+    let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner).entry(module.to_owned()).or_default().clone();
+    let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+    loaded.start(module)
+}
+
+impl Loaded {
+    fn start(&mut self, module: &Path) -> Result<Pkcs11> {
+        let told = |e: TokenError, why: &str| {
+            Error::new(ErrorKind::KeyUnavailable, "load token module", why.to_owned())
+                .with("module", module.display())
+                .because(e)
+        };
+        let loaded = match &self.module {
+            Some(loaded) => loaded.clone(),
+            None => {
+                let loaded = Pkcs11::new(module).map_err(|e| {
+                    let hint = "name the shared library that came with the token";
+                    told(e, "it is not there, or no PKCS#11 module").hint(hint)
+                })?;
+                self.module.insert(loaded).clone()
+            }
+        };
+        if !self.is_started {
+            match loaded.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+                // Somebody else in this process may have started it.
+                Ok(()) | Err(TokenError::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => self.is_started = true,
+                Err(e) => return Err(told(e, "it does not start")),
+            }
+        }
+        Ok(loaded)
     }
 }
 
