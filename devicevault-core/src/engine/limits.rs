@@ -22,8 +22,9 @@ pub struct Limits {
     pub device_interval: Option<Duration>,
     /// Bytes a second from all devices together; `None`: as fast as they come.
     pub bandwidth: Option<u64>,
-    /// Runs whose conversation is over and that are not recorded yet. While there are so many, no conversation begins: the
-    /// destinations are slower than the devices, and each run that waits takes memory.
+    /// Runs that are being stored and not recorded yet. While there are so many, no conversation begins: the destinations are
+    /// slower than the devices, and each run that waits takes memory. One that is stored for more than half a minute
+    /// counts no more: its destination hangs, and the others go on.
     pub unstored: usize,
     /// Bytes of small artefacts that wait in memory; beyond, they go to the spool.
     pub memory: usize,

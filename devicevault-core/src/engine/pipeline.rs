@@ -12,7 +12,7 @@ use super::backlog::Share;
 use super::destination::{Destination, Stored};
 use super::intake::{Collected, Intake};
 use super::judging::{breaches, is_good_at, reasons, told_apart, was_accepted};
-use super::places::{Place, Storing};
+use super::places::Place;
 use super::seat::Seat;
 use super::{Inner, Job, absent, checking, parking};
 use crate::catalog::{CopyKey, Latest};
@@ -49,14 +49,14 @@ pub(super) async fn attempt(
     let mut run = Run::begun(id, start);
     tell_start(engine, &run);
 
-    let Conversation { collected, mut failed, absent, error, _share, _storing } =
-        collect(engine, job, &mut run, place).await;
+    let Conversation { collected, mut failed, absent, error, _share } = collect(engine, job, &mut run, place).await;
     run.collected_at = Some(engine.clock.now());
     tell_step(&run, "collected");
     run.size_before = collected.iter().map(|c| c.original.size).sum();
     engine.events.emit(&Event::Collected { run: id });
     // The device is done with: a slow checker holds up no session.
     let (collected, refused) = checking::check(engine, job, collected).await;
+    let _storing = engine.places.store();
     failed.extend(refused);
     failed.extend(absent::missed(engine, job, id, absent).await?);
 
@@ -103,8 +103,6 @@ struct Conversation {
     error: Option<Error>,
     /// Held as long as the bodies are.
     _share: Share,
-    /// Held until the run is over.
-    _storing: Storing,
 }
 
 /// Stage 1.
@@ -125,7 +123,6 @@ async fn collect(engine: &Inner, job: &Job, run: &mut Run, place: Place) -> Conv
             never = seat.lend(engine.clock.as_ref()) => match never {},
         }
     };
-    let storing = engine.places.store();
     seat.leave();
     let scrubber = Scrubber::of(&job.target);
     let error = verdict.err().map(|e| told_of(device, scrubber.error(e)));
@@ -134,7 +131,7 @@ async fn collect(engine: &Inner, job: &Job, run: &mut Run, place: Place) -> Conv
     run.log.append(&mut intake.log);
     let absent = intake.take_absent();
     let (collected, failed, share) = intake.into_parts();
-    Conversation { collected, failed, absent, error, _share: share, _storing: storing }
+    Conversation { collected, failed, absent, error, _share: share }
 }
 
 /// A rejected login names what it was taken from: that is what has to be mended. One at a jump host is that one's own, or

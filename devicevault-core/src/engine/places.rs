@@ -2,10 +2,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::Limits;
+use crate::Clock;
 
 /// A site; devices without one share one.
 type SiteName = Option<Arc<str>>;
@@ -23,14 +26,19 @@ struct Shared {
     per_site: usize,
     /// So many runs are stored at a time before nobody begins.
     unstored: usize,
+    clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     free: usize,
-    /// Runs that have done with their device, and are not over.
-    storing: usize,
+    /// Runs that have done with their device and are not over, by their number, and since when, the oldest first. One that
+    /// takes too long counts no more: its destination hangs, and the others' devices are not to wait for that.
+    storing: VecDeque<(u64, Duration)>,
+    stored_before: u64,
+    /// Somebody looks again after a while whether one takes too long.
+    is_watched: bool,
     sites: HashMap<SiteName, Site>,
     /// The sites that somebody waits for, the next one first.
     ring: VecDeque<SiteName>,
@@ -46,7 +54,15 @@ struct Site {
 
 /// A run that has done with its device, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Storing(Arc<Shared>);
+pub(super) struct Storing {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+/// A run that is stored for so long hangs.
+const HANGS: Duration = Duration::from_secs(30);
+/// How often is looked for such runs while others wait for them.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The right to talk to one device, given back when it is dropped.
 #[derive(Debug)]
@@ -56,17 +72,21 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, clock: Arc<dyn Clock>) -> Self {
         let state = State { free: limits.sessions.max(1), ..State::default() };
         let per_site = limits.sessions_per_site.map_or(usize::MAX, |n| n.max(1));
         let unstored = limits.unstored.max(1);
-        Self(Arc::new(Shared { per_site, unstored, state: Mutex::new(state) }))
+        Self(Arc::new(Shared { per_site, unstored, clock, state: Mutex::new(state) }))
     }
 
     /// What is collected is being stored from now on.
     pub(super) fn store(&self) -> Storing {
-        self.0.state().storing += 1;
-        Storing(self.0.clone())
+        let now = self.0.clock.monotonic();
+        let mut state = self.0.state();
+        let number = state.stored_before;
+        state.stored_before += 1;
+        state.storing.push_back((number, now));
+        Storing { shared: self.0.clone(), number }
     }
 
     /// Waits for a place. Dropping the future leaves the queue.
@@ -118,9 +138,32 @@ impl Shared {
     fn hand_out(self: &Arc<Self>) {
         loop {
             let next = self.state().next(self.per_site, self.unstored);
-            let Some((site, waiter)) = next else { return };
+            let Some((site, waiter)) = next else { break };
             let _ = waiter.send(Place { shared: self.clone(), site });
         }
+        self.watch();
+    }
+
+    /// Where runs that are being stored hold others up, looks after a while whether they hang.
+    fn watch(self: &Arc<Self>) {
+        let mut state = self.state();
+        let held_up = state.free > 0 && !state.ring.is_empty() && state.storing.len() >= self.unstored;
+        if state.is_watched || !held_up {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        state.is_watched = true;
+        let (clock, shared) = (self.clock.clone(), Arc::downgrade(self));
+        runtime.spawn(async move {
+            clock.sleep(LOOK).await;
+            let Some(shared) = shared.upgrade() else { return };
+            {
+                let mut state = shared.state();
+                state.is_watched = false;
+                state.give_up_on(clock.monotonic());
+            }
+            shared.hand_out();
+        });
     }
 }
 
@@ -144,7 +187,7 @@ impl State {
             let (site, waiter) = self.returning.remove(found)?;
             return Some(self.begin(site, waiter));
         }
-        if self.storing >= unstored {
+        if self.storing.len() >= unstored {
             return None;
         }
         for _ in 0..self.ring.len() {
@@ -183,6 +226,13 @@ impl State {
         self.forget_idle(name);
     }
 
+    /// Counts those no more that hang.
+    fn give_up_on(&mut self, now: Duration) {
+        while self.storing.front().is_some_and(|(_, since)| now.saturating_sub(*since) >= HANGS) {
+            self.storing.pop_front();
+        }
+    }
+
     /// The map stays as small as what goes on.
     fn forget_idle(&mut self, name: &SiteName) {
         if self.sites.get(name).is_some_and(|s| s.talking == 0 && s.waiting.is_empty()) {
@@ -193,8 +243,13 @@ impl State {
 
 impl Drop for Storing {
     fn drop(&mut self) {
-        self.0.state().storing -= 1;
-        self.0.hand_out();
+        {
+            let mut state = self.shared.state();
+            if let Ok(at) = state.storing.binary_search_by_key(&self.number, |(number, _)| *number) {
+                state.storing.remove(at);
+            }
+        }
+        self.shared.hand_out();
     }
 }
 
@@ -212,9 +267,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{SystemClock, Timestamp};
 
     fn places(sessions: usize, per_site: Option<usize>) -> Places {
-        Places::new(&Limits::default().with_sessions(sessions).with_sessions_per_site(per_site))
+        Places::new(&Limits::default().with_sessions(sessions).with_sessions_per_site(per_site), Arc::new(SystemClock))
     }
 
     #[test]
@@ -255,7 +311,7 @@ mod tests {
 
     #[test]
     fn nobody_begins_while_too_much_is_stored_and_who_talks_goes_on() {
-        let places = Places::new(&Limits::default().with_sessions(3).with_unstored(2));
+        let places = Places::new(&Limits::default().with_sessions(3).with_unstored(2), Arc::new(SystemClock));
         let mut stored = vec![places.store(), places.store()];
         let mut first = places.take(None).boxed();
         assert!((&mut first).now_or_never().is_none());
@@ -267,7 +323,43 @@ mod tests {
         drop(first.now_or_never().unwrap());
         stored.clear();
         let state = places.0.state();
-        assert_eq!((state.free, state.storing), (3, 0));
+        assert_eq!((state.free, state.storing.len()), (3, 0));
+    }
+
+    /// Whoever sleeps moves it on.
+    #[derive(Debug, Default)]
+    struct Leaping(Mutex<Duration>);
+
+    #[async_trait::async_trait]
+    impl Clock for Leaping {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+
+        fn monotonic(&self) -> Duration {
+            *self.0.lock().unwrap()
+        }
+
+        async fn sleep(&self, time: Duration) {
+            *self.0.lock().unwrap() += time;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_hangs_holds_nobody_up_for_ever() {
+        let clock = Arc::new(Leaping::default());
+        let places = Places::new(&Limits::default().with_unstored(2), clock.clone());
+        let hanging = [places.store(), places.store()];
+        let mut first = places.take(None).boxed();
+        assert!((&mut first).now_or_never().is_none());
+        let place = first.await;
+        assert_eq!(clock.monotonic(), HANGS);
+        // It counts no more, whether it ends or not.
+        let begun = places.store();
+        drop((place, hanging));
+        assert_eq!(places.0.state().storing.len(), 1);
+        drop(begun);
+        assert!(places.0.state().storing.is_empty());
     }
 
     #[derive(Debug, Clone)]

@@ -137,7 +137,7 @@ mod tests {
     use crate::engine::Limits;
 
     fn seats(antechamber: usize) -> (Places, Antechamber, Arc<Seat>) {
-        let places = Places::new(&Limits::default().with_sessions(1));
+        let places = Places::new(&Limits::default().with_sessions(1), Arc::new(SystemClock));
         let antechamber = Antechamber::new(antechamber, Duration::from_millis(1));
         let place = places.take(None).now_or_never().unwrap();
         let seat = Seat::new(&places, &antechamber, None, place);
