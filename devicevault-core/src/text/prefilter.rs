@@ -31,7 +31,8 @@ pub struct Prefilter(meta::Regex);
 const SIZE: usize = 64 << 20;
 
 impl Prefilter {
-    /// Of expressions of the crate `regex`, with its flag `unicode` as they were compiled with.
+    /// Of expressions of the crate `regex`, with its flag `unicode` as they were compiled with. Other flags have to stand in
+    /// the expressions themselves, as in `(?i)password`.
     ///
     /// # Errors
     /// `Config` for what is no expression, and where all together are too large.
