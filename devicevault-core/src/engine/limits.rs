@@ -44,8 +44,8 @@ pub struct Limits {
 
 impl Default for Limits {
     /// 30 sessions, and 512 devices beside them that were not reached within half a second; no bounds of a site, an
-    /// interval or a bandwidth; 512 runs that are stored at a time; 64 MiB in memory in bodies of up to 256 KiB, texts of 64 MiB, binaries of 8 GiB,
-    /// 30 minutes for a conversation, 15 minutes to wait for another run, leases of one minute.
+    /// interval or a bandwidth; 512 runs that are stored at a time; 64 MiB in memory in bodies of up to 256 KiB, texts of
+    /// 64 MiB, binaries of 8 GiB, 30 minutes for a conversation, 15 minutes to wait for another run, leases of one minute.
     fn default() -> Self {
         Self {
             sessions: 30,

@@ -229,8 +229,8 @@ impl Gathered {
     }
 
     /// Looks whether what was gathered of a destination has the size that its manifest says: a listing tells what manifests
-    /// say, and content may have been cut off since. What is not what was stored comes back as damaged,
-    /// and so does a copy that may not be looked at where others may.
+    /// say, and content may have been cut off since. What is not what was stored comes back as damaged, and so does a copy
+    /// that may not be looked at where others may.
     ///
     /// # Errors
     /// What the destination answers; that no copy there may be looked at.

@@ -28,15 +28,16 @@ pub struct TextRules {
     pub continued: Option<Regex>,
     /// When the text is suspect.
     pub suspect: SuspectRules,
-    pub(super) prefilter: Option<Prefilter>,
+    prefilter: Option<Prefilter>,
 }
 
 impl TextRules {
     /// Sets one automaton that matches every line on which any rule's expression (of a block, its `start`; those of
     /// `suspect` too) matches. Most lines pass no rule at all, and it tells so in one pass instead of one per rule.
     ///
-    /// It has to be compiled from the same expressions; flags other than `unicode` have to stand in them (`(?i)`): on a line that it does not match, no rule is
-    /// asked, so a secret in it would not be masked. Without it, every rule is asked on every line.
+    /// It has to be compiled from the same expressions; flags other than `unicode` have to stand in them (`(?i)`). On a line
+    /// that it does not match, no rule is asked, so a secret in it would not be masked. Without it, every rule is asked on
+    /// every line.
     #[must_use]
     pub fn with_prefilter(mut self, any_rule: Prefilter) -> Self {
         self.prefilter = Some(any_rule);

@@ -33,7 +33,7 @@ pub(super) struct Told {
     pub(super) refused: Vec<RefusedRow>,
     /// Copies that come back as damaged, and why.
     pub(super) damaged: Vec<RefusedRow>,
-    /// Copies that the catalog of before had there, and of whose versions none came back.
+    /// Copies that the catalog of before had there, and that do not come back from there.
     pub(super) missing: Vec<RefusedRow>,
     /// Copies that no key at hand opens; they are named with what was refused.
     pub(super) closed: usize,

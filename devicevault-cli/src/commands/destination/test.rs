@@ -33,8 +33,8 @@ pub(crate) struct TestArgs {
     /// All, disabled ones too
     #[arg(long)]
     all: bool,
-    /// Lay the marker again of a plain destination that has lost it, where what this home stored lies there, or its keys;
-    /// what waits for the destination goes on waiting
+    /// Lay the marker again of a plain destination that has lost it, where what this home stored lies there, or, if that is
+    /// nothing yet, its keys; what waits for the destination goes on waiting
     #[arg(long)]
     repair: bool,
 }

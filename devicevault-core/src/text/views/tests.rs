@@ -13,6 +13,15 @@ fn re(s: &str) -> Regex {
 }
 
 fn rules() -> TextRules {
+    prefiltered(unfiltered())
+}
+
+fn prefiltered(rules: TextRules) -> TextRules {
+    let any = Prefilter::new(rules.expressions().map(Regex::as_str), true).unwrap();
+    rules.with_prefilter(any)
+}
+
+fn unfiltered() -> TextRules {
     let mut rules = TextRules::default();
     rules.volatile.push(LineRule::drop(re("^! Time:")));
     rules.volatile.push(LineRule::drop(re("^Current configuration")).in_head(3));
@@ -26,8 +35,7 @@ fn rules() -> TextRules {
         BlockRule::new(re(r#"^(?<keep> *set private-key )".*"#), re(r#"-----END.*"$"#)).keep_end(false).resalted(true),
     );
     rules.secret_blocks.push(BlockRule::new(re("^ssd-control-start"), re("^ssd-control-end")));
-    let any = Prefilter::new(rules.expressions().map(Regex::as_str), true).unwrap();
-    rules.with_prefilter(any)
+    rules
 }
 
 fn views_of(text: &[u8], cuts: &[usize]) -> (String, String) {
@@ -288,18 +296,14 @@ fn views_bytes(text: &[u8]) -> (Vec<u8>, Vec<u8>) {
 
 /// What tells of failures and of where a text ends, beside the other rules.
 fn watchful(with_prefilter: bool, shape: bool) -> TextRules {
-    let mut rules = TextRules { prefilter: None, ..rules() };
+    let mut rules = unfiltered();
     rules.suspect.failure.push(re("^% Invalid"));
     rules.suspect.prose.push(ProseRule::until_its_mark(re(r"^banner (?<until>\S)")));
     rules.suspect.end_marker = Some(re("^end *$"));
     rules.suspect.required.push(re("^version"));
     rules.suspect.stated_length = Some(re(r"^Length (?<bytes>\d+)"));
     rules.suspect.shape = shape.then(|| ShapeRule::new(re("^hostname"), re("x$")));
-    if !with_prefilter {
-        return rules;
-    }
-    let any = Prefilter::new(rules.expressions().map(Regex::as_str), true).unwrap();
-    rules.with_prefilter(any)
+    if with_prefilter { prefiltered(rules) } else { rules }
 }
 
 static WATCHFUL: LazyLock<[Arc<TextRules>; 4]> = LazyLock::new(|| {
